@@ -1,0 +1,252 @@
+"""The public call: validate, choose a method, run it, wrap the result. No arithmetic here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from .arrays import ingest_number, ingest_vector
+from .backends import load
+from .errors import ConvergenceError, ConvergenceWarning
+from .penalties import Fixed, Penalty, Vector
+from .problem import Problem, Reference, build
+from .result import Solution, Status
+from .solvers.annealing import EpsilonScaling
+from .solvers.driver import Limits, Outcome, run
+from .solvers.log_domain import LogDomain
+from .solvers.progress import progress_bar
+from .solvers.scaling import Scaling, Stabilized
+from .solvers.state import Solver, Start
+from .solvers.task import make_task
+
+Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling"]
+METHODS: dict[str, tuple[tuple[str, Solver], ...]] = {
+    "scaling": (("scaling", Scaling()),),
+    "stabilized": (("stabilized", Stabilized()),),
+    "log": (("log", LogDomain()),),
+    "epsilon_scaling": (("epsilon_scaling", EpsilonScaling()), ("epsilon_scaling", Stabilized())),
+}
+SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
+SINGLE_TOL = 1e-6  # smallest tolerance for which a float32 cost is swept with float32 exponentials
+
+
+def solve(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: float,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    reference: Reference = "product",
+    mask: Any = None,
+    method: Method = "auto",
+    relaxation: float = 1.0,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    time_limit: float | None = None,
+    init: Solution | tuple[Any, Any] | None = None,
+    callback: Callable[[int, float], object] | None = None,
+    progress: bool = False,
+    on_failure: Literal["warn", "raise", "ignore"] = "warn",
+) -> Solution:
+    """Entropic optimal transport with elastic marginals.
+
+    Minimises <C, P> + epsilon KL(P | R) + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0.
+
+    Parameters
+    ----------
+    cost : array_like, shape (n, m)
+        Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
+        used in place; float16 is computed in float32, integers in float64.
+    a, b : array_like, shapes (n,) and (m,), optional
+        Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
+    epsilon : float
+        Strength of the entropy, in the units of the cost, > 0.
+    rows, cols : Penalty
+        What the marginals P 1 and P^T 1 are asked to be: `Fixed` (default), `KL`, `TV`, `L2`, `Between`, `AtMost`,
+        `Free` or `Elastic`.
+    reference : {"product", "counting"}
+        R = a b^T (default), or R = 1, the convention of attention. The plan depends on it as soon as a side is
+        relaxed.
+    mask : array_like of bool, shape (n, m), optional
+        False forbids a cell; costs one copy of the cost.
+    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling"}
+        How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, the others
+        one matrix.
+    relaxation : float
+        omega in (0, 2). Below 1 the column update is damped: g <- (1 - omega) g + omega update, rows stay exact.
+        Above 1 both sides are over-relaxed, as long as the dual value rises. It changes the speed, never the answer.
+    tol : float
+        Converged means: on the returned potentials the L1 residual of the marginals is <= tol * mass and, with a
+        relaxed side, the gap of the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without
+        its constant.
+    max_iter : int
+        Passes over the cost at most.
+    time_limit : float, optional
+        Seconds at most.
+    init : Solution or (f, g), optional
+        Warm start, potentials in cost units.
+    callback : callable, optional
+        Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve.
+    progress : bool
+        Show a tqdm bar of the distance to the tolerance.
+    on_failure : {"warn", "raise", "ignore"}
+        What to do if the solve ends unconverged.
+
+    Returns
+    -------
+    Solution
+        Potentials, marginals, certificate; the plan when asked for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its index and value.
+    InfeasibleError
+        No plan meets the hard sides.
+    ConvergenceError
+        Not converged and ``on_failure="raise"``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Not converged and ``on_failure="warn"``.
+
+    References
+    ----------
+    Cuturi, *Sinkhorn distances*, 2013; Chizat, Peyré, Schmitzer, Vialard, *Scaling algorithms for unbalanced optimal
+    transport problems*, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> x, y = np.linspace(0, 1, 4), np.linspace(0, 1, 3)
+    >>> sol = eot.solve((x[:, None] - y) ** 2, epsilon=0.05)
+    >>> sol.status.name, sol.plan.shape
+    ('CONVERGED', (4, 3))
+    """
+    _check_choice("method", method, ("auto", *METHODS))
+    _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    limits = _limits(relaxation, tol, max_iter, time_limit, callback)
+    problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
+    f, g = _initial(init, problem)
+    swapped = problem.cost.fortran
+    working = problem.transpose() if swapped else problem
+    start = Start(
+        f=g if swapped else f,
+        g=f if swapped else g,
+        end=_end(working, swapped),
+        omega=(max(relaxation, 1.0), relaxation),
+        fast=problem.cost.matrix.dtype == np.float32 and tol >= SINGLE_TOL,
+    )
+    phases = _auto(working) if method == "auto" else METHODS[method]
+    with progress_bar(progress, tol) as report:
+        outcome = run(phases, make_task(working, load()), start, Limits(*limits, progress=report))
+    solution = _solution(problem, outcome, swapped, tol)
+    if not solution.converged and on_failure != "ignore":
+        if on_failure == "raise":
+            raise ConvergenceError(solution.message)
+        warnings.warn(solution.message, ConvergenceWarning, stacklevel=2)
+    return solution
+
+
+def _auto(problem: Problem) -> tuple[tuple[str, Solver], ...]:
+    """Scaling where the kernel cannot underflow; else, or if it does, annealing, which is right at any epsilon."""
+    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+    if span <= SAFE_EXPONENT:
+        return (*METHODS["scaling"], *METHODS["epsilon_scaling"])
+    return METHODS["epsilon_scaling"]
+
+
+def _end(problem: Problem, swapped: bool) -> str:
+    """The side updated last, and therefore exact: the only hard one, else the rows as the user sees them."""
+    if problem.rows.hard != problem.cols.hard:
+        return "rows" if problem.rows.hard else "cols"
+    return "cols" if swapped else "rows"
+
+
+def _limits(
+    relaxation: Any, tol: Any, max_iter: Any, time_limit: Any, callback: Any
+) -> tuple[float, int, float | None, Any]:
+    if not 0 < ingest_number("relaxation", relaxation) < 2:
+        raise ValueError(f"relaxation is {relaxation}; it must lie in (0, 2)")
+    tol = ingest_number("tol", tol)
+    if not (0 <= tol < np.inf):
+        raise ValueError(f"tol is {tol}; it must be finite and >= 0")
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
+        raise ValueError(f"max_iter is {max_iter!r}; it must be an integer >= 1")
+    if time_limit is not None:
+        time_limit = ingest_number("time_limit", time_limit)
+        if not time_limit > 0:
+            raise ValueError(f"time_limit is {time_limit}; it must be > 0 seconds")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable as callback(iteration, residual), got {callback!r}")
+    return tol, int(max_iter), time_limit, callback
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
+
+
+def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
+    if init is None:
+        return None, None
+    if isinstance(init, Solution):
+        f, g = init.f, init.g
+    elif isinstance(init, tuple) and len(init) == 2:
+        f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])
+    else:
+        raise TypeError(f"init must be a Solution or a pair (f, g), got {type(init).__name__}")
+    for name, values, size, used in (
+        ("f", f, problem.shape[0], problem.row_used),
+        ("g", g, problem.shape[1], problem.col_used),
+    ):
+        if values.size != size:
+            raise ValueError(f"init has a {name} of {values.size} entries; this problem needs {size}")
+        bad = np.flatnonzero(~np.isfinite(values) & used)
+        if bad.size and np.isnan(values[bad[0]]):
+            raise ValueError(f"init has {name}[{bad[0]}] = nan; potentials must be numbers")
+    # an entry that was removed there and is used here starts at 0
+    return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
+
+
+def _solution(problem: Problem, outcome: Outcome, swapped: bool, tol: float) -> Solution:
+    found = outcome.measure
+    f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
+    if swapped:
+        f, g, r, c = g, f, c, r
+    return Solution(
+        problem=problem,
+        f=f,
+        g=g,
+        row_marginal=r,
+        col_marginal=c,
+        marginal_error=found.marginal_error,
+        residual=found.residual,
+        dual_value=found.dual + problem.epsilon * problem.reference_mass,
+        status=outcome.status,
+        message=_message(outcome, problem, tol),
+        n_iter=outcome.n_iter,
+        method=outcome.method,
+        history=outcome.history,
+    )
+
+
+def _message(outcome: Outcome, problem: Problem, tol: float) -> str:
+    found = outcome.measure
+    text = (
+        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; "
+        f"residual {found.residual:.2e}, asked for {tol * found.mass:.2e})"
+    )
+    if outcome.status is Status.NUMERICAL:
+        return text + "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
+    if outcome.status in (Status.MAX_ITER, Status.TIME_LIMIT, Status.STALLED):
+        span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+        return text + f"; range(cost) / epsilon is {span:.3g}: try a larger epsilon, more iterations or a larger tol"
+    return text

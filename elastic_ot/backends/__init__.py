@@ -1,0 +1,18 @@
+"""Where the arithmetic on n x m data happens: one module a device, the same primitives in each.
+
+`protocol` states every primitive's formula once. `reference` writes them on the array API (the oracle),
+`cpu` in Numba. Nothing here validates, allocates n x m data or decides when to stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from .protocol import Backend
+
+
+def load(name: str = "cpu") -> Backend:
+    """The backend module of that name, imported on first use."""
+    return cast("Backend", importlib.import_module(f"{__name__}.{name}"))

@@ -1,0 +1,850 @@
+"""The primitives of `protocol` in Numba: all compiled code, in one file because Numba's cache watches one file.
+
+Contents
+    bits, exp2, log        the two elementary functions, written so that LLVM vectorises them
+    potential              the update rule of every penalty, on scalars
+    passes                 one block of rows: log_rows, scaling_rows, marginal_rows, ...; serial, one a thread
+    primitives             the compiled entry points (split the rows over threads), then the Python functions of
+    `protocol`
+
+Why these loops. A full iteration needs each cost entry once: p = exp(alpha + beta - cost) under the old potentials
+gives the row sum, the row update follows, and the same p, still in cache, times exp(change of alpha) feeds the column
+sums. Four rows share one pass over the column accumulators. Arguments are kept in base 2, so the range reduction is
+exact. Flags: `ninf` and `nnan` are left out of fastmath because -inf is meaningful (a removed row or cell).
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic, overload
+
+from .protocol import Array, Side
+
+SERIAL_BELOW = 200_000  # entries; a parallel region costs 10 us on a quiet machine and milliseconds on a busy one
+LOG2E = 1.4426950408889634
+LN2 = 0.6931471805599453
+# 1.5 * 2^52: adding it puts a small integer in the low bits of a double. It avoids the float-to-int64 conversion,
+# which AVX2 does not have.
+INTEGER = 6755399441055744.0
+
+# How functions are compiled. `inner`: called from compiled code only. `threaded`: rows split over threads by prange.
+# `entry_point`: called from Python.
+inner = njit(fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
+threaded = njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+entry_point = njit(nogil=True, cache=True, error_model="numpy")
+
+# --- elementary functions ---------------------------------------------------------------------------------------------
+
+
+def _bitcast(source: Any, target: Any) -> Any:
+    llvm = {
+        types.float64: ir.DoubleType(),
+        types.int64: ir.IntType(64),
+        types.float32: ir.FloatType(),
+        types.int32: ir.IntType(32),
+    }
+
+    @intrinsic
+    def cast(typingctx: Any, x: Any) -> Any:
+        return target(source), lambda context, builder, sig, args: builder.bitcast(args[0], llvm[target])
+
+    return cast
+
+
+_as_float64, _as_int64 = _bitcast(types.int64, types.float64), _bitcast(types.float64, types.int64)
+_as_float32, _as_int32 = _bitcast(types.int32, types.float32), _bitcast(types.float32, types.int32)
+
+
+@inner
+def _power(y):
+    """2^y to 2.3e-16 relative, for finite results: 2^-1021.5 below that (-inf, nan included), 1.78e308 above 1024."""
+    z = min(max(y, -1021.5), 1023.99)
+    k = np.floor(z + 0.5)
+    r = z - k
+    # interpolation of 2^r at the Chebyshev nodes of [-1/2, 1/2], degree 11; Estrin's order shortens the chain
+    r2 = r * r
+    r4 = r2 * r2
+    low = (1.0 + 0.6931471805599453 * r) + (0.24022650695910158 + 0.055504108664821625 * r) * r2
+    mid = (0.009618129107587256 + 0.001333355814640647 * r) + (0.00015403530463724353 + 1.5252733841556773e-05 * r) * r2
+    top = (1.3215432535912375e-06 + 1.0178057087733941e-07 * r) + (
+        7.074194297288521e-09 + 4.4558179083360645e-10 * r
+    ) * r2
+    p = low + (mid + top * r4) * r4
+    return _as_float64(_as_int64(p) + (_as_int64(k + INTEGER) << 52))
+
+
+@inner
+def exp2(y):
+    """2^y, exactly 0 below 2^-1021: for plans. Sweeps take `_power`, a fifth faster, whose floor they never notice."""
+    return _power(y) if y > -1021.0 else 0.0
+
+
+@inner
+def _power_single(y):
+    """The same in float32 to 1.2e-7 relative, between 2^-125.5 and 3.3e38."""
+    z = min(max(y, np.float32(-125.5)), np.float32(127.99))
+    k = np.floor(z + np.float32(0.5))
+    r = z - k
+    p = np.float32(1.54614447e-4)  # as above, degree 6
+    p = p * r + np.float32(1.340042818e-3)
+    p = p * r + np.float32(9.618056679e-3)
+    p = p * r + np.float32(5.550327227e-2)
+    p = p * r + np.float32(2.402265092e-1)
+    p = p * r + np.float32(6.931472067e-1)
+    p = p * r + np.float32(1.0)
+    return _as_float32(_as_int32(p) + np.int32(np.int32(k) << np.int32(23)))
+
+
+def entry(y, like):
+    """2^y in the precision of `like` (the dtype of the row buffer decides); `y` is always computed in float64."""
+    return np.exp2(y).astype(like.dtype)
+
+
+@overload(entry)
+def _entry(y, like):
+    if like.dtype == types.float32:
+        return lambda y, like: _power_single(np.float32(y))
+    return lambda y, like: _power(y)
+
+
+@inner
+def log(x):
+    """Natural logarithm of a positive normal double, to 2e-16 absolute near 1 and relative elsewhere."""
+    bits = _as_int64(x)
+    exponent = _as_float64((bits >> 52) | 0x4330000000000000) - 4503599627370496.0 - 1023.0
+    m = _as_float64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
+    above = m > 1.4142135623730951
+    m = 0.5 * m if above else m
+    exponent = exponent + 1.0 if above else exponent
+    s = (m - 1.0) / (m + 1.0)  # log m = 2 artanh s, |s| < 0.172
+    q = s * s
+    t = 1.0 / 21.0
+    t = t * q + 1.0 / 19.0
+    t = t * q + 1.0 / 17.0
+    t = t * q + 1.0 / 15.0
+    t = t * q + 1.0 / 13.0
+    t = t * q + 1.0 / 11.0
+    t = t * q + 1.0 / 9.0
+    t = t * q + 1.0 / 7.0
+    t = t * q + 1.0 / 5.0
+    t = t * q + 1.0 / 3.0
+    return exponent * LN2 + (2.0 * s + 2.0 * s * q * t)
+
+
+# --- the update rule of every penalty ---------------------------------------------------------------------------------
+
+
+@inner
+def _potential(code, strength, strength2, weight, log_ratio):
+    if code == 0:
+        return strength * log_ratio
+    if code == 1:
+        return min(max(log_ratio, -strength), strength)
+    if code == 2:
+        return min(max(0.0, strength + log_ratio), strength2 + log_ratio)
+    return _quadratic(weight, strength, log_ratio)
+
+
+@inner
+def _quadratic(weight, strength, log_ratio):
+    """Root F of weight - strength F = weight exp(F - log_ratio): Newton on a convex form, from the right."""
+    slope = strength / weight
+    if log_ratio > 0.0:
+        x = min(log_ratio, 1.0 / slope)
+        for _ in range(60):
+            e = np.exp(x - log_ratio)
+            step = (e + slope * x - 1.0) / (e + slope)
+            x -= step
+            if abs(step) <= 1e-15 * (1.0 + abs(x)):
+                break
+        return x
+    x = 0.0
+    for _ in range(60):
+        rest = 1.0 - slope * x
+        step = (x - log_ratio - np.log(rest)) / (1.0 + slope / rest)
+        x -= step
+        if abs(step) <= 1e-15 * (1.0 + abs(x)):
+            break
+    return x
+
+
+@entry_point
+def _potentials(side, log_ratio, out):
+    for i in range(out.size):
+        if side.log_weight[i] == -np.inf:
+            out[i] = -np.inf
+        else:
+            out[i] = _potential(side.code, side.strength, side.strength2, side.weight[i], log_ratio[i])
+
+
+# --- passes over a block of rows, serial ------------------------------------------------------------------------------
+
+
+@inner
+def _fill(c, inv2, beta2, start, p):
+    """p_j = 2^(start + beta2_j - c_j inv2) and their sum. A function of its own, else LLVM does not vectorise it."""
+    total = entry(-np.inf, p)
+    for j in range(c.size):
+        e = entry(start + beta2[j] - c[j] * inv2, p)
+        p[j] = e
+        total += e
+    return total
+
+
+@inner
+def _row_sum(c, inv2, beta2, start, p):
+    """`_fill` in pieces, so that float32 partial sums stay short."""
+    total = 0.0
+    for j in range(0, c.size, 2048):
+        total += _fill(c[j : j + 2048], inv2, beta2[j : j + 2048], start, p[j : j + 2048])
+    return total
+
+
+@inner
+def _largest(c, factor, beta):
+    top = -np.inf
+    for j in range(c.size):
+        top = max(top, beta[j] - c[j] * factor)
+    return top
+
+
+@inner
+def _log_row(c, inv2, beta2, alpha, p, tiny, huge):
+    """Fill p with the row of the plan; returns (log of the row sum, the alpha that p was built with).
+
+    The sum is bounded near the marginal once potentials are sensible. When it is not (cold start, underflow), the row
+    is done again relative to its maximum.
+    """
+    total = _row_sum(c, inv2, beta2, alpha * LOG2E, p)
+    if tiny < total < huge:
+        return np.log(total), alpha
+    top = _largest(c, inv2, beta2)
+    if top == -np.inf:
+        p[:] = 0.0
+        return -np.inf, 0.0
+    total = _row_sum(c, inv2, beta2, -top, p)
+    return np.log(total) + top * LN2 + alpha, -top * LN2
+
+
+@inner
+def _log_update(task, vectors, p, i, tiny, huge):
+    """Row i of an iteration; returns the factor that turns p into the row under the new alpha."""
+    cost, inv2, beta2, rows, omega = task
+    alpha, previous_alpha, log_row = vectors
+    old = alpha[i]
+    previous_alpha[i] = old
+    if rows.log_weight[i] == -np.inf:
+        log_row[i] = -np.inf
+        p[:] = 0.0
+        return 0.0
+    log_sum, base = _log_row(cost[i], inv2, beta2, old, p, tiny, huge)
+    log_row[i] = log_sum
+    potential = old - rows.offset[i]
+    ratio = rows.log_weight[i] - log_sum + potential
+    target = _potential(rows.code, rows.strength, rows.strength2, rows.weight[i], ratio)
+    alpha[i] = rows.offset[i] + potential + omega * (target - potential)
+    return np.exp(alpha[i] - base)
+
+
+@inner
+def _log_rows(cost, inv2, beta2, rows, omega, alpha, previous_alpha, log_row, acc, buffer, w, tiny, huge, lo, hi):
+    """Rows lo to hi of an iteration: four at a time share a pass over acc, the partial column sums."""
+    task, vectors = (cost, inv2, beta2, rows, omega), (alpha, previous_alpha, log_row)
+    p0, p1, p2, p3 = buffer[0], buffer[1], buffer[2], buffer[3]
+    for j in range(acc.size):
+        acc[j] = 0.0
+    for i in range(lo, hi, 4):
+        for q in range(4):
+            w[q] = _log_update(task, vectors, buffer[q], i + q, tiny, huge) if i + q < hi else 0.0
+        w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+        for j in range(acc.size):
+            acc[j] += (w0 * p0[j] + w1 * p1[j]) + (w2 * p2[j] + w3 * p3[j])
+
+
+@inner
+def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, lo, hi):
+    m = cost.shape[1]
+    for j in range(m):
+        acc[j] = 0.0
+    for i in range(lo, hi):
+        start, s, c = alpha[i] * LOG2E, 0.0, cost[i]
+        if start > -np.inf:
+            for j in range(m):
+                e = exp2(start + beta2[j] - c[j] * inv2)
+                acc[j] += e
+                s += e
+        row_sum[i] = s
+
+
+@inner
+def _col_max_rows(cost, inv_epsilon, alpha, acc, lo, hi):
+    for j in range(cost.shape[1]):
+        acc[j] = -np.inf
+    for i in range(lo, hi):
+        a, c = alpha[i], cost[i]
+        for j in range(cost.shape[1]):
+            acc[j] = max(acc[j], a - c[j] * inv_epsilon)
+
+
+@inner
+def _row_max_rows(cost, inv_epsilon, beta, out, lo, hi):
+    for i in range(lo, hi):
+        out[i] = _largest(cost[i], inv_epsilon, beta)
+
+
+@inner
+def _plan_row(c, inv2, alpha, beta2, p):
+    """One row of the plan, zeros exact."""
+    start = alpha * LOG2E
+    for j in range(c.size):
+        p[j] = exp2(start + beta2[j] - c[j] * inv2)
+
+
+@inner
+def _plan_rows(cost, inv2, alpha, beta2, out, lo, hi):
+    for i in range(lo, hi):
+        _plan_row(cost[i], inv2, alpha[i], beta2, out[i])
+
+
+@inner
+def _apply_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
+    for i in range(lo, hi):
+        _plan_row(cost[i], inv2, alpha[i], beta2, p)
+        for q in range(x.shape[1]):
+            s = 0.0
+            for j in range(p.size):
+                s += p[j] * x[j, q]
+            out[i, q] = s
+
+
+@inner
+def _apply_transposed_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
+    out[:, :] = 0.0
+    for i in range(lo, hi):
+        _plan_row(cost[i], inv2, alpha[i], beta2, p)
+        for j in range(p.size):
+            for q in range(x.shape[1]):
+                out[j, q] += p[j] * x[i, q]
+
+
+@inner
+def _rounded_rows(
+    cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
+):
+    for i in range(lo, hi):
+        kl, moved, c, a = 0.0, 0.0, cost[i], alpha[i]
+        if a > -np.inf:
+            for j in range(cost.shape[1]):
+                exponent = a + beta[j] - c[j] * inv_epsilon
+                p = exp2(exponent * LOG2E)
+                q = row_factor[i] * p * col_factor[j] + row_rest[i] * col_rest[j]
+                inside = exponent > -np.inf and q > 1e-300
+                ratio = log(q if inside else 1.0) - (exponent if inside else 0.0)
+                kl += q * ratio - q + p if inside else p
+                moved += q * c[j] if inside else 0.0
+        divergence[i] = kl
+        transport[i] = moved
+
+
+@inner
+def _scaling_potential(side, omega, base, old, total, i):
+    """The new scaling of entry i from the old one and its sum; general penalties go through logarithms."""
+    if side.log_weight[i] == -np.inf:
+        return 0.0
+    if side.code == 0 and side.strength == 1.0 and omega == 1.0:
+        return side.weight[i] / total
+    potential = np.log(old) + base[i] - side.offset[i]
+    ratio = side.log_weight[i] - np.log(old * total) + potential
+    target = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+    return np.exp(side.offset[i] - base[i] + potential + omega * (target - potential))
+
+
+@inner
+def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
+    m = kernel.shape[1]
+    for j in range(m):
+        acc[j] = 0.0
+    last = hi - 1
+    for i in range(lo, hi, 4):
+        k0, k1 = kernel[i], kernel[min(i + 1, last)]
+        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for j in range(m):
+            vj = v[j]
+            s0 += k0[j] * vj
+            s1 += k1[j] * vj
+            s2 += k2[j] * vj
+            s3 += k3[j] * vj
+        w[0], w[1], w[2], w[3] = s0, s1, s2, s3
+        for q in range(4):
+            if i + q < hi:
+                total = w[q]
+                row_sum[i + q] = u[i + q] * total
+                w[q] = _scaling_potential(rows, omega, base, u[i + q], total, i + q)
+                u[i + q] = w[q]
+            else:
+                w[q] = 0.0
+        w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+        for j in range(m):
+            acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
+
+
+# --- the same passes, rows split over threads -------------------------------------------------------------------------
+# Each takes acc (threads, m). The sweeps have entry points of their own for one thread, the others branch here.
+
+
+@threaded
+def _log_pass(cost, inv2, beta2, rows, omega, alpha, previous, log_row, acc, buffer, w, tiny, huge):
+    n, threads = cost.shape[0], acc.shape[0]
+    for t in prange(threads):
+        a, b, c = acc[t], buffer[t], w[t]
+        lo, hi = t * n // threads, (t + 1) * n // threads
+        _log_rows(cost, inv2, beta2, rows, omega, alpha, previous, log_row, a, b, c, tiny, huge, lo, hi)
+
+
+@threaded
+def _scaling_pass(kernel, rows, omega, base, u, v, row_sum, acc, w):
+    n, threads = kernel.shape[0], acc.shape[0]
+    for t in prange(threads):
+        lo, hi = t * n // threads, (t + 1) * n // threads
+        _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc[t], w[t], lo, hi)
+
+
+@threaded
+def _marginal_pass(cost, inv2, alpha, beta2, row_sum, acc):
+    n, threads = cost.shape[0], acc.shape[0]
+    if threads == 1:
+        _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc[0], 0, n)
+    else:
+        for t in prange(threads):
+            _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc[t], t * n // threads, (t + 1) * n // threads)
+
+
+@threaded
+def _col_max_pass(cost, inv_epsilon, alpha, acc):
+    n, threads = cost.shape[0], acc.shape[0]
+    if threads == 1:
+        _col_max_rows(cost, inv_epsilon, alpha, acc[0], 0, n)
+    else:
+        for t in prange(threads):
+            _col_max_rows(cost, inv_epsilon, alpha, acc[t], t * n // threads, (t + 1) * n // threads)
+
+
+@threaded
+def _row_max_pass(cost, inv_epsilon, beta, out, threads):
+    n = cost.shape[0]
+    if threads == 1:
+        _row_max_rows(cost, inv_epsilon, beta, out, 0, n)
+    else:
+        for t in prange(threads):
+            _row_max_rows(cost, inv_epsilon, beta, out, t * n // threads, (t + 1) * n // threads)
+
+
+@threaded
+def _plan_pass(cost, inv2, alpha, beta2, out, threads):
+    n = cost.shape[0]
+    if threads == 1:
+        _plan_rows(cost, inv2, alpha, beta2, out, 0, n)
+    else:
+        for t in prange(threads):
+            _plan_rows(cost, inv2, alpha, beta2, out, t * n // threads, (t + 1) * n // threads)
+
+
+@threaded
+def _apply_pass(cost, inv2, alpha, beta2, x, out, p):
+    n, threads = cost.shape[0], p.shape[0]
+    if threads == 1:
+        _apply_rows(cost, inv2, alpha, beta2, x, out, p[0], 0, n)
+    else:
+        for t in prange(threads):
+            lo, hi = t * n // threads, (t + 1) * n // threads
+            _apply_rows(cost, inv2, alpha, beta2, x, out, p[t], lo, hi)
+
+
+@threaded
+def _apply_transposed_pass(cost, inv2, alpha, beta2, x, parts, p):
+    """`parts` is (threads, m, k)."""
+    n, threads = cost.shape[0], p.shape[0]
+    if threads == 1:
+        _apply_transposed_rows(cost, inv2, alpha, beta2, x, parts[0], p[0], 0, n)
+    else:
+        for t in prange(threads):
+            lo, hi = t * n // threads, (t + 1) * n // threads
+            _apply_transposed_rows(cost, inv2, alpha, beta2, x, parts[t], p[t], lo, hi)
+
+
+@threaded
+def _rounded_pass(
+    cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, threads
+):
+    n = cost.shape[0]
+    if threads == 1:
+        _rounded_rows(
+            cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, 0, n
+        )
+    else:
+        for t in prange(threads):
+            lo, hi = t * n // threads, (t + 1) * n // threads
+            _rounded_rows(
+                cost,
+                inv_epsilon,
+                alpha,
+                beta,
+                row_factor,
+                col_factor,
+                row_rest,
+                col_rest,
+                divergence,
+                transport,
+                lo,
+                hi,
+            )
+
+
+# --- iterations -----------------------------------------------------------------------------------------------------
+
+
+@inner
+def _total(acc, out):
+    """Sum of the threads' accumulators, in a fixed order."""
+    for j in range(out.size):
+        s = acc[0, j]
+        for t in range(1, acc.shape[0]):
+            s += acc[t, j]
+        out[j] = s
+
+
+@inner
+def _scaled(beta, out):
+    for j in range(beta.size):
+        out[j] = beta[j] * LOG2E
+
+
+@inner
+def _update_columns(cols, omega, beta, log_col, log_col_updated):
+    for j in range(beta.size):
+        if cols.log_weight[j] == -np.inf:
+            log_col_updated[j] = -np.inf
+        else:
+            potential = beta[j] - cols.offset[j]
+            ratio = cols.log_weight[j] - log_col[j] + potential
+            target = _potential(cols.code, cols.strength, cols.strength2, cols.weight[j], ratio)
+            change = omega * (target - potential)
+            beta[j] += change
+            log_col_updated[j] = log_col[j] + change
+
+
+@inner
+def _log_columns(cols, col_sum, log_col, tiny, huge):
+    """log_col from the sums; true if every sum can be trusted."""
+    sound = True
+    for j in range(col_sum.size):
+        s = col_sum[j]
+        fits = s > tiny and s < huge
+        log_col[j] = log(s if fits else 1.0)
+        sound = sound and fits
+    if sound:
+        return True
+    sound = True
+    for j in range(col_sum.size):
+        if cols.log_weight[j] == -np.inf:
+            log_col[j] = -np.inf
+        elif not (tiny < col_sum[j] < huge):
+            sound = False
+    return sound
+
+
+@entry_point
+def _log_sweeps(cost, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count):
+    """Iterations done with sound column sums; one less than `count` or fewer if the last one had an unsound one."""
+    log_row, log_col, previous, updated = vectors
+    acc, buffer, w, beta2, col_sum, tiny, huge = scratch
+    inv2, n = inv_epsilon * LOG2E, cost.shape[0]
+    for done in range(count):
+        _update_columns(cols, omega[1], beta, log_col, updated)
+        _scaled(beta, beta2)
+        a, b, c = acc[0], buffer[0], w[0]
+        _log_rows(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, a, b, c, tiny, huge, 0, n)
+        _total(acc, col_sum)
+        if not _log_columns(cols, col_sum, log_col, tiny, huge):
+            return done
+    return count
+
+
+@entry_point
+def _log_sweeps_threaded(cost, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count):
+    log_row, log_col, previous, updated = vectors
+    acc, buffer, w, beta2, col_sum, tiny, huge = scratch
+    inv2 = inv_epsilon * LOG2E
+    for done in range(count):
+        _update_columns(cols, omega[1], beta, log_col, updated)
+        _scaled(beta, beta2)
+        _log_pass(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, acc, buffer, w, tiny, huge)
+        _total(acc, col_sum)
+        if not _log_columns(cols, col_sum, log_col, tiny, huge):
+            return done
+    return count
+
+
+@inner
+def _fits(x, side, limit):
+    """True if every scaling that is in use lies in (1 / limit, limit); false on nan."""
+    fits = True
+    for i in range(x.size):
+        fits = fits and ((x[i] > 1.0 / limit and x[i] < limit) or side.log_weight[i] == -np.inf)
+    return fits
+
+
+@inner
+def _before_scaling(cols, omega, base_beta, u, v, row_sum, col_sum, keep):
+    """Remember the state, then update the columns."""
+    previous_u, col_updated, old_v, old_rows, old_cols = keep
+    for i in range(u.size):
+        previous_u[i] = u[i]
+        old_rows[i] = row_sum[i]
+    for j in range(v.size):
+        old_v[j] = v[j]
+        old_cols[j] = col_sum[j]
+        if v[j] > 0.0:
+            v[j] = _scaling_potential(cols, omega, base_beta, v[j], col_sum[j] / v[j], j)
+            col_updated[j] = col_sum[j] * (v[j] / old_v[j])
+        else:
+            col_updated[j] = 0.0
+
+
+@inner
+def _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
+    """Column sums of the iteration; if anything vanished or overflowed, put the remembered state back and say false."""
+    previous_u, _, old_v, old_rows, old_cols = keep
+    for j in range(v.size):
+        s = 0.0
+        for t in range(acc.shape[0]):
+            s += acc[t, j]
+        col_sum[j] = v[j] * s
+    if _fits(u, rows, 1e300) and _fits(v, cols, 1e300) and _fits(col_sum, cols, 1e300) and _fits(row_sum, rows, 1e300):
+        return True
+    for i in range(u.size):  # loops: a slice assignment compiles numpy's shape errors along, for seconds
+        u[i] = previous_u[i]
+        row_sum[i] = old_rows[i]
+    for j in range(v.size):
+        v[j] = old_v[j]
+        col_sum[j] = old_cols[j]
+    return False
+
+
+@entry_point
+def _scaling_sweeps(
+    kernel, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, scratch, count, limit
+):
+    """See `protocol`; u, v, row_sum, col_sum are the exponentials of its vectors.
+
+    keep = (previous u, column sums after the column update; v and the row and column sums before the iteration).
+    """
+    acc, w = scratch
+    for done in range(count):
+        _before_scaling(cols, omega[1], base_beta, u, v, row_sum, col_sum, keep)
+        _scaling_rows(kernel, rows, omega[0], base_alpha, u, v, row_sum, acc[0], w[0], 0, kernel.shape[0])
+        if not _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
+            return done, False
+        if not (_fits(u, rows, limit) and _fits(v, cols, limit)):
+            return done + 1, False
+    return count, True
+
+
+@entry_point
+def _scaling_sweeps_threaded(
+    kernel, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, scratch, count, limit
+):
+    acc, w = scratch
+    for done in range(count):
+        _before_scaling(cols, omega[1], base_beta, u, v, row_sum, col_sum, keep)
+        _scaling_pass(kernel, rows, omega[0], base_alpha, u, v, row_sum, acc, w)
+        if not _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
+            return done, False
+        if not (_fits(u, rows, limit) and _fits(v, cols, limit)):
+            return done + 1, False
+    return count, True
+
+
+# --- the functions of `protocol` ------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+
+
+def _guard() -> AbstractContextManager[Any]:
+    """Numba's `workqueue` threading layer aborts on concurrent launches; the others are left alone."""
+    try:
+        layer = numba.threading_layer()  # type: ignore[attr-defined]
+    except ValueError:  # nothing was launched yet, so the layer is not known
+        return _lock
+    return _lock if layer == "workqueue" else nullcontext()
+
+
+def _threads(cost: Array) -> int:
+    return 1 if cost.size < SERIAL_BELOW else min(numba.get_num_threads(), cost.shape[0])
+
+
+def _frozen(cost: Array) -> Array:
+    """A read-only view, so that every kernel is compiled for one mutability only."""
+    view = cost.view()
+    view.flags.writeable = False
+    return view
+
+
+def _accumulators(cost: Array) -> Array:
+    return np.empty((_threads(cost), cost.shape[1]))
+
+
+def potential(side: Side, log_ratio: Array, out: Array) -> None:
+    _potentials(side, log_ratio, out)
+
+
+def scratch(shape: tuple[int, int], dtype: Any, fast: bool) -> Any:
+    n, m = shape
+    threads = 1 if n * m < SERIAL_BELOW else min(numba.get_num_threads(), n)
+    single = fast and np.dtype(dtype) == np.float32
+    buffer = np.zeros((threads, 4, m), np.float32 if single else np.float64)
+    tiny, huge = (1e-30, 1e30) if single else (1e-250, 1e250)
+    # w has a cache line for each thread
+    return np.empty((threads, m)), buffer, np.zeros((threads, 8)), np.empty(m), np.empty(m), tiny, huge
+
+
+def row_max(cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
+    with _guard():
+        _row_max_pass(_frozen(cost), inv_epsilon, beta, out, _threads(cost))
+
+
+def col_max(cost: Array, inv_epsilon: float, alpha: Array, out: Array) -> None:
+    acc = _accumulators(cost)
+    with _guard():
+        _col_max_pass(_frozen(cost), inv_epsilon, alpha, acc)
+    np.max(acc, axis=0, out=out)
+
+
+def log_sweeps(
+    cost: Array,
+    inv_epsilon: float,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    alpha: Array,
+    beta: Array,
+    log_row: Array,
+    log_col: Array,
+    previous_alpha: Array,
+    log_col_updated: Array,
+    scratch: Any,
+    count: int,
+) -> None:
+    sweeps = _log_sweeps if scratch[0].shape[0] == 1 else _log_sweeps_threaded
+    vectors, frozen = (log_row, log_col, previous_alpha, log_col_updated), _frozen(cost)
+    while count:
+        with _guard():
+            done = sweeps(frozen, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count)
+        if done < count:
+            _log_column_sums(cost, inv_epsilon, cols, alpha, beta, log_col)
+            done += 1
+        count -= done
+
+
+def _log_column_sums(cost: Array, inv_epsilon: float, cols: Side, alpha: Array, beta: Array, log_col: Array) -> None:
+    """log_col where a sum vanished or overflowed: relative to the maximum, two more passes (early iterations only)."""
+    top, total = np.empty_like(log_col), np.empty_like(log_col)
+    col_max(cost, inv_epsilon, alpha, top)
+    reached = np.isfinite(top) & np.isfinite(cols.log_weight)
+    shift = np.where(reached, top, 0.0)
+    marginals(cost, inv_epsilon, alpha, np.where(reached, -shift, -np.inf), np.empty_like(alpha), total)
+    log_col[:] = np.where(
+        reached, np.log(np.where(reached, total, 1.0)) + shift + np.where(reached, beta, 0.0), -np.inf
+    )
+
+
+def scaling_sweeps(
+    kernel: Array,
+    base_alpha: Array,
+    base_beta: Array,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    alpha: Array,
+    beta: Array,
+    log_row: Array,
+    log_col: Array,
+    previous_alpha: Array,
+    log_col_updated: Array,
+    scratch: Any,
+    count: int,
+    limit: float,
+) -> tuple[int, bool]:
+    n, m = kernel.shape
+    u, v = _ratio(alpha, base_alpha), _ratio(beta, base_beta)
+    row_sum, col_sum = np.exp(log_row), np.exp(log_col)
+    keep = _ratio(previous_alpha, base_alpha), np.exp(log_col_updated), np.empty(m), np.empty(n), np.empty(m)
+    work, frozen = (scratch[0], scratch[2]), _frozen(kernel)
+    sweeps = _scaling_sweeps if work[0].shape[0] == 1 else _scaling_sweeps_threaded
+    with _guard():
+        done, serves = sweeps(
+            frozen, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, work, count, limit
+        )
+    if done:
+        with np.errstate(divide="ignore"):
+            alpha[:], beta[:] = base_alpha + np.log(u), base_beta + np.log(v)
+            previous_alpha[:] = base_alpha + np.log(keep[0])
+            log_row[:], log_col[:], log_col_updated[:] = np.log(row_sum), np.log(col_sum), np.log(keep[1])
+    return done, serves
+
+
+def _ratio(alpha: Array, base: Array) -> Array:
+    """exp(alpha - base), 0 for removed entries (-inf in both)."""
+    removed = alpha == -np.inf
+    return np.where(removed, 0.0, np.exp(np.where(removed, 0.0, alpha - np.where(removed, 0.0, base))))
+
+
+def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array) -> None:
+    with _guard():
+        _plan_pass(_frozen(cost), inv_epsilon * LOG2E, alpha, beta * LOG2E, out, _threads(cost))
+
+
+def marginals(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    acc = _accumulators(cost)
+    with _guard():
+        _marginal_pass(_frozen(cost), inv_epsilon * LOG2E, alpha, beta * LOG2E, row_sum, acc)
+    np.sum(acc, axis=0, out=col_sum)
+
+
+def apply(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
+    p, inv2 = _accumulators(cost), inv_epsilon * LOG2E
+    if transpose:
+        parts = np.empty((p.shape[0], *out.shape))
+        with _guard():
+            _apply_transposed_pass(_frozen(cost), inv2, alpha, beta * LOG2E, _frozen(x), parts, p)
+        np.sum(parts, axis=0, out=out)
+    else:
+        with _guard():
+            _apply_pass(_frozen(cost), inv2, alpha, beta * LOG2E, _frozen(x), out, p)
+
+
+def rounded_sums(
+    cost: Array,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    row_factor: Array,
+    col_factor: Array,
+    row_rest: Array,
+    col_rest: Array,
+    divergence: Array,
+    transport: Array,
+) -> None:
+    with _guard():
+        _rounded_pass(
+            _frozen(cost), inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport,
+            _threads(cost),
+        )  # fmt: skip

@@ -1,0 +1,368 @@
+"""What proves a solution: rounding to a feasible plan, the duality gap, bounds on unregularised transport.
+
+For a plan P = R exp((f + g - C) / epsilon) and any feasible Q,
+
+    primal(Q) - dual(f, g) = epsilon KL(Q | P) + sum over the sides of phi(q) + phi*(-potential) + <potential, q>,
+
+q the marginal of Q on that side, because <C, Q> + epsilon KL(Q | R) = <f, q_a> + <g, q_b> + epsilon (KL(Q | P) - sum
+P + sum R). Every term is
+>= 0 and computed without cancellation. Q = P unless a hard side is met only to tolerance; then Q is P rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_numpy
+from .backends import load
+from .backends.protocol import Side
+from .errors import ConvergenceError
+from .penalties import LOGARITHMIC, TV, Between, Free, Penalty, Vector
+from .problem import Problem
+from .solvers.measure import blocked_value
+from .solvers.task import Task, make_task
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from .result import Solution
+
+POLISH_BLOCK, POLISH_BLOCKS = 50, 60  # iterations spent on a feasible plan where cells are forbidden
+EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
+
+
+class View:
+    """A solution as kernels see it: rows stored contiguously, so transposed if the cost came in Fortran order."""
+
+    def __init__(self, solution: Solution) -> None:
+        self.swapped = solution.problem.cost.fortran
+        problem = solution.problem.transpose() if self.swapped else solution.problem
+        f, g, r, c = solution.f, solution.g, solution.row_marginal, solution.col_marginal
+        if self.swapped:
+            f, g, r, c = g, f, c, r
+        self.problem: Problem = problem
+        self.task: Task = make_task(problem, load())
+        self.f, self.g = f, g
+        self.alpha, self.beta = self.task.alphas(f, g)
+        self.row_marginal, self.col_marginal = r, c
+
+    @property
+    def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
+        """The leading arguments of every primitive that reads the plan."""
+        return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
+
+    def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
+        alpha = self.alpha + np.log(self.problem.mass)
+        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, self.beta, out)
+        return out
+
+    def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
+        """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
+        rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
+        with np.errstate(divide="ignore"):
+            alpha, beta = self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
+        self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
+        return rows, cols
+
+    @cached_property
+    def rounding(self) -> Rounding:
+        return _round(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """Q = diag(row_factor) P diag(col_factor) + row_rest col_rest^T and its marginals, in units of the mass."""
+
+    row_factor: Vector
+    col_factor: Vector
+    row_rest: Vector
+    col_rest: Vector
+    row_marginal: Vector
+    col_marginal: Vector
+
+    @property
+    def parts(self) -> tuple[Vector, Vector, Vector, Vector]:
+        return self.row_factor, self.col_factor, self.row_rest, self.col_rest
+
+
+def _round(view: View) -> Rounding:
+    """A feasible plan near P: one hard side is scaled; two are scaled down, and what is missing is added."""
+    problem, mass = view.problem, view.problem.mass
+    r, c = view.row_marginal / mass, view.col_marginal / mass
+    ones_r, ones_c, none_r, none_c = np.ones_like(r), np.ones_like(c), np.zeros_like(r), np.zeros_like(c)
+    target_r, target_c = _targets(problem, r, c)
+    if _distance(r, target_r) == 0 and _distance(c, target_c) == 0:
+        return Rounding(ones_r, ones_c, none_r, none_c, r, c)
+    if not (problem.rows.hard and problem.cols.hard):
+        row_factor, col_factor = _ratio(target_r, r), _ratio(target_c, c)
+        return Rounding(row_factor, col_factor, none_r, none_c, *view.marginals(row_factor, col_factor))
+    if problem.cost.masked:
+        return _polish(view, target_r, target_c)
+    row_factor = np.minimum(_ratio(target_r, r), 1.0)
+    _, c = view.marginals(row_factor, ones_c)
+    col_factor = np.minimum(_ratio(target_c, c), 1.0)
+    r, c = view.marginals(row_factor, col_factor)
+    row_rest, col_rest = np.maximum(target_r - r, 0.0), np.maximum(target_c - c, 0.0)
+    missing = row_rest.sum()
+    if missing > 0 and col_rest.sum() > 0:
+        row_rest, col_rest = row_rest, col_rest / col_rest.sum()
+    else:
+        row_rest, col_rest = none_r, none_c
+    return Rounding(row_factor, col_factor, row_rest, col_rest, r + row_rest, c + missing * col_rest)
+
+
+def _targets(problem: Problem, r: Vector, c: Vector) -> tuple[Vector, Vector]:
+    """The marginals to reach: nearest allowed ones, with equal masses if both sides are hard; relaxed sides stay."""
+    target_r = _clipped(problem.rows, r, problem.a / problem.mass, problem.row_used)
+    target_c = _clipped(problem.cols, c, problem.b / problem.mass, problem.col_used)
+    if not (problem.rows.hard and problem.cols.hard):
+        return target_r, target_c
+    range_r = _mass_range(problem.rows, problem.a / problem.mass, problem.row_used)
+    range_c = _mass_range(problem.cols, problem.b / problem.mass, problem.col_used)
+    total = min(max(float(target_r.sum()), range_r[0], range_c[0]), range_r[1], range_c[1])
+    return (
+        _with_mass(problem.rows, target_r, problem.a / problem.mass, problem.row_used, total),
+        _with_mass(problem.cols, target_c, problem.b / problem.mass, problem.col_used, total),
+    )
+
+
+def _clipped(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) -> Vector:
+    if not penalty.hard:
+        return r
+    lo, hi = penalty.box()
+    return np.where(used, np.clip(r, lo * a, np.where(a > 0, hi, 1.0) * a), 0.0)
+
+
+def _mass_range(penalty: Penalty, a: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+    lo, hi = penalty.box()
+    total = float(a[used].sum())
+    return lo * total, hi * total
+
+
+def _with_mass(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_], total: float) -> Vector:
+    """Marginals inside the box with the given total, moving every entry in proportion to its room."""
+    lo, hi = penalty.box()
+    if lo == hi:
+        return r
+    missing = total - float(r.sum())
+    if missing == 0:
+        return r
+    if missing < 0:
+        room = np.where(used, r - lo * a, 0.0)
+    elif np.isinf(hi):
+        room = np.where(used, a, 0.0)
+    else:
+        room = np.where(used, hi * a - r, 0.0)
+    available = float(room.sum())
+    return r + missing * room / available if available > 0 else r
+
+
+def _distance(r: Vector, target: Vector) -> float:
+    """L1 distance, 0 if it is rounding."""
+    distance = float(np.abs(r - target).sum())
+    return distance if distance > EXACT * float(target.sum()) else 0.0
+
+
+def _ratio(target: Vector, r: Vector) -> Vector:
+    return np.divide(target, r, out=np.ones_like(r), where=r > 0)
+
+
+def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
+    """Where cells are forbidden nothing may be added, so the plan is scaled on until its marginals are exact."""
+    task = view.task
+    rows, cols = _fixed_side(task.rows, target_r), _fixed_side(task.cols, target_c)
+    alpha, beta = view.alpha.copy(), view.beta.copy()
+    log_row, log_col = np.zeros_like(alpha), np.zeros_like(beta)
+    spare = alpha.copy(), log_col.copy()
+    scratch = task.backend.scratch(view.problem.shape, task.cost.dtype, False)
+    for block in range(POLISH_BLOCKS):
+        omega, count = ((1.0, 0.0), 1) if block == 0 else ((1.0, 1.0), POLISH_BLOCK)
+        task.backend.log_sweeps(
+            task.cost, task.inv_epsilon, rows, cols, omega, alpha, beta, log_row, log_col, *spare, scratch, count
+        )
+        if _distance(np.exp(log_col), target_c) == 0:
+            row_factor, col_factor = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
+            none = np.zeros_like(alpha), np.zeros_like(beta)
+            return Rounding(row_factor, col_factor, *none, target_r, target_c)
+    raise ConvergenceError(
+        "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far "
+        "from converged; solve to a smaller tol first"
+    )
+
+
+def _fixed_side(side: Side, target: Vector) -> Side:
+    log_weight = np.full(target.shape, -np.inf)
+    np.log(target, out=log_weight, where=target > 0)
+    return Side(target, log_weight, side.offset, LOGARITHMIC, 1.0, 0.0)
+
+
+def _exp_difference(alpha: Vector, before: Vector) -> Vector:
+    used = np.isfinite(alpha) & np.isfinite(before)
+    return np.where(used, np.exp(np.where(used, alpha, 0.0) - np.where(used, before, 0.0)), 0.0)
+
+
+def _oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
+    return matrix.T if view.swapped else matrix
+
+
+def plan(solution: Solution) -> NDArray[np.floating]:
+    view = View(solution)
+    return _oriented(view, view.plan(np.empty(view.problem.shape, view.task.cost.dtype)))
+
+
+def apply(solution: Solution, x: Any, axis: int) -> NDArray[np.float64]:
+    if axis not in (0, 1):
+        raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
+    values = as_numpy("x", x)
+    size = solution.problem.shape[axis]
+    if values.ndim not in (1, 2) or values.shape[0] != size:
+        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
+    view = View(solution)
+    columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
+    out = np.empty((solution.problem.shape[1 - axis], columns.shape[1]))
+    view.task.backend.apply(*view.kernel, columns, (axis == 0) != view.swapped, out)
+    return out[:, 0] if values.ndim == 1 else out
+
+
+def transport_cost(solution: Solution) -> float:
+    view = View(solution)
+    n, m = view.problem.shape
+    return _sums(view, (np.ones(n), np.ones(m), np.zeros(n), np.zeros(m)))[1]
+
+
+def _sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:
+    """KL(Q | P) and <C, Q>, in the user's units."""
+    divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
+    view.task.backend.rounded_sums(*view.kernel, *parts, divergence, transport)
+    return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())
+
+
+def gap(solution: Solution) -> float:
+    view = View(solution)
+    problem = view.problem
+    try:
+        rounding = view.rounding
+    except ConvergenceError:
+        return float("inf")
+    moved = not (np.all(rounding.row_factor == 1) and np.all(rounding.col_factor == 1)) or np.any(rounding.row_rest)
+    divergence = max(_sums(view, rounding.parts)[0], 0.0) if moved else 0.0
+    return (
+        problem.epsilon * divergence
+        + _side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
+        + _side_gap(problem.cols, problem.mass * rounding.col_marginal, view.g, problem.b, problem.col_used)
+    )
+
+
+def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
+    return float(penalty.gap(r[used], f[used], a[used]).sum())
+
+
+def rounded_plan(solution: Solution) -> NDArray[np.float64]:
+    view = View(solution)
+    rounding = view.rounding
+    out = view.plan(np.empty(view.problem.shape))
+    out *= rounding.row_factor[:, None]
+    out *= rounding.col_factor
+    if np.any(rounding.row_rest):
+        for i in np.flatnonzero(rounding.row_rest):  # a row at a time: no second matrix
+            out[i] += view.problem.mass * rounding.row_rest[i] * rounding.col_rest
+    return _oriented(view, out)
+
+
+def bounds(solution: Solution) -> tuple[float, float]:
+    view = View(solution)
+    problem = view.problem
+    try:
+        rounding = view.rounding
+        upper = _sums(view, rounding.parts)[1]
+        upper += _penalty_value(problem.rows, problem.mass * rounding.row_marginal, problem.a, problem.row_used)
+        upper += _penalty_value(problem.cols, problem.mass * rounding.col_marginal, problem.b, problem.col_used)
+    except ConvergenceError:
+        upper = float("inf")
+    return _lower_bound(view), upper
+
+
+def _penalty_value(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
+    """Phi at the rounded marginal; a hard side is met by construction."""
+    met = 0.0 if penalty.hard else float(penalty.phi(r[used], a[used]).sum())
+    return met + blocked_value(penalty, a, used)
+
+
+def _lower_bound(view: View) -> float:
+    """The unregularised dual at u_i = min_j (C_ij - g_j), v_j = min_i (C_ij - u_i), feasible by construction."""
+    problem, backend, cost = view.problem, view.task.backend, view.task.cost
+    used_r, used_c = problem.row_used, problem.col_used
+    top = np.empty_like(view.g)
+    backend.col_max(cost, 1.0, np.where(used_r, 0.0, -np.inf), top)  # -top: least cost of every column
+    g = np.where(used_c, view.g, 0.0)
+    g = np.maximum(np.minimum(g, -top - _least_potential(problem.rows)), _least_potential(problem.cols))
+    u, v = np.empty_like(view.f), np.empty_like(view.g)
+    backend.row_max(cost, 1.0, np.where(used_c, g, -np.inf), u)
+    u = np.where(used_r, -u, 0.0)
+    backend.col_max(cost, 1.0, np.where(used_r, u, -np.inf), v)
+    v = np.where(used_c, -v, 0.0)
+    value = float(problem.rows.dual(u[used_r], problem.a[used_r]).sum())
+    value += float(problem.cols.dual(v[used_c], problem.b[used_c]).sum())
+    value += blocked_value(problem.rows, problem.a, used_r) + blocked_value(problem.cols, problem.b, used_c)
+    largest = max(abs(problem.cost.lowest), abs(problem.cost.highest), float(np.abs(u).max()), float(np.abs(v).max()))
+    return value - 8 * np.finfo(np.float64).eps * largest * max(problem.mass, float(problem.b.sum()))
+
+
+def _least_potential(penalty: Penalty) -> float:
+    """Where the dual's domain begins: -inf if every potential is allowed."""
+    if isinstance(penalty, TV):
+        return -penalty.rho
+    unbounded = isinstance(penalty, Free) or (isinstance(penalty, Between) and np.isinf(penalty.hi))
+    return 0.0 if unbounded else -np.inf
+
+
+def sparse_plan(solution: Solution, mass: float) -> csr_array:
+    from scipy.sparse import csr_array
+
+    if not 0 < mass <= 1:
+        raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
+    view = View(solution)
+    n, m = view.problem.shape
+    row_least = np.zeros(n) if mass == 1 else _least_kept(view, mass, columns=False)
+    col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
+    pointers, indices, values = [0], [], []
+    for rows in _chunks(n, m):
+        block = _block(view, rows, slice(0, m))
+        kept = (block > 0) & ((block >= row_least[rows, None]) | (block >= col_least))
+        indices.append(np.nonzero(kept)[1])
+        values.append(block[kept])
+        pointers.extend((pointers[-1] + np.cumsum(kept.sum(axis=1))).tolist())
+    matrix = csr_array((np.concatenate(values), np.concatenate(indices), np.array(pointers)), shape=(n, m))
+    return matrix.T.tocsr() if view.swapped else matrix
+
+
+def _least_kept(view: View, mass: float, columns: bool) -> Vector:
+    """For every row (or column), the smallest of its largest entries that together carry the share."""
+    n, m = view.problem.shape
+    least = np.zeros(m if columns else n)
+    for part in _chunks(m, n) if columns else _chunks(n, m):
+        block = _block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m))
+        ordered = -np.sort(-block, axis=1)
+        carried = np.cumsum(ordered, axis=1)
+        count = (carried < mass * carried[:, -1:]).sum(axis=1)
+        least[part] = ordered[np.arange(ordered.shape[0]), np.minimum(count, ordered.shape[1] - 1)]
+    return least
+
+
+def _chunks(n: int, m: int) -> list[slice]:
+    step = max(1, (1 << 20) // m)
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+
+def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
+    cost = np.ascontiguousarray(view.task.cost[rows, cols])
+    out = np.empty(cost.shape)
+    alpha = view.alpha[rows] + np.log(view.problem.mass)
+    view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
+    return out

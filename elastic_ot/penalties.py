@@ -1,0 +1,428 @@
+"""What each marginal is asked to be: the penalties phi, their conjugates, and how kernels see them.
+
+Every formula of one penalty stands in its docstring, in the notation of the problem
+
+    minimise <C, P> + epsilon KL(P | R) + phi_a(P 1) + phi_b(P^T 1),
+
+for one side with weights a, attained marginal r and potential f. The dual of that side is -phi*(-f). Methods take the
+entries in use only (a > 0) and return one value an entry.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+# Update rules of the kernels; `elastic_ot.backends.protocol` holds their formulas.
+LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
+
+
+def _strength(name: str, value: float) -> float:
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} is {value}; it must be >= 0")
+    return value
+
+
+@dataclass(frozen=True)
+class Penalty(ABC):
+    """Base of all penalties; not made by users."""
+
+    hard: ClassVar[bool] = False
+    """True if some marginals are forbidden (phi = inf), so that feasibility must be measured."""
+
+    def at(self, epsilon: float) -> Penalty:
+        """The penalty that holds at this epsilon: itself, or a simpler one it has become."""
+        return self
+
+    def box(self) -> tuple[float, float]:
+        """Smallest and largest marginal allowed, in multiples of the weights."""
+        return 0.0, math.inf
+
+    @abstractmethod
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        """(code, strength, strength2) of the update for potentials in units of epsilon and weights in units of mass."""
+
+    @abstractmethod
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        """The penalty; inf where a hard one is not met."""
+
+    @abstractmethod
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        """-phi*(-f); -inf outside the domain."""
+
+    @abstractmethod
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        """The interval of marginals that f is optimal for: the derivative of the dual, which falls in f."""
+
+    @abstractmethod
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        """phi(r) + phi*(-f) + f r >= 0, without cancellation; hard penalties are evaluated at the nearest allowed r."""
+
+
+@dataclass(frozen=True)
+class KL(Penalty):
+    """Relative entropy: the marginal may differ from the weights at a price of `rho` per nat.
+
+    phi(r) = rho sum(r log(r / a) - r + a); update f = tau epsilon log(a / s) with tau = rho / (rho + epsilon);
+    -phi*(-f) = rho sum a (1 - exp(-f / rho)). **Holds rho**: as epsilon falls the problem tends to unregularised
+    relaxed transport, and tau to 1. Compare `Elastic`, which holds tau.
+
+    Parameters
+    ----------
+    rho : float
+        Strength, in the units of the cost, >= 0. 0 is `Free`, ``inf`` is `Fixed`.
+
+    References
+    ----------
+    Chizat, Peyré, Schmitzer, Vialard, *Scaling algorithms for unbalanced optimal transport problems*, 2018.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 1.0], [1.0, 0.0]], epsilon=0.1, cols=eot.KL(0.5))
+    >>> sol.converged
+    True
+    """
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rho", _strength("rho", self.rho))
+
+    def at(self, epsilon: float) -> Penalty:
+        return _limit(self.rho) or self
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return LOGARITHMIC, self.rho / (self.rho + epsilon), 0.0
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return self.rho * _relative_entropy(r, a)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return -self.rho * a * np.expm1(-f / self.rho)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        target = a * np.exp(-f / self.rho)
+        return target, target
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        return self.rho * _relative_entropy(r, a * np.exp(-f / self.rho))
+
+
+@dataclass(frozen=True)
+class TV(Penalty):
+    """Total variation: every unit of missing or surplus mass costs `rho`.
+
+    phi(r) = rho sum abs(r - a); update f = clip(epsilon log(a / s), -rho, rho); -phi*(-f) = sum a min(f, rho) for
+    f >= -rho. With both sides so penalised a pair is transported only if that costs less than the two strengths
+    together.
+
+    Parameters
+    ----------
+    rho : float
+        Price of a unit of mass, in the units of the cost, >= 0. 0 is `Free`, ``inf`` is `Fixed`.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 9.0]], [1.0], [0.5, 0.5], epsilon=0.1, rows=eot.TV(1.0), cols=eot.TV(1.0))
+    >>> sol.col_marginal.round(3)
+    array([0.5, 0. ])
+    """
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rho", _strength("rho", self.rho))
+
+    def at(self, epsilon: float) -> Penalty:
+        return _limit(self.rho) or self
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return CLIPPED, self.rho / epsilon, 0.0
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return self.rho * np.abs(r - a)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return np.where(f >= -self._edge, a * np.clip(f, -self.rho, self.rho), -np.inf)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        low = np.where(f >= self.rho, 0.0, np.where(f < -self._edge, np.inf, a))
+        high = np.where(f > self.rho, 0.0, np.where(f <= -self.rho, np.inf, a))
+        return low, high
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        f = np.clip(f, -self.rho, None)  # beyond the edge by rounding only
+        return np.where(r > a, (self.rho + f) * (r - a), (self.rho - f) * (a - r)) + np.where(
+            f > self.rho, (f - self.rho) * a, 0.0
+        )
+
+    @property
+    def _edge(self) -> float:
+        return self.rho * (1 + 1e-12)
+
+
+@dataclass(frozen=True)
+class L2(Penalty):
+    """Half a squared distance: phi(r) = (rho / 2) sum (r - a)^2.
+
+    Update: f solves a - f / rho = s exp(f / epsilon) (a scalar Newton iteration); -phi*(-f) = sum a f - f^2 / (2 rho)
+    where the optimal marginal max(a - f / rho, 0) is positive, rho a^2 / 2 elsewhere.
+
+    Parameters
+    ----------
+    rho : float
+        Strength, in units of cost per mass, >= 0. 0 is `Free`, ``inf`` is `Fixed`.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 1.0], [1.0, 0.0]], [0.9, 0.1], epsilon=0.1, cols=eot.L2(10.0))
+    >>> sol.converged
+    True
+    """
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rho", _strength("rho", self.rho))
+
+    def at(self, epsilon: float) -> Penalty:
+        return _limit(self.rho) or self
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return QUADRATIC, epsilon / (self.rho * mass), 0.0
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return 0.5 * self.rho * (r - a) ** 2
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return np.where(f < self.rho * a, a * f - f**2 / (2 * self.rho), 0.5 * self.rho * a**2)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        target = np.maximum(a - f / self.rho, 0.0)
+        return target, target
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        inside = 0.5 * self.rho * (r - (a - f / self.rho)) ** 2
+        outside = 0.5 * self.rho * r**2 + (f - self.rho * a) * r
+        return np.where(f < self.rho * a, inside, outside)
+
+
+@dataclass(frozen=True)
+class Between(Penalty):
+    """Bounds: lo a <= r <= hi a, free inside.
+
+    Update f = clip(0, epsilon log(lo a / s), epsilon log(hi a / s)); -phi*(-f) = sum a min(lo f, hi f).
+
+    Parameters
+    ----------
+    lo, hi : float
+        Bounds in multiples of the weights, 0 <= lo <= hi, hi > 0; ``hi=inf`` is no upper bound.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 1.0], [0.0, 1.0]], epsilon=0.05, cols=eot.Between(0.5, 1.5))
+    >>> sol.col_marginal.round(3)
+    array([0.75, 0.25])
+    """
+
+    lo: float
+    hi: float
+    hard: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("lo", "hi"):
+            object.__setattr__(self, name, _strength(name, getattr(self, name)))
+        if self.lo > self.hi:
+            raise ValueError(f"lo is {self.lo} and hi is {self.hi}; bounds must satisfy lo <= hi")
+        if self.hi == 0 or math.isinf(self.lo):
+            raise ValueError(f"bounds ({self.lo}, {self.hi}) leave no marginal; hi must be > 0 and lo finite")
+
+    def box(self) -> tuple[float, float]:
+        return self.lo, self.hi
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return BOXED, math.log(self.lo) if self.lo > 0 else -math.inf, math.log(self.hi)
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return np.where((r >= self.lo * a) & (r <= self.hi * a), 0.0, np.inf)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        with np.errstate(invalid="ignore"):  # hi = inf is used where f < 0 only
+            return a * np.where(f < 0, self.hi * f, self.lo * f)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        low = np.where(f < 0, self.hi * a, self.lo * a)
+        high = np.where(f > 0, self.lo * a, self.hi * a)
+        return low, high
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        r = np.clip(r, self.lo * a, self.hi * a)
+        with np.errstate(invalid="ignore"):  # hi = inf is multiplied where f < 0 only
+            above = np.where(f < 0, -f * (self.hi * a - r), 0.0)
+        return np.where(f > 0, f * (r - self.lo * a), above)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class AtMost(Between):
+    """Capacities: r <= a, that is ``Between(0, 1)``; on both sides the mass moved is free (partial transport).
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 1.0]], [0.5], [0.4, 0.4], epsilon=0.05, cols=eot.AtMost())
+    >>> sol.col_marginal.round(3)
+    array([0.4, 0.1])
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0)
+
+    def __repr__(self) -> str:
+        return "AtMost()"
+
+
+@dataclass(frozen=True)
+class Fixed(Penalty):
+    """The marginal equals the weights: r = a. Update f = epsilon log(a / s); -phi*(-f) = sum a f.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> eot.solve([[0.0, 1.0], [1.0, 0.0]], epsilon=0.1, rows=eot.Fixed()).row_marginal.round(6)
+    array([0.5, 0.5])
+    """
+
+    hard: ClassVar[bool] = True
+
+    def box(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return LOGARITHMIC, 1.0, 0.0
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return np.where(r == a, 0.0, np.inf)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return a * f
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return a, a
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        return np.zeros_like(r)
+
+
+@dataclass(frozen=True)
+class Free(Penalty):
+    """No condition at all: phi = 0, f = 0. With the other side fixed the plan is a softmax over this one.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> eot.solve([[0.0, 0.1]], [1.0], epsilon=0.1, cols=eot.Free()).plan.round(4)
+    array([[0.7311, 0.2689]])
+    """
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return LOGARITHMIC, 0.0, 0.0
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return np.zeros_like(r)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return np.where(f >= 0, 0.0, -np.inf)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return np.zeros_like(f), np.where(f > 0, 0.0, np.inf)
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        return f * r
+
+
+@dataclass(frozen=True)
+class Elastic(Penalty):
+    """`KL` with tau held, from `Free` (lam = 0, row softmax) to `Fixed` (lam = 1, doubly stochastic).
+
+    In between it is ``KL(rho)`` with rho = epsilon lam / (1 - lam), so the update is f = lam epsilon log(a / s).
+    **Holds tau = lam**: rho shrinks with epsilon, so that epsilon -> 0 tends to the row-wise argmax, not to a
+    permutation. Compare `KL`, which holds rho.
+
+    Parameters
+    ----------
+    lam : float
+        Elasticity, 0 <= lam <= 1, no unit.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> scores = [[0.0, 0.2], [0.0, 0.2]]
+    >>> [eot.solve(scores, epsilon=0.1, cols=eot.Elastic(lam)).col_marginal[1].round(4) for lam in (0.0, 0.5, 1.0)]
+    [np.float64(0.1192), np.float64(0.2689), np.float64(0.5)]
+    """
+
+    lam: float
+
+    def __post_init__(self) -> None:
+        lam = _strength("lam", self.lam)
+        if lam > 1:
+            raise ValueError(f"lam is {lam}; it must lie between 0 and 1")
+        object.__setattr__(self, "lam", lam)
+
+    def at(self, epsilon: float) -> Penalty:
+        return Fixed() if self.lam == 1 else KL(epsilon * self.lam / (1 - self.lam)).at(epsilon)
+
+    def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
+        return self.at(epsilon).rule(epsilon, mass)
+
+    def _resolve(self) -> Penalty:
+        raise TypeError("Elastic depends on epsilon: use .at(epsilon) first")
+
+    def phi(self, r: Vector, a: Vector) -> Vector:
+        return self._resolve().phi(r, a)
+
+    def dual(self, f: Vector, a: Vector) -> Vector:
+        return self._resolve().dual(f, a)
+
+    def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return self._resolve().demand(f, a)
+
+    def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
+        return self._resolve().gap(r, f, a)
+
+
+def _limit(rho: float) -> Penalty | None:
+    """What a penalty of this strength has become, if it is no longer one."""
+    return Free() if rho == 0 else Fixed() if math.isinf(rho) else None
+
+
+def _relative_entropy(r: Vector, t: Vector) -> Vector:
+    """Terms r log(r / t) - r + t >= 0, accurate when r is close to t (no cancellation of first-order terms)."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        x = (r - t) / t
+        near = t * _entropy_excess(x)
+        far = r * np.log(r / t) - r + t
+    return np.where(r == 0, t, np.where(np.abs(x) < 0.1, near, far))
+
+
+def _entropy_excess(x: Vector) -> Vector:
+    """(1 + x) log(1 + x) - x by its series x^2/2 - x^3/6 + x^4/12 - ..., for abs(x) < 0.1."""
+    total = np.zeros_like(x)
+    for k in range(18, 1, -1):
+        total = x * total + (-1.0) ** k / (k * (k - 1))
+    return x * x * total

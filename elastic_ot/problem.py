@@ -1,0 +1,242 @@
+"""The problem, validated: the one place where input is refused, each mistake with its own message."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import ingest_cost, ingest_mask, ingest_number, ingest_vector
+from .costs import CHUNK, DenseCost
+from .errors import InfeasibleError
+from .penalties import Penalty, Vector
+
+Reference = Literal["product", "counting"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """minimise <C, P> + epsilon KL(P | R) + phi_a(P 1) + phi_b(P^T 1) over P >= 0.
+
+    Attributes
+    ----------
+    cost : DenseCost
+    a, b : ndarray of float64, shapes (n,) and (m,)
+    epsilon : float
+    rows, cols : Penalty
+        As they hold at the epsilon asked for: `Elastic` has become `KL`, limits have become `Fixed` or `Free`.
+    reference : {"product", "counting"}
+        R = a b^T, or R = 1.
+    """
+
+    cost: DenseCost
+    a: Vector
+    b: Vector
+    epsilon: float
+    rows: Penalty
+    cols: Penalty
+    reference: Reference
+
+    def at(self, epsilon: float) -> Problem:
+        """The same problem at another epsilon; strengths rho are held."""
+        return replace(self, epsilon=epsilon)
+
+    def transpose(self) -> Problem:
+        """Rows and columns exchanged; nothing of the size of the cost is copied."""
+        return Problem(self.cost.transpose(), self.b, self.a, self.epsilon, self.cols, self.rows, self.reference)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.cost.shape
+
+    @cached_property
+    def row_used(self) -> NDArray[np.bool_]:
+        """Rows with a weight and an allowed cell; the others carry no mass in any plan."""
+        return _used(self.a, self.cost.row_reach)
+
+    @cached_property
+    def col_used(self) -> NDArray[np.bool_]:
+        return _used(self.b, self.cost.col_reach)
+
+    @cached_property
+    def mass(self) -> float:
+        """The unit of mass of the kernels: that of the rows."""
+        return float(self.a.sum())
+
+    @cached_property
+    def reference_mass(self) -> float:
+        """Sum of R over the allowed cells of the rows and columns in use."""
+        product = self.reference == "product"
+        u = np.where(self.row_used, self.a if product else 1.0, 0.0)
+        v = np.where(self.col_used, self.b if product else 1.0, 0.0)
+        if not self.cost.masked:
+            return float(u.sum() * v.sum())
+        return _allowed_mass(self.cost.matrix, u, v)
+
+
+def _allowed_mass(matrix: NDArray[np.floating], u: Vector, v: Vector) -> float:
+    """Sum of u_i v_j over the finite cells, a chunk of rows at a time."""
+    if not matrix.flags.c_contiguous:
+        return _allowed_mass(matrix.T, v, u)
+    step = max(1, CHUNK // matrix.shape[1])
+    blocks = range(0, matrix.shape[0], step)
+    return float(sum(u[i : i + step] @ (np.isfinite(matrix[i : i + step]) @ v) for i in blocks))
+
+
+def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return weights > 0 if reach is None else (weights > 0) & reach
+
+
+def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, reference: Any, mask: Any) -> Problem:
+    """The validated problem; ValueError and TypeError name the argument, the index and the value."""
+    epsilon = _check_epsilon(epsilon)
+    for name, penalty in (("rows", rows), ("cols", cols)):
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
+    if reference not in get_args(Reference):
+        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    matrix = ingest_cost(cost)
+    n, m = matrix.shape
+    weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
+    if mask is not None:
+        allowed = ingest_mask(mask, (n, m))
+        if not allowed.all():
+            matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))  # the one copy a mask costs
+    scanned = _scan(matrix, weights_a > 0, weights_b > 0)
+    _check_range(scanned, epsilon)
+    problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
+    _check_reach(problem)
+    return _check_masses(problem, 1e-5 if _is_single(a) or _is_single(b) else 1e-9)
+
+
+def _check_epsilon(epsilon: Any) -> float:
+    value = ingest_number("epsilon", epsilon)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"epsilon is {value}; it must be positive and finite")
+    return value
+
+
+def _weights(name: str, values: Any, size: int, what: str) -> Vector:
+    if values is None:
+        return np.full(size, 1.0 / size)
+    weights = ingest_vector(name, values)
+    if weights.size != size:
+        raise ValueError(f"{name} has {weights.size} entries, cost has {size} {what}; they must agree")
+    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    if bad.size:
+        raise ValueError(f"{name}[{bad[0]}] is {weights[bad[0]]}; weights must be finite and >= 0")
+    total = weights.sum()
+    if total == 0:
+        raise ValueError(f"{name} sums to 0; at least one weight must be positive")
+    if not np.isfinite(total):
+        raise ValueError(f"{name} sums to {total}; divide the weights by a constant")
+    return weights
+
+
+def _is_single(values: Any) -> bool:
+    """True if masses can be equal to single precision only."""
+    dtype = getattr(values, "dtype", None)
+    return dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype).itemsize <= 4
+
+
+def _scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:
+    """Range and forbidden cells, looking at a chunk of the matrix at a time, in the order it is stored."""
+    if not matrix.flags.c_contiguous:
+        return _scan_rows(matrix.T, col_on, row_on, transposed=True).transpose()
+    return _scan_rows(matrix, row_on, col_on, transposed=False)
+
+
+def _scan_rows(
+    matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_], transposed: bool
+) -> DenseCost:
+    n, m = matrix.shape
+    lowest, highest, forbidden = np.inf, -np.inf, False
+    row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
+    step = max(1, CHUNK // m)
+    for i in range(0, n, step):
+        block, on = matrix[i : i + step], row_on[i : i + step]
+        low, high = float(block.min()), float(block.max())  # nan passes through both
+        if math.isfinite(low) and math.isfinite(high):
+            row_reach[i : i + step] = True
+            col_reach |= on.any()
+        else:
+            _refuse_entries(block, i, transposed)
+            forbidden = True
+            allowed = np.isfinite(block)
+            row_reach[i : i + step] = (allowed & col_on).any(axis=1)
+            col_reach |= (allowed & on[:, None]).any(axis=0)
+            low = float(np.min(block, where=allowed, initial=np.inf))
+            high = float(np.max(block, where=allowed, initial=-np.inf))
+        lowest, highest = min(lowest, low), max(highest, high)
+    if not forbidden:
+        return DenseCost(matrix, lowest, highest)
+    return DenseCost(matrix, lowest, highest, row_reach, col_reach)
+
+
+def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
+    for wrong, advice in (
+        (np.isnan(block), "costs must be numbers (+inf forbids a cell)"),
+        (block == -np.inf, "costs must be > -inf"),
+    ):
+        if wrong.any():
+            i, j = np.argwhere(wrong)[0]
+            index = (j, first + i) if transposed else (first + i, j)
+            raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
+
+
+def _check_range(cost: DenseCost, epsilon: float) -> None:
+    if cost.lowest == np.inf:
+        raise InfeasibleError("every cell of cost is forbidden; there is no plan")
+    largest = max(abs(cost.lowest), abs(cost.highest))
+    with np.errstate(over="ignore"):
+        ratio = np.float64(largest) / epsilon
+    if not np.isfinite(ratio) or not np.isfinite(1.0 / np.float64(epsilon)):
+        raise ValueError(
+            f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
+        )
+
+
+def _check_reach(problem: Problem) -> None:
+    """A hard side that wants mass where every cell is forbidden."""
+    if not problem.cost.masked:
+        return
+    for name, penalty, weights, used in (
+        ("row", problem.rows, problem.a, problem.row_used),
+        ("column", problem.cols, problem.b, problem.col_used),
+    ):
+        blocked = np.flatnonzero((weights > 0) & ~used)
+        if blocked.size and penalty.hard and penalty.box()[0] > 0:
+            i = blocked[0]
+            raise InfeasibleError(
+                f"{name} {i} has only forbidden cells but must carry mass (weight {weights[i]:g}, {penalty!r}); "
+                f"allow a cell, set its weight to 0 or relax that side"
+            )
+
+
+def _check_masses(problem: Problem, tolerance: float) -> Problem:
+    """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
+    lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
+    lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
+    if max(lo_a, lo_b) <= min(hi_a, hi_b):
+        return problem
+    if max(lo_a, lo_b) > min(hi_a, hi_b) * (1 + tolerance):
+        raise InfeasibleError(
+            f"rows={problem.rows!r} allow a total mass of {_range(lo_a, hi_a)}, cols={problem.cols!r} of "
+            f"{_range(lo_b, hi_b)}; no plan has both (a sums to {problem.a.sum():.12g}, b to {problem.b.sum():.12g})"
+        )
+    factor = lo_a / hi_b if lo_a > hi_b else hi_a / lo_b
+    return replace(problem, b=problem.b * factor)
+
+
+def _total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+    lo, hi = penalty.box()
+    total = float(weights[used].sum())
+    return lo * total, math.inf if math.isinf(hi) else hi * total
+
+
+def _range(lo: float, hi: float) -> str:
+    return f"{lo:.12g}" if lo == hi else f"{lo:.12g} to {hi:.12g}"

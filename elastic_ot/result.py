@@ -1,0 +1,231 @@
+"""What a solve returns: potentials, the certificate, and everything that follows from them, computed when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .penalties import Vector
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from scipy.sparse import csr_array
+
+
+class Status(Enum):
+    """Why a solve ended; the value is the message."""
+
+    CONVERGED = "converged: the returned potentials meet the tolerance"
+    MAX_ITER = "max_iter reached before the tolerance was met"
+    TIME_LIMIT = "time_limit reached before the tolerance was met"
+    STALLED = "no more progress: the residual stopped falling above the tolerance"
+    NUMERICAL = "numerical breakdown: the kernel or a scaling left the range of floating point"
+    STOPPED = "stopped by the callback"
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """One entry a check of the solver (each iteration at first, more rarely later; always with a callback).
+
+    Attributes
+    ----------
+    iteration : ndarray of int
+        Passes over the cost done so far.
+    residual : ndarray
+        L1 distance from optimality of the marginals, in units of mass.
+    dual : ndarray
+        Dual value, in units of cost times mass.
+    epsilon : ndarray
+        The epsilon the entry belongs to (annealing passes through larger ones).
+    seconds : ndarray
+        Wall time since the start.
+    """
+
+    iteration: NDArray[np.int64]
+    residual: Vector
+    dual: Vector
+    epsilon: Vector
+    seconds: Vector
+
+    def __len__(self) -> int:
+        return int(self.iteration.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A transport plan P = R exp((f + g - C) / epsilon) with its certificate.
+
+    Everything of size n x m is computed when asked for, from the cost that was passed in: do not change that array
+    while the solution is in use. Rows or columns without mass (zero weight, or nothing but forbidden cells) have
+    potential -inf.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved.
+    f, g : ndarray of float64, shapes (n,) and (m,)
+        Potentials in cost units, with respect to the chosen reference. With two fixed sides <b, g> = 0.
+    row_marginal, col_marginal : ndarray of float64, shapes (n,) and (m,)
+        P 1 and P^T 1 of the returned potentials.
+    marginal_error : float
+        L1 distance of the marginals from what the hard sides (`Fixed`, `Between`, `AtMost`) allow.
+    residual : float
+        L1 distance from optimality, over both sides; what the tolerance is compared with.
+    dual_value : float
+        The dual objective at (f, g): a lower bound on the optimal value.
+    status : Status
+    message : str
+        The status in words, with the level reached and what to try.
+    n_iter : int
+        Passes over the cost.
+    method : str
+        The method used; what ``"auto"`` chose.
+    history : History
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.solve([[0.0, 1.0], [1.0, 0.0]], epsilon=0.2)
+    >>> sol.converged, sol.gap < 1e-9
+    (True, True)
+    """
+
+    problem: Problem
+    f: Vector
+    g: Vector
+    row_marginal: Vector
+    col_marginal: Vector
+    marginal_error: float
+    residual: float
+    dual_value: float
+    status: Status
+    message: str
+    n_iter: int
+    method: str
+    history: History
+
+    def __repr__(self) -> str:
+        n, m = self.problem.shape
+        return (
+            f"Solution({n} x {m}, epsilon={self.epsilon:g}, {self.status.name}, "
+            f"method={self.method!r}, n_iter={self.n_iter}, residual={self.residual:.1e})"
+        )
+
+    @property
+    def epsilon(self) -> float:
+        """The regularisation strength, in cost units."""
+        return self.problem.epsilon
+
+    @property
+    def converged(self) -> bool:
+        """True if the returned potentials meet the tolerance."""
+        return self.status is Status.CONVERGED
+
+    @cached_property
+    def plan(self) -> NDArray[np.floating]:
+        """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
+        from . import certificate
+
+        return certificate.plan(self)
+
+    def apply(self, x: Any, axis: int = 1) -> NDArray[np.float64]:
+        """The plan times `x`, without ever storing the plan.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape (m,) or (m, k) for ``axis=1``, (n,) or (n, k) for ``axis=0``.
+        axis : {1, 0}
+            The axis of the plan that is summed over: 1 gives P @ x, 0 gives P.T @ x.
+
+        Returns
+        -------
+        ndarray of float64
+            Shape (n,), (n, k), (m,) or (m, k).
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> sol = eot.solve([[0.0, 1.0], [1.0, 0.0]], epsilon=0.2)
+        >>> sol.apply([1.0, 1.0]).round(6)
+        array([0.5, 0.5])
+        """
+        from . import certificate
+
+        return certificate.apply(self, x, axis)
+
+    def sparse_plan(self, mass: float = 0.999) -> csr_array:
+        """The entries that carry a share `mass` of every row's and of every column's mass.
+
+        Parameters
+        ----------
+        mass : float
+            Share to keep, 0 < mass <= 1; 1 keeps every positive entry.
+
+        Returns
+        -------
+        scipy.sparse.csr_array
+            Shape (n, m), float64; kept entries have the values of the plan.
+        """
+        from . import certificate
+
+        return certificate.sparse_plan(self, mass)
+
+    @cached_property
+    def transport_cost(self) -> float:
+        """<C, P>, in units of cost times mass."""
+        from . import certificate
+
+        return certificate.transport_cost(self)
+
+    @cached_property
+    def gap(self) -> float:
+        """`value` - `dual_value` >= 0: epsilon times the relative entropy from P to the optimal plan is at most this.
+
+        Where a hard side is met only to tolerance, the primal value is that of `rounded_plan`.
+        """
+        from . import certificate
+
+        return certificate.gap(self)
+
+    @property
+    def value(self) -> float:
+        """The primal objective, of `rounded_plan` where a hard side is met only to tolerance."""
+        return self.dual_value + self.gap
+
+    def rounded_plan(self) -> NDArray[np.float64]:
+        """A plan near `plan` that meets the hard sides to rounding (Altschuler, Weed, Rigollet 2017), shape (n, m)."""
+        from . import certificate
+
+        return certificate.rounded_plan(self)
+
+    def bounds(self) -> tuple[float, float]:
+        """Lower and upper bound on the optimal value of the unregularised problem (epsilon = 0, same penalties).
+
+        Returns
+        -------
+        lower, upper : float
+            From a dual point made feasible, and from `rounded_plan`; in units of cost times mass. `Elastic(lam)`
+            counts as the `KL` it is at this epsilon.
+        """
+        from . import certificate
+
+        return certificate.bounds(self)
+
+    def plot(self) -> Figure:
+        """The plan with its two marginals, and the convergence curves.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Needs matplotlib: ``pip install "elastic-ot[plot]"``.
+        """
+        from .plotting import plot_solution
+
+        return plot_solution(self)

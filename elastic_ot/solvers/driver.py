@@ -1,0 +1,209 @@
+"""The only loop: runs a method in blocks of iterations, measures, decides when to stop, certifies the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..penalties import Fixed, Vector
+from ..result import History, Status
+from .acceleration import damped, translation
+from .measure import Iterate, Measure, measure
+from .state import Solver, Start
+from .task import Task
+
+BLOCK_SECONDS = 0.1  # a block cannot be interrupted: Ctrl-C, limits and the progress bar wait this long at most
+LONGEST_BLOCK = 50
+TRANSLATED_BLOCK = 8  # with a relaxed side the potentials are translated between blocks, so blocks stay short
+PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
+RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop, and who is told on the way."""
+
+    tol: float
+    max_iter: int
+    time_limit: float | None = None
+    callback: Callable[[int, float], object] | None = None
+    progress: Callable[[int, Measure], object] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the loop found: potentials in cost units, their own marginals and measure, and why it stopped."""
+
+    f: Vector
+    g: Vector
+    row_marginal: Vector
+    col_marginal: Vector
+    measure: Measure
+    status: Status
+    n_iter: int
+    method: str
+    history: History
+
+
+def run(phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: Limits) -> Outcome:
+    """Solve `task` by the first method that can: one that breaks down or finishes its part passes on to the next."""
+    return _Run(phases, task, start, limits).run()
+
+
+class _Run:
+    """One solve. `state` is the only thing that methods change."""
+
+    def __init__(self, phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: Limits) -> None:
+        self.began = time.perf_counter()
+        self.task, self.first, self.limits = task, start, limits
+        self.log: list[tuple[int, float, float, float, float]] = []
+        self.tol, self.retries = limits.tol, 0
+        self.best, self.best_at = np.inf, 0
+        self.iteration = 0
+        self.waiting = list(phases)
+        self._begin(start)
+
+    def run(self) -> Outcome:
+        while True:
+            if self.state.finished or self.state.broken:
+                if not self.waiting:
+                    return self._outcome(Status.NUMERICAL)
+                self._begin(self._handover() if self.state.finished else self.first)
+                continue
+            found = self._observe()
+            if found is None:
+                continue
+            outcome = self._stop(found)
+            if outcome is not None:
+                return outcome
+            self.saved = self.state.save()
+            self.iteration += self.solver.step(self.state, self._block())
+
+    @property
+    def on_target(self) -> bool:
+        """False while the state solves a problem at a larger epsilon."""
+        return self.state.task is self.task
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def _begin(self, start: Start) -> None:
+        """Start the next method."""
+        self.method, self.solver = self.waiting.pop(0)
+        self._restart(start)
+
+    def _restart(self, start: Start) -> None:
+        self.state = self.solver.start(self.task, start)
+        self.saved, self.last_dual = self.state.save(), -np.inf
+        self.iteration += 1
+
+    def _handover(self) -> Start:
+        f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
+        return Start(f, g, self.first.end, self.state.omega, self.state.fast)
+
+    def _observe(self) -> Measure | None:
+        """Measure the state, undo a step that did harm, translate the potentials, write the history."""
+        state = self.state
+        found = measure(state.task, state.iterate())
+        if not np.isfinite(found.residual):
+            state.restore(self.saved)
+            state.broken = True
+            return None
+        if max(state.omega) > 1 and found.dual < self.last_dual - 1e-12 * abs(self.last_dual):
+            state.restore(self.saved)  # over-relaxation went too far
+            state.omega = damped(state.omega)
+            found = measure(state.task, state.iterate())
+        found = self._translate(found)
+        self.last_dual = found.dual if self.on_target else -np.inf
+        self.log.append((self.iteration, found.residual, found.dual, found.epsilon, self.seconds))
+        return found
+
+    def _translate(self, found: Measure) -> Measure:
+        state = self.state
+        iterate = state.iterate()
+        t = translation(state.task.problem, *state.task.potentials(iterate.alpha, iterate.beta))
+        if t == 0:
+            return found
+        state.shift(t / state.task.problem.epsilon)
+        moved = measure(state.task, state.iterate())
+        if moved.dual >= found.dual:
+            return moved
+        state.shift(-t / state.task.problem.epsilon)  # at the optimum, where rounding decides
+        return found
+
+    def _stop(self, found: Measure) -> Outcome | None:
+        limits = self.limits
+        if limits.progress is not None:
+            limits.progress(self.iteration, found)
+        if self.on_target and found.meets(self.tol):
+            outcome = self._converged()
+            if outcome is not None:
+                return outcome
+        if limits.callback is not None and limits.callback(self.iteration, found.residual):
+            return self._outcome(Status.STOPPED)
+        if self.iteration >= limits.max_iter:
+            return self._outcome(Status.MAX_ITER)
+        if limits.time_limit is not None and self.seconds >= limits.time_limit:
+            return self._outcome(Status.TIME_LIMIT)
+        if self.on_target:
+            if found.residual < 0.99 * self.best:
+                self.best, self.best_at = found.residual, self.iteration
+            elif self.iteration - self.best_at > max(PATIENCE, self.iteration // 2):
+                return self._outcome(Status.STALLED)
+        return None
+
+    def _converged(self) -> Outcome | None:
+        """The outcome, if the potentials to be returned meet the tolerance; else changes what must change to go on."""
+        if max(self.state.omega) > 1:
+            self.state.omega = (1.0, 1.0)  # the last update must be an exact one
+            return None
+        outcome = self._outcome(Status.CONVERGED)
+        if outcome.measure.meets(self.limits.tol):
+            return outcome
+        if self.retries == RETRIES:
+            return self._outcome(Status.STALLED)
+        self.retries += 1
+        self.tol *= 0.5
+        if self.state.fast:  # single-precision arithmetic was too coarse
+            self._restart(Start(outcome.f, outcome.g, self.first.end, self.state.omega, False))
+        return None
+
+    def _block(self) -> int:
+        """Iterations until the next look: few at first, never long enough to feel."""
+        limits = self.limits
+        if limits.callback is not None:
+            return 1
+        count = min(max(1, self.iteration // 8), LONGEST_BLOCK)
+        problem = self.task.problem
+        if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
+            count = min(count, TRANSLATED_BLOCK)
+        pace = self.seconds / self.iteration
+        allowed = BLOCK_SECONDS if limits.time_limit is None else min(BLOCK_SECONDS, limits.time_limit - self.seconds)
+        count = min(count, max(1, int(allowed / pace)))
+        return max(1, min(count, limits.max_iter - self.iteration))
+
+    def _outcome(self, status: Status) -> Outcome:
+        """Certify the current iterate: its marginals are computed anew from the potentials that are returned."""
+        task = self.task
+        iterate = self.state.iterate()
+        f, g = self.state.task.potentials(iterate.alpha, iterate.beta)
+        if isinstance(task.problem.rows, Fixed) and isinstance(task.problem.cols, Fixed):
+            used = task.problem.col_used
+            shift = float(task.problem.b[used] @ g[used]) / float(task.problem.b[used].sum())
+            f, g = f + shift, g - shift  # the gauge <b, g> = 0
+        rows, cols = np.empty_like(f), np.empty_like(g)
+        alpha, beta = task.alphas(f, g)
+        task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
+        with np.errstate(divide="ignore"):
+            certified = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
+        mass = task.problem.mass
+        return Outcome(f, g, mass * rows, mass * cols, certified, status, self.iteration, self.method, self._history())
+
+    def _history(self) -> History:
+        table = np.array(self.log, dtype=np.float64).reshape(-1, 5)
+        dual = table[:, 2] + table[:, 3] * self.task.problem.reference_mass
+        return History(table[:, 0].astype(np.int64), table[:, 1], dual, table[:, 3], table[:, 4])

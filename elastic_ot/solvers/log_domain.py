@@ -1,0 +1,55 @@
+"""Sinkhorn's iteration in the log domain: any epsilon, no n x m memory, one exponential an entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..penalties import Vector
+from .state import Start, State
+from .task import Task
+
+
+@dataclass(frozen=True)
+class LogDomain:
+    """Fused log-domain sweeps (Peyré and Cuturi, *Computational Optimal Transport*, 2019, section 4.4)."""
+
+    def start(self, task: Task, start: Start) -> State:
+        state = State(
+            task, *initial_alphas(task, start), start.end, start.omega, start.fast, _scratch(task, start.fast)
+        )
+        first_sweep(state)
+        return state
+
+    def step(self, state: State, count: int) -> int:
+        sweep(state, state.omega, count)
+        return count
+
+
+def initial_alphas(task: Task, start: Start) -> tuple[Vector, Vector]:
+    """Kernel potentials to begin with; without f, such that the largest entry of every row of the plan is 1."""
+    g = np.zeros(task.problem.shape[1]) if start.g is None else start.g
+    f = np.zeros(task.problem.shape[0]) if start.f is None else start.f
+    alpha, beta = task.alphas(f, g)
+    if start.f is None:
+        top = np.empty_like(alpha)
+        task.backend.row_max(task.cost, task.inv_epsilon, beta, top)
+        alpha = np.where(task.problem.row_used, -top, -np.inf)
+    return alpha, beta
+
+
+def first_sweep(state: State) -> None:
+    """A row update and its column sums; the columns stay, because no column sums are known before."""
+    sweep(state, (1.0, 0.0), 1)
+
+
+def sweep(state: State, omega: tuple[float, float], count: int) -> None:
+    task = state.task
+    task.backend.log_sweeps(
+        task.cost, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, state.scratch, count
+    )
+
+
+def _scratch(task: Task, fast: bool) -> object:
+    return task.backend.scratch(task.problem.shape, task.cost.dtype, fast)

@@ -1,0 +1,86 @@
+"""The vectors an iteration works on, shared by every method; nothing here is of size n x m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..penalties import Vector
+from .measure import Iterate
+from .task import Task
+
+
+@dataclass(eq=False)
+class State:
+    """Vectors of `Backend.log_sweeps`, in kernel units, and how the next sweeps should run.
+
+    After a sweep (alpha, beta) has exact rows, and (previous_alpha, beta) exact columns: `iterate` reports whichever
+    pair ends on the side that must be exact.
+    """
+
+    task: Task
+    alpha: Vector
+    beta: Vector
+    end: str
+    omega: tuple[float, float]
+    fast: bool
+    scratch: Any
+    log_row: Vector = field(init=False)
+    log_col: Vector = field(init=False)
+    previous_alpha: Vector = field(init=False)
+    log_col_updated: Vector = field(init=False)
+    broken: bool = False
+    """The method cannot go on; the vectors are those of the last sound iteration."""
+    finished: bool = False
+    """The method has brought the potentials where the next one takes over; their marginals are not known yet."""
+
+    def __post_init__(self) -> None:
+        self.log_row, self.log_col = np.zeros_like(self.alpha), np.zeros_like(self.beta)
+        self.previous_alpha, self.log_col_updated = self.alpha.copy(), np.zeros_like(self.beta)
+
+    @property
+    def vectors(self) -> tuple[Vector, Vector, Vector, Vector, Vector, Vector]:
+        return self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated
+
+    def iterate(self) -> Iterate:
+        if self.end == "cols":
+            return Iterate(self.previous_alpha, self.beta, self.log_row, self.log_col_updated)
+        with np.errstate(invalid="ignore"):  # removed rows: -inf - -inf
+            moved = np.where(np.isneginf(self.alpha), -np.inf, self.log_row + (self.alpha - self.previous_alpha))
+        return Iterate(self.alpha, self.beta, moved, self.log_col)
+
+    def shift(self, t: float) -> None:
+        """(f + t, g - t), t in units of epsilon: the plan and its marginals do not change."""
+        self.alpha += t
+        self.previous_alpha += t
+        self.beta -= t
+
+    def save(self) -> tuple[Vector, ...]:
+        return tuple(vector.copy() for vector in self.vectors)
+
+    def restore(self, saved: tuple[Vector, ...]) -> None:
+        for vector, old in zip(self.vectors, saved, strict=True):
+            vector[:] = old
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """How a solve begins: potentials in cost units or None, the side to end on, relaxation, and precision."""
+
+    f: Vector | None
+    g: Vector | None
+    end: str
+    omega: tuple[float, float]
+    fast: bool
+
+
+class Solver(Protocol):
+    """One method: a record of hyper-parameters. Everything that changes lives in the `State`."""
+
+    def start(self, task: Task, start: Start) -> State:
+        """The state after one iteration."""
+
+    def step(self, state: State, count: int) -> int:
+        """At most `count` iterations; returns how many were done, or sets `State.broken` or `State.finished`."""
