@@ -203,15 +203,12 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
         f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])
     else:
         raise TypeError(f"init must be a Solution or a pair (f, g), got {type(init).__name__}")
-    for name, values, size, used in (
-        ("f", f, problem.shape[0], problem.row_used),
-        ("g", g, problem.shape[1], problem.col_used),
-    ):
+    for name, values, size in (("f", f, problem.shape[0]), ("g", g, problem.shape[1])):
         if values.size != size:
             raise ValueError(f"init has a {name} of {values.size} entries; this problem needs {size}")
-        bad = np.flatnonzero(~np.isfinite(values) & used)
-        if bad.size and np.isnan(values[bad[0]]):
-            raise ValueError(f"init has {name}[{bad[0]}] = nan; potentials must be numbers")
+        bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
+        if bad.size:
+            raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
     # an entry that was removed there and is used here starts at 0
     return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
 

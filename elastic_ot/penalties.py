@@ -412,17 +412,7 @@ def _limit(rho: float) -> Penalty | None:
 
 
 def _relative_entropy(r: Vector, t: Vector) -> Vector:
-    """Terms r log(r / t) - r + t >= 0, accurate when r is close to t (no cancellation of first-order terms)."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        x = (r - t) / t
-        near = t * _entropy_excess(x)
-        far = r * np.log(r / t) - r + t
-    return np.where(r == 0, t, np.where(np.abs(x) < 0.1, near, far))
-
-
-def _entropy_excess(x: Vector) -> Vector:
-    """(1 + x) log(1 + x) - x by its series x^2/2 - x^3/6 + x^4/12 - ..., for abs(x) < 0.1."""
-    total = np.zeros_like(x)
-    for k in range(18, 1, -1):
-        total = x * total + (-1.0) ** k / (k * (k - 1))
-    return x * x * total
+    """Terms r log(r / t) - r + t >= 0, with an error of rounding times abs(r - t): first-order terms do not cancel."""
+    x = (r - t) / t
+    logarithm = np.log1p(np.maximum(x, -1.0 + 1e-300), out=np.zeros_like(x), where=x > -1.0)
+    return t * np.maximum((1.0 + x) * logarithm - x, 0.0)

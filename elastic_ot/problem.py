@@ -105,11 +105,16 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
     if mask is not None:
         allowed = ingest_mask(mask, (n, m))
         if not allowed.all():
+            _scan(matrix, weights_a > 0, weights_b > 0)  # nan is refused under the mask, too
             matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))  # the one copy a mask costs
     scanned = _scan(matrix, weights_a > 0, weights_b > 0)
     _check_range(scanned, epsilon)
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
     _check_reach(problem)
+    if reference == "product" and not np.isfinite(weights_a.sum() * weights_b.sum()):
+        raise ValueError(
+            f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
+        )
     return _check_masses(problem, 1e-5 if _is_single(a) or _is_single(b) else 1e-9)
 
 

@@ -16,6 +16,7 @@ exact. Flags: `ninf` and `nnan` are left out of fastmath because -inf is meaning
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,9 +35,11 @@ LN2 = 0.6931471805599453
 # which AVX2 does not have.
 INTEGER = 6755399441055744.0
 
-# How functions are compiled. `inner`: called from compiled code only. `threaded`: rows split over threads by prange.
-# `entry_point`: called from Python.
-inner = njit(fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
+# How functions are compiled. `inner`: called from compiled code only. `rows_kernel`: one pass over a block of rows,
+# called from Python. `threaded`: rows split by prange. `entry_point`: loops of iterations, called from Python.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+inner = njit(fastmath=FAST, error_model="numpy")
+rows_kernel = njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 threaded = njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 entry_point = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -216,14 +219,14 @@ def _largest(c, factor, beta):
 
 
 @inner
-def _log_row(c, inv2, beta2, alpha, p, tiny, huge):
+def _log_row(c, inv2, beta2, alpha, p, least, huge):
     """Fill p with the row of the plan; returns (log of the row sum, the alpha that p was built with).
 
     The sum is bounded near the marginal once potentials are sensible. When it is not (cold start, underflow), the row
     is done again relative to its maximum.
     """
     total = _row_sum(c, inv2, beta2, alpha * LOG2E, p)
-    if tiny < total < huge:
+    if least < total < huge:
         return np.log(total), alpha
     top = _largest(c, inv2, beta2)
     if top == -np.inf:
@@ -234,7 +237,7 @@ def _log_row(c, inv2, beta2, alpha, p, tiny, huge):
 
 
 @inner
-def _log_update(task, vectors, p, i, tiny, huge):
+def _log_update(task, vectors, p, i, range_):
     """Row i of an iteration; returns the factor that turns p into the row under the new alpha."""
     cost, inv2, beta2, rows, omega = task
     alpha, previous_alpha, log_row = vectors
@@ -244,7 +247,9 @@ def _log_update(task, vectors, p, i, tiny, huge):
         log_row[i] = -np.inf
         p[:] = 0.0
         return 0.0
-    log_sum, base = _log_row(cost[i], inv2, beta2, old, p, tiny, huge)
+    low, tiny, huge = range_
+    least = max(low * rows.weight[i], tiny)
+    log_sum, base = _log_row(cost[i], inv2, beta2, old, p, least, huge)
     log_row[i] = log_sum
     potential = old - rows.offset[i]
     ratio = rows.log_weight[i] - log_sum + potential
@@ -254,21 +259,21 @@ def _log_update(task, vectors, p, i, tiny, huge):
 
 
 @inner
-def _log_rows(cost, inv2, beta2, rows, omega, alpha, previous_alpha, log_row, acc, buffer, w, tiny, huge, lo, hi):
+def _log_rows(cost, inv2, beta2, rows, omega, alpha, previous_alpha, log_row, acc, buffer, w, low, tiny, huge, lo, hi):
     """Rows lo to hi of an iteration: four at a time share a pass over acc, the partial column sums."""
-    task, vectors = (cost, inv2, beta2, rows, omega), (alpha, previous_alpha, log_row)
+    task, vectors, range_ = (cost, inv2, beta2, rows, omega), (alpha, previous_alpha, log_row), (low, tiny, huge)
     p0, p1, p2, p3 = buffer[0], buffer[1], buffer[2], buffer[3]
     for j in range(acc.size):
         acc[j] = 0.0
     for i in range(lo, hi, 4):
         for q in range(4):
-            w[q] = _log_update(task, vectors, buffer[q], i + q, tiny, huge) if i + q < hi else 0.0
+            w[q] = _log_update(task, vectors, buffer[q], i + q, range_) if i + q < hi else 0.0
         w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
         for j in range(acc.size):
             acc[j] += (w0 * p0[j] + w1 * p1[j]) + (w2 * p2[j] + w3 * p3[j])
 
 
-@inner
+@rows_kernel
 def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, lo, hi):
     m = cost.shape[1]
     for j in range(m):
@@ -283,7 +288,7 @@ def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, lo, hi):
         row_sum[i] = s
 
 
-@inner
+@rows_kernel
 def _col_max_rows(cost, inv_epsilon, alpha, acc, lo, hi):
     for j in range(cost.shape[1]):
         acc[j] = -np.inf
@@ -293,7 +298,7 @@ def _col_max_rows(cost, inv_epsilon, alpha, acc, lo, hi):
             acc[j] = max(acc[j], a - c[j] * inv_epsilon)
 
 
-@inner
+@rows_kernel
 def _row_max_rows(cost, inv_epsilon, beta, out, lo, hi):
     for i in range(lo, hi):
         out[i] = _largest(cost[i], inv_epsilon, beta)
@@ -307,13 +312,13 @@ def _plan_row(c, inv2, alpha, beta2, p):
         p[j] = exp2(start + beta2[j] - c[j] * inv2)
 
 
-@inner
+@rows_kernel
 def _plan_rows(cost, inv2, alpha, beta2, out, lo, hi):
     for i in range(lo, hi):
         _plan_row(cost[i], inv2, alpha[i], beta2, out[i])
 
 
-@inner
+@rows_kernel
 def _apply_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
     for i in range(lo, hi):
         _plan_row(cost[i], inv2, alpha[i], beta2, p)
@@ -324,7 +329,7 @@ def _apply_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
             out[i, q] = s
 
 
-@inner
+@rows_kernel
 def _apply_transposed_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
     out[:, :] = 0.0
     for i in range(lo, hi):
@@ -334,7 +339,7 @@ def _apply_transposed_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
                 out[j, q] += p[j] * x[i, q]
 
 
-@inner
+@rows_kernel
 def _rounded_rows(
     cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
 ):
@@ -396,17 +401,18 @@ def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
             acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
 
 
-# --- the same passes, rows split over threads -------------------------------------------------------------------------
-# Each takes acc (threads, m). The sweeps have entry points of their own for one thread, the others branch here.
+# --- iterations -----------------------------------------------------------------------------------------------------
+# Only these split rows over threads in compiled code, because a block of iterations stays there; each has an entry
+# point for one thread, so that small problems compile and launch nothing parallel.
 
 
 @threaded
-def _log_pass(cost, inv2, beta2, rows, omega, alpha, previous, log_row, acc, buffer, w, tiny, huge):
+def _log_pass(cost, inv2, beta2, rows, omega, alpha, previous, log_row, acc, buffer, w, low, tiny, huge):
     n, threads = cost.shape[0], acc.shape[0]
     for t in prange(threads):
         a, b, c = acc[t], buffer[t], w[t]
         lo, hi = t * n // threads, (t + 1) * n // threads
-        _log_rows(cost, inv2, beta2, rows, omega, alpha, previous, log_row, a, b, c, tiny, huge, lo, hi)
+        _log_rows(cost, inv2, beta2, rows, omega, alpha, previous, log_row, a, b, c, low, tiny, huge, lo, hi)
 
 
 @threaded
@@ -415,100 +421,6 @@ def _scaling_pass(kernel, rows, omega, base, u, v, row_sum, acc, w):
     for t in prange(threads):
         lo, hi = t * n // threads, (t + 1) * n // threads
         _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc[t], w[t], lo, hi)
-
-
-@threaded
-def _marginal_pass(cost, inv2, alpha, beta2, row_sum, acc):
-    n, threads = cost.shape[0], acc.shape[0]
-    if threads == 1:
-        _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc[0], 0, n)
-    else:
-        for t in prange(threads):
-            _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc[t], t * n // threads, (t + 1) * n // threads)
-
-
-@threaded
-def _col_max_pass(cost, inv_epsilon, alpha, acc):
-    n, threads = cost.shape[0], acc.shape[0]
-    if threads == 1:
-        _col_max_rows(cost, inv_epsilon, alpha, acc[0], 0, n)
-    else:
-        for t in prange(threads):
-            _col_max_rows(cost, inv_epsilon, alpha, acc[t], t * n // threads, (t + 1) * n // threads)
-
-
-@threaded
-def _row_max_pass(cost, inv_epsilon, beta, out, threads):
-    n = cost.shape[0]
-    if threads == 1:
-        _row_max_rows(cost, inv_epsilon, beta, out, 0, n)
-    else:
-        for t in prange(threads):
-            _row_max_rows(cost, inv_epsilon, beta, out, t * n // threads, (t + 1) * n // threads)
-
-
-@threaded
-def _plan_pass(cost, inv2, alpha, beta2, out, threads):
-    n = cost.shape[0]
-    if threads == 1:
-        _plan_rows(cost, inv2, alpha, beta2, out, 0, n)
-    else:
-        for t in prange(threads):
-            _plan_rows(cost, inv2, alpha, beta2, out, t * n // threads, (t + 1) * n // threads)
-
-
-@threaded
-def _apply_pass(cost, inv2, alpha, beta2, x, out, p):
-    n, threads = cost.shape[0], p.shape[0]
-    if threads == 1:
-        _apply_rows(cost, inv2, alpha, beta2, x, out, p[0], 0, n)
-    else:
-        for t in prange(threads):
-            lo, hi = t * n // threads, (t + 1) * n // threads
-            _apply_rows(cost, inv2, alpha, beta2, x, out, p[t], lo, hi)
-
-
-@threaded
-def _apply_transposed_pass(cost, inv2, alpha, beta2, x, parts, p):
-    """`parts` is (threads, m, k)."""
-    n, threads = cost.shape[0], p.shape[0]
-    if threads == 1:
-        _apply_transposed_rows(cost, inv2, alpha, beta2, x, parts[0], p[0], 0, n)
-    else:
-        for t in prange(threads):
-            lo, hi = t * n // threads, (t + 1) * n // threads
-            _apply_transposed_rows(cost, inv2, alpha, beta2, x, parts[t], p[t], lo, hi)
-
-
-@threaded
-def _rounded_pass(
-    cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, threads
-):
-    n = cost.shape[0]
-    if threads == 1:
-        _rounded_rows(
-            cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, 0, n
-        )
-    else:
-        for t in prange(threads):
-            lo, hi = t * n // threads, (t + 1) * n // threads
-            _rounded_rows(
-                cost,
-                inv_epsilon,
-                alpha,
-                beta,
-                row_factor,
-                col_factor,
-                row_rest,
-                col_rest,
-                divergence,
-                transport,
-                lo,
-                hi,
-            )
-
-
-# --- iterations -----------------------------------------------------------------------------------------------------
 
 
 @inner
@@ -565,13 +477,13 @@ def _log_columns(cols, col_sum, log_col, tiny, huge):
 def _log_sweeps(cost, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count):
     """Iterations done with sound column sums; one less than `count` or fewer if the last one had an unsound one."""
     log_row, log_col, previous, updated = vectors
-    acc, buffer, w, beta2, col_sum, tiny, huge = scratch
+    acc, buffer, w, beta2, col_sum, low, tiny, huge = scratch
     inv2, n = inv_epsilon * LOG2E, cost.shape[0]
     for done in range(count):
         _update_columns(cols, omega[1], beta, log_col, updated)
         _scaled(beta, beta2)
         a, b, c = acc[0], buffer[0], w[0]
-        _log_rows(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, a, b, c, tiny, huge, 0, n)
+        _log_rows(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, a, b, c, low, tiny, huge, 0, n)
         _total(acc, col_sum)
         if not _log_columns(cols, col_sum, log_col, tiny, huge):
             return done
@@ -581,12 +493,12 @@ def _log_sweeps(cost, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scra
 @entry_point
 def _log_sweeps_threaded(cost, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count):
     log_row, log_col, previous, updated = vectors
-    acc, buffer, w, beta2, col_sum, tiny, huge = scratch
+    acc, buffer, w, beta2, col_sum, low, tiny, huge = scratch
     inv2 = inv_epsilon * LOG2E
     for done in range(count):
         _update_columns(cols, omega[1], beta, log_col, updated)
         _scaled(beta, beta2)
-        _log_pass(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, acc, buffer, w, tiny, huge)
+        _log_pass(cost, inv2, beta2, rows, omega[0], alpha, previous, log_row, acc, buffer, w, low, tiny, huge)
         _total(acc, col_sum)
         if not _log_columns(cols, col_sum, log_col, tiny, huge):
             return done
@@ -603,26 +515,46 @@ def _fits(x, side, limit):
 
 
 @inner
-def _before_scaling(cols, omega, base_beta, u, v, row_sum, col_sum, keep):
-    """Remember the state, then update the columns."""
-    previous_u, col_updated, old_v, old_rows, old_cols = keep
-    for i in range(u.size):
-        previous_u[i] = u[i]
-        old_rows[i] = row_sum[i]
-    for j in range(v.size):
-        old_v[j] = v[j]
-        old_cols[j] = col_sum[j]
-        if v[j] > 0.0:
-            v[j] = _scaling_potential(cols, omega, base_beta, v[j], col_sum[j] / v[j], j)
-            col_updated[j] = col_sum[j] * (v[j] / old_v[j])
-        else:
-            col_updated[j] = 0.0
+def _exponentials(alpha, base, out):
+    """exp(alpha - base), 0 for removed entries (-inf in both)."""
+    for i in range(alpha.size):
+        out[i] = _power((alpha[i] - base[i]) * LOG2E) if alpha[i] > -np.inf else 0.0
 
 
 @inner
-def _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
+def _logarithms(x, base, out):
+    """Elements base + log x, -inf for x = 0."""
+    for i in range(x.size):
+        logarithm = log(x[i] if x[i] > 0.0 else 1.0)
+        out[i] = base[i] + logarithm if x[i] > 0.0 else -np.inf
+
+
+@inner
+def _copy(x, out):
+    for i in range(x.size):  # a slice assignment would compile numpy's shape errors along, for seconds
+        out[i] = x[i]
+
+
+@inner
+def _before_scaling(cols, omega, base_beta, work):
+    """Remember the state, then update the columns."""
+    u, v, row_sum, col_sum, old_u, old_v, old_rows, old_cols, updated = work
+    _copy(u, old_u)
+    _copy(v, old_v)
+    _copy(row_sum, old_rows)
+    _copy(col_sum, old_cols)
+    for j in range(v.size):
+        if old_v[j] > 0.0:
+            v[j] = _scaling_potential(cols, omega, base_beta, old_v[j], old_cols[j] / old_v[j], j)
+            updated[j] = old_cols[j] * (v[j] / old_v[j])
+        else:
+            updated[j] = 0.0
+
+
+@inner
+def _after_scaling(rows, cols, work, acc):
     """Column sums of the iteration; if anything vanished or overflowed, put the remembered state back and say false."""
-    previous_u, _, old_v, old_rows, old_cols = keep
+    u, v, row_sum, col_sum, old_u, old_v, old_rows, old_cols, _ = work
     for j in range(v.size):
         s = 0.0
         for t in range(acc.shape[0]):
@@ -630,47 +562,67 @@ def _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
         col_sum[j] = v[j] * s
     if _fits(u, rows, 1e300) and _fits(v, cols, 1e300) and _fits(col_sum, cols, 1e300) and _fits(row_sum, rows, 1e300):
         return True
-    for i in range(u.size):  # loops: a slice assignment compiles numpy's shape errors along, for seconds
-        u[i] = previous_u[i]
-        row_sum[i] = old_rows[i]
-    for j in range(v.size):
-        v[j] = old_v[j]
-        col_sum[j] = old_cols[j]
+    _copy(old_u, u)
+    _copy(old_v, v)
+    _copy(old_rows, row_sum)
+    _copy(old_cols, col_sum)
     return False
 
 
+@inner
+def _enter_scaling(base_alpha, base_beta, vectors, work, zeros):
+    alpha, beta, _, log_col, _, _ = vectors
+    _exponentials(alpha, base_alpha, work[0])
+    _exponentials(beta, base_beta, work[1])
+    _exponentials(log_col, zeros, work[3])
+
+
+@inner
+def _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m):
+    u, v, row_sum, col_sum, old_u, _, _, _, updated = work
+    alpha, beta, log_row, log_col, previous_alpha, log_col_updated = vectors
+    _logarithms(u, base_alpha, alpha)
+    _logarithms(v, base_beta, beta)
+    _logarithms(row_sum, zeros_n, log_row)
+    _logarithms(col_sum, zeros_m, log_col)
+    _logarithms(old_u, base_alpha, previous_alpha)
+    _logarithms(updated, zeros_m, log_col_updated)
+
+
 @entry_point
-def _scaling_sweeps(
-    kernel, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, scratch, count, limit
-):
-    """See `protocol`; u, v, row_sum, col_sum are the exponentials of its vectors.
-
-    keep = (previous u, column sums after the column update; v and the row and column sums before the iteration).
-    """
-    acc, w = scratch
-    for done in range(count):
-        _before_scaling(cols, omega[1], base_beta, u, v, row_sum, col_sum, keep)
-        _scaling_rows(kernel, rows, omega[0], base_alpha, u, v, row_sum, acc[0], w[0], 0, kernel.shape[0])
-        if not _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
-            return done, False
-        if not (_fits(u, rows, limit) and _fits(v, cols, limit)):
-            return done + 1, False
-    return count, True
+def _scaling_sweeps(kernel, base_alpha, base_beta, rows, cols, omega, vectors, scratch, count, limit):
+    acc, w, work, zeros_n, zeros_m = scratch
+    _enter_scaling(base_alpha, base_beta, vectors, work, zeros_m)
+    done, serves = 0, True
+    while serves and done < count:
+        _before_scaling(cols, omega[1], base_beta, work)
+        u, v = work[0], work[1]
+        _scaling_rows(kernel, rows, omega[0], base_alpha, u, v, work[2], acc[0], w[0], 0, kernel.shape[0])
+        serves = _after_scaling(rows, cols, work, acc)
+        if serves:
+            done += 1
+            serves = _fits(u, rows, limit) and _fits(v, cols, limit)
+    if done:
+        _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m)
+    return done, serves
 
 
 @entry_point
-def _scaling_sweeps_threaded(
-    kernel, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, scratch, count, limit
-):
-    acc, w = scratch
-    for done in range(count):
-        _before_scaling(cols, omega[1], base_beta, u, v, row_sum, col_sum, keep)
-        _scaling_pass(kernel, rows, omega[0], base_alpha, u, v, row_sum, acc, w)
-        if not _after_scaling(rows, cols, u, v, row_sum, col_sum, keep, acc):
-            return done, False
-        if not (_fits(u, rows, limit) and _fits(v, cols, limit)):
-            return done + 1, False
-    return count, True
+def _scaling_sweeps_threaded(kernel, base_alpha, base_beta, rows, cols, omega, vectors, scratch, count, limit):
+    acc, w, work, zeros_n, zeros_m = scratch
+    _enter_scaling(base_alpha, base_beta, vectors, work, zeros_m)
+    done, serves = 0, True
+    while serves and done < count:
+        _before_scaling(cols, omega[1], base_beta, work)
+        u, v = work[0], work[1]
+        _scaling_pass(kernel, rows, omega[0], base_alpha, u, v, work[2], acc, w)
+        serves = _after_scaling(rows, cols, work, acc)
+        if serves:
+            done += 1
+            serves = _fits(u, rows, limit) and _fits(v, cols, limit)
+    if done:
+        _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m)
+    return done, serves
 
 
 # --- the functions of `protocol` ------------------------------------------------------------------------------------
@@ -698,8 +650,15 @@ def _frozen(cost: Array) -> Array:
     return view
 
 
-def _accumulators(cost: Array) -> Array:
-    return np.empty((_threads(cost), cost.shape[1]))
+def _split(run: Callable[[int, int, int], None], n: int, threads: int) -> None:
+    """run(thread, lo, hi) over blocks of rows; the kernels release the interpreter lock."""
+    blocks = [(t, t * n // threads, (t + 1) * n // threads) for t in range(threads)]
+    others = [threading.Thread(target=run, args=block) for block in blocks[1:]]
+    for thread in others:
+        thread.start()
+    run(*blocks[0])
+    for thread in others:
+        thread.join()
 
 
 def potential(side: Side, log_ratio: Array, out: Array) -> None:
@@ -710,21 +669,32 @@ def scratch(shape: tuple[int, int], dtype: Any, fast: bool) -> Any:
     n, m = shape
     threads = 1 if n * m < SERIAL_BELOW else min(numba.get_num_threads(), n)
     single = fast and np.dtype(dtype) == np.float32
+    # Sums are trusted in (tiny, huge). A row must also have `low` of its weight: rows are multiplied by weight / sum,
+    # and what `_power` returns for nothing (3e-308, or 1e-38) must stay below tiny in the column sums.
+    low, tiny, huge = (1e-4, 1e-28, 1e30) if single else (1e-20, 1e-250, 1e250)
+    acc = np.empty((threads, m))
+    w = np.zeros((threads, 8))  # a cache line for each thread
     buffer = np.zeros((threads, 4, m), np.float32 if single else np.float64)
-    tiny, huge = (1e-30, 1e30) if single else (1e-250, 1e250)
-    # w has a cache line for each thread
-    return np.empty((threads, m)), buffer, np.zeros((threads, 8)), np.empty(m), np.empty(m), tiny, huge
+    log = acc, buffer, w, np.empty(m), np.empty(m), low, tiny, huge
+    rows, cols = np.zeros((4, n)), np.zeros((6, m))
+    work = rows[0], cols[0], rows[1], cols[1], rows[2], cols[2], rows[3], cols[3], cols[4]
+    return log, (acc, w, work, np.zeros(n), cols[5])
 
 
 def row_max(cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
-    with _guard():
-        _row_max_pass(_frozen(cost), inv_epsilon, beta, out, _threads(cost))
+    def run(t: int, lo: int, hi: int) -> None:
+        _row_max_rows(frozen, inv_epsilon, beta, out, lo, hi)
+
+    frozen = _frozen(cost)
+    _split(run, cost.shape[0], _threads(cost))
 
 
 def col_max(cost: Array, inv_epsilon: float, alpha: Array, out: Array) -> None:
-    acc = _accumulators(cost)
-    with _guard():
-        _col_max_pass(_frozen(cost), inv_epsilon, alpha, acc)
+    def run(t: int, lo: int, hi: int) -> None:
+        _col_max_rows(frozen, inv_epsilon, alpha, acc[t], lo, hi)
+
+    frozen, acc = _frozen(cost), np.empty((_threads(cost), cost.shape[1]))
+    _split(run, cost.shape[0], acc.shape[0])
     np.max(acc, axis=0, out=out)
 
 
@@ -743,11 +713,12 @@ def log_sweeps(
     scratch: Any,
     count: int,
 ) -> None:
-    sweeps = _log_sweeps if scratch[0].shape[0] == 1 else _log_sweeps_threaded
+    work, _ = scratch
+    sweeps = _log_sweeps if work[0].shape[0] == 1 else _log_sweeps_threaded
     vectors, frozen = (log_row, log_col, previous_alpha, log_col_updated), _frozen(cost)
     while count:
         with _guard():
-            done = sweeps(frozen, inv_epsilon, rows, cols, omega, alpha, beta, vectors, scratch, count)
+            done = sweeps(frozen, inv_epsilon, rows, cols, omega, alpha, beta, vectors, work, count)
         if done < count:
             _log_column_sums(cost, inv_epsilon, cols, alpha, beta, log_col)
             done += 1
@@ -783,52 +754,42 @@ def scaling_sweeps(
     count: int,
     limit: float,
 ) -> tuple[int, bool]:
-    n, m = kernel.shape
-    u, v = _ratio(alpha, base_alpha), _ratio(beta, base_beta)
-    row_sum, col_sum = np.exp(log_row), np.exp(log_col)
-    keep = _ratio(previous_alpha, base_alpha), np.exp(log_col_updated), np.empty(m), np.empty(n), np.empty(m)
-    work, frozen = (scratch[0], scratch[2]), _frozen(kernel)
+    _, work = scratch
     sweeps = _scaling_sweeps if work[0].shape[0] == 1 else _scaling_sweeps_threaded
+    vectors = alpha, beta, log_row, log_col, previous_alpha, log_col_updated
     with _guard():
-        done, serves = sweeps(
-            frozen, base_alpha, base_beta, rows, cols, omega, u, v, row_sum, col_sum, keep, work, count, limit
-        )
-    if done:
-        with np.errstate(divide="ignore"):
-            alpha[:], beta[:] = base_alpha + np.log(u), base_beta + np.log(v)
-            previous_alpha[:] = base_alpha + np.log(keep[0])
-            log_row[:], log_col[:], log_col_updated[:] = np.log(row_sum), np.log(col_sum), np.log(keep[1])
+        done, serves = sweeps(_frozen(kernel), base_alpha, base_beta, rows, cols, omega, vectors, work, count, limit)
     return done, serves
 
 
-def _ratio(alpha: Array, base: Array) -> Array:
-    """exp(alpha - base), 0 for removed entries (-inf in both)."""
-    removed = alpha == -np.inf
-    return np.where(removed, 0.0, np.exp(np.where(removed, 0.0, alpha - np.where(removed, 0.0, base))))
-
-
 def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array) -> None:
-    with _guard():
-        _plan_pass(_frozen(cost), inv_epsilon * LOG2E, alpha, beta * LOG2E, out, _threads(cost))
+    def run(t: int, lo: int, hi: int) -> None:
+        _plan_rows(frozen, inv_epsilon * LOG2E, alpha, beta2, out, lo, hi)
+
+    frozen, beta2 = _frozen(cost), beta * LOG2E
+    _split(run, cost.shape[0], _threads(cost))
 
 
 def marginals(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
-    acc = _accumulators(cost)
-    with _guard():
-        _marginal_pass(_frozen(cost), inv_epsilon * LOG2E, alpha, beta * LOG2E, row_sum, acc)
+    def run(t: int, lo: int, hi: int) -> None:
+        _marginal_rows(frozen, inv_epsilon * LOG2E, alpha, beta2, row_sum, acc[t], lo, hi)
+
+    frozen, beta2, acc = _frozen(cost), beta * LOG2E, np.empty((_threads(cost), cost.shape[1]))
+    _split(run, cost.shape[0], acc.shape[0])
     np.sum(acc, axis=0, out=col_sum)
 
 
 def apply(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
-    p, inv2 = _accumulators(cost), inv_epsilon * LOG2E
+    def run(t: int, lo: int, hi: int) -> None:
+        rows = _apply_transposed_rows if transpose else _apply_rows
+        rows(frozen, inv_epsilon * LOG2E, alpha, beta2, x, parts[t], p[t], lo, hi)
+
+    threads, x = _threads(cost), _frozen(x)
+    frozen, beta2, p = _frozen(cost), beta * LOG2E, np.empty((threads, cost.shape[1]))
+    parts = np.empty((threads, *out.shape)) if transpose else [out] * threads
+    _split(run, cost.shape[0], threads)
     if transpose:
-        parts = np.empty((p.shape[0], *out.shape))
-        with _guard():
-            _apply_transposed_pass(_frozen(cost), inv2, alpha, beta * LOG2E, _frozen(x), parts, p)
         np.sum(parts, axis=0, out=out)
-    else:
-        with _guard():
-            _apply_pass(_frozen(cost), inv2, alpha, beta * LOG2E, _frozen(x), out, p)
 
 
 def rounded_sums(
@@ -843,8 +804,10 @@ def rounded_sums(
     divergence: Array,
     transport: Array,
 ) -> None:
-    with _guard():
-        _rounded_pass(
-            _frozen(cost), inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport,
-            _threads(cost),
-        )  # fmt: skip
+    def run(t: int, lo: int, hi: int) -> None:
+        _rounded_rows(
+            frozen, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
+        )
+
+    frozen = _frozen(cost)
+    _split(run, cost.shape[0], _threads(cost))

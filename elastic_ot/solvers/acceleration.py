@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ..penalties import KL, Fixed, Free, Penalty, Vector
 from ..problem import Problem
 
 
-def translation(problem: Problem, f: Vector, g: Vector) -> float:
-    """The t for which the dual at (f + t, g - t) is largest; the plan does not change (Séjourné, Vialard, Peyré 2022).
+def translation(problem: Problem, f: Vector, g: Vector, negligible: float) -> float:
+    """The t for which the dual at (f + t, g - t) is largest; the plan stays (Séjourné, Vialard, Peyré 2022).
 
-    With two fixed sides the dual does not depend on t, and with a free side t = 0 is the only choice; both give 0.
+    With two fixed sides the dual does not depend on t, with a free side t = 0 is the only choice: both give 0. So does
+    an imbalance of masses up to `negligible`.
     """
     rows, cols = problem.rows, problem.cols
     if isinstance(rows, Free) or isinstance(cols, Free) or (isinstance(rows, Fixed) and isinstance(cols, Fixed)):
         return 0.0
-    f, a = _in_use(f, problem.a, problem.row_used)
-    g, b = _in_use(g, problem.b, problem.col_used)
+    f, a = f[problem.row_used], problem.a[problem.row_used]
+    g, b = g[problem.col_used], problem.b[problem.col_used]
     if isinstance(rows, Fixed | KL) and isinstance(cols, Fixed | KL):
         return _closed_form(rows, cols, f, g, a, b)
-    return _search(rows, cols, f, g, a, b)
-
-
-def _in_use(f: Vector, a: Vector, used: NDArray[np.bool_]) -> tuple[Vector, Vector]:
-    return f[used], a[used]
+    return _search(rows, cols, f, g, a, b, negligible, problem.epsilon)
 
 
 def _closed_form(rows: Fixed | KL, cols: Fixed | KL, f: Vector, g: Vector, a: Vector, b: Vector) -> float:
@@ -46,37 +40,30 @@ def _log_demand(penalty: Fixed | KL, f: Vector, a: Vector) -> tuple[float, float
     return float(np.log(np.sum(a * np.exp(exponent - top)))) + top, penalty.rho
 
 
-def _search(rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector) -> float:
-    """The derivative of the dual in t, an interval [low, high] that falls, must contain 0: bracket, then bisect."""
+def _search(
+    rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float, epsilon: float
+) -> float:
+    """The derivative of the dual in t, an interval that falls, must contain 0: bracket it, then Brent's method."""
+    from scipy.optimize import brentq  # here, because few solves need it and its import takes longer than they do
+
+    limit = 1e3 * (float(a.sum()) + float(b.sum()))  # stands for the infinite slope outside the dual's domain
 
     def slope(t: float) -> float:
         low_a, high_a = rows.demand(f + t, a)
         low_b, high_b = cols.demand(g - t, b)
-        low, high = low_a.sum() - high_b.sum(), high_a.sum() - low_b.sum()
-        return float(low) if low > 0 else float(high) if high < 0 else 0.0
+        low = min(float(low_a.sum()), limit) - min(float(high_b.sum()), limit)
+        high = min(float(high_a.sum()), limit) - min(float(low_b.sum()), limit)
+        return low if low > 0 else high if high < 0 else 0.0
 
-    at_zero = slope(0.0)
-    if at_zero == 0:
+    here = slope(0.0)
+    if abs(here) <= negligible:
         return 0.0
-    direction = np.sign(at_zero)
-    scale = max(float(np.abs(f).max()), float(np.abs(g).max()), 1e-300)
-    return float(direction * _bisect(lambda t: direction * slope(direction * t), 1e-3 * scale))
-
-
-def _bisect(slope: Callable[[float], float], width: float) -> float:
-    """Largest t found with slope(t) >= 0, given slope(0) > 0."""
-    low, high = 0.0, width
-    for _ in range(40):
-        if slope(high) <= 0:
-            break
-        low, high = high, 2 * high
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        if slope(middle) >= 0:
-            low = middle
-        else:
-            high = middle
-    return low
+    near, far = 0.0, float(np.sign(here)) * epsilon * min(1.0, abs(here) / float(a.sum()))
+    for _ in range(60):
+        if slope(far) * here <= 0:
+            return float(brentq(slope, near, far, xtol=1e-3 * abs(far), rtol=1e-9, maxiter=50, disp=False))
+        near, far = far, 4.0 * far
+    return 0.0  # the dual is flat or unbounded that way, as far as rounding can tell
 
 
 def damped(omega: tuple[float, float]) -> tuple[float, float]:

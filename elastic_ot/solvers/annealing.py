@@ -59,16 +59,21 @@ class EpsilonScaling:
 
     def step(self, state: State, count: int) -> int:
         assert isinstance(state, AnnealedState)
+        level = measure(state.task, state.iterate())
+        if state.sweeps >= self.sweeps or level.residual <= self.level_tol * level.mass:
+            self._descend(state)
+            if state.finished:
+                return 0
+            first_sweep(state)
+            state.sweeps = 1
+            return 1
         count = max(1, min(count, self.sweeps - state.sweeps))
         sweep(state, (1.0, 1.0), count)
         state.sweeps += count
-        level = measure(state.task, state.iterate())
-        if state.sweeps >= self.sweeps or level.residual <= self.level_tol * level.mass:
-            return count + self._descend(state)
         return count
 
-    def _descend(self, state: AnnealedState) -> int:
-        """Next level, potentials continued as linear functions of epsilon; returns the sweeps this took."""
+    def _descend(self, state: AnnealedState) -> None:
+        """Next level, potentials continued as linear functions of epsilon; their marginals are not known yet."""
         here, target = state.task.problem.epsilon, state.target.problem.epsilon
         f, g = state.task.potentials(state.alpha, state.beta)
         below = here / self.factor
@@ -82,11 +87,6 @@ class EpsilonScaling:
         state.finished = below == target
         state.task = state.target if state.finished else make_task(state.target.problem.at(below), state.target.backend)
         state.alpha[:], state.beta[:] = state.task.alphas(guess_f, guess_g)
-        if state.finished:
-            return 0
-        first_sweep(state)
-        state.sweeps = 1
-        return 1
 
 
 def _continued(f: Vector, before: Vector, weight: float) -> Vector:

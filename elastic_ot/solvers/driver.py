@@ -15,10 +15,14 @@ from .measure import Iterate, Measure, measure
 from .state import Solver, Start
 from .task import Task
 
-BLOCK_SECONDS = 0.1  # a block cannot be interrupted: Ctrl-C, limits and the progress bar wait this long at most
+BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
 LONGEST_BLOCK = 50
-TRANSLATED_BLOCK = 8  # with a relaxed side the potentials are translated between blocks, so blocks stay short
+TRANSLATED_BLOCK = (
+    20  # with a relaxed side the potentials are translated between blocks; measured: up to here no slower
+)
 PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
+RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
+NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
 
@@ -61,8 +65,8 @@ class _Run:
         self.task, self.first, self.limits = task, start, limits
         self.log: list[tuple[int, float, float, float, float]] = []
         self.tol, self.retries = limits.tol, 0
-        self.best, self.best_at = np.inf, 0
-        self.iteration = 0
+        self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
+        self.iteration, self.scale = 0, 0.0
         self.waiting = list(phases)
         self._begin(start)
 
@@ -99,7 +103,7 @@ class _Run:
     def _restart(self, start: Start) -> None:
         self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
-        self.iteration += 1
+        self.iteration += not self.state.broken
 
     def _handover(self) -> Start:
         f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
@@ -118,14 +122,15 @@ class _Run:
             state.omega = damped(state.omega)
             found = measure(state.task, state.iterate())
         found = self._translate(found)
-        self.last_dual = found.dual if self.on_target else -np.inf
+        self.last_dual, self.scale = (found.dual if self.on_target else -np.inf), found.mass
         self.log.append((self.iteration, found.residual, found.dual, found.epsilon, self.seconds))
         return found
 
     def _translate(self, found: Measure) -> Measure:
         state = self.state
         iterate = state.iterate()
-        t = translation(state.task.problem, *state.task.potentials(iterate.alpha, iterate.beta))
+        f, g = state.task.potentials(iterate.alpha, iterate.beta)
+        t = translation(state.task.problem, f, g, NEGLIGIBLE * found.residual)
         if t == 0:
             return found
         state.shift(t / state.task.problem.epsilon)
@@ -139,22 +144,28 @@ class _Run:
         limits = self.limits
         if limits.progress is not None:
             limits.progress(self.iteration, found)
+        stopped = limits.callback is not None and limits.callback(self.iteration, found.residual)
         if self.on_target and found.meets(self.tol):
             outcome = self._converged()
             if outcome is not None:
                 return outcome
-        if limits.callback is not None and limits.callback(self.iteration, found.residual):
+        if stopped:
             return self._outcome(Status.STOPPED)
         if self.iteration >= limits.max_iter:
             return self._outcome(Status.MAX_ITER)
         if limits.time_limit is not None and self.seconds >= limits.time_limit:
             return self._outcome(Status.TIME_LIMIT)
-        if self.on_target:
-            if found.residual < 0.99 * self.best:
-                self.best, self.best_at = found.residual, self.iteration
-            elif self.iteration - self.best_at > max(PATIENCE, self.iteration // 2):
-                return self._outcome(Status.STALLED)
+        if self.on_target and self._stalled(found):
+            return self._outcome(Status.STALLED)
         return None
+
+    def _stalled(self, found: Measure) -> bool:
+        """True if neither the residual fell nor the dual rose for long: rounding is all that is left."""
+        rise = RISE * max(abs(found.dual), found.epsilon * found.mass)
+        if found.residual < 0.99 * self.best or found.dual > self.best_dual + rise:
+            self.best, self.best_dual = min(found.residual, self.best), max(found.dual, self.best_dual)
+            self.best_at = self.iteration
+        return self.iteration - self.best_at > max(PATIENCE, self.iteration // 2)
 
     def _converged(self) -> Outcome | None:
         """The outcome, if the potentials to be returned meet the tolerance; else changes what must change to go on."""
@@ -173,18 +184,30 @@ class _Run:
         return None
 
     def _block(self) -> int:
-        """Iterations until the next look: few at first, never long enough to feel."""
-        limits = self.limits
+        """Iterations until the next look: when the residual should meet the tolerance, and never for long.
+
+        Without a time limit this depends on nothing but the problem, so that solves are reproducible.
+        """
+        limits, problem = self.limits, self.task.problem
         if limits.callback is not None:
             return 1
-        count = min(max(1, self.iteration // 8), LONGEST_BLOCK)
-        problem = self.task.problem
+        count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.matrix.size))
         if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
             count = min(count, TRANSLATED_BLOCK)
-        pace = self.seconds / self.iteration
-        allowed = BLOCK_SECONDS if limits.time_limit is None else min(BLOCK_SECONDS, limits.time_limit - self.seconds)
-        count = min(count, max(1, int(allowed / pace)))
+        if limits.time_limit is not None:
+            count = min(count, int((limits.time_limit - self.seconds) * self.iteration / self.seconds))
         return max(1, min(count, limits.max_iter - self.iteration))
+
+    def _predicted(self) -> int:
+        """Iterations to the tolerance at the rate of the last two looks, at most as many as were done."""
+        if len(self.log) < 2 or not self.on_target:
+            return self.iteration
+        (before, high, *_), (now, low, *_) = self.log[-2:]
+        target = self.tol * self.scale
+        if not (now > before and 0 < low < high and 0 < target < low):
+            return self.iteration
+        needed = (now - before) * np.log(low / target) / np.log(high / low)
+        return int(min(np.ceil(needed), self.iteration))
 
     def _outcome(self, status: Status) -> Outcome:
         """Certify the current iterate: its marginals are computed anew from the potentials that are returned."""

@@ -28,15 +28,13 @@ class LogDomain:
 
 
 def initial_alphas(task: Task, start: Start) -> tuple[Vector, Vector]:
-    """Kernel potentials to begin with; without f, such that the largest entry of every row of the plan is 1."""
-    g = np.zeros(task.problem.shape[1]) if start.g is None else start.g
-    f = np.zeros(task.problem.shape[0]) if start.f is None else start.f
-    alpha, beta = task.alphas(f, g)
-    if start.f is None:
-        top = np.empty_like(alpha)
-        task.backend.row_max(task.cost, task.inv_epsilon, beta, top)
-        alpha = np.where(task.problem.row_used, -top, -np.inf)
-    return alpha, beta
+    """Kernel potentials to begin with; without f, such that no entry of the plan exceeds 1. The sweep does the rest."""
+    n, m = task.problem.shape
+    g = np.zeros(m) if start.g is None else start.g
+    if start.f is not None:
+        return task.alphas(start.f, g)
+    alpha, beta = task.alphas(np.zeros(n), g)
+    return np.where(np.isneginf(alpha), -np.inf, task.problem.cost.lowest * task.inv_epsilon - beta.max()), beta
 
 
 def first_sweep(state: State) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import Penalty, Vector
-from .task import Task
+from ..penalties import Fixed, Penalty, Vector
+from .task import Task, scaled_potential
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def measure(task: Task, iterate: Iterate) -> Measure:
 
 
 class _Part:
-    """One side's share of the measure."""
+    """One side's share of the measure, on the entries in use."""
 
     def __init__(
         self,
@@ -92,22 +92,29 @@ class _Part:
         log_marginal: Vector,
     ) -> None:
         epsilon, mass = task.problem.epsilon, task.problem.mass
-        scaled = np.where(used, alpha - np.where(used, side.offset, 0.0), 0.0)
-        log_marginal = np.where(used, np.clip(log_marginal, -1e6, 700.0), -np.inf)  # exponentials stay finite
-        ratio = np.where(used, side.log_weight - np.where(used, log_marginal, 0.0) + scaled, 0.0)
-        target = np.empty_like(ratio)
-        task.backend.potential(side, ratio, target)
-        updated = np.where(used, np.minimum(log_marginal + np.where(used, target, 0.0) - scaled, 700.0), -np.inf)
-        change = np.abs(np.exp(updated) - np.exp(log_marginal))
-        self.residual = mass * float(change.sum())
-        a, f, r = weights[used], epsilon * scaled[used], mass * np.exp(log_marginal[used])
-        self.marginal = r
-        self.dual = float(penalty.dual(f, a).sum()) + blocked_value(penalty, weights, used)
-        self.gap = float(penalty.gap(r, f, a).sum())
-        lo, hi = penalty.box()
-        self.marginal_error = (
-            float((np.maximum(lo * a - r, 0.0) + np.maximum(r - hi * a, 0.0)).sum()) if penalty.hard else 0.0
-        )
+        self.constant = 0.0
+        if not used.all():
+            self.constant = blocked_value(penalty, weights, used)
+            side = side._replace(weight=side.weight[used], log_weight=side.log_weight[used], offset=side.offset[used])
+            weights, alpha, log_marginal = weights[used], alpha[used], log_marginal[used]
+        scaled = scaled_potential(alpha, side)
+        log_marginal = np.clip(log_marginal, -1e6, 700.0)  # exponentials stay finite
+        target = np.empty_like(scaled)
+        task.backend.potential(side, side.log_weight - log_marginal + scaled, target)
+        self.marginal = mass * np.exp(log_marginal)
+        updated = mass * np.exp(np.minimum(log_marginal + (target - scaled), 700.0))
+        self.residual = float(np.abs(updated - self.marginal).sum())
+        potential = epsilon * scaled
+        self.dual = float(penalty.dual(potential, weights).sum()) + self.constant
+        self.gap = 0.0 if isinstance(penalty, Fixed) else float(penalty.gap(self.marginal, potential, weights).sum())
+        self.marginal_error = _outside(penalty, self.marginal, weights) if penalty.hard else 0.0
+
+
+def _outside(penalty: Penalty, r: Vector, a: Vector) -> float:
+    lo, hi = penalty.box()
+    if lo == hi == 1:
+        return float(np.abs(r - a).sum())
+    return float((np.maximum(lo * a - r, 0.0) + np.maximum(r - hi * a, 0.0)).sum())
 
 
 def blocked_value(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> float:

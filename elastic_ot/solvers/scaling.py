@@ -34,8 +34,9 @@ class Scaling:
         g = np.zeros(task.problem.shape[1]) if start.g is None else start.g
         state = _kernel_state(task, start, *task.alphas(f, g))
         # the largest entry of the kernel is 1; removed rows and columns are 0
-        state.base_alpha = np.where(task.problem.row_used, task.problem.cost.lowest * task.inv_epsilon, -np.inf)
-        state.base_beta = np.where(task.problem.col_used, 0.0, -np.inf)
+        level = float(task.cols.offset.max())
+        state.base_alpha = np.where(task.problem.row_used, task.problem.cost.lowest * task.inv_epsilon - level, -np.inf)
+        state.base_beta = np.where(task.problem.col_used, level, -np.inf)
         if start.f is None:
             state.alpha[:] = state.previous_alpha[:] = state.base_alpha
         _fill(state)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Side
-from ..penalties import Penalty, Vector
+from ..penalties import BOXED, LOGARITHMIC, Penalty, Vector
 from ..problem import Problem
 
 
@@ -42,10 +42,23 @@ class Task:
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units of kernel potentials; -inf on removed entries."""
-        return (
-            _potential(alpha, self.rows.offset, self.problem.epsilon),
-            _potential(beta, self.cols.offset, self.problem.epsilon),
-        )
+        epsilon = self.problem.epsilon
+        return _restored(alpha, self.rows, epsilon), _restored(beta, self.cols, epsilon)
+
+
+def scaled_potential(alpha: Vector, side: Side) -> Vector:
+    """F = alpha - offset, for entries in use; rounding around 0 becomes 0 on sides whose dual may end there."""
+    scaled: Vector = alpha - side.offset
+    if side.code == BOXED or (side.code == LOGARITHMIC and side.strength == 0):
+        scaled[np.abs(scaled) <= 1e-14 * (1.0 + np.abs(side.offset))] = 0.0
+    return scaled
+
+
+def _restored(alpha: Vector, side: Side, epsilon: float) -> Vector:
+    """Potentials in cost units, -inf on removed entries."""
+    with np.errstate(invalid="ignore"):  # -inf - -inf
+        scaled = scaled_potential(alpha, side)
+    return np.where(np.isneginf(side.offset), -np.inf, epsilon * scaled)
 
 
 def make_task(problem: Problem, backend: Backend) -> Task:
@@ -69,8 +82,3 @@ def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: f
 
 def _where_used(side: Side, value: float) -> Vector:
     return np.where(side.log_weight > -np.inf, value, -np.inf)
-
-
-def _potential(alpha: Vector, offset: Vector, epsilon: float) -> Vector:
-    used = offset > -np.inf
-    return np.where(used, (alpha - np.where(used, offset, 0.0)) * epsilon, -np.inf)

@@ -1,0 +1,8 @@
+"""``python -m elastic_ot`` is the ``elastic-ot`` command."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The CPU kernels against the array-API reference: same names, same arguments, same numbers."""
+
+import inspect
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from elastic_ot import penalties
+from elastic_ot.backends import cpu, load, protocol, reference
+from elastic_ot.backends.protocol import Side
+
+PRIMITIVES = [name for name, value in vars(protocol.Backend).items() if inspect.isfunction(value) and name[0] != "_"]
+RULES = {
+    "fixed": (protocol.LOGARITHMIC, 1.0, 0.0),
+    "kl": (protocol.LOGARITHMIC, 0.7, 0.0),
+    "free": (protocol.LOGARITHMIC, 0.0, 0.0),
+    "tv": (protocol.CLIPPED, 1.3, 0.0),
+    "between": (protocol.BOXED, np.log(0.5), np.log(1.5)),
+    "at_least": (protocol.BOXED, np.log(0.5), np.inf),
+    "l2": (protocol.QUADRATIC, 0.3, 0.0),
+}
+# (rows, columns): one row, one column, below and above the size where threads begin, not multiples of the row block
+SHAPES = [(1, 7), (7, 1), (13, 29), (401, 503)]
+
+
+def side(rng, size, rule="fixed", removed=()):
+    weight = rng.random(size) + 0.1
+    weight[list(removed)] = 0.0
+    weight /= weight.sum()
+    log_weight = np.full(size, -np.inf)
+    np.log(weight, out=log_weight, where=weight > 0)
+    return Side(weight, log_weight, log_weight.copy(), *RULES[rule])
+
+
+def problem(shape, rows="fixed", cols="fixed", dtype=np.float64, removed=False, seed=0):
+    """Arguments of the sweeps: a cost with a few forbidden cells, sides with removed entries, potentials near balance."""
+    rng = np.random.default_rng(seed)
+    n, m = shape
+    cost = rng.random(shape).astype(dtype)
+    if min(shape) > 5:
+        cost[rng.random(shape) < 0.05] = np.inf
+    gone = ([2], [1, 3]) if removed and min(shape) > 5 else ([], [])
+    row, col = side(rng, n, rows, gone[0]), side(rng, m, cols, gone[1])
+    alpha = row.log_weight + 0.3 * rng.normal(size=n)
+    beta = col.log_weight + 0.3 * rng.normal(size=m)
+    return cost, row, col, alpha, beta
+
+
+def run_log(backend, cost, row, col, alpha, beta, inv_epsilon, omega, count, fast):
+    n, m = cost.shape
+    vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
+    scratch = backend.scratch(cost.shape, cost.dtype, fast)
+    backend.log_sweeps(cost, inv_epsilon, row, col, (1.0, 0.0), *vectors, scratch, 1)
+    backend.log_sweeps(cost, inv_epsilon, row, col, omega, *vectors, scratch, count)
+    return vectors
+
+
+def assert_same(found, expected, rtol, atol):
+    for name, x, y in zip(("alpha", "beta", "log_row", "log_col", "previous", "updated"), found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_every_backend_has_the_protocol_s_signature(name):
+    wanted = list(inspect.signature(getattr(protocol.Backend, name)).parameters)[1:]
+    for backend in (cpu, reference):
+        assert list(inspect.signature(getattr(backend, name)).parameters) == wanted
+
+
+def test_load_gives_the_modules():
+    assert load() is cpu
+    assert load("reference") is reference
+
+
+def test_codes_of_penalties_and_kernels_agree():
+    names = ("LOGARITHMIC", "CLIPPED", "BOXED", "QUADRATIC")
+    assert [getattr(penalties, n) for n in names] == [getattr(protocol, n) for n in names]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_potential_agrees(rule):
+    row = side(np.random.default_rng(1), 40, rule, removed=(3,))
+    ratio = np.linspace(-30.0, 30.0, 40)
+    found, expected = np.empty(40), np.empty(40)
+    cpu.potential(row, ratio, found)
+    reference.potential(row, ratio, expected)
+    # bisection of the reference ends at the spacing of doubles near 30
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rows", RULES)
+@pytest.mark.parametrize("cols", ["fixed", "kl", "between", "l2"])
+def test_log_sweeps_agree(shape, rows, cols):
+    args = problem(shape, rows, cols, removed=True)
+    found = run_log(cpu, *args, 20.0, (1.0, 1.0), 3, False)
+    expected = run_log(reference, *args, 20.0, (1.0, 1.0), 3, False)
+    # arguments up to 20 / rounding 2e-16, a few sweeps
+    assert_same(found, expected, 1e-12, 1e-12)
+
+
+def test_log_sweeps_agree_with_relaxation():
+    args = problem((13, 29), "kl", "tv")
+    assert_same(
+        run_log(cpu, *args, 20.0, (1.3, 0.6), 4, False),
+        run_log(reference, *args, 20.0, (1.3, 0.6), 4, False),
+        1e-12,
+        1e-12,
+    )
+
+
+def test_log_sweeps_hold_where_every_exponential_underflows():
+    args = problem((13, 29))
+    found = run_log(cpu, *args, 1e6, (1.0, 1.0), 3, False)
+    expected = run_log(reference, *args, 1e6, (1.0, 1.0), 3, False)
+    assert np.isfinite(found[0]).all()
+    assert_same(found, expected, 1e-10, 1e-8)  # arguments of 1e6 round at 1e-10
+
+
+def test_single_precision_sweeps_hold_there_too():
+    args = problem((13, 29), dtype=np.float32)
+    found = run_log(cpu, *args, 1e4, (1.0, 1.0), 3, True)
+    assert_same(found, run_log(reference, *args, 1e4, (1.0, 1.0), 3, False), 0, 5e-6)
+
+
+def test_single_precision_sweeps_are_close():
+    args = problem((401, 503), dtype=np.float32)
+    found = run_log(cpu, *args, 20.0, (1.0, 1.0), 3, True)
+    expected = run_log(reference, *args, 20.0, (1.0, 1.0), 3, True)
+    # float32 exponentials have a relative error of 1e-7, the potentials are logarithms of their sums
+    assert_same(found, expected, 0, 5e-6)
+
+
+def test_a_float32_cost_with_double_arithmetic_is_exact():
+    args = problem((401, 503), dtype=np.float32)
+    found = run_log(cpu, *args, 20.0, (1.0, 1.0), 3, False)
+    assert_same(found, run_log(reference, *args, 20.0, (1.0, 1.0), 3, False), 1e-12, 1e-12)
+
+
+def run_scaling(backend, cost, row, col, alpha, beta, omega, count, limit=1e50):
+    n, m = cost.shape
+    kernel = np.empty(cost.shape)
+    base_alpha = np.where(np.isneginf(alpha), -np.inf, 0.0)
+    base_beta = np.where(np.isneginf(beta), -np.inf, 0.0)
+    backend.plan(cost, 20.0, base_alpha, base_beta, kernel)
+    vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
+    scratch = backend.scratch(cost.shape, cost.dtype, False)
+    backend.log_sweeps(cost, 20.0, row, col, (1.0, 0.0), *vectors, scratch, 1)
+    outcome = backend.scaling_sweeps(kernel, base_alpha, base_beta, row, col, omega, *vectors, scratch, count, limit)
+    return outcome, vectors
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rows", ["fixed", "kl", "tv", "l2"])
+@pytest.mark.parametrize("cols", ["fixed", "between", "free"])
+def test_scaling_sweeps_agree(shape, rows, cols):
+    args = problem(shape, rows, cols, removed=True)
+    outcome, found = run_scaling(cpu, *args, (1.0, 1.0), 3)
+    expected_outcome, expected = run_scaling(reference, *args, (1.0, 1.0), 3)
+    assert outcome == expected_outcome == (3, True)
+    assert_same(found, expected, 1e-12, 1e-12)
+
+
+def test_scaling_sweeps_are_log_sweeps():
+    args = problem((13, 29), "kl", "l2")
+    _, found = run_scaling(cpu, *args, (1.2, 0.8), 3)
+    assert_same(found, run_log(cpu, *args, 20.0, (1.2, 0.8), 3, False), 1e-12, 1e-12)
+
+
+def test_scaling_sweeps_say_when_a_scaling_leaves_the_limit():
+    args = problem((13, 29))
+    for backend in (cpu, reference):
+        assert run_scaling(backend, *args, (1.0, 1.0), 3, limit=1.0001)[0] == (1, False)
+
+
+def test_a_failed_scaling_iteration_changes_nothing():
+    cost, row, col, alpha, beta = problem((13, 29))
+    for backend in (cpu, reference):
+        kernel, zero_n, zero_m = np.zeros(cost.shape), np.zeros(13), np.zeros(29)
+        vectors = [alpha.copy(), beta.copy(), zero_n.copy(), np.log(col.weight), alpha.copy(), zero_m.copy()]
+        before = [vector.copy() for vector in vectors]
+        scratch = backend.scratch(cost.shape, cost.dtype, False)
+        outcome = backend.scaling_sweeps(kernel, zero_n, zero_m, row, col, (1.0, 1.0), *vectors, scratch, 5, 1e50)
+        assert outcome == (0, False)
+        assert_same(vectors, before, 0, 0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_passes_over_the_plan_agree(shape, dtype):
+    cost, row, col, alpha, beta = problem(shape, dtype=dtype, removed=True)
+    rng = np.random.default_rng(5)
+    n, m = shape
+    x_m, x_n = rng.random((m, 3)), rng.random((n, 2))
+    parts = rng.random(n), rng.random(m), rng.random(n), rng.random(m)
+    results = []
+    for backend in (cpu, reference):
+        plan, row_sum, col_sum = np.empty(shape), np.empty(n), np.empty(m)
+        backend.plan(cost, 20.0, alpha, beta, plan)
+        backend.marginals(cost, 20.0, alpha, beta, row_sum, col_sum)
+        rows, cols = np.empty((n, 3)), np.empty((m, 2))
+        backend.apply(cost, 20.0, alpha, beta, x_m, False, rows)
+        backend.apply(cost, 20.0, alpha, beta, x_n, True, cols)
+        row_top, col_top = np.empty(n), np.empty(m)
+        backend.row_max(cost, 20.0, beta, row_top)
+        backend.col_max(cost, 20.0, alpha, col_top)
+        divergence, transport = np.empty(n), np.empty(n)
+        backend.rounded_sums(cost, 20.0, alpha, beta, *parts, divergence, transport)
+        results.append((plan, row_sum, col_sum, rows, cols, row_top, col_top, divergence, transport))
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_forbidden_and_removed_cells_are_exactly_zero():
+    cost, _, _, alpha, beta = problem((13, 29), removed=True)
+    plan = np.empty(cost.shape)
+    cpu.plan(cost, 20.0, alpha, beta, plan)
+    gone = np.isinf(cost) | np.isneginf(alpha)[:, None] | np.isneginf(beta)
+    assert (plan[gone] == 0).all()
+    assert (plan[~gone] > 0).all()
+
+
+def test_reference_runs_on_the_array_api_standard():
+    cost, row, col, alpha, beta = problem((13, 29), "kl", "l2", removed=True)
+    expected = run_log(reference, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, False)
+    xp = array_api_strict
+    sides = [Side(*(xp.asarray(v) for v in s[:3]), *s[3:]) for s in (row, col)]
+    vectors = [
+        xp.asarray(v) for v in (alpha.copy(), beta.copy(), np.zeros(13), np.zeros(29), alpha.copy(), np.zeros(29))
+    ]
+    strict_cost = xp.asarray(cost)
+    reference.log_sweeps(strict_cost, 20.0, *sides, (1.0, 0.0), *vectors, None, 1)
+    reference.log_sweeps(strict_cost, 20.0, *sides, (1.0, 1.0), *vectors, None, 2)
+    assert_same([np.asarray(v) for v in vectors], expected, 1e-14, 1e-14)
+
+
+def test_results_do_not_change_from_run_to_run():
+    """Threads own fixed rows and their sums are added in a fixed order."""
+    args = problem((401, 503))
+    first, second = (run_log(cpu, *args, 20.0, (1.0, 1.0), 5, False) for _ in range(2))
+    assert_same(first, second, 0, 0)

@@ -1,0 +1,76 @@
+"""Who may import whom (docs, developer page): every rule is checked on the imports as they stand in the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import elastic_ot
+
+ROOT = Path(elastic_ot.__file__).parent
+MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+FOREIGN_ARRAYS = {"torch", "jax", "cupy"}
+LEAVES = {"plotting", "cli", "demo", "__main__"}
+
+
+def imports(name: str) -> set[str]:
+    """Package modules as "backends/cpu", everything else by its top-level name; type-checking blocks count too."""
+    found = set()
+    parts = name.split("/")
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = parts[: len(parts) - node.level]
+            target = "/".join(base + (node.module or "").split(".")).strip("/")
+            for alias in node.names:
+                full = f"{target}/{alias.name}".strip("/")
+                found.add(full if full in MODULES else target)
+    return found
+
+
+def inside(name: str) -> set[str]:
+    return {module for module in imports(name) if module in MODULES or module in ("backends", "solvers")}
+
+
+@pytest.mark.parametrize("name", ["penalties", "costs", "problem", "errors", "arrays"])
+def test_the_problem_knows_no_solver_backend_or_framework(name):
+    assert not {m for m in inside(name) if m.startswith(("solvers", "backends", "api", "certificate", "result"))}
+    assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "scipy"})
+
+
+def test_the_result_knows_no_solver_and_no_backend():
+    assert not {m for m in inside("result") if m.startswith(("solvers", "backends", "api"))}
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
+def test_backends_import_only_the_protocol(name):
+    assert inside(name) <= {"backends/protocol"}
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("solvers/")])
+def test_solvers_know_no_device_and_no_wiring(name):
+    assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
+    allowed = ("solvers", "backends/protocol", "penalties", "problem", "result")
+    assert all(m.startswith(allowed) for m in inside(name))
+
+
+def test_numba_is_imported_by_the_cpu_backend_only():
+    assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {"backends/cpu"}
+
+
+def test_leaves_are_imported_by_no_one():
+    importers = {m: inside(m) & LEAVES for m in MODULES if m not in LEAVES and m != "result"}
+    assert not {m: found for m, found in importers.items() if found}
+    # Solution.plot is the door to plotting, opened when called
+    assert inside("result") & LEAVES == {"plotting"}
+
+
+def test_problem_alone_refuses_problems():
+    """Backends and solvers get validated input; they raise nothing about it."""
+    for name in MODULES:
+        if name.startswith(("backends/", "solvers/")) and name != "solvers/progress":
+            raised = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Raise)]
+            assert not raised, f"{name} raises"
