@@ -506,22 +506,24 @@ def _log_sweeps_threaded(cost, inv_epsilon, rows, cols, omega, alpha, beta, vect
 
 
 @inner
-def _fits(x, side, limit):
-    """True if every scaling that is in use lies in (1 / limit, limit); false on nan."""
-    fits = True
+def _health(x, sums, side, limit):
+    """2: scalings lie in (1 / limit, limit); 1: they and their sums are positive and finite; 0: not even that."""
+    serves, sound = True, True
     for i in range(x.size):
-        fits = fits and ((x[i] > 1.0 / limit and x[i] < limit) or side.log_weight[i] == -np.inf)
-    return fits
+        used = side.log_weight[i] > -np.inf
+        serves = serves and (not used or (x[i] > 1.0 / limit and x[i] < limit))
+        sound = sound and (not used or (x[i] > 1e-300 and x[i] < 1e300 and sums[i] > 1e-300 and sums[i] < 1e300))
+    return 0 if not sound else 2 if serves else 1
 
 
-@inner
+@rows_kernel
 def _exponentials(alpha, base, out):
     """exp(alpha - base), 0 for removed entries (-inf in both)."""
     for i in range(alpha.size):
         out[i] = _power((alpha[i] - base[i]) * LOG2E) if alpha[i] > -np.inf else 0.0
 
 
-@inner
+@rows_kernel
 def _logarithms(x, base, out):
     """Elements base + log x, -inf for x = 0."""
     for i in range(x.size):
@@ -530,19 +532,18 @@ def _logarithms(x, base, out):
 
 
 @inner
-def _copy(x, out):
+def _copy(x, y, out_x, out_y):
     for i in range(x.size):  # a slice assignment would compile numpy's shape errors along, for seconds
-        out[i] = x[i]
+        out_x[i] = x[i]
+        out_y[i] = y[i]
 
 
 @inner
 def _before_scaling(cols, omega, base_beta, work):
     """Remember the state, then update the columns."""
     u, v, row_sum, col_sum, old_u, old_v, old_rows, old_cols, updated = work
-    _copy(u, old_u)
-    _copy(v, old_v)
-    _copy(row_sum, old_rows)
-    _copy(col_sum, old_cols)
+    _copy(u, row_sum, old_u, old_rows)
+    _copy(v, col_sum, old_v, old_cols)
     for j in range(v.size):
         if old_v[j] > 0.0:
             v[j] = _scaling_potential(cols, omega, base_beta, old_v[j], old_cols[j] / old_v[j], j)
@@ -552,77 +553,43 @@ def _before_scaling(cols, omega, base_beta, work):
 
 
 @inner
-def _after_scaling(rows, cols, work, acc):
-    """Column sums of the iteration; if anything vanished or overflowed, put the remembered state back and say false."""
+def _after_scaling(rows, cols, work, acc, limit):
+    """Column sums and health of the iteration; if anything vanished or overflowed, the remembered state is put back."""
     u, v, row_sum, col_sum, old_u, old_v, old_rows, old_cols, _ = work
     for j in range(v.size):
         s = 0.0
         for t in range(acc.shape[0]):
             s += acc[t, j]
         col_sum[j] = v[j] * s
-    if _fits(u, rows, 1e300) and _fits(v, cols, 1e300) and _fits(col_sum, cols, 1e300) and _fits(row_sum, rows, 1e300):
-        return True
-    _copy(old_u, u)
-    _copy(old_v, v)
-    _copy(old_rows, row_sum)
-    _copy(old_cols, col_sum)
-    return False
-
-
-@inner
-def _enter_scaling(base_alpha, base_beta, vectors, work, zeros):
-    alpha, beta, _, log_col, _, _ = vectors
-    _exponentials(alpha, base_alpha, work[0])
-    _exponentials(beta, base_beta, work[1])
-    _exponentials(log_col, zeros, work[3])
-
-
-@inner
-def _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m):
-    u, v, row_sum, col_sum, old_u, _, _, _, updated = work
-    alpha, beta, log_row, log_col, previous_alpha, log_col_updated = vectors
-    _logarithms(u, base_alpha, alpha)
-    _logarithms(v, base_beta, beta)
-    _logarithms(row_sum, zeros_n, log_row)
-    _logarithms(col_sum, zeros_m, log_col)
-    _logarithms(old_u, base_alpha, previous_alpha)
-    _logarithms(updated, zeros_m, log_col_updated)
+    health = min(_health(u, row_sum, rows, limit), _health(v, col_sum, cols, limit))
+    if health == 0:
+        _copy(old_u, old_rows, u, row_sum)
+        _copy(old_v, old_cols, v, col_sum)
+    return health
 
 
 @entry_point
-def _scaling_sweeps(kernel, base_alpha, base_beta, rows, cols, omega, vectors, scratch, count, limit):
-    acc, w, work, zeros_n, zeros_m = scratch
-    _enter_scaling(base_alpha, base_beta, vectors, work, zeros_m)
-    done, serves = 0, True
-    while serves and done < count:
+def _scaling_sweeps(kernel, base_alpha, base_beta, rows, cols, omega, acc, w, work, count, limit):
+    done, health = 0, 2
+    while health == 2 and done < count:
         _before_scaling(cols, omega[1], base_beta, work)
         u, v = work[0], work[1]
         _scaling_rows(kernel, rows, omega[0], base_alpha, u, v, work[2], acc[0], w[0], 0, kernel.shape[0])
-        serves = _after_scaling(rows, cols, work, acc)
-        if serves:
-            done += 1
-            serves = _fits(u, rows, limit) and _fits(v, cols, limit)
-    if done:
-        _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m)
-    return done, serves
+        health = _after_scaling(rows, cols, work, acc, limit)
+        done += health > 0
+    return done, health == 2
 
 
 @entry_point
-def _scaling_sweeps_threaded(kernel, base_alpha, base_beta, rows, cols, omega, vectors, scratch, count, limit):
-    acc, w, work, zeros_n, zeros_m = scratch
-    _enter_scaling(base_alpha, base_beta, vectors, work, zeros_m)
-    done, serves = 0, True
-    while serves and done < count:
+def _scaling_sweeps_threaded(kernel, base_alpha, base_beta, rows, cols, omega, acc, w, work, count, limit):
+    done, health = 0, 2
+    while health == 2 and done < count:
         _before_scaling(cols, omega[1], base_beta, work)
         u, v = work[0], work[1]
         _scaling_pass(kernel, rows, omega[0], base_alpha, u, v, work[2], acc, w)
-        serves = _after_scaling(rows, cols, work, acc)
-        if serves:
-            done += 1
-            serves = _fits(u, rows, limit) and _fits(v, cols, limit)
-    if done:
-        _leave_scaling(base_alpha, base_beta, vectors, work, zeros_n, zeros_m)
-    return done, serves
+        health = _after_scaling(rows, cols, work, acc, limit)
+        done += health > 0
+    return done, health == 2
 
 
 # --- the functions of `protocol` ------------------------------------------------------------------------------------
@@ -754,11 +721,21 @@ def scaling_sweeps(
     count: int,
     limit: float,
 ) -> tuple[int, bool]:
-    _, work = scratch
-    sweeps = _scaling_sweeps if work[0].shape[0] == 1 else _scaling_sweeps_threaded
-    vectors = alpha, beta, log_row, log_col, previous_alpha, log_col_updated
+    acc, w, work, zeros_n, zeros_m = scratch[1]
+    u, v, row_sum, col_sum, old_u, _, _, _, updated = work
+    _exponentials(alpha, base_alpha, u)
+    _exponentials(beta, base_beta, v)
+    _exponentials(log_col, zeros_m, col_sum)
+    sweeps = _scaling_sweeps if acc.shape[0] == 1 else _scaling_sweeps_threaded
     with _guard():
-        done, serves = sweeps(_frozen(kernel), base_alpha, base_beta, rows, cols, omega, vectors, work, count, limit)
+        done, serves = sweeps(_frozen(kernel), base_alpha, base_beta, rows, cols, omega, acc, w, work, count, limit)
+    if done:
+        _logarithms(u, base_alpha, alpha)
+        _logarithms(v, base_beta, beta)
+        _logarithms(row_sum, zeros_n, log_row)
+        _logarithms(col_sum, zeros_m, log_col)
+        _logarithms(old_u, base_alpha, previous_alpha)
+        _logarithms(updated, zeros_m, log_col_updated)
     return done, serves
 
 

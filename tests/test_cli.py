@@ -1,0 +1,351 @@
+"""The command line: exit codes, what is printed, what is written, and that bad input is found before the work."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import elastic_ot as eot
+from elastic_ot import cli, demo
+
+COST = np.array([[1.0, 4.0, 6.0], [5.0, 2.0, 3.0]])
+SHARES = np.array([0.6, 0.4])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A directory with one problem in it, which is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    np.save("cost.npy", COST)
+    np.savetxt("a.csv", SHARES)
+    return tmp_path
+
+
+@pytest.fixture
+def no_solve(monkeypatch):
+    """Fail the test if a solve is started."""
+
+    def refuse(*_, **__):
+        pytest.fail("the solve was started")
+
+    monkeypatch.setattr(eot, "solve", refuse)
+
+
+def table(text):
+    """Read back what `result_table` prints."""
+    return dict(re.split(r"\s{2,}", line, maxsplit=1) for line in text.splitlines())
+
+
+def test_the_table_holds_the_numbers_of_solve(folder, capsys):
+    assert cli.main("solve cost.npy --a a.csv --epsilon 0.5 --cols kl:2 --tol 1e-9".split()) == 0
+    printed = table(capsys.readouterr().out)
+    solution = eot.solve(COST, SHARES, epsilon=0.5, cols=eot.KL(2.0), tol=1e-9)
+    assert printed["status"].startswith("converged")
+    assert printed["iterations"] == str(solution.n_iter)
+    # Ten digits are printed.
+    assert float(printed["transport cost"]) == pytest.approx(solution.transport_cost, rel=1e-9)
+    assert float(printed["value"]) == pytest.approx(solution.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cost.npy", "cost.npz", "named.npz", "cost.csv"])
+def test_every_file_format_gives_the_same_matrix(folder, name):
+    np.savez("cost.npz", COST)
+    np.savez("named.npz", other=SHARES, cost=COST)
+    np.savetxt("cost.csv", COST, delimiter=",")
+    np.testing.assert_array_equal(cli.load_array("COST", name, "cost", ndim=2), COST)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (1, 2)])
+def test_weights_may_be_a_row_or_a_column(folder, shape):
+    np.save("w.npy", SHARES.reshape(shape))
+    np.testing.assert_array_equal(cli.load_array("--a", "w.npy", "a", ndim=1), SHARES)
+
+
+@pytest.mark.parametrize(
+    ("text", "penalty"),
+    [
+        ("fixed", eot.Fixed()),
+        ("kl:0.5", eot.KL(0.5)),
+        ("KL:5e-1", eot.KL(0.5)),
+        ("tv:2", eot.TV(2.0)),
+        ("l2:3", eot.L2(3.0)),
+        ("between:0:1.5", eot.Between(0.0, 1.5)),
+        ("atmost", eot.AtMost()),
+        ("free", eot.Free()),
+        ("elastic:0.9", eot.Elastic(0.9)),
+    ],
+)
+def test_a_penalty_is_read_from_its_short_form(text, penalty):
+    assert cli.parse_penalty("--rows", text) == penalty
+
+
+def test_a_relative_epsilon_is_a_fraction_of_the_range_of_the_finite_costs():
+    cost = np.array([[2.0, np.inf], [12.0, 7.0]])
+    assert cli.parse_epsilon("0.01x", cost) == pytest.approx(0.1, rel=1e-15)
+    assert cli.parse_epsilon("0.01", cost) == 0.01
+
+
+def test_output_holds_a_plan_made_of_its_own_potentials(folder, capsys):
+    assert cli.main("solve cost.npy --a a.csv --epsilon 1 --cols between:0.5:2 --output out.npz".split()) == 0
+    with np.load("out.npz", allow_pickle=False) as saved:
+        assert {"f", "g", "plan", "row_marginal", "col_marginal", "value", "gap", "status"} <= set(saved)
+        exponent = saved["f"][:, None] + saved["g"] - COST
+        np.testing.assert_allclose(saved["plan"], SHARES[:, None] / 3 * np.exp(exponent), rtol=1e-12)
+        np.testing.assert_allclose(saved["plan"].sum(axis=1), saved["row_marginal"], rtol=1e-12)
+        assert saved["status"] == "converged"
+        assert saved["converged"]
+        assert saved["epsilon"] == 1.0
+    assert [path.name for path in folder.glob("out*")] == ["out.npz"]
+
+
+def test_a_mask_forbids_cells(folder):
+    np.savetxt("mask.csv", [[1, 0, 1], [1, 1, 1]], delimiter=",")
+    assert cli.main("solve cost.npy --epsilon 1 --mask mask.csv --output out.npz".split()) == 0
+    with np.load("out.npz") as saved:
+        np.testing.assert_array_equal(saved["plan"] == 0.0, [[False, True, False], [False] * 3])
+
+
+def test_plot_saves_a_picture(folder):
+    assert cli.main("solve cost.npy --epsilon 1 --plot plan.png".split()) == 0
+    assert (folder / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_goes_to_stderr(folder, capsys):
+    assert cli.main("solve cost.npy --epsilon 1 --progress".split()) == 0
+    assert "status" in capsys.readouterr().out
+
+
+def test_not_converged_is_exit_code_1_and_the_result_is_still_written(folder, capsys):
+    arguments = "solve cost.npy --epsilon 0.01 --method log --tol 1e-14 --max-iter 1 --output out.npz"
+    assert cli.main(arguments.split()) == 1
+    captured = capsys.readouterr()
+    assert table(captured.out)["status"].startswith("max_iter")
+    assert captured.err == ""
+    with np.load("out.npz") as saved:
+        assert not saved["converged"]
+
+
+def write_bad_files():
+    """One file for every way a file can be wrong."""
+    Path("text.npy").write_text("not an array")
+    Path("text.npz").write_text("not an archive")
+    Path("words.csv").write_text("x,y\n1,2\n")
+    Path("ragged.csv").write_text("1,2\n1\n")
+    Path("empty.csv").write_text("\n")
+    Path("latin.csv").write_bytes(b"1,\xe9\n")
+    Path("cost.txt").write_text("1,2\n")
+    np.save("objects.npy", np.array([{}, 1]))
+    np.save("complex.npy", COST * 1j)
+    np.save("vector.npy", COST[0])
+    np.save("nan.npy", np.where(COST == 6.0, np.nan, COST))
+    np.save("flat.npy", np.ones((2, 3)))
+    np.savez("two.npz", x=COST, y=COST)
+    whole = Path("cost.npy").read_bytes()
+    Path("cut.npy").write_bytes(whole[:-8])
+    np.savez("cut.npz", cost=COST)
+    Path("cut.npz").write_bytes(Path("cut.npz").read_bytes()[:-30])
+
+
+BAD = {
+    "": "required",
+    "frobnicate": "frobnicate",
+    "solve cost.npy": "--epsilon",
+    "solve nowhere.npy --epsilon 1": "nowhere.npy: No such file",
+    "solve . --epsilon 1": "must end in",
+    "solve cost.txt --epsilon 1": "must end in",
+    "solve text.npy --epsilon 1": "not a readable .npy",
+    "solve text.npz --epsilon 1": "not a readable .npz",
+    "solve cut.npy --epsilon 1": "not a readable .npy",
+    "solve cut.npz --epsilon 1": "not a readable .npz",
+    "solve words.csv --epsilon 1": "'x'",
+    "solve ragged.csv --epsilon 1": "ragged.csv",
+    "solve empty.csv --epsilon 1": "empty",
+    "solve latin.csv --epsilon 1": "latin.csv",
+    "solve two.npz --epsilon 1": "x, y",
+    "solve objects.npy --epsilon 1": "objects.npy: not a readable .npy",  # pickles are never run
+    "solve complex.npy --epsilon 1": "complex128",
+    "solve vector.npy --epsilon 1": "dimensions",
+    "solve nan.npy --epsilon 1": "cost[0, 2]",
+    "solve cost.npy --epsilon much": "--epsilon much",
+    "solve cost.npy --epsilon nan": "epsilon",
+    "solve cost.npy --epsilon -1": "epsilon",
+    "solve flat.npy --epsilon 0.1x": "no range",
+    "solve cost.npy --epsilon 1 --a cost.npy": "--a cost.npy",
+    "solve cost.npy --epsilon 1 --b a.csv": "b",
+    "solve cost.npy --epsilon 1 --mask cost.npy": "[0, 1]",
+    "solve cost.npy --epsilon 1 --rows klx:1": "no such penalty",
+    "solve cost.npy --epsilon 1 --rows kl": "takes 1 number",
+    "solve cost.npy --epsilon 1 --cols kl:a": "--cols kl:a",
+    "solve cost.npy --epsilon 1 --cols kl:-1": "--cols kl:-1",
+    "solve cost.npy --epsilon 1 --cols between:2:1": "--cols between:2:1",
+    "solve cost.npy --epsilon 1 --cols elastic:2": "--cols elastic:2",
+    "solve cost.npy --epsilon 1 --method newt": "newt",
+    "solve cost.npy --epsilon 1 --reference sum": "sum",
+    "solve cost.npy --epsilon 1 --relaxation 3": "relaxation",
+    "solve cost.npy --epsilon 1 --max-iter many": "--max-iter",
+    "solve cost.npy --epsilon 1 --tol -1": "tol",
+    "demo --output picture.zzz": "picture.zzz",
+    "demo --output nowhere/picture.png": "nowhere/picture.png",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_exit_code_2_and_one_line(folder, capsys, arguments):
+    write_bad_files()
+    before = sorted(folder.iterdir())
+    assert cli.main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("elastic-ot: ")
+    assert captured.err.count("\n") == 1
+    assert BAD[arguments] in captured.err
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.usefixtures("no_solve")
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--output out.npy",
+        "--output nowhere/out.npz",
+        "--output cost.npy/out.npz",
+        "--output folder.npz",
+        "--plot plan.zzz",
+        "--plot nowhere/plan.png",
+    ],
+)
+def test_an_unwritable_result_is_found_before_the_work(folder, capsys, option):
+    (folder / "folder.npz").mkdir()
+    assert cli.main(f"solve cost.npy --epsilon 1 {option}".split()) == 2
+    captured = capsys.readouterr().err
+    assert option in captured
+    assert captured.count("\n") == 1
+
+
+def test_a_refused_problem_leaves_an_older_result_alone(folder):
+    (folder / "out.npz").write_bytes(b"older")
+    assert cli.main("solve cost.npy --epsilon -1 --output out.npz".split()) == 2
+    assert (folder / "out.npz").read_bytes() == b"older"
+
+
+def test_an_interruption_leaves_no_half_written_file(folder, capsys, monkeypatch):
+    def interrupt(file, **_):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupt)
+    before = sorted(folder.iterdir())
+    assert cli.main("solve cost.npy --epsilon 1 --output out.npz".split()) == 130
+    assert capsys.readouterr().err == "elastic-ot: interrupted\n"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_full_disk_is_one_line(folder, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device", "out.npz")
+
+    monkeypatch.setattr(np, "savez", fail)
+    assert cli.main("solve cost.npy --epsilon 1 --output out.npz".split()) == 2
+    assert capsys.readouterr().err == "elastic-ot: out.npz: No space left on device\n"
+
+
+@pytest.mark.usefixtures("no_solve")
+def test_plot_without_matplotlib_says_how_to_get_it(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert cli.main("solve cost.npy --epsilon 1 --plot plan.png".split()) == 2
+    assert 'pip install "elastic-ot[plot]"' in capsys.readouterr().err
+
+
+def test_help_and_version_leave_numba_and_matplotlib_alone():
+    for option in ("--help", "--version"):
+        code = (
+            "import sys\n"
+            "from elastic_ot.cli import main\n"
+            f"try:\n    main([{option!r}])\n"
+            "except SystemExit as end:\n    assert not end.code\n"
+            "assert not {'numba', 'matplotlib', 'sklearn'} & set(sys.modules), 'a heavy import'\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "elastic_ot", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"elastic-ot {eot.__version__}\n"
+    done = subprocess.run([sys.executable, "-m", "elastic_ot", "solve"], check=False, capture_output=True)
+    assert done.returncode == 2
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return list(demo.solve_all(demo.load_photographs()))
+
+
+def test_demo_prints_a_line_for_every_problem_and_saves_a_picture(folder, capsys, monkeypatch, outcomes):
+    monkeypatch.setattr(demo, "solve_all", lambda _: outcomes)
+    assert cli.main("demo --output picture.png".split()) == 0
+    printed = capsys.readouterr().out
+    for outcome in outcomes:
+        assert demo.table_line(outcome) in printed
+    assert printed.endswith("Picture saved as picture.png\n")
+    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_without_matplotlib_prints_the_table_and_how_to_get_the_picture(folder, capsys, monkeypatch, outcomes):
+    monkeypatch.setattr(demo, "solve_all", lambda _: outcomes)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    before = sorted(folder.iterdir())
+    assert cli.main(["demo"]) == 0
+    printed = capsys.readouterr().out
+    assert demo.table_line(outcomes[-1]) in printed
+    assert 'pip install "elastic-ot[plot]"' in printed
+    assert sorted(folder.iterdir()) == before
+
+
+def test_demo_fails_if_a_problem_does_not_converge(capsys, monkeypatch):
+    solve = eot.solve
+    monkeypatch.setattr(eot, "solve", lambda *a, **k: solve(*a, **k | {"max_iter": 1, "tol": 1e-14}))
+    assert cli.main(["demo", "--no-plot"]) == 1
+    assert "max_iter" in capsys.readouterr().out
+
+
+def test_demo_solves_what_its_names_say(outcomes):
+    cost = demo.load_photographs().cost
+    softmax = np.exp(-cost / demo.EPSILON)
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    first, balanced = outcomes[0], outcomes[len(demo.LAMS) - 1]
+    # The plan holds 1/n of every row of the softmax; the rest is rounding in exp and sum.
+    np.testing.assert_allclose(first.solution.plan * demo.SAMPLES, softmax, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(balanced.load, 1.0, atol=demo.TOL * demo.SAMPLES)
+    largest = [outcome.load.max() for outcome in outcomes[: len(demo.LAMS)]]
+    assert largest == sorted(largest, reverse=True)
+    capacity, bounds = outcomes[-2:]
+    slack = demo.TOL * demo.SAMPLES  # an L1 error of tol may lie in one column of weight 1 / SAMPLES
+    assert capacity.load.max() <= demo.CAPACITY + slack
+    assert bounds.load.max() <= 2.0 + slack
+    assert bounds.load.min() >= 0.5 - slack
+
+
+def test_lab_of_known_colours():
+    # CIE Lab (D65) of sRGB white, black and pure red, rounded to two digits as commonly tabulated.
+    colours = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], dtype=np.uint8)
+    known = [[100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [53.24, 80.09, 67.20]]
+    np.testing.assert_allclose(demo.lab(colours), known, atol=0.02)
+    x = demo.lab(colours)
+    direct = ((x[:, None] - x[None]) ** 2).sum(axis=-1) / 100.0**2
+    np.testing.assert_allclose(demo.colour_distance(x, x), direct, atol=1e-12)
+
+
+def test_recolouring_a_sampled_pixel_gives_the_mean_of_its_row(outcomes):
+    photographs = demo.load_photographs()
+    solution = outcomes[2].solution
+    plan = np.asarray(solution.plan)
+    mean = plan @ photographs.palette_pixels / plan.sum(axis=1, keepdims=True)
+    mapped = demo.recolour(photographs, solution).reshape(-1, 3)
+    pixels = photographs.source.reshape(-1, 3)
+    for i in range(0, demo.SAMPLES, 50):
+        where = np.flatnonzero((pixels == photographs.source_pixels[i]).all(axis=1))
+        # Rounded to whole grey levels; the potentials meet the row to the tolerance.
+        np.testing.assert_allclose(mapped[where[0]], mean[i], atol=0.51)
