@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .result import Solution
 
 POLISH_BLOCK, POLISH_BLOCKS = 50, 60  # iterations spent on a feasible plan where cells are forbidden
+EXTREMES = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # results say inf, not warnings
 EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
 
 
@@ -243,7 +244,10 @@ def _sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[flo
     return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())
 
 
+@EXTREMES
 def gap(solution: Solution) -> float:
+    if not (np.isfinite(solution.dual_value) and np.isfinite(solution.residual)):
+        return float("inf")  # the plan overflows, or the potentials are outside the dual's domain
     view = View(solution)
     problem = view.problem
     try:
@@ -263,6 +267,7 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
     return float(penalty.gap(r[used], f[used], a[used]).sum())
 
 
+@EXTREMES
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
     rounding = view.rounding
@@ -275,6 +280,7 @@ def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     return _oriented(view, out)
 
 
+@EXTREMES
 def bounds(solution: Solution) -> tuple[float, float]:
     view = View(solution)
     problem = view.problem

@@ -413,6 +413,9 @@ def _limit(rho: float) -> Penalty | None:
 
 def _relative_entropy(r: Vector, t: Vector) -> Vector:
     """Terms r log(r / t) - r + t >= 0, with an error of rounding times abs(r - t): first-order terms do not cancel."""
-    x = (r - t) / t
-    logarithm = np.log1p(np.maximum(x, -1.0 + 1e-300), out=np.zeros_like(x), where=x > -1.0)
-    return t * np.maximum((1.0 + x) * logarithm - x, 0.0)
+    with np.errstate(over="ignore"):
+        x = np.divide(r - t, t, out=np.where(r > 0, np.inf, -1.0), where=t > 0)
+        logarithm = np.log1p(x, out=np.zeros_like(x), where=x > -1.0)
+        far = np.isinf(x)
+        excess = np.where(far, 0.0, (1.0 + x) * logarithm) - np.where(far, 0.0, x)
+    return np.where(far, np.inf, t * np.maximum(excess, 0.0))

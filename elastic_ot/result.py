@@ -197,7 +197,7 @@ class Solution:
     @property
     def value(self) -> float:
         """The primal objective, of `rounded_plan` where a hard side is met only to tolerance."""
-        return self.dual_value + self.gap
+        return self.dual_value + self.gap if np.isfinite(self.gap) else float("inf")
 
     def rounded_plan(self) -> NDArray[np.float64]:
         """A plan near `plan` that meets the hard sides to rounding (Altschuler, Weed, Rigollet 2017), shape (n, m)."""

@@ -60,7 +60,10 @@ def _search(
         return 0.0
     near, far = 0.0, float(np.sign(here)) * epsilon * min(1.0, abs(here) / float(a.sum()))
     for _ in range(60):
-        if slope(far) * here <= 0:
+        beyond = slope(far)
+        if not np.isfinite(beyond):
+            return 0.0
+        if np.sign(beyond) != np.sign(here):
             return float(brentq(slope, near, far, xtol=1e-3 * abs(far), rtol=1e-9, maxiter=50, disp=False))
         near, far = far, 4.0 * far
     return 0.0  # the dual is flat or unbounded that way, as far as rounding can tell

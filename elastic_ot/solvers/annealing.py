@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..penalties import Vector
-from .log_domain import LogDomain, first_sweep, sweep
+from .log_domain import first_sweep, initial_alphas, sweep
 from .measure import measure
 from .state import Start, State
 from .task import Task, make_task
@@ -51,10 +51,11 @@ class EpsilonScaling:
         if start.g is not None or first < 1.5 * epsilon:
             first = epsilon
         level = task if first == epsilon else make_task(task.problem.at(first), task.backend)
-        plain = LogDomain().start(level, start)
-        state = AnnealedState(level, plain.alpha, plain.beta, plain.end, plain.omega, plain.fast, plain.scratch)
-        state.restore(plain.save())
+        scratch = task.backend.scratch(task.problem.shape, task.cost.dtype, start.fast)
+        state = AnnealedState(level, *initial_alphas(level, start), start.end, start.omega, start.fast, scratch)
         state.target, state.finished = task, level is task
+        if not state.finished:
+            first_sweep(state)
         return state
 
     def step(self, state: State, count: int) -> int:

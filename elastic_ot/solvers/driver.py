@@ -75,6 +75,8 @@ class _Run:
             if self.state.finished or self.state.broken:
                 if not self.waiting:
                     return self._outcome(Status.NUMERICAL)
+                if self.iteration >= self.limits.max_iter:
+                    return self._outcome(Status.MAX_ITER)
                 self._begin(self._handover() if self.state.finished else self.first)
                 continue
             found = self._observe()
@@ -103,7 +105,7 @@ class _Run:
     def _restart(self, start: Start) -> None:
         self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
-        self.iteration += not self.state.broken
+        self.iteration += not (self.state.broken or self.state.finished)
 
     def _handover(self) -> Start:
         f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
@@ -113,7 +115,7 @@ class _Run:
         """Measure the state, undo a step that did harm, translate the potentials, write the history."""
         state = self.state
         found = measure(state.task, state.iterate())
-        if not np.isfinite(found.residual):
+        if np.isnan(found.residual):
             state.restore(self.saved)
             state.broken = True
             return None
@@ -127,11 +129,13 @@ class _Run:
         return found
 
     def _translate(self, found: Measure) -> Measure:
+        """Translate the potentials if the dual gains by it; the plan stays."""
         state = self.state
         iterate = state.iterate()
         f, g = state.task.potentials(iterate.alpha, iterate.beta)
-        t = translation(state.task.problem, f, g, NEGLIGIBLE * found.residual)
-        if t == 0:
+        with np.errstate(all="ignore"):  # extreme potentials: no translation is found
+            t = translation(state.task.problem, f, g, NEGLIGIBLE * found.residual)
+        if t == 0 or not np.isfinite(t):
             return found
         state.shift(t / state.task.problem.epsilon)
         moved = measure(state.task, state.iterate())
@@ -177,6 +181,8 @@ class _Run:
             return outcome
         if self.retries == RETRIES:
             return self._outcome(Status.STALLED)
+        if self.iteration >= self.limits.max_iter:
+            return self._outcome(Status.MAX_ITER)
         self.retries += 1
         self.tol *= 0.5
         if self.state.fast:  # single-precision arithmetic was too coarse
@@ -220,11 +226,14 @@ class _Run:
             f, g = f + shift, g - shift  # the gauge <b, g> = 0
         rows, cols = np.empty_like(f), np.empty_like(g)
         alpha, beta = task.alphas(f, g)
+        f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
         task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             certified = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
-        mass = task.problem.mass
-        return Outcome(f, g, mass * rows, mass * cols, certified, status, self.iteration, self.method, self._history())
+            rows, cols = task.problem.mass * rows, task.problem.mass * cols
+        if not np.isfinite(certified.residual):
+            status = Status.NUMERICAL  # float64 cannot hold this plan
+        return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
 
     def _history(self) -> History:
         table = np.array(self.log, dtype=np.float64).reshape(-1, 5)

@@ -57,6 +57,12 @@ class Measure:
 
 
 def measure(task: Task, iterate: Iterate) -> Measure:
+    """The measure of any iterate: residual inf and dual -inf if its plan overflows, nan only if the iterate is nan."""
+    with np.errstate(all="ignore"):
+        return _measure(task, iterate)
+
+
+def _measure(task: Task, iterate: Iterate) -> Measure:
     problem = task.problem
     row = _Part(task, problem.rows, problem.a, problem.row_used, task.rows, iterate.alpha, iterate.log_row)
     col = _Part(task, problem.cols, problem.b, problem.col_used, task.cols, iterate.beta, iterate.log_col)
@@ -70,8 +76,8 @@ def measure(task: Task, iterate: Iterate) -> Measure:
     return Measure(
         residual=row.residual + col.residual,
         marginal_error=row.marginal_error + col.marginal_error,
-        relaxed_gap=row.gap + col.gap,
-        dual=row.dual + col.dual - problem.epsilon * total,
+        relaxed_gap=_sum_or(np.inf, row.gap, col.gap),
+        dual=_sum_or(-np.inf, row.dual, col.dual, -problem.epsilon * total),
         mass=mass,
         relaxed=not (problem.rows.hard and problem.cols.hard),
         epsilon=problem.epsilon,
@@ -98,16 +104,23 @@ class _Part:
             side = side._replace(weight=side.weight[used], log_weight=side.log_weight[used], offset=side.offset[used])
             weights, alpha, log_marginal = weights[used], alpha[used], log_marginal[used]
         scaled = scaled_potential(alpha, side)
-        log_marginal = np.clip(log_marginal, -1e6, 700.0)  # exponentials stay finite
+        log_marginal = np.maximum(log_marginal, -1e6)  # 0 as well, but with a finite logarithm
         target = np.empty_like(scaled)
         task.backend.potential(side, side.log_weight - log_marginal + scaled, target)
         self.marginal = mass * np.exp(log_marginal)
-        updated = mass * np.exp(np.minimum(log_marginal + (target - scaled), 700.0))
+        updated = mass * np.exp(log_marginal + (target - scaled))
         self.residual = float(np.abs(updated - self.marginal).sum())
+        if np.isinf(self.marginal).any() or np.isinf(updated).any():
+            self.residual = np.inf
         potential = epsilon * scaled
         self.dual = float(penalty.dual(potential, weights).sum()) + self.constant
         self.gap = 0.0 if isinstance(penalty, Fixed) else float(penalty.gap(self.marginal, potential, weights).sum())
         self.marginal_error = _outside(penalty, self.marginal, weights) if penalty.hard else 0.0
+
+
+def _sum_or(otherwise: float, *terms: float) -> float:
+    total = sum(terms)
+    return otherwise if np.isnan(total) else total
 
 
 def _outside(penalty: Penalty, r: Vector, a: Vector) -> float:

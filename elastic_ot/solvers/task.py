@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Side
-from ..penalties import BOXED, LOGARITHMIC, Penalty, Vector
+from ..penalties import BOXED, LOGARITHMIC, Free, Penalty, Vector
 from ..problem import Problem
 
 
@@ -34,11 +34,11 @@ class Task:
         return 1.0 / self.problem.epsilon
 
     def alphas(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
-        """Kernel potentials of (f, g) in cost units; -inf on removed entries whatever f says."""
-        epsilon = self.problem.epsilon
-        alpha = np.where(self.problem.row_used, f, 0.0) / epsilon + self.rows.offset
-        beta = np.where(self.problem.col_used, g, 0.0) / epsilon + self.cols.offset
-        return alpha, beta
+        """Kernel potentials of (f, g) in cost units; -inf on removed entries whatever f says, 0 on free sides."""
+        problem = self.problem
+        f = np.where(problem.row_used & (not isinstance(problem.rows, Free)), f, 0.0)
+        g = np.where(problem.col_used & (not isinstance(problem.cols, Free)), g, 0.0)
+        return f / problem.epsilon + self.rows.offset, g / problem.epsilon + self.cols.offset
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units of kernel potentials; -inf on removed entries."""
@@ -47,10 +47,12 @@ class Task:
 
 
 def scaled_potential(alpha: Vector, side: Side) -> Vector:
-    """F = alpha - offset, for entries in use; rounding around 0 becomes 0 on sides whose dual may end there."""
+    """F = alpha - offset, for entries in use; 0 on a free side, and where it is rounding on a bounded one."""
+    if side.code == LOGARITHMIC and side.strength == 0:
+        return np.zeros_like(alpha)
     scaled: Vector = alpha - side.offset
-    if side.code == BOXED or (side.code == LOGARITHMIC and side.strength == 0):
-        scaled[np.abs(scaled) <= 1e-14 * (1.0 + np.abs(side.offset))] = 0.0
+    if side.code == BOXED:
+        scaled[np.abs(scaled) <= 1e-13 * (1.0 + np.abs(side.offset))] = 0.0
     return scaled
 
 
