@@ -111,7 +111,7 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
     _check_range(scanned, epsilon)
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
     _check_reach(problem)
-    if reference == "product" and not np.isfinite(weights_a.sum() * weights_b.sum()):
+    if reference == "product" and math.isinf(float(weights_a.sum()) * float(weights_b.sum())):
         raise ValueError(
             f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
         )

@@ -1,0 +1,133 @@
+"""What can only be measured in a fresh process: peak memory, import time, the first solve.
+
+python benchmarks/processes.py memory CONTENDER N     prints one JSON object
+python benchmarks/processes.py first METHOD N         prints one JSON object
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from problems import Spec
+from solvers import Setup, corner, elastic, ott, pot_balanced
+
+SETUPS: dict[str, Setup] = {
+    "elastic_ot log": partial(elastic, method="log"),
+    "elastic_ot scaling": partial(elastic, method="scaling"),
+    "elastic_ot stabilized": partial(elastic, method="stabilized"),
+    "POT sinkhorn_log": partial(pot_balanced, method="sinkhorn_log"),
+    "POT sinkhorn": partial(pot_balanced, method="sinkhorn"),
+    "OTT log": ott,
+}
+ITERATIONS = 20
+EPSILON = 0.05
+
+
+def memory(contender: str, n: int) -> dict[str, float]:
+    """Peak memory of a solve above what was held before it, in multiples of the cost matrix.
+
+    ``numpy``: arrays allocated through NumPy, as tracemalloc counts them. ``resident``: growth of the
+    process, which also sees what compiled code allocates; Linux only.
+    """
+    problem = Spec("cloud", n, EPSILON).build()
+    run = SETUPS[contender](problem, ITERATIONS)
+    SETUPS[contender](corner(problem, 300), ITERATIONS)(None)
+    tracemalloc.start()
+    resident_before = _reset_resident_peak()
+    answer = run(None)
+    resident = _status("VmHWM") - resident_before
+    numpy_peak = tracemalloc.get_traced_memory()[1]
+    return {
+        "numpy": numpy_peak / problem.cost.nbytes,
+        "resident": resident / problem.cost.nbytes,
+        "iterations": answer.iterations,
+    }
+
+
+def _reset_resident_peak() -> float:
+    """Bytes resident now; the kernel's high-water mark starts again from here."""
+    clear = Path("/proc/self/clear_refs")
+    if not clear.exists():
+        return float("nan")
+    clear.write_text("5")
+    return _status("VmRSS")
+
+
+def _status(field: str) -> float:
+    status = Path("/proc/self/status")
+    found = re.search(rf"{field}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return float(found[1]) * 1024 if found else float("nan")
+
+
+def first(method: str, n: int) -> dict[str, float]:
+    """Seconds of the first solve of this process, its import of the solver included."""
+    problem = Spec("cloud", n, EPSILON).build()
+    start = time.perf_counter()
+    import elastic_ot as eot
+
+    eot.solve(problem.cost, problem.a, problem.b, epsilon=problem.epsilon, method=method, on_failure="ignore")
+    return {"seconds": time.perf_counter() - start}
+
+
+def measure_memory(n: int) -> dict[str, dict[str, float]]:
+    return {contender: _child("memory", contender, n) for contender in SETUPS}
+
+
+def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Cold: an empty Numba cache. Warm: the cache that the cold solve of the same method left; median."""
+    seconds = {}
+    for method in methods:
+        with tempfile.TemporaryDirectory() as cache:
+            environment = {"NUMBA_CACHE_DIR": cache}
+            cold = _child("first", method, n, environment)["seconds"]
+            warm = [_child("first", method, n, environment)["seconds"] for _ in range(repeats)]
+        seconds[method] = {"cold": cold, "warm": statistics.median(warm)}
+    return seconds
+
+
+IMPORT = """
+import sys, time
+start = time.perf_counter()
+import {module}
+print(time.perf_counter() - start, "numba" in sys.modules)
+"""
+
+
+def measure_import(repeats: int) -> dict[str, dict[str, Any]]:
+    """Median seconds of ``import`` in new processes, and whether Numba came with it; POT without backends."""
+    environment = {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("JAX", "PYTORCH", "CUPY", "TENSORFLOW")}
+    samples: dict[str, list[float]] = {module: [] for module in ("elastic_ot", "ot", "ott", "numpy")}
+    numba = {}
+    for _ in range(repeats):
+        for module, seconds in samples.items():
+            elapsed, loaded = _python(["-c", IMPORT.format(module=module)], environment).split()
+            seconds.append(float(elapsed))
+            numba[module] = loaded == "True"
+    return {m: {"seconds": statistics.median(s), "imports_numba": numba[m]} for m, s in samples.items()}
+
+
+def _child(kind: str, name: str, n: int, environment: dict[str, str] | None = None) -> dict[str, float]:
+    result: dict[str, float] = json.loads(_python([__file__, kind, name, str(n)], environment).splitlines()[-1])
+    return result
+
+
+def _python(arguments: list[str], environment: dict[str, str] | None = None) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:2])} failed:\n{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    measurement = {"memory": memory, "first": first}[sys.argv[1]]
+    print(json.dumps(measurement(sys.argv[2], int(sys.argv[3]))))

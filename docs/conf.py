@@ -1,0 +1,100 @@
+"""Sphinx configuration: python -m sphinx -W --keep-going -b html docs docs/_build/html."""
+
+from importlib.metadata import version as installed_version
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+project = "elastic_ot"
+author = "elastic_ot developers"
+copyright = "2026, elastic_ot developers"
+release = version = installed_version("elastic-ot")
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.bibtex",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_inventories", "_templates", "gallery"]
+# Links where there is something to link to; a parameter in single quotes stays what it is.
+default_role = "autolink"
+nitpicky = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = "elastic_ot"
+html_static_path = ["_static"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "footer_end": [],
+}
+html_sidebars = {page: [] for page in ("index", "benchmarks", "developer", "references")}
+html_math_renderer = "mathml"
+html_show_sourcelink = False
+
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # link these words and no others
+numpydoc_xref_aliases = {
+    "bool": "bool",
+    "ndarray": "numpy.ndarray",
+    "array_like": "numpy.typing.ArrayLike",
+    "Solution": "elastic_ot.Solution",
+    "Status": "elastic_ot.Status",
+    "History": "elastic_ot.History",
+    "ConvergenceError": "elastic_ot.ConvergenceError",
+    "ConvergenceWarning": "elastic_ot.ConvergenceWarning",
+    "InfeasibleError": "elastic_ot.InfeasibleError",
+}
+
+# The inventories lie in the repository, so that the build needs no network.
+intersphinx_mapping = {
+    name: (url, f"_inventories/{name}.inv")
+    for name, url in {
+        "python": "https://docs.python.org/3",
+        "numpy": "https://numpy.org/doc/stable",
+        "scipy": "https://docs.scipy.org/doc/scipy",
+        "matplotlib": "https://matplotlib.org/stable",
+        "sklearn": "https://scikit-learn.org/stable",
+        "pot": "https://pythonot.github.io",
+    }.items()
+}
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+# Plain strings, which Sphinx can compare with the last build; functions would make every build a full one.
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": False,
+    "download_all_examples": False,
+    "show_signature": False,
+    "doc_module": ("elastic_ot",),
+    "backreferences_dir": "generated/backreferences",
+}
+
+
+def visit_math(translator, node):
+    """Formulas as MathML, which browsers draw themselves: pages need neither scripts nor the network."""
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator, node):
+    translator.body.append(f"<p>{tex2mathml(node.astext(), as_block=True)}</p>")
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

@@ -1,0 +1,142 @@
+"""The gap, the rounded plan and the bounds on unregularised transport, at convergence and before it."""
+
+import numpy as np
+import pytest
+from limit_by_scipy import linear_optimum
+from oracle import HARD, METHODS, PENALTIES, random_case, spec_id
+from scipy.special import rel_entr
+
+SOFT = [spec for spec in PENALTIES if spec[0] not in HARD]
+LINEAR = [("Fixed",), ("TV", 0.3), ("Between", 0.6, 1.4), ("AtMost",), ("Free",)]
+STEPS = [1, 2, 5, 20, 2000]
+
+
+def early(case, steps, **options):
+    return case.solve(max_iter=steps, tol=1e-12, on_failure="ignore", **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
+@pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
+def test_the_optimum_lies_between_the_dual_value_and_the_value_at_every_step(rows, cols, method):
+    case = random_case(91, 6, 8, rows=rows, cols=cols)
+    best = case.solve(tol=1e-12, on_failure="raise")
+    for steps in STEPS:
+        solution = early(case, steps, method=method)
+        assert solution.dual_value <= best.value + 1e-12
+        assert best.dual_value <= solution.value + 1e-12
+        assert solution.gap >= 0.0
+        if np.isfinite(solution.value):
+            assert solution.gap == pytest.approx(solution.value - solution.dual_value, abs=1e-13)
+
+
+@pytest.mark.parametrize("rows", SOFT, ids=spec_id)
+@pytest.mark.parametrize("cols", SOFT, ids=spec_id)
+def test_the_gap_bounds_the_divergence_from_the_optimal_plan(rows, cols):
+    case = random_case(92, 6, 8, rows=rows, cols=cols)
+    best = case.solve(tol=1e-12, on_failure="raise")
+    for steps in STEPS:
+        solution = early(case, steps)
+        plan = solution.plan
+        divergence = (rel_entr(plan, best.plan) - plan + best.plan).sum()
+        assert case.epsilon * divergence <= solution.gap + 1e-12
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_the_gap_of_fixed_rows_and_kl_columns_has_a_closed_form(steps):
+    case = random_case(93, rows=("Fixed",), cols=("KL", 0.7))
+    solution = early(case, steps, method="log")
+    attained, wanted = solution.col_marginal, case.b * np.exp(-solution.g / 0.7)
+    closed_form = 0.7 * (rel_entr(attained, wanted) - attained + wanted).sum()
+    assert solution.gap == pytest.approx(closed_form, rel=1e-6, abs=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
+@pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
+@pytest.mark.parametrize("steps", [1, 3, 2000])
+def test_the_rounded_plan_meets_every_hard_side(rows, cols, dtype, steps):
+    case = random_case(94, rows=rows, cols=cols, dtype=dtype)
+    exact = case.rounded_to_dtype
+    rounded = np.asarray(early(case, steps).rounded_plan(), dtype=float)
+    assert (rounded >= 0.0).all()
+    # 17 terms a sum, each rounded once.
+    slack = 20 * np.finfo(dtype).eps * case.mass
+    for spec, weight, axis in exact.sides:
+        if spec[0] == "Fixed":
+            np.testing.assert_allclose(rounded.sum(axis=axis), weight, rtol=0, atol=slack)
+        elif spec[0] == "Between":
+            assert (rounded.sum(axis=axis) >= spec[1] * weight - slack).all()
+            assert (rounded.sum(axis=axis) <= spec[2] * weight + slack).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 2000])
+def test_rounding_moves_no_more_than_twice_the_marginal_error(steps):
+    case = random_case(95, epsilon=0.05)
+    solution = early(case, steps, method="log")
+    error = case.residual(solution.f, solution.g)
+    assert solution.marginal_error == pytest.approx(error, rel=1e-9, abs=1e-13)
+    # Altschuler, Weed and Rigollet (2017), lemma 7.
+    assert np.abs(solution.rounded_plan() - solution.plan).sum() <= 2.0 * error + 1e-14
+
+
+def test_rounding_keeps_zero_weights_empty():
+    case = random_case(96)
+    a, b = case.a.copy(), case.b.copy()
+    a[3] = b[5] = 0.0
+    case = case.but(a=a / a.sum(), b=b / b.sum())
+    rounded = early(case, 2).rounded_plan()
+    assert (rounded[3] == 0.0).all()
+    assert (rounded[:, 5] == 0.0).all()
+    np.testing.assert_allclose(rounded.sum(axis=0), case.b, atol=1e-15)
+
+
+def test_a_converged_masked_problem_has_a_finite_certificate():
+    case = random_case(97, 9, 9)
+    mask = np.random.default_rng(98).random((9, 9)) > 0.3
+    np.fill_diagonal(mask, True)
+    solution = case.but(mask=mask).solve(tol=1e-10, on_failure="raise")
+    assert 0.0 <= solution.gap <= 1e-7
+    assert (solution.rounded_plan()[~mask] == 0.0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [
+        pytest.param(rows, cols, id=f"{spec_id(rows)}/{spec_id(cols)}")
+        for rows in LINEAR
+        for cols in LINEAR
+        if (rows, cols) != (("Free",), ("Free",))
+    ],
+)
+def test_bounds_enclose_the_linear_programme_at_every_step(rows, cols, dtype):
+    case = random_case(99, 5, 6, rows=rows, cols=cols, epsilon=0.02, dtype=dtype)
+    case = case.but(cost=case.cost - 0.2)
+    optimum, _ = linear_optimum(case.rounded_to_dtype)
+    # The rounded plan is of the cost's dtype, and its feasibility with it.
+    slack = 1e-12 if dtype == np.float64 else 1e-6
+    for steps in STEPS:
+        lower, upper = early(case, steps).bounds()
+        assert lower <= optimum + 1e-12
+        assert optimum <= upper + slack
+
+
+# Elastic is left out: it names another penalty at every epsilon.
+@pytest.mark.parametrize("rows", PENALTIES[:-1], ids=spec_id)
+@pytest.mark.parametrize("cols", PENALTIES[:-1], ids=spec_id)
+def test_bounds_hold_for_every_penalty_and_tighten_with_epsilon(rows, cols):
+    case = random_case(100, 6, 8, rows=rows, cols=cols)
+    widths, lowers, uppers = [], [], []
+    for epsilon in (0.3, 0.03, 0.003):
+        solution = case.but(epsilon=epsilon).solve(tol=1e-6, max_iter=200_000, on_failure="raise")
+        lower, upper = solution.bounds()
+        assert upper <= case.unregularised(solution.rounded_plan(), slack=1e-12) + 1e-11
+        widths.append(upper - lower)
+        lowers.append(lower)
+        uppers.append(upper)
+    # All enclose the same optimum.
+    assert max(lowers) <= min(uppers) + 1e-12
+    # The upper bound is within epsilon KL(plan | R) of the optimum, at most epsilon log(n m / least weight) here,
+    # and so is the lower one.
+    assert widths[-1] <= 0.003 * 2 * np.log(48 / 0.02) * case.mass + 1e-5

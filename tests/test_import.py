@@ -1,0 +1,75 @@
+"""Importing the package is cheap: heavy libraries load on first use."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import elastic_ot as eot
+
+HEAVY = [
+    "numba",
+    "llvmlite",
+    "matplotlib",
+    "scipy.sparse",
+    "scipy.optimize",
+    "sklearn",
+    "ot",
+    "tqdm",
+    "torch",
+    "jax",
+    "cupy",
+]
+
+
+def modules_after(statement):
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_importing_loads_nothing_heavy():
+    loaded = modules_after("import elastic_ot")
+    assert "elastic_ot" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_building_a_problem_statement_loads_no_compiler():
+    loaded = modules_after("import elastic_ot as eot; eot.KL(0.5); eot.Status.CONVERGED; eot.InfeasibleError")
+    assert "numba" not in loaded
+
+
+def test_a_refusal_loads_no_compiler():
+    loaded = modules_after(
+        "import elastic_ot as eot, contextlib\n"
+        "with contextlib.suppress(ValueError): eot.solve([[0.0, float('nan')]], epsilon=1.0)"
+    )
+    assert "numba" not in loaded
+
+
+def test_solving_loads_no_plotting_and_no_other_framework():
+    loaded = modules_after("import elastic_ot as eot; eot.solve([[0.0, 1.0]], epsilon=1.0).plan")
+    assert loaded.isdisjoint({"matplotlib", "tqdm", "sklearn", "torch", "jax", "cupy", "ot"})
+
+
+def test_every_public_name_is_there_and_is_listed():
+    names = {
+        *("solve", "Fixed", "KL", "TV", "L2", "Between", "AtMost", "Free", "Elastic"),
+        *("Solution", "Status", "History", "ConvergenceWarning", "ConvergenceError", "InfeasibleError"),
+        *("BackendUnavailable", "__version__"),
+    }
+    assert names - {"__version__"} <= set(eot.__all__)
+    assert names <= set(dir(eot))
+    for name in eot.__all__:
+        assert getattr(eot, name) is not None
+
+
+def test_names_of_later_issues_are_absent():
+    for name in ("assign", "divergence", "PointCloud"):
+        assert not hasattr(eot, name)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="sinkhorn"):
+        eot.sinkhorn  # noqa: B018
