@@ -12,7 +12,7 @@ from solvers import Run, Setup
 
 FEW = 10
 STEPS = 7
-SETTLE = 0.05  # seconds before every timed run: idle threads of the previous solver's pool spin for up to 30 ms
+SETTLE = 0.05  # seconds between solvers: the idle threads of the last one's pool spin for up to 30 ms
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class Iteration:
 
 
 def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) -> list[Iteration]:
-    """Every round times every contender over few and over many iterations; the difference counts."""
+    """Every round times every contender over few and over many iterations; the difference counts.
+
+    An untimed run before the two brings the contender's own data and threads back.
+    """
     runs = {c.name: (c.setup(problem, FEW), c.setup(problem, FEW + c.span)) for c in contenders}
     for pair in runs.values():
         for run in pair:
@@ -48,6 +51,8 @@ def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) 
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (few, many) in runs.items():
+            time.sleep(SETTLE)
+            few(None)
             (short, done_short), (long, done_long) = stopwatch(few), stopwatch(many)
             if (done_short, done_long) != (FEW, FEW + span[name]):
                 raise RuntimeError(f"{name} stopped after {done_short} and {done_long} iterations")
@@ -56,7 +61,6 @@ def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) 
 
 
 def stopwatch(run: Run) -> tuple[float, int]:
-    time.sleep(SETTLE)
     start = time.perf_counter()
     answer = run(None)
     return time.perf_counter() - start, answer.iterations

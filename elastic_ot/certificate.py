@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 POLISH_BLOCK, POLISH_BLOCKS = 50, 60  # iterations spent on a feasible plan where cells are forbidden
 EXTREMES = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # results say inf, not warnings
+NO_PLAN = (
+    "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far from "
+    "converged; solve to a smaller tol first"
+)
 EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
 
 
@@ -101,8 +105,7 @@ def _round(view: View) -> Rounding:
     if _distance(r, target_r) == 0 and _distance(c, target_c) == 0:
         return Rounding(ones_r, ones_c, none_r, none_c, r, c)
     if not (problem.rows.hard and problem.cols.hard):
-        row_factor, col_factor = _ratio(target_r, r), _ratio(target_c, c)
-        return Rounding(row_factor, col_factor, none_r, none_c, *view.marginals(row_factor, col_factor))
+        return _round_one_side(view, target_r, target_c, r, c)
     if problem.cost.masked:
         return _polish(view, target_r, target_c)
     row_factor = np.minimum(_ratio(target_r, r), 1.0)
@@ -116,6 +119,25 @@ def _round(view: View) -> Rounding:
     else:
         row_rest, col_rest = none_r, none_c
     return Rounding(row_factor, col_factor, row_rest, col_rest, r + row_rest, c + missing * col_rest)
+
+
+def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c: Vector) -> Rounding:
+    """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
+    row_factor, col_factor = _ratio(target_r, r), _ratio(target_c, c)
+    row_rest, col_rest = target_r - row_factor * r, target_c - col_factor * c
+    if _distance(row_rest, np.zeros_like(r)) <= EXACT and _distance(col_rest, np.zeros_like(c)) <= EXACT:
+        none = np.zeros_like(r), np.zeros_like(c)
+        return Rounding(row_factor, col_factor, *none, *view.marginals(row_factor, col_factor))
+    if view.problem.cost.masked:
+        raise ConvergenceError(NO_PLAN)
+    if view.problem.rows.hard:
+        col_rest = view.task.cols.weight / view.task.cols.weight.sum()
+    else:
+        row_rest = view.task.rows.weight / view.task.rows.weight.sum()
+    r, c = view.marginals(row_factor, col_factor)
+    return Rounding(
+        row_factor, col_factor, row_rest, col_rest, r + row_rest * col_rest.sum(), c + col_rest * row_rest.sum()
+    )
 
 
 def _targets(problem: Problem, r: Vector, c: Vector) -> tuple[Vector, Vector]:
@@ -154,14 +176,11 @@ def _with_mass(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_], 
     missing = total - float(r.sum())
     if missing == 0:
         return r
-    if missing < 0:
-        room = np.where(used, r - lo * a, 0.0)
-    elif np.isinf(hi):
-        room = np.where(used, a, 0.0)
-    else:
-        room = np.where(used, hi * a - r, 0.0)
-    available = float(room.sum())
-    return r + missing * room / available if available > 0 else r
+    if missing > 0 and np.isinf(hi):
+        return r + np.where(used, a, 0.0) * (missing / float(a[used].sum()))
+    edge = np.where(used, (lo if missing < 0 else hi) * a, 0.0)
+    room = float((r - edge).sum())
+    return edge + (r - edge) * ((total - float(edge.sum())) / room) if room != 0 else r
 
 
 def _distance(r: Vector, target: Vector) -> float:
@@ -171,7 +190,8 @@ def _distance(r: Vector, target: Vector) -> float:
 
 
 def _ratio(target: Vector, r: Vector) -> Vector:
-    return np.divide(target, r, out=np.ones_like(r), where=r > 0)
+    """The factor from r to the target, 1 where r is too small to be scaled up."""
+    return np.divide(target, r, out=np.ones_like(r), where=r > 1e-250 * target)
 
 
 def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
@@ -191,10 +211,7 @@ def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
             row_factor, col_factor = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
             none = np.zeros_like(alpha), np.zeros_like(beta)
             return Rounding(row_factor, col_factor, *none, target_r, target_c)
-    raise ConvergenceError(
-        "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far "
-        "from converged; solve to a smaller tol first"
-    )
+    raise ConvergenceError(NO_PLAN)
 
 
 def _fixed_side(side: Side, target: Vector) -> Side:

@@ -206,7 +206,7 @@ def _check_range(cost: DenseCost, epsilon: float) -> None:
 
 
 def _check_reach(problem: Problem) -> None:
-    """A hard side that wants mass where every cell is forbidden."""
+    """A hard side that wants mass where every cell is forbidden, or no usable cell at all."""
     if not problem.cost.masked:
         return
     for name, penalty, weights, used in (
@@ -220,6 +220,8 @@ def _check_reach(problem: Problem) -> None:
                 f"{name} {i} has only forbidden cells but must carry mass (weight {weights[i]:g}, {penalty!r}); "
                 f"allow a cell, set its weight to 0 or relax that side"
             )
+    if not (problem.row_used.any() and problem.col_used.any()):
+        raise InfeasibleError("every cell between a row and a column with weight is forbidden; there is no plan")
 
 
 def _check_masses(problem: Problem, tolerance: float) -> Problem:

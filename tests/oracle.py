@@ -31,6 +31,12 @@ def resolve(spec, epsilon):
     return spec
 
 
+def bounds(strength, weight):
+    """Least and largest marginal of Between(lo, hi), where hi = inf bounds nothing but a zero weight."""
+    low, high = strength
+    return low * weight, np.where(weight > 0.0, high, 1.0) * weight
+
+
 def phi(spec, weight, marginal, slack=0.0):
     """Entries of the penalty; inf where a hard constraint is missed by more than slack."""
     kind, *strength = spec
@@ -43,7 +49,7 @@ def phi(spec, weight, marginal, slack=0.0):
     if kind == "L2":
         return 0.5 * strength[0] * (marginal - weight) ** 2
     if kind == "Between":
-        low, high = strength[0] * weight, strength[1] * weight
+        low, high = bounds(strength, weight)
         return np.where((marginal >= low - slack) & (marginal <= high + slack), 0.0, np.inf)
     assert kind == "Free"
     return np.zeros_like(marginal)
@@ -65,10 +71,10 @@ def concave_dual(spec, weight, potential):
         inside = potential <= rho * weight
         return np.where(inside, weight * potential - potential**2 / (2.0 * rho), 0.5 * rho * weight**2)
     if kind == "Between":
-        low, high = strength
-        return weight * np.where(potential >= 0.0, low * potential, high * potential)
+        low, high = bounds(strength, weight)
+        return np.where(potential >= 0.0, low, np.where(potential == 0.0, 0.0, high)) * potential
     assert kind == "Free"
-    return np.where(potential == 0.0, 0.0, -np.inf)
+    return np.where(potential >= 0.0, 0.0, -np.inf)
 
 
 def best_marginal(spec, weight, potential, marginal):
@@ -87,11 +93,11 @@ def best_marginal(spec, weight, potential, marginal):
         return np.clip(marginal, low, high)
     if kind == "Between":
         # A potential of rounding size counts as 0, where the whole interval is optimal.
-        low = np.where(potential < -1e-300, strength[1], strength[0]) * weight
-        high = np.where(potential > 1e-300, strength[0], strength[1]) * weight
-        return np.clip(marginal, low, high)
+        low, high = bounds(strength, weight)
+        return np.clip(marginal, np.where(potential < -1e-300, high, low), np.where(potential > 1e-300, low, high))
     assert kind == "Free"
-    return np.where(potential == 0.0, marginal, np.nan)
+    # Any marginal at 0, none above; below 0 there is no minimum.
+    return np.where(potential > 0.0, 0.0, np.where(potential == 0.0, marginal, np.nan))
 
 
 def exact_update(spec, weight, log_attained, epsilon):

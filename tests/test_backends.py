@@ -34,7 +34,7 @@ def side(rng, size, rule="fixed", removed=()):
 
 
 def problem(shape, rows="fixed", cols="fixed", dtype=np.float64, removed=False, seed=0):
-    """Arguments of the sweeps: a cost with a few forbidden cells, sides with removed entries, potentials near balance."""
+    """Arguments of the sweeps: a cost with a few forbidden cells, removed entries if asked, potentials near balance."""
     rng = np.random.default_rng(seed)
     n, m = shape
     cost = rng.random(shape).astype(dtype)

@@ -91,6 +91,33 @@ def test_rounding_keeps_zero_weights_empty():
     np.testing.assert_allclose(rounded.sum(axis=0), case.b, atol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
+@pytest.mark.parametrize("cols", [("Fixed",), ("Between", 0.6, 1.4), ("Between", 0.5, np.inf)], ids=spec_id)
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-1])
+def test_marginals_far_from_their_goal_leave_no_false_certificate(epsilon, rows, cols, dtype):
+    # One step from a wild start: some marginals underflow to 0, others reach 1e17 or more.
+    case = random_case(94, 5, 6, rows=rows, cols=cols, epsilon=epsilon, dtype=dtype)
+    optimum = case.solve(tol=1e-5, max_iter=200_000, on_failure="ignore")
+    rng = np.random.default_rng(95)
+    for _ in range(5):
+        spread = 300.0 * epsilon
+        init = spread * rng.normal(size=5), spread * rng.normal(size=6)
+        for method in METHODS:
+            solution = early(case, 1, method=method, init=init)
+            lower, upper = solution.bounds()
+            assert lower <= upper + 1e-6
+            assert solution.gap >= 0.0
+            assert solution.dual_value <= optimum.value * (1.0 + 1e-9)
+            if solution.gap < np.inf:
+                # A dual value of -1e280 leaves value = dual_value + gap no digits.
+                assert solution.value >= optimum.dual_value - 1e-9 - 1e-12 * solution.gap
+                rounded = solution.rounded_plan()
+                assert (rounded >= 0.0).all()
+                slack = 1e-9 * rounded.sum() + 1e-12
+                assert np.isfinite(case.rounded_to_dtype.unregularised(rounded, slack=slack))
+
+
 def test_a_converged_masked_problem_has_a_finite_certificate():
     case = random_case(97, 9, 9)
     mask = np.random.default_rng(98).random((9, 9)) > 0.3

@@ -253,6 +253,51 @@ def test_a_huge_cost_among_normal_ones_is_avoided(method):
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("cols", [eot.KL(1.0), eot.TV(1.0), eot.L2(1.0), eot.AtMost(), eot.Free()], ids=repr)
+def test_no_usable_cell_is_the_zero_plan_or_a_refusal(cols, method):
+    # Each row and column has an allowed cell, but only with a partner of zero weight.
+    cost = np.array([[0.0, np.inf], [np.inf, 0.0]])
+    try:
+        solution = eot.solve(cost, [1.0, 0.0], [0.0, 1.0], epsilon=1.0, rows=eot.KL(1.0), cols=cols, method=method)
+    except eot.InfeasibleError:
+        return
+    assert (solution.plan == 0.0).all()
+    assert np.isneginf(solution.f).all()
+    # phi of the zero marginals: 1 of the KL rows, and 1, 1, 1/2 or 0 of the columns.
+    assert solution.value - 1.0 in (0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(("limit", "penalty"), [(0.0, eot.Free()), (np.inf, eot.Fixed())])
+@pytest.mark.parametrize("kind", [eot.KL, eot.TV, eot.L2])
+def test_the_ends_of_a_strength_are_free_and_fixed(kind, limit, penalty):
+    case = random_case(139)
+    options = {"epsilon": 0.1, "tol": 1e-9, "on_failure": "raise"}
+    for side in ("rows", "cols"):
+        end = eot.solve(case.cost, case.a, case.b, **{side: kind(limit)}, **options)
+        named = eot.solve(case.cost, case.a, case.b, **{side: penalty}, **options)
+        np.testing.assert_array_equal(end.plan, named.plan)
+
+
+def test_the_ends_of_bounds_are_free_and_fixed():
+    case = random_case(139)
+    options = {"epsilon": 0.1, "tol": 1e-9, "on_failure": "raise"}
+    for bounds, penalty in ((eot.Between(0.0, np.inf), eot.Free()), (eot.Between(1.0, 1.0), eot.Fixed())):
+        end = eot.solve(case.cost, case.a, case.b, cols=bounds, **options)
+        named = eot.solve(case.cost, case.a, case.b, cols=penalty, **options)
+        np.testing.assert_allclose(end.plan, named.plan, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [6e38, 1e-42])
+def test_float32_costs_near_the_ends_of_their_range(scale, method):
+    case = random_case(140)
+    cost = ((case.cost - 0.5) * scale).astype(np.float32)  # 1e-42 is subnormal, 6e38 spans more than the largest float
+    solution = eot.solve(cost, case.a, case.b, epsilon=0.1 * scale, method=method, tol=1e-5, on_failure="raise")
+    exact = case.but(cost=cost.astype(float) / scale).solve(tol=1e-10, on_failure="raise")
+    np.testing.assert_allclose(solution.plan, exact.plan, rtol=0, atol=1e-4)
+
+
 def test_penalties_are_values():
     assert eot.KL(0.5) == eot.KL(0.5)
     assert eot.KL(0.5) != eot.KL(0.6)

