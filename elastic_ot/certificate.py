@@ -12,24 +12,19 @@ P + sum R). Every term is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy
-from .backends import load
 from .backends.protocol import Side
 from .errors import ConvergenceError
 from .penalties import LOGARITHMIC, TV, Between, Free, Penalty, Vector
+from .plans import View, oriented, plan_sums
 from .problem import Problem
 from .solvers.measure import blocked_value
-from .solvers.task import Task, make_task
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
     from .result import Solution
 
 POLISH_BLOCK, POLISH_BLOCKS = 50, 60  # iterations spent on a feasible plan where cells are forbidden
@@ -39,45 +34,6 @@ NO_PLAN = (
     "converged; solve to a smaller tol first"
 )
 EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
-
-
-class View:
-    """A solution as kernels see it: rows stored contiguously, so transposed if the cost came in Fortran order."""
-
-    def __init__(self, solution: Solution) -> None:
-        self.swapped = solution.problem.cost.fortran
-        problem = solution.problem.transpose() if self.swapped else solution.problem
-        f, g, r, c = solution.f, solution.g, solution.row_marginal, solution.col_marginal
-        if self.swapped:
-            f, g, r, c = g, f, c, r
-        self.problem: Problem = problem
-        self.task: Task = make_task(problem, load())
-        self.f, self.g = f, g
-        self.alpha, self.beta = self.task.alphas(f, g)
-        self.row_marginal, self.col_marginal = r, c
-
-    @property
-    def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
-        """The leading arguments of every primitive that reads the plan."""
-        return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
-
-    def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
-        alpha = self.alpha + np.log(self.problem.mass)
-        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, self.beta, out)
-        return out
-
-    def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
-        """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
-        rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
-        with np.errstate(divide="ignore"):
-            alpha, beta = self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
-        self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
-        return rows, cols
-
-    @cached_property
-    def rounding(self) -> Rounding:
-        return _round(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +52,7 @@ class Rounding:
         return self.row_factor, self.col_factor, self.row_rest, self.col_rest
 
 
-def _round(view: View) -> Rounding:
+def round_plan(view: View) -> Rounding:
     """A feasible plan near P: one hard side is scaled; two are scaled down, and what is missing is added."""
     problem, mass = view.problem, view.problem.mass
     r, c = view.row_marginal / mass, view.col_marginal / mass
@@ -225,42 +181,6 @@ def _exp_difference(alpha: Vector, before: Vector) -> Vector:
     return np.where(used, np.exp(np.where(used, alpha, 0.0) - np.where(used, before, 0.0)), 0.0)
 
 
-def _oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
-    return matrix.T if view.swapped else matrix
-
-
-def plan(solution: Solution) -> NDArray[np.floating]:
-    view = View(solution)
-    return _oriented(view, view.plan(np.empty(view.problem.shape, view.task.cost.dtype)))
-
-
-def apply(solution: Solution, x: Any, axis: int) -> NDArray[np.float64]:
-    if axis not in (0, 1):
-        raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
-    values = as_numpy("x", x)
-    size = solution.problem.shape[axis]
-    if values.ndim not in (1, 2) or values.shape[0] != size:
-        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
-    view = View(solution)
-    columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
-    out = np.empty((solution.problem.shape[1 - axis], columns.shape[1]))
-    view.task.backend.apply(*view.kernel, columns, (axis == 0) != view.swapped, out)
-    return out[:, 0] if values.ndim == 1 else out
-
-
-def transport_cost(solution: Solution) -> float:
-    view = View(solution)
-    n, m = view.problem.shape
-    return _sums(view, (np.ones(n), np.ones(m), np.zeros(n), np.zeros(m)))[1]
-
-
-def _sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:
-    """KL(Q | P) and <C, Q>, in the user's units."""
-    divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
-    view.task.backend.rounded_sums(*view.kernel, *parts, divergence, transport)
-    return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())
-
-
 @EXTREMES
 def gap(solution: Solution) -> float:
     if not (np.isfinite(solution.dual_value) and np.isfinite(solution.residual)):
@@ -268,11 +188,11 @@ def gap(solution: Solution) -> float:
     view = View(solution)
     problem = view.problem
     try:
-        rounding = view.rounding
+        rounding = round_plan(view)
     except ConvergenceError:
         return float("inf")
     moved = not (np.all(rounding.row_factor == 1) and np.all(rounding.col_factor == 1)) or np.any(rounding.row_rest)
-    divergence = max(_sums(view, rounding.parts)[0], 0.0) if moved else 0.0
+    divergence = max(plan_sums(view, rounding.parts)[0], 0.0) if moved else 0.0
     return (
         problem.epsilon * divergence
         + _side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
@@ -287,14 +207,14 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
 @EXTREMES
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
-    rounding = view.rounding
+    rounding = round_plan(view)
     out = view.plan(np.empty(view.problem.shape))
     out *= rounding.row_factor[:, None]
     out *= rounding.col_factor
     if np.any(rounding.row_rest):
         for i in np.flatnonzero(rounding.row_rest):  # a row at a time: no second matrix
             out[i] += view.problem.mass * rounding.row_rest[i] * rounding.col_rest
-    return _oriented(view, out)
+    return oriented(view, out)
 
 
 @EXTREMES
@@ -302,8 +222,8 @@ def bounds(solution: Solution) -> tuple[float, float]:
     view = View(solution)
     problem = view.problem
     try:
-        rounding = view.rounding
-        upper = _sums(view, rounding.parts)[1]
+        rounding = round_plan(view)
+        upper = plan_sums(view, rounding.parts)[1]
         upper += _penalty_value(problem.rows, problem.mass * rounding.row_marginal, problem.a, problem.row_used)
         upper += _penalty_value(problem.cols, problem.mass * rounding.col_marginal, problem.b, problem.col_used)
     except ConvergenceError:
@@ -343,49 +263,3 @@ def _least_potential(penalty: Penalty) -> float:
         return -penalty.rho
     unbounded = isinstance(penalty, Free) or (isinstance(penalty, Between) and np.isinf(penalty.hi))
     return 0.0 if unbounded else -np.inf
-
-
-def sparse_plan(solution: Solution, mass: float) -> csr_array:
-    from scipy.sparse import csr_array
-
-    if not 0 < mass <= 1:
-        raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
-    view = View(solution)
-    n, m = view.problem.shape
-    row_least = np.zeros(n) if mass == 1 else _least_kept(view, mass, columns=False)
-    col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
-    pointers, indices, values = [0], [], []
-    for rows in _chunks(n, m):
-        block = _block(view, rows, slice(0, m))
-        kept = (block > 0) & ((block >= row_least[rows, None]) | (block >= col_least))
-        indices.append(np.nonzero(kept)[1])
-        values.append(block[kept])
-        pointers.extend((pointers[-1] + np.cumsum(kept.sum(axis=1))).tolist())
-    matrix = csr_array((np.concatenate(values), np.concatenate(indices), np.array(pointers)), shape=(n, m))
-    return matrix.T.tocsr() if view.swapped else matrix
-
-
-def _least_kept(view: View, mass: float, columns: bool) -> Vector:
-    """For every row (or column), the smallest of its largest entries that together carry the share."""
-    n, m = view.problem.shape
-    least = np.zeros(m if columns else n)
-    for part in _chunks(m, n) if columns else _chunks(n, m):
-        block = _block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m))
-        ordered = -np.sort(-block, axis=1)
-        carried = np.cumsum(ordered, axis=1)
-        count = (carried < mass * carried[:, -1:]).sum(axis=1)
-        least[part] = ordered[np.arange(ordered.shape[0]), np.minimum(count, ordered.shape[1] - 1)]
-    return least
-
-
-def _chunks(n: int, m: int) -> list[slice]:
-    step = max(1, (1 << 20) // m)
-    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
-
-
-def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
-    cost = np.ascontiguousarray(view.task.cost[rows, cols])
-    out = np.empty(cost.shape)
-    alpha = view.alpha[rows] + np.log(view.problem.mass)
-    view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
-    return out

@@ -71,7 +71,20 @@ class Penalty(ABC):
 
 
 @dataclass(frozen=True)
-class KL(Penalty):
+class _Strong(Penalty):
+    """A penalty with a strength rho; at its ends it is no longer one."""
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rho", _strength("rho", self.rho))
+
+    def at(self, epsilon: float) -> Penalty:
+        return Free() if self.rho == 0 else Fixed() if math.isinf(self.rho) else self
+
+
+@dataclass(frozen=True)
+class KL(_Strong):
     """Relative entropy: the marginal may differ from the weights at a price of `rho` per nat.
 
     phi(r) = rho sum(r log(r / a) - r + a); update f = tau epsilon log(a / s) with tau = rho / (rho + epsilon);
@@ -95,14 +108,6 @@ class KL(Penalty):
     True
     """
 
-    rho: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rho", _strength("rho", self.rho))
-
-    def at(self, epsilon: float) -> Penalty:
-        return _limit(self.rho) or self
-
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
         return LOGARITHMIC, self.rho / (self.rho + epsilon), 0.0
 
@@ -121,7 +126,7 @@ class KL(Penalty):
 
 
 @dataclass(frozen=True)
-class TV(Penalty):
+class TV(_Strong):
     """Total variation: every unit of missing or surplus mass costs `rho`.
 
     phi(r) = rho sum abs(r - a); update f = clip(epsilon log(a / s), -rho, rho); -phi*(-f) = sum a min(f, rho) for
@@ -140,14 +145,6 @@ class TV(Penalty):
     >>> sol.col_marginal.round(3)
     array([0.5, 0. ])
     """
-
-    rho: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rho", _strength("rho", self.rho))
-
-    def at(self, epsilon: float) -> Penalty:
-        return _limit(self.rho) or self
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
         return CLIPPED, self.rho / epsilon, 0.0
@@ -175,7 +172,7 @@ class TV(Penalty):
 
 
 @dataclass(frozen=True)
-class L2(Penalty):
+class L2(_Strong):
     """Half a squared distance: phi(r) = (rho / 2) sum (r - a)^2.
 
     Update: f solves a - f / rho = s exp(f / epsilon) (a scalar Newton iteration); -phi*(-f) = sum a f - f^2 / (2 rho)
@@ -193,14 +190,6 @@ class L2(Penalty):
     >>> sol.converged
     True
     """
-
-    rho: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rho", _strength("rho", self.rho))
-
-    def at(self, epsilon: float) -> Penalty:
-        return _limit(self.rho) or self
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
         return QUADRATIC, epsilon / (self.rho * mass), 0.0
@@ -404,11 +393,6 @@ class Elastic(Penalty):
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return self._resolve().gap(r, f, a)
-
-
-def _limit(rho: float) -> Penalty | None:
-    """What a penalty of this strength has become, if it is no longer one."""
-    return Free() if rho == 0 else Fixed() if math.isinf(rho) else None
 
 
 def _relative_entropy(r: Vector, t: Vector) -> Vector:

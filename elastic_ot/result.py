@@ -130,9 +130,9 @@ class Solution:
     @cached_property
     def plan(self) -> NDArray[np.floating]:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
-        from . import certificate
+        from . import plans
 
-        return certificate.plan(self)
+        return plans.plan(self)
 
     def apply(self, x: Any, axis: int = 1) -> NDArray[np.float64]:
         """The plan times `x`, without ever storing the plan.
@@ -156,9 +156,9 @@ class Solution:
         >>> sol.apply([1.0, 1.0]).round(6)
         array([0.5, 0.5])
         """
-        from . import certificate
+        from . import plans
 
-        return certificate.apply(self, x, axis)
+        return plans.apply(self, x, axis)
 
     def sparse_plan(self, mass: float = 0.999) -> csr_array:
         """The entries that carry a share `mass` of every row's and of every column's mass.
@@ -173,16 +173,16 @@ class Solution:
         scipy.sparse.csr_array
             Shape (n, m), float64; kept entries have the values of the plan.
         """
-        from . import certificate
+        from . import plans
 
-        return certificate.sparse_plan(self, mass)
+        return plans.sparse_plan(self, mass)
 
     @cached_property
     def transport_cost(self) -> float:
         """<C, P>, in units of cost times mass."""
-        from . import certificate
+        from . import plans
 
-        return certificate.transport_cost(self)
+        return plans.transport_cost(self)
 
     @cached_property
     def gap(self) -> float:

@@ -508,12 +508,14 @@ def _log_sweeps_threaded(cost, inv_epsilon, rows, cols, omega, alpha, beta, vect
 @inner
 def _health(x, sums, side, limit):
     """2: scalings lie in (1 / limit, limit); 1: they and their sums are positive and finite; 0: not even that."""
-    serves, sound = True, True
+    outside, unsound = 0, 0  # counts, because LLVM vectorises them
     for i in range(x.size):
         used = side.log_weight[i] > -np.inf
-        serves = serves and (not used or (x[i] > 1.0 / limit and x[i] < limit))
-        sound = sound and (not used or (x[i] > 1e-300 and x[i] < 1e300 and sums[i] > 1e-300 and sums[i] < 1e300))
-    return 0 if not sound else 2 if serves else 1
+        inside = (x[i] > 1.0 / limit) & (x[i] < limit)
+        sound = (x[i] > 1e-300) & (x[i] < 1e300) & (sums[i] > 1e-300) & (sums[i] < 1e300)
+        outside += used & (not inside)
+        unsound += used & (not sound)
+    return 0 if unsound else 1 if outside else 2
 
 
 @rows_kernel

@@ -11,11 +11,11 @@ from ..problem import Problem
 def translation(problem: Problem, f: Vector, g: Vector, negligible: float) -> float:
     """The t for which the dual at (f + t, g - t) is largest; the plan stays (Séjourné, Vialard, Peyré 2022).
 
-    With two fixed sides the dual does not depend on t, with a free side t = 0 is the only choice: both give 0. So does
-    an imbalance of masses up to `negligible`.
+    Not for two fixed sides, whose dual does not depend on t. With a free side t = 0 is the only choice; an imbalance of
+    masses up to `negligible` gives 0 as well.
     """
     rows, cols = problem.rows, problem.cols
-    if isinstance(rows, Free) or isinstance(cols, Free) or (isinstance(rows, Fixed) and isinstance(cols, Fixed)):
+    if isinstance(rows, Free) or isinstance(cols, Free):
         return 0.0
     f, a = f[problem.row_used], problem.a[problem.row_used]
     g, b = g[problem.col_used], problem.b[problem.col_used]

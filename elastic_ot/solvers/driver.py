@@ -131,6 +131,8 @@ class _Run:
     def _translate(self, found: Measure) -> Measure:
         """Translate the potentials if the dual gains by it; the plan stays."""
         state = self.state
+        if isinstance(state.task.problem.rows, Fixed) and isinstance(state.task.problem.cols, Fixed):
+            return found
         iterate = state.iterate()
         f, g = state.task.potentials(iterate.alpha, iterate.beta)
         with np.errstate(all="ignore"):  # extreme potentials: no translation is found

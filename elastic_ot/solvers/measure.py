@@ -110,8 +110,8 @@ class _Part:
         self.marginal = mass * np.exp(log_marginal)
         updated = mass * np.exp(log_marginal + (target - scaled))
         self.residual = float(np.abs(updated - self.marginal).sum())
-        if np.isinf(self.marginal).any() or np.isinf(updated).any():
-            self.residual = np.inf
+        if np.isnan(self.residual) and not np.isnan(log_marginal + target).any():
+            self.residual = np.inf  # inf - inf: both overflow
         potential = epsilon * scaled
         self.dual = float(penalty.dual(potential, weights).sum()) + self.constant
         self.gap = 0.0 if isinstance(penalty, Fixed) else float(penalty.gap(self.marginal, potential, weights).sum())

@@ -1,0 +1,136 @@
+"""The plan of a solution: as an array, as an operator, as a sparse matrix. Read from the cost, a pass at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_numpy
+from .backends import load
+from .penalties import Vector
+from .problem import Problem
+from .solvers.task import Task, make_task
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from .result import Solution
+
+
+class View:
+    """A solution as kernels see it: rows stored contiguously, so transposed if the cost came in Fortran order."""
+
+    def __init__(self, solution: Solution) -> None:
+        self.swapped = solution.problem.cost.fortran
+        problem = solution.problem.transpose() if self.swapped else solution.problem
+        f, g, r, c = solution.f, solution.g, solution.row_marginal, solution.col_marginal
+        if self.swapped:
+            f, g, r, c = g, f, c, r
+        self.problem: Problem = problem
+        self.task: Task = make_task(problem, load())
+        self.f, self.g = f, g
+        self.alpha, self.beta = self.task.alphas(f, g)
+        self.row_marginal, self.col_marginal = r, c
+
+    @property
+    def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
+        """The leading arguments of every primitive that reads the plan."""
+        return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
+
+    def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
+        alpha = self.alpha + np.log(self.problem.mass)
+        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, self.beta, out)
+        return out
+
+    def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
+        """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
+        rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
+        with np.errstate(divide="ignore"):
+            alpha, beta = self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
+        self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
+        return rows, cols
+
+
+def plan(solution: Solution) -> NDArray[np.floating]:
+    view = View(solution)
+    return oriented(view, view.plan(np.empty(view.problem.shape, view.task.cost.dtype)))
+
+
+def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
+    return matrix.T if view.swapped else matrix
+
+
+def apply(solution: Solution, x: Any, axis: int) -> NDArray[np.float64]:
+    if axis not in (0, 1):
+        raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
+    values = as_numpy("x", x)
+    size = solution.problem.shape[axis]
+    if values.ndim not in (1, 2) or values.shape[0] != size:
+        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
+    view = View(solution)
+    columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
+    out = np.empty((solution.problem.shape[1 - axis], columns.shape[1]))
+    view.task.backend.apply(*view.kernel, columns, (axis == 0) != view.swapped, out)
+    return out[:, 0] if values.ndim == 1 else out
+
+
+def transport_cost(solution: Solution) -> float:
+    view = View(solution)
+    n, m = view.problem.shape
+    return plan_sums(view, (np.ones(n), np.ones(m), np.zeros(n), np.zeros(m)))[1]
+
+
+def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:
+    """KL(Q | P) and <C, Q>, in the user's units."""
+    divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
+    view.task.backend.rounded_sums(*view.kernel, *parts, divergence, transport)
+    return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())
+
+
+def sparse_plan(solution: Solution, mass: float) -> csr_array:
+    from scipy.sparse import csr_array
+
+    if not 0 < mass <= 1:
+        raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
+    view = View(solution)
+    n, m = view.problem.shape
+    row_least = np.zeros(n) if mass == 1 else _least_kept(view, mass, columns=False)
+    col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
+    pointers, indices, values = [0], [], []
+    for rows in _chunks(n, m):
+        block = _block(view, rows, slice(0, m))
+        kept = (block > 0) & ((block >= row_least[rows, None]) | (block >= col_least))
+        indices.append(np.nonzero(kept)[1])
+        values.append(block[kept])
+        pointers.extend((pointers[-1] + np.cumsum(kept.sum(axis=1))).tolist())
+    matrix = csr_array((np.concatenate(values), np.concatenate(indices), np.array(pointers)), shape=(n, m))
+    return matrix.T.tocsr() if view.swapped else matrix
+
+
+def _least_kept(view: View, mass: float, columns: bool) -> Vector:
+    """For every row (or column), the smallest of its largest entries that together carry the share."""
+    n, m = view.problem.shape
+    least = np.zeros(m if columns else n)
+    for part in _chunks(m, n) if columns else _chunks(n, m):
+        block = _block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m))
+        ordered = -np.sort(-block, axis=1)
+        carried = np.cumsum(ordered, axis=1)
+        count = (carried < mass * carried[:, -1:]).sum(axis=1)
+        least[part] = ordered[np.arange(ordered.shape[0]), np.minimum(count, ordered.shape[1] - 1)]
+    return least
+
+
+def _chunks(n: int, m: int) -> list[slice]:
+    step = max(1, (1 << 20) // m)
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+
+def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
+    cost = np.ascontiguousarray(view.task.cost[rows, cols])
+    out = np.empty(cost.shape)
+    alpha = view.alpha[rows] + np.log(view.problem.mass)
+    view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
+    return out
