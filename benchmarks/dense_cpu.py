@@ -35,7 +35,7 @@ class Scale:
 
 
 ACCURACY = 1e-6
-FULL = Scale({1000: 15, 2000: 9, 4000: 5}, (1e-1, 1e-2, 1e-3), 1000, Effort(ACCURACY, 100_000, 3, 30.0), 4000, 5)
+FULL = Scale({1000: 7, 2000: 3, 4000: 1}, (1e-1, 1e-2, 1e-3), 1000, Effort(ACCURACY, 100_000, 3, 10.0), 4000, 3)
 QUICK = Scale({500: 3}, (1e-1, 1e-2), 400, Effort(ACCURACY, 100_000, 1, 20.0), 1500, 1)
 
 
@@ -263,26 +263,37 @@ def main() -> None:
     arguments = parser.parse_args()
     scale = QUICK if arguments.quick else FULL
     setting = Table("Machine and versions", ["", ""], [list(pair) for pair in machine.describe().items()])
+    done: dict[str, Section] = {}
     with Workers() as workers:
-        sections = {
-            "iterations": announced(iterations(scale)),
-            "solutions": announced(solutions(scale, workers)),
-            "relaxed": announced(relaxed(scale, workers)),
-            "processes": announced(own_processes(scale)),
-        }
-    goals = [goal for section in sections.values() for goal in section.goals]
-    summary = Table("Goals", ["", "measured", "goal", "met"], [goal.row() for goal in goals])
-    print(summary.text())
+        for name, measure in {
+            "iterations": partial(iterations, scale),
+            "processes": partial(own_processes, scale),
+            "solutions": partial(solutions, scale, workers),
+            "relaxed": partial(relaxed, scale, workers),
+        }.items():
+            done[name] = announced(measure())
+            write(arguments.output, done, setting)
+    print(summary(done).text())
     print(setting.text())
-    tables = [summary, *(table for section in sections.values() for table in section.tables), setting]
+
+
+def summary(sections: dict[str, Section]) -> Table:
+    goals = [goal for section in sections.values() for goal in section.goals]
+    return Table("Goals", ["", "measured", "goal", "met"], [goal.row() for goal in goals])
+
+
+def write(folder: Path, sections: dict[str, Section], setting: Table) -> None:
+    """Write what is measured so far, so that a run that is cut short leaves its finished sections."""
+    tables = [summary(sections), *(table for section in sections.values() for table in section.tables), setting]
+    goals = [goal for section in sections.values() for goal in section.goals]
     figures = {
         "setting": dict(setting.rows),
         "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
         **{name: section.figures for name, section in sections.items()},
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "dense_cpu.rst").write_text("\n".join(table.rst() for table in tables))
-    (arguments.output / "dense_cpu.json").write_text(json.dumps(figures, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dense_cpu.rst").write_text("\n".join(table.rst() for table in tables))
+    (folder / "dense_cpu.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def announced(section: Section) -> Section:

@@ -44,9 +44,8 @@ def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) 
     An untimed run before the two brings the contender's own data and threads back.
     """
     runs = {c.name: (c.setup(problem, FEW), c.setup(problem, FEW + c.span)) for c in contenders}
-    for pair in runs.values():
-        for run in pair:
-            run(None)
+    for few, _ in runs.values():
+        few(None)
     span = {c.name: c.span for c in contenders}
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
