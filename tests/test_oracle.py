@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from oracle import PENALTIES, best_marginal, concave_dual, exact_update, phi, random_case, resolve, spec_id
+from oracle import PENALTIES, random_case, spec_id
+from penalty_formulas import best_marginal, concave_dual, exact_update, phi, resolve
 
 MARGINALS = np.linspace(0.0, 40.0, 400_001)
 
