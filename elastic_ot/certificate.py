@@ -165,9 +165,20 @@ def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
         )
         if _distance(np.exp(log_col), target_c) == 0:
             row_factor, col_factor = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
+            if not _scales(view, row_factor, col_factor, target_r, target_c):
+                break
             none = np.zeros_like(alpha), np.zeros_like(beta)
             return Rounding(row_factor, col_factor, *none, target_r, target_c)
     raise ConvergenceError(NO_PLAN)
+
+
+def _scales(view: View, row_factor: Vector, col_factor: Vector, target_r: Vector, target_c: Vector) -> bool:
+    """False if P, as floating point holds it, underflows where the scaled plan needs mass."""
+    rows, cols = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
+    view.task.backend.apply(*view.kernel, col_factor[:, None], False, rows)
+    view.task.backend.apply(*view.kernel, row_factor[:, None], True, cols)
+    missing = np.abs(row_factor * rows[:, 0] - target_r).sum() + np.abs(col_factor * cols[:, 0] - target_c).sum()
+    return bool(missing <= 1e-10 * target_r.sum())
 
 
 def _fixed_side(side: Side, target: Vector) -> Side:

@@ -6,6 +6,8 @@ from limit_by_scipy import linear_optimum
 from oracle import HARD, METHODS, PENALTIES, random_case, spec_id
 from scipy.special import rel_entr
 
+import elastic_ot as eot
+
 SOFT = [spec for spec in PENALTIES if spec[0] not in HARD]
 LINEAR = [("Fixed",), ("TV", 0.3), ("Between", 0.6, 1.4), ("AtMost",), ("Free",)]
 STEPS = [1, 2, 5, 20, 2000]
@@ -116,6 +118,31 @@ def test_marginals_far_from_their_goal_leave_no_false_certificate(epsilon, rows,
                 assert (rounded >= 0.0).all()
                 slack = 1e-9 * rounded.sum() + 1e-12
                 assert np.isfinite(case.rounded_to_dtype.unregularised(rounded, slack=slack))
+
+
+@pytest.mark.parametrize("rows", [("Fixed",), ("Between", 0.6, 1.4), ("AtMost",)], ids=spec_id)
+@pytest.mark.parametrize("cols", [("Between", 0.6, 1.4), ("AtMost",), ("KL", 0.7)], ids=spec_id)
+def test_forbidden_cells_and_wild_starts_leave_no_false_certificate(rows, cols):
+    # Where the plan underflows on the allowed cells no scaling makes it feasible: no bound and no rounded plan then.
+    rng = np.random.default_rng(96)
+    for seed in range(12):
+        n, m = int(rng.integers(1, 8)), int(rng.integers(1, 8))
+        mask = rng.random((n, m)) > 0.3
+        case = random_case(seed, n, m, rows=rows, cols=cols, epsilon=5e-4, mask=mask)
+        for method in METHODS:
+            init = 0.05 * rng.normal(size=n), 0.05 * rng.normal(size=m)
+            try:
+                solution = early(case, int(rng.integers(1, 4)), method=method, init=init)
+            except eot.InfeasibleError:
+                continue
+            lower, upper = solution.bounds()
+            assert lower <= upper + 1e-9
+            assert solution.gap >= 0.0
+            if solution.gap < np.inf:
+                rounded = solution.rounded_plan()
+                assert (rounded >= 0.0).all()
+                assert (rounded[~mask] == 0.0).all()
+                assert np.isfinite(case.unregularised(rounded, slack=1e-9 * rounded.sum()))
 
 
 def test_a_converged_masked_problem_has_a_finite_certificate():
