@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,17 +18,19 @@ from .result import Solution, Status
 from .solvers.annealing import EpsilonScaling
 from .solvers.driver import Limits, Outcome, run
 from .solvers.log_domain import LogDomain
+from .solvers.newton import Newton
 from .solvers.progress import progress_bar
 from .solvers.scaling import Scaling, Stabilized
 from .solvers.state import Solver, Start
 from .solvers.task import make_task
 
-Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling"]
+Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"]
 METHODS: dict[str, tuple[tuple[str, Solver], ...]] = {
     "scaling": (("scaling", Scaling()),),
     "stabilized": (("stabilized", Stabilized()),),
     "log": (("log", LogDomain()),),
     "epsilon_scaling": (("epsilon_scaling", EpsilonScaling()), ("epsilon_scaling", Stabilized())),
+    "newton": (("newton", Newton()),),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
 SINGLE_TOL = 1e-6  # smallest tolerance for which a float32 cost is swept with float32 exponentials
@@ -133,6 +136,8 @@ def solve(
     _check_choice("method", method, ("auto", *METHODS))
     _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     limits = _limits(relaxation, tol, max_iter, time_limit, callback)
+    if method == "newton" and relaxation != 1.0:
+        raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
@@ -143,6 +148,8 @@ def solve(
         end=_end(working, swapped),
         omega=(max(relaxation, 1.0), relaxation),
         fast=problem.cost.matrix.dtype == np.float32 and tol >= SINGLE_TOL,
+        tol=tol,
+        deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
     phases = _auto(working) if method == "auto" else METHODS[method]
     with progress_bar(progress, tol) as report:

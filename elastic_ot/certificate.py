@@ -80,7 +80,7 @@ def round_plan(view: View) -> Rounding:
 def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c: Vector) -> Rounding:
     """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
     row_factor, col_factor = _ratio(target_r, r), _ratio(target_c, c)
-    row_rest, col_rest = target_r - row_factor * r, target_c - col_factor * c
+    row_rest, col_rest = _rest(target_r, row_factor * r), _rest(target_c, col_factor * c)
     if _distance(row_rest, np.zeros_like(r)) <= EXACT and _distance(col_rest, np.zeros_like(c)) <= EXACT:
         none = np.zeros_like(r), np.zeros_like(c)
         return Rounding(row_factor, col_factor, *none, *view.marginals(row_factor, col_factor))
@@ -145,6 +145,11 @@ def _distance(r: Vector, target: Vector) -> float:
     return distance if distance > EXACT * float(target.sum()) else 0.0
 
 
+def _rest(target: Vector, scaled: Vector) -> Vector:
+    """What is missing, 0 where it is the rounding of a product."""
+    return np.where(scaled >= (1.0 - EXACT) * target, 0.0, target - scaled)
+
+
 def _ratio(target: Vector, r: Vector) -> Vector:
     """The factor from r to the target, 1 where r is too small to be scaled up."""
     return np.divide(target, r, out=np.ones_like(r), where=r > 1e-250 * target)
@@ -157,7 +162,7 @@ def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
     alpha, beta = view.alpha.copy(), view.beta.copy()
     log_row, log_col = np.zeros_like(alpha), np.zeros_like(beta)
     spare = alpha.copy(), log_col.copy()
-    scratch = task.backend.scratch(view.problem.shape, task.cost.dtype, False)
+    scratch = task.backend.scratch(view.problem.shape, False)
     for block in range(POLISH_BLOCKS):
         omega, count = ((1.0, 0.0), 1) if block == 0 else ((1.0, 1.0), POLISH_BLOCK)
         task.backend.log_sweeps(

@@ -65,6 +65,14 @@ class Penalty(ABC):
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
         """The interval of marginals that f is optimal for: the derivative of the dual, which falls in f."""
 
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        """How the demand falls with f, and the interval low <= f <= high on which it does so smoothly.
+
+        Returns (-d demand / d f >= 0, low, high). Between kinks; an entry on one is outside Newton's system while its
+        best response is to stay there.
+        """
+        return np.zeros_like(f), np.full_like(f, -np.inf), np.full_like(f, np.inf)
+
     @abstractmethod
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         """phi(r) + phi*(-f) + f r >= 0, without cancellation; hard penalties are evaluated at the nearest allowed r."""
@@ -121,6 +129,9 @@ class KL(_Strong):
         target = a * np.exp(-f / self.rho)
         return target, target
 
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return a * np.exp(-f / self.rho) / self.rho, np.full_like(f, -np.inf), np.full_like(f, np.inf)
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return self.rho * _relative_entropy(r, a * np.exp(-f / self.rho))
 
@@ -159,6 +170,9 @@ class TV(_Strong):
         low = np.where(f >= self.rho, 0.0, np.where(f < -self._edge, np.inf, a))
         high = np.where(f > self.rho, 0.0, np.where(f <= -self.rho, np.inf, a))
         return low, high
+
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return np.zeros_like(f), np.full_like(f, -self.rho), np.full_like(f, self.rho)
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         f = np.clip(f, -self.rho, None)  # beyond the edge by rounding only
@@ -203,6 +217,10 @@ class L2(_Strong):
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
         target = np.maximum(a - f / self.rho, 0.0)
         return target, target
+
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        inside = np.where(f < self.rho * a, 1.0 / self.rho, 0.0)
+        return inside, np.full_like(f, -np.inf), np.full_like(f, np.inf)
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         inside = 0.5 * self.rho * (r - (a - f / self.rho)) ** 2
@@ -258,6 +276,9 @@ class Between(Penalty):
         low = np.where(f < 0, self.hi * a, self.lo * a)
         high = np.where(f > 0, self.lo * a, self.hi * a)
         return low, high
+
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return np.zeros_like(f), np.where(f > 0, 0.0, np.where(f < 0, -np.inf, 0.0)), np.where(f > 0, np.inf, 0.0)
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         r = np.clip(r, self.lo * a, self.hi * a)
@@ -340,6 +361,9 @@ class Free(Penalty):
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
         return np.zeros_like(f), np.where(f > 0, 0.0, np.inf)
 
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return np.zeros_like(f), np.zeros_like(f), np.zeros_like(f)
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return f * r
 
@@ -390,6 +414,9 @@ class Elastic(Penalty):
 
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
         return self._resolve().demand(f, a)
+
+    def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return self._resolve().smooth(f, a)
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return self._resolve().gap(r, f, a)

@@ -222,8 +222,14 @@ PENALTIES = [
     ("Free",),
     ("Elastic", 0.6),
 ]
-METHODS = ["scaling", "stabilized", "log", "epsilon_scaling", "auto"]
+METHODS = ["scaling", "stabilized", "log", "epsilon_scaling", "newton", "auto"]
+FIRST_ORDER = [method for method in METHODS if method != "newton"]  # those with a relaxation
 HARD = {"Fixed", "Between", "AtMost"}
+
+
+def allowed(method, relaxation):
+    """The relaxation, or 1 for a method without any."""
+    return relaxation if method in FIRST_ORDER else 1.0
 
 
 def spec_id(spec):

@@ -50,7 +50,7 @@ def problem(shape, rows="fixed", cols="fixed", dtype=np.float64, removed=False, 
 def run_log(backend, cost, row, col, alpha, beta, inv_epsilon, omega, count, fast):
     n, m = cost.shape
     vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
-    scratch = backend.scratch(cost.shape, cost.dtype, fast)
+    scratch = backend.scratch(cost.shape, fast)
     backend.log_sweeps(cost, inv_epsilon, row, col, (1.0, 0.0), *vectors, scratch, 1)
     backend.log_sweeps(cost, inv_epsilon, row, col, omega, *vectors, scratch, count)
     return vectors
@@ -145,7 +145,7 @@ def run_scaling(backend, cost, row, col, alpha, beta, omega, count, limit=1e50):
     base_beta = np.where(np.isneginf(beta), -np.inf, 0.0)
     backend.plan(cost, 20.0, base_alpha, base_beta, kernel)
     vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
-    scratch = backend.scratch(cost.shape, cost.dtype, False)
+    scratch = backend.scratch(cost.shape, False)
     backend.log_sweeps(cost, 20.0, row, col, (1.0, 0.0), *vectors, scratch, 1)
     outcome = backend.scaling_sweeps(kernel, base_alpha, base_beta, row, col, omega, *vectors, scratch, count, limit)
     return outcome, vectors
@@ -180,7 +180,7 @@ def test_a_failed_scaling_iteration_changes_nothing():
         kernel, zero_n, zero_m = np.zeros(cost.shape), np.zeros(13), np.zeros(29)
         vectors = [alpha.copy(), beta.copy(), zero_n.copy(), np.log(col.weight), alpha.copy(), zero_m.copy()]
         before = [vector.copy() for vector in vectors]
-        scratch = backend.scratch(cost.shape, cost.dtype, False)
+        scratch = backend.scratch(cost.shape, False)
         outcome = backend.scaling_sweeps(kernel, zero_n, zero_m, row, col, (1.0, 1.0), *vectors, scratch, 5, 1e50)
         assert outcome == (0, False)
         assert_same(vectors, before, 0, 0)

@@ -191,7 +191,7 @@ def test_bounds_that_just_meet_are_no_mistake():
 
 def test_unknown_choices_list_the_choices():
     refused(ValueError, "method", "'?fast'?", "auto", "scaling", "stabilized", "log", "epsilon_scaling", method="fast")
-    refused(ValueError, "method", "newton", "auto", method="newton")
+    refused(ValueError, "method", "quasi-newton", "auto", "newton", method="quasi-newton")
     refused(ValueError, "reference", "uniform", "product", "counting", reference="uniform")
     refused(ValueError, "on_failure", "shout", "warn", "raise", "ignore", on_failure="shout")
 

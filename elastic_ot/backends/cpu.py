@@ -4,6 +4,8 @@ Contents
     bits, exp2, log        the two elementary functions, written so that LLVM vectorises them
     potential              the update rule of every penalty, on scalars
     passes                 one block of rows: log_rows, scaling_rows, marginal_rows, ...; serial, one a thread
+    supports               the same on some cells only, row by row
+    conjugate gradients    products with the reduced Newton matrix, and the recurrences
     primitives             the compiled entry points (split the rows over threads), then the Python functions of
     `protocol`
 
@@ -26,8 +28,10 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
-from .protocol import Array, Side
+from .protocol import Array, Krylov, Side, Sparse, Support
 
+SPARSE_SERIAL_BELOW = 400_000  # cells of a support; threads started from Python cost 0.1 ms
+DENSE_SERIAL_BELOW = 1_500_000  # entries of a kernel that is read by threads started from Python
 SERIAL_BELOW = 200_000  # entries; a parallel region costs 10 us on a quiet machine and milliseconds on a busy one
 LOG2E = 1.4426950408889634
 LN2 = 0.6931471805599453
@@ -313,6 +317,16 @@ def _plan_row(c, inv2, alpha, beta2, p):
 
 
 @rows_kernel
+def _kernel_rows(cost, inv2, alpha, beta2, out, lo, hi):
+    """The same in float32, to 1.2e-7 relative."""
+    for i in range(lo, hi):
+        start, c, p = alpha[i] * LOG2E, cost[i], out[i]
+        for j in range(c.size):
+            y = start + beta2[j] - c[j] * inv2
+            p[j] = _power_single(np.float32(y)) if y > -125.0 else np.float32(0.0)
+
+
+@rows_kernel
 def _plan_rows(cost, inv2, alpha, beta2, out, lo, hi):
     for i in range(lo, hi):
         _plan_row(cost[i], inv2, alpha[i], beta2, out[i])
@@ -401,6 +415,233 @@ def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
             acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
 
 
+# --- supports: some cells of the plan, row by row ---------------------------------------------------------------------
+
+
+@rows_kernel
+def _size_rows(cost, inv2, alpha2, beta2, row_least, col_least, which, sizes, lo, hi):
+    for k in range(lo, hi):
+        i = which[k]
+        start, least, c, size = alpha2[i], row_least[i], cost[i], 0
+        for j in range(c.size):
+            size += start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
+        sizes[k] = size
+
+
+@rows_kernel
+def _cell_rows(cost, inv2, alpha2, beta2, row_least, col_least, pointers, indices, cells, lo, hi):
+    """Blocks of 16 cells are tested together in vector code; most hold none."""
+    for i in range(lo, hi):
+        start, least, c, k = alpha2[i], row_least[i], cost[i], pointers[i]
+        for first in range(0, c.size, 16):
+            last = min(first + 16, c.size)
+            hits = 0
+            for j in range(first, last):
+                hits += start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
+            if hits:
+                for j in range(first, last):
+                    if start + beta2[j] - c[j] * inv2 > min(least, col_least[j]):
+                        indices[k] = j
+                        cells[k] = c[j]
+                        k += 1
+
+
+@inner
+def _support_sum(cost, indices, inv2, beta2, start, values):
+    total = 0.0
+    for k in range(values.size):
+        e = _power(start + beta2[indices[k]] - cost[k] * inv2)
+        values[k] = e
+        total += e
+    return total
+
+
+@inner
+def _support_row(cost, indices, inv2, beta2, alpha, values, least):
+    """As `_log_row`."""
+    total = _support_sum(cost, indices, inv2, beta2, alpha * LOG2E, values)
+    if least < total < 1e250:
+        return np.log(total), alpha
+    top = -np.inf
+    for k in range(values.size):
+        top = max(top, beta2[indices[k]] - cost[k] * inv2)
+    if top == -np.inf:
+        return -np.inf, 0.0
+    total = _support_sum(cost, indices, inv2, beta2, -top, values)
+    return np.log(total) + top * LN2 + alpha, -top * LN2
+
+
+@rows_kernel
+def _support_rows(support, inv2, beta2, rows, omega, alpha, previous_alpha, log_row, acc, lo, hi):
+    """Rows lo to hi of an iteration; false if a row in use has no mass on the support."""
+    sound = True
+    for j in range(acc.size):
+        acc[j] = 0.0
+    for i in range(lo, hi):
+        first, last = support.pointers[i], support.pointers[i + 1]
+        old = alpha[i]
+        previous_alpha[i] = old
+        if rows.log_weight[i] == -np.inf:
+            log_row[i] = -np.inf
+            continue
+        indices, values = support.indices[first:last], support.values[first:last]
+        least = max(1e-20 * rows.weight[i], 1e-250)
+        log_sum, base = _support_row(support.cost[first:last], indices, inv2, beta2, old, values, least)
+        log_row[i] = log_sum
+        if log_sum == -np.inf:
+            sound = False
+            continue
+        potential = old - rows.offset[i]
+        ratio = rows.log_weight[i] - log_sum + potential
+        target = _potential(rows.code, rows.strength, rows.strength2, rows.weight[i], ratio)
+        alpha[i] = rows.offset[i] + potential + omega * (target - potential)
+        w = np.exp(alpha[i] - base)
+        for k in range(values.size):
+            p = w * values[k]
+            values[k] = p
+            acc[indices[k]] += p
+    return sound
+
+
+@rows_kernel
+def _sparsify(support, row_least, col_least, out):
+    k = 0
+    for i in range(row_least.size):
+        out.pointers[i] = k
+        least = row_least[i]
+        for q in range(support.pointers[i], support.pointers[i + 1]):
+            j = support.indices[q]
+            if support.values[q] > min(least, col_least[j]):
+                out.indices[k] = j
+                out.values[k] = support.values[q]
+                k += 1
+    out.pointers[row_least.size] = k
+
+
+@rows_kernel
+def _square_rows(matrix, row_weight, out):
+    for j in range(out.size):
+        out[j] = 0.0
+    for i in range(row_weight.size):
+        for k in range(matrix.pointers[i], matrix.pointers[i + 1]):
+            out[matrix.indices[k]] += row_weight[i] * matrix.values[k] * matrix.values[k]
+
+
+# --- conjugate gradients ----------------------------------------------------------------------------------------------
+# S x = diagonal x - P^T (row_weight (P x)). A block of iterations is one compiled call, because at n = 1000 a product
+# takes less than the Python around it would; large problems split the product over threads instead.
+
+
+@inner
+def _sparse_product(matrix, row_weight, x, acc, lo, hi):
+    """Partial P^T (row_weight (P x)) over rows lo to hi: each row is read once."""
+    for j in range(acc.size):
+        acc[j] = 0.0
+    for i in range(lo, hi):
+        first, last = matrix.pointers[i], matrix.pointers[i + 1]
+        y = 0.0
+        for k in range(first, last):
+            y += matrix.values[k] * x[matrix.indices[k]]
+        y *= row_weight[i]
+        for k in range(first, last):
+            acc[matrix.indices[k]] += matrix.values[k] * y
+
+
+@inner
+def _dense_product(kernel, row_weight, x, acc, lo, hi):
+    """The same for a stored kernel, four rows at a time."""
+    last = hi - 1
+    for j in range(acc.size):
+        acc[j] = 0.0
+    for i in range(lo, hi, 4):
+        k0, k1 = kernel[i], kernel[min(i + 1, last)]
+        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for j in range(x.size):
+            xj = x[j]
+            s0 += k0[j] * xj
+            s1 += k1[j] * xj
+            s2 += k2[j] * xj
+            s3 += k3[j] * xj
+        s0 *= row_weight[i]
+        s1 = s1 * row_weight[i + 1] if i + 1 < hi else 0.0
+        s2 = s2 * row_weight[i + 2] if i + 2 < hi else 0.0
+        s3 = s3 * row_weight[i + 3] if i + 3 < hi else 0.0
+        for j in range(x.size):
+            acc[j] += (s0 * k0[j] + s1 * k1[j]) + (s2 * k2[j] + s3 * k3[j])
+
+
+@inner
+def _advance(diagonal, acc, krylov, goal, radius):
+    """A step along the direction, given acc = (P^T row_weight P) direction; then the next direction. Returns a code."""
+    x, residual, direction, preconditioner, scalars = krylov
+    curvature = 0.0
+    for j in range(x.size):
+        curvature += direction[j] * (diagonal[j] * direction[j] - acc[j])
+    if not curvature > 0.0:
+        return 2
+    step, total, product, largest = scalars[0] / curvature, 0.0, 0.0, 0.0
+    for j in range(x.size):
+        inside = 1.0 if preconditioner[j] > 0.0 else 0.0
+        x[j] += step * direction[j]
+        residual[j] -= inside * step * (diagonal[j] * direction[j] - acc[j])
+        total += abs(residual[j])
+        product += preconditioner[j] * residual[j] * residual[j]
+        largest = max(largest, abs(x[j]))
+    if largest > radius:
+        for j in range(x.size):
+            x[j] *= radius / largest
+        return 2
+    if total <= goal:
+        return 1
+    ratio = product / scalars[0]
+    scalars[0] = product
+    for j in range(x.size):
+        direction[j] = preconditioner[j] * residual[j] + ratio * direction[j]
+    return 0
+
+
+@rows_kernel
+def _sparse_gradients(matrix, row_weight, diagonal, krylov, acc, goal, radius, count):
+    code = 0
+    for done in range(count):
+        _sparse_product(matrix, row_weight, krylov.direction, acc, 0, row_weight.size)
+        code = _advance(diagonal, acc, krylov, goal, radius)
+        if code != 0:
+            return done + 1, code
+    return count, code
+
+
+@rows_kernel
+def _dense_gradients(kernel, col_factor, row_weight, diagonal, krylov, scaled, acc, goal, radius, count):
+    code = 0
+    for done in range(count):
+        for j in range(scaled.size):
+            scaled[j] = col_factor[j] * krylov.direction[j]
+        _dense_product(kernel, row_weight, scaled, acc, 0, row_weight.size)
+        for j in range(acc.size):
+            acc[j] *= col_factor[j]
+        code = _advance(diagonal, acc, krylov, goal, radius)
+        if code != 0:
+            return done + 1, code
+    return count, code
+
+
+@rows_kernel
+def _sparse_product_rows(matrix, row_weight, x, acc, lo, hi):
+    _sparse_product(matrix, row_weight, x, acc, lo, hi)
+
+
+@rows_kernel
+def _dense_product_rows(kernel, row_weight, x, acc, lo, hi):
+    _dense_product(kernel, row_weight, x, acc, lo, hi)
+
+
+@rows_kernel
+def _advance_once(diagonal, acc, krylov, goal, radius):
+    return _advance(diagonal, acc, krylov, goal, radius)
+
+
 # --- iterations -----------------------------------------------------------------------------------------------------
 # Only these split rows over threads in compiled code, because a block of iterations stays there; each has an entry
 # point for one thread, so that small problems compile and launch nothing parallel.
@@ -471,6 +712,16 @@ def _log_columns(cols, col_sum, log_col, tiny, huge):
         elif not (tiny < col_sum[j] < huge):
             sound = False
     return sound
+
+
+@entry_point
+def _columns(cols, omega, beta, log_col, log_col_updated):
+    _update_columns(cols, omega, beta, log_col, log_col_updated)
+
+
+@entry_point
+def _log_sums(cols, col_sum, log_col):
+    return _log_columns(cols, col_sum, log_col, 1e-250, 1e250)
 
 
 @entry_point
@@ -634,16 +885,15 @@ def potential(side: Side, log_ratio: Array, out: Array) -> None:
     _potentials(side, log_ratio, out)
 
 
-def scratch(shape: tuple[int, int], dtype: Any, fast: bool) -> Any:
+def scratch(shape: tuple[int, int], fast: bool) -> Any:
     n, m = shape
     threads = 1 if n * m < SERIAL_BELOW else min(numba.get_num_threads(), n)
-    single = fast and np.dtype(dtype) == np.float32
     # Sums are trusted in (tiny, huge). A row must also have `low` of its weight: rows are multiplied by weight / sum,
     # and what `_power` returns for nothing (3e-308, or 1e-38) must stay below tiny in the column sums.
-    low, tiny, huge = (1e-4, 1e-28, 1e30) if single else (1e-20, 1e-250, 1e250)
+    low, tiny, huge = (1e-4, 1e-28, 1e30) if fast else (1e-20, 1e-250, 1e250)
     acc = np.empty((threads, m))
     w = np.zeros((threads, 8))  # a cache line for each thread
-    buffer = np.zeros((threads, 4, m), np.float32 if single else np.float64)
+    buffer = np.zeros((threads, 4, m), np.float32 if fast else np.float64)
     log = acc, buffer, w, np.empty(m), np.empty(m), low, tiny, huge
     rows, cols = np.zeros((4, n)), np.zeros((6, m))
     work = rows[0], cols[0], rows[1], cols[1], rows[2], cols[2], rows[3], cols[3], cols[4]
@@ -741,10 +991,11 @@ def scaling_sweeps(
     return done, serves
 
 
-def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array) -> None:
+def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array, coarse: bool = False) -> None:
     def run(t: int, lo: int, hi: int) -> None:
-        _plan_rows(frozen, inv_epsilon * LOG2E, alpha, beta2, out, lo, hi)
+        rows(frozen, inv_epsilon * LOG2E, alpha, beta2, out, lo, hi)
 
+    rows = _kernel_rows if coarse and out.dtype == np.float32 else _plan_rows
     frozen, beta2 = _frozen(cost), beta * LOG2E
     _split(run, cost.shape[0], _threads(cost))
 
@@ -790,3 +1041,125 @@ def rounded_sums(
 
     frozen = _frozen(cost)
     _split(run, cost.shape[0], _threads(cost))
+
+
+def support_sizes(
+    cost: Array,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    row_least: Array,
+    col_least: Array,
+    which: Array,
+    sizes: Array,
+) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _size_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, which, sizes, lo, hi)
+
+    frozen = _frozen(cost)
+    alpha2, beta2, row2, col2 = alpha * LOG2E, beta * LOG2E, row_least * LOG2E, col_least * LOG2E
+    _split(run, which.size, _threads(cost[: which.size]))
+
+
+def support_cells(
+    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, support: Support
+) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _cell_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, *support[:3], lo, hi)
+
+    frozen = _frozen(cost)
+    alpha2, beta2, row2, col2 = alpha * LOG2E, beta * LOG2E, row_least * LOG2E, col_least * LOG2E
+    _split(run, cost.shape[0], _threads(cost))
+
+
+def support_sweeps(
+    support: Support,
+    inv_epsilon: float,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    alpha: Array,
+    beta: Array,
+    log_row: Array,
+    log_col: Array,
+    previous_alpha: Array,
+    log_col_updated: Array,
+    count: int,
+) -> bool:
+    def run(t: int, lo: int, hi: int) -> None:
+        sound[t] = _support_rows(
+            support, inv_epsilon * LOG2E, beta2, rows, omega[0], alpha, previous_alpha, log_row, acc[t], lo, hi
+        )
+
+    threads = _sparse_threads(support.values, alpha)
+    acc, sound = np.empty((threads, beta.size)), [True] * threads
+    col_sum = acc[0] if threads == 1 else np.empty_like(beta)
+    for _ in range(count):
+        _columns(cols, omega[1], beta, log_col, log_col_updated)
+        beta2 = beta * LOG2E
+        _split(run, alpha.size, threads)
+        if threads > 1:
+            np.sum(acc, axis=0, out=col_sum)
+        if not (all(sound) and _log_sums(cols, col_sum, log_col)):
+            return False
+    return True
+
+
+def _sparse_threads(values: Array, rows: Array) -> int:
+    return 1 if values.size < SPARSE_SERIAL_BELOW else min(numba.get_num_threads(), rows.size)
+
+
+def sparsify(support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
+    _sparsify(support, row_least, col_least, out)
+
+
+def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:
+    _square_rows(matrix, row_weight, out)
+
+
+def sparse_gradients(
+    matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
+) -> tuple[int, int]:
+    def product(t: int, lo: int, hi: int) -> None:
+        _sparse_product_rows(matrix, row_weight, krylov.direction, acc[t], lo, hi)
+
+    threads = _sparse_threads(matrix.values[: matrix.pointers[-1]], row_weight)
+    acc = np.empty((threads, diagonal.size))
+    if threads == 1:
+        done, code = _sparse_gradients(matrix, row_weight, diagonal, krylov, acc[0], goal, radius, count)
+        return done, code
+    for done in range(count):
+        _split(product, row_weight.size, threads)
+        code = _advance_once(diagonal, acc.sum(axis=0), krylov, goal, radius)
+        if code:
+            return done + 1, code
+    return count, 0
+
+
+def dense_gradients(
+    kernel: Array,
+    col_factor: Array,
+    row_weight: Array,
+    diagonal: Array,
+    krylov: Krylov,
+    goal: float,
+    radius: float,
+    count: int,
+) -> tuple[int, int]:
+    def product(t: int, lo: int, hi: int) -> None:
+        _dense_product_rows(frozen, row_weight, scaled, acc[t], lo, hi)
+
+    frozen, threads = _frozen(kernel), 1 if kernel.size < DENSE_SERIAL_BELOW else _threads(kernel)
+    acc, scaled = np.empty((threads, diagonal.size)), np.empty_like(diagonal)
+    if threads == 1:
+        done, code = _dense_gradients(
+            frozen, col_factor, row_weight, diagonal, krylov, scaled, acc[0], goal, radius, count
+        )
+        return done, code
+    for done in range(count):
+        np.multiply(col_factor, krylov.direction, out=scaled)
+        _split(product, row_weight.size, threads)
+        code = _advance_once(diagonal, acc.sum(axis=0) * col_factor, krylov, goal, radius)
+        if code:
+            return done + 1, code
+    return count, 0

@@ -30,6 +30,43 @@ class Side(NamedTuple):
     strength2: float
 
 
+class Support(NamedTuple):
+    """Some cells of a plan, row by row (CSR): those of row i are pointers[i] : pointers[i + 1].
+
+    `cost` holds their costs in the cost's dtype, `values` their P in float64, which `support_sweeps` keeps up to date.
+    """
+
+    pointers: Array
+    indices: Array
+    cost: Array
+    values: Array
+
+
+class Sparse(NamedTuple):
+    """A matrix by rows (CSR), with float32 values; arrays may be longer than pointers[-1]."""
+
+    pointers: Array
+    indices: Array
+    values: Array
+
+
+class Krylov(NamedTuple):
+    """Vectors of conjugate gradients; the one entry of `scalars` is <residual, preconditioned residual>.
+
+    An entry whose `preconditioner` is 0 is outside the system: its x stays 0 and its residual does not count.
+    """
+
+    x: Array
+    residual: Array
+    direction: Array
+    preconditioner: Array
+    scalars: Array
+
+
+CONTINUES, REACHED, LEFT = 0, 1, 2
+"""How a block of conjugate gradients ended."""
+
+
 class Backend(Protocol):
     """What solvers and certificates may call. Names and argument order are the same in every module."""
 
@@ -42,8 +79,8 @@ class Backend(Protocol):
         QUADRATIC    weight - strength * F = weight * exp(F - log_ratio)        L2, strength = epsilon / rho
         """
 
-    def scratch(self, shape: tuple[int, int], dtype: Any, fast: bool) -> Any:
-        """Work space for the sweeps below, O(threads * m); `fast` allows float32 exponentials for a float32 cost."""
+    def scratch(self, shape: tuple[int, int], fast: bool) -> Any:
+        """Work space for the sweeps below, O(threads * m); `fast`: exponentials in float32, arguments in float64."""
 
     def row_max(self, cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
         """out_i = max_j (beta_j - cost_ij inv_epsilon)."""
@@ -105,8 +142,13 @@ class Backend(Protocol):
         vanished or overflowed. An iteration that failed leaves the vectors as they were before it.
         """
 
-    def plan(self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array) -> None:
-        """out_ij = P_ij, in the dtype of `out`; also how the kernel of `scaling_sweeps` is filled."""
+    def plan(
+        self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array, coarse: bool = False
+    ) -> None:
+        """out_ij = P_ij, in the dtype of `out`; also how the kernel of `scaling_sweeps` is filled.
+
+        With `coarse` a float32 `out` may be wrong by 2e-7 relative.
+        """
 
     def marginals(
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array
@@ -135,3 +177,79 @@ class Backend(Protocol):
 
         Cells with P = 0 because of a -inf argument are left out of both.
         """
+
+    def support_sizes(
+        self,
+        cost: Array,
+        inv_epsilon: float,
+        alpha: Array,
+        beta: Array,
+        row_least: Array,
+        col_least: Array,
+        which: Array,
+        sizes: Array,
+    ) -> None:
+        """sizes_k = number of cells j of row i = which_k with log P_ij > min(row_least_i, col_least_j)."""
+
+    def support_cells(
+        self,
+        cost: Array,
+        inv_epsilon: float,
+        alpha: Array,
+        beta: Array,
+        row_least: Array,
+        col_least: Array,
+        support: Support,
+    ) -> None:
+        """Write the indices and costs of those cells, with support.pointers given."""
+
+    def support_sweeps(
+        self,
+        support: Support,
+        inv_epsilon: float,
+        rows: Side,
+        cols: Side,
+        omega: tuple[float, float],
+        alpha: Array,
+        beta: Array,
+        log_row: Array,
+        log_col: Array,
+        previous_alpha: Array,
+        log_col_updated: Array,
+        count: int,
+    ) -> bool:
+        """`log_sweeps` of the plan that is zero off the support; support.values are P under the new alpha.
+
+        False, and the vectors not to be used, if some row or column in use has lost all its mass.
+        """
+
+    def sparsify(self, support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
+        """The entries of support.values above min(row_least_i, col_least_j), as `out` (pointers included)."""
+
+    def sparse_squares(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
+        """out_j = sum_i row_weight_i P_ij^2."""
+
+    def sparse_gradients(
+        self, matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
+    ) -> tuple[int, int]:
+        """At most `count` iterations of conjugate gradients (Hestenes and Stiefel 1952) on S x = rhs, continued.
+
+            S x = diagonal * x - P^T (row_weight * (P x)),        P = matrix
+
+        with a diagonal preconditioner. Returns how many were done and why they ended: REACHED if the L1 norm of the
+        residual is at most `goal`; LEFT if x left the box abs(x) <= radius, to which it is then scaled back
+        (Steihaug 1983), or if S shows no positive curvature; CONTINUES otherwise.
+        """
+
+    def dense_gradients(
+        self,
+        kernel: Array,
+        col_factor: Array,
+        row_weight: Array,
+        diagonal: Array,
+        krylov: Krylov,
+        goal: float,
+        radius: float,
+        count: int,
+    ) -> tuple[int, int]:
+        """The same with P_ij = kernel_ij col_factor_j, a stored matrix that is read once a product."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .protocol import BOXED, CLIPPED, LOGARITHMIC, Array, Side
+from .protocol import BOXED, CLIPPED, CONTINUES, LEFT, LOGARITHMIC, REACHED, Array, Krylov, Side, Sparse, Support
 
 
 def _plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array) -> Array:
@@ -62,7 +62,7 @@ def _quadratic(side: Side, ratio: Array, active: Array) -> Array:
     return 0.5 * (low + high)
 
 
-def scratch(shape: tuple[int, int], dtype: Any, fast: bool) -> Any:
+def scratch(shape: tuple[int, int], fast: bool) -> Any:
     return None
 
 
@@ -176,7 +176,7 @@ def _log(x: Array) -> Array:
     return xp.where(empty, xp.full_like(x, -float("inf")), xp.log(xp.where(empty, xp.ones_like(x), x)))
 
 
-def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array) -> None:
+def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array, coarse: bool = False) -> None:
     xp = array_namespace(cost)
     out[:, :] = xp.astype(_plan(cost, inv_epsilon, alpha, beta), out.dtype)
 
@@ -214,3 +214,145 @@ def rounded_sums(
     ratio = xp.log(xp.where(inside, q, zero + 1.0)) - xp.where(inside, exponent, zero)
     divergence[:] = xp.sum(q * ratio - q + p, axis=1)
     transport[:] = xp.sum(xp.where(inside, q * xp.astype(xp.where(inside, cost, 0 * q), xp.float64), zero), axis=1)
+
+
+def _kept(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array) -> Array:
+    xp = array_namespace(cost)
+    least = xp.minimum(row_least[:, None], col_least[None, :])
+    return _exponent(cost, inv_epsilon, alpha, beta) > least
+
+
+def support_sizes(
+    cost: Array,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    row_least: Array,
+    col_least: Array,
+    which: Array,
+    sizes: Array,
+) -> None:
+    xp = array_namespace(cost)
+    kept = _kept(cost, inv_epsilon, alpha, beta, row_least, col_least)
+    sizes[:] = xp.take(xp.sum(xp.astype(kept, sizes.dtype), axis=1), which)
+
+
+def support_cells(
+    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, support: Support
+) -> None:
+    xp = array_namespace(cost)
+    rows, cells = xp.nonzero(_kept(cost, inv_epsilon, alpha, beta, row_least, col_least))
+    support.indices[:] = xp.astype(cells, support.indices.dtype)
+    support.cost[:] = xp.reshape(cost, (-1,))[rows * cost.shape[1] + cells]
+
+
+def _cells(pointers: Array, indices: Array, m: int) -> Array:
+    """Where the stored cells lie in the flattened matrix."""
+    xp = array_namespace(pointers)
+    stored = int(pointers[-1])
+    rows = xp.searchsorted(pointers, xp.arange(stored, dtype=pointers.dtype), side="right") - 1
+    return rows * m + xp.astype(indices[:stored], rows.dtype)
+
+
+def _dense(pointers: Array, indices: Array, values: Array, m: int, otherwise: float) -> Array:
+    """The matrix of stored cells, `otherwise` elsewhere."""
+    xp = array_namespace(pointers)
+    n = pointers.shape[0] - 1
+    flat = xp.full((n * m,), otherwise, dtype=xp.float64)
+    flat[_cells(pointers, indices, m)] = xp.astype(values[: int(pointers[-1])], xp.float64)
+    return xp.reshape(flat, (n, m))
+
+
+def support_sweeps(
+    support: Support,
+    inv_epsilon: float,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    alpha: Array,
+    beta: Array,
+    log_row: Array,
+    log_col: Array,
+    previous_alpha: Array,
+    log_col_updated: Array,
+    count: int,
+) -> bool:
+    xp = array_namespace(alpha)
+    m = beta.shape[0]
+    cost = _dense(support.pointers, support.indices, support.cost, m, float("inf"))
+    exponent = _exponent(cost, inv_epsilon, alpha, beta)
+    reached = xp.max(exponent, axis=1) > -float("inf")
+    if bool(xp.any((rows.log_weight > -float("inf")) & ~reached)):
+        return False
+    vectors = alpha, beta, log_row, log_col, previous_alpha, log_col_updated
+    log_sweeps(cost, inv_epsilon, rows, cols, omega, *vectors, None, count)
+    plan_values = xp.reshape(_plan(cost, inv_epsilon, alpha, beta), (-1,))
+    support.values[:] = plan_values[_cells(support.pointers, support.indices, m)]
+    return not bool(xp.any((cols.log_weight > -float("inf")) & xp.isinf(log_col)))
+
+
+def sparsify(support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
+    xp = array_namespace(row_least)
+    m = col_least.shape[0]
+    values = _dense(support.pointers, support.indices, support.values, m, 0.0)
+    kept = values > xp.minimum(row_least[:, None], col_least[None, :])
+    rows, cells = xp.nonzero(kept)
+    stored = rows.shape[0]
+    out.pointers[0] = 0
+    out.pointers[1:] = xp.cumulative_sum(xp.sum(xp.astype(kept, out.pointers.dtype), axis=1))
+    out.indices[:stored] = xp.astype(cells, out.indices.dtype)
+    out.values[:stored] = xp.astype(xp.reshape(values, (-1,))[rows * m + cells], out.values.dtype)
+
+
+def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:
+    xp = array_namespace(row_weight)
+    p = _dense(*matrix, out.shape[0], 0.0)
+    out[:] = xp.sum(row_weight[:, None] * p * p, axis=0)
+
+
+def sparse_gradients(
+    matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
+) -> tuple[int, int]:
+    p = _dense(*matrix, diagonal.shape[0], 0.0)
+    return _gradients(p, row_weight, diagonal, krylov, goal, radius, count)
+
+
+def dense_gradients(
+    kernel: Array,
+    col_factor: Array,
+    row_weight: Array,
+    diagonal: Array,
+    krylov: Krylov,
+    goal: float,
+    radius: float,
+    count: int,
+) -> tuple[int, int]:
+    xp = array_namespace(diagonal)
+    p = xp.astype(kernel, xp.float64) * col_factor[None, :]
+    return _gradients(p, row_weight, diagonal, krylov, goal, radius, count)
+
+
+def _gradients(
+    p: Array, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
+) -> tuple[int, int]:
+    xp = array_namespace(p)
+    x, residual, direction, preconditioner, scalars = krylov
+    inside = preconditioner > 0
+    for done in range(1, count + 1):
+        image = diagonal * direction - xp.matmul(p.T, row_weight * xp.matmul(p, direction))
+        curvature = float(xp.sum(direction * image))
+        if not curvature > 0:
+            return done, LEFT
+        step = float(scalars[0]) / curvature
+        x[:] = x + step * direction
+        residual[:] = xp.where(inside, residual - step * image, residual)
+        largest = float(xp.max(xp.abs(x)))
+        if largest > radius:
+            x[:] = x * (radius / largest)
+            return done, LEFT
+        if float(xp.sum(xp.abs(residual))) <= goal:
+            return done, REACHED
+        product = float(xp.sum(preconditioner * residual * residual))
+        direction[:] = preconditioner * residual + (product / float(scalars[0])) * direction
+        scalars[0] = product
+    return count, CONTINUES

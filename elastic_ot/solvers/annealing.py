@@ -1,95 +1,175 @@
-"""Epsilon-scaling: solve loosely at a large epsilon, follow the potentials down to the epsilon asked for."""
+"""Epsilon-scaling: solve loosely at a large epsilon, follow the potentials down to the epsilon asked for.
+
+Potentials are continued as linear functions of epsilon, which is to say that potentials in units of epsilon are linear
+in 1 / epsilon. As soon as few cells carry mass, levels run on those alone. Annealing is a warm start (Schmitzer 2019)
+and never changes the answer.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..penalties import Vector
-from .log_domain import first_sweep, initial_alphas, sweep
-from .measure import measure
+from .log_domain import first_sweep, initial_alphas
+from .measure import Measure, measure
+from .passes import LogPasses, Passes, support_of
 from .state import Start, State
 from .task import Task, make_task
+
+FIRST = 0.05  # epsilon of the first level, of the range of the cost; measured: larger ones save nothing
 
 
 @dataclass(eq=False)
 class AnnealedState(State):
-    """A state at some level above the target."""
+    """A state at some level on the way to `target`, read through `passes`."""
 
     target: Task = field(init=False)
+    passes: Passes = field(init=False)
+    tol: float = field(init=False)
+    deadline: float = math.inf
     sweeps: int = 1
     """Iterations done at this level."""
     before: tuple[float, Vector, Vector] | None = None
     """(epsilon, f, g) where the previous level ended."""
+    known: Measure | None = None
+    """The measure of the state, once it was asked for."""
+
+    @property
+    def on_target(self) -> bool:
+        return self.task is self.target
+
+    def measure(self) -> Measure:
+        if self.known is None:
+            self.known = measure(self.task, self.iterate())
+        return self.known
+
+    def sweep(self, omega: tuple[float, float], count: int = 1) -> None:
+        """Iterations through the passes; a support that has lost a row or column is given up."""
+        saved = self.save()
+        self.known = None
+        if not self.passes.sweep(self, omega, count):
+            self.restore(saved)
+            self.passes = self.full_passes()
+            self.passes.sweep(self, (1.0, 0.0))
+
+    def full_passes(self) -> Passes:
+        """Passes that leave no cell out, in double precision."""
+        self.scratch, self.fast = self.task.backend.scratch(self.task.problem.shape, False), False
+        return LogPasses(exact=True)
+
+    def refine(self) -> bool:
+        """A sweep over the full cost, and a support chosen anew from what it shows."""
+        if not self.passes.truncated:
+            return False
+        self.known, self.passes = None, self.full_passes()
+        self.passes.sweep(self, (1.0, 0.0))
+        self.truncate(margin=0.0)
+        return True
+
+    def truncate(self, **options: float) -> None:
+        """From here on only the cells that carry mass, if they are few."""
+        found = support_of(self, self.tol, **options)
+        if found is not None:
+            self.passes = found
+
+    def shift(self, t: float) -> None:
+        super().shift(t)
+        self.known = None
+
+    def restore(self, saved: tuple[Vector, ...]) -> None:
+        super().restore(saved)
+        self.known = None
 
 
-@dataclass(frozen=True)
-class EpsilonScaling:
-    """Geometric levels in the log domain; finishes with potentials for the target, which another method then solves.
+def begin(state: AnnealedState, start: Start, target: Task, passes: Passes) -> None:
+    """Fields that every annealed solve needs, and the first iteration."""
+    state.target, state.passes, state.tol, state.deadline = target, passes, start.tol, start.deadline
+    first_sweep(state)
 
-    Annealing is a warm start (Schmitzer 2019): it saves iterations where epsilon is far below the range of the cost
-    and never changes the answer.
 
-    Attributes
-    ----------
-    factor : float
-        Ratio of epsilon between levels.
-    sweeps : int
-        Iterations a level at most.
-    level_tol : float
-        A level ends early at this residual, relative to the mass.
-    """
+def first_level(task: Task, start: Start) -> Task:
+    """The task at the first epsilon: the target itself after a warm start, or where annealing does not pay."""
+    problem = task.problem
+    epsilon = FIRST * (problem.cost.highest - problem.cost.lowest)
+    if start.g is not None or epsilon < 1.5 * problem.epsilon:
+        return task
+    return make_task(problem.at(epsilon), task.backend)
 
-    factor: float = 2.0
-    sweeps: int = 8
-    level_tol: float = 0.05
 
-    def start(self, task: Task, start: Start) -> State:
-        epsilon = task.problem.epsilon
-        first = 0.25 * (task.problem.cost.highest - task.problem.cost.lowest)
-        if start.g is not None or first < 1.5 * epsilon:
-            first = epsilon
-        level = task if first == epsilon else make_task(task.problem.at(first), task.backend)
-        scratch = task.backend.scratch(task.problem.shape, task.cost.dtype, start.fast)
-        state = AnnealedState(level, *initial_alphas(level, start), start.end, start.omega, start.fast, scratch)
-        state.target, state.finished = task, level is task
-        if not state.finished:
-            first_sweep(state)
-        return state
-
-    def step(self, state: State, count: int) -> int:
-        assert isinstance(state, AnnealedState)
-        level = measure(state.task, state.iterate())
-        if state.sweeps >= self.sweeps or level.residual <= self.level_tol * level.mass:
-            self._descend(state)
-            if state.finished:
-                return 0
-            first_sweep(state)
-            state.sweeps = 1
-            return 1
-        count = max(1, min(count, self.sweeps - state.sweeps))
-        sweep(state, (1.0, 1.0), count)
-        state.sweeps += count
-        return count
-
-    def _descend(self, state: AnnealedState) -> None:
-        """Next level, potentials continued as linear functions of epsilon; their marginals are not known yet."""
-        here, target = state.task.problem.epsilon, state.target.problem.epsilon
-        f, g = state.task.potentials(state.alpha, state.beta)
-        below = here / self.factor
-        if below < 1.5 * target:
-            below = target
-        guess_f, guess_g = f, g
-        if state.before is not None:
-            weight = (below - here) / (here - state.before[0])
-            guess_f, guess_g = _continued(f, state.before[1], weight), _continued(g, state.before[2], weight)
-        state.before = here, f, g
-        state.finished = below == target
-        state.task = state.target if state.finished else make_task(state.target.problem.at(below), state.target.backend)
-        state.alpha[:], state.beta[:] = state.task.alphas(guess_f, guess_g)
+def descend(state: AnnealedState, factor: float) -> bool:
+    """To the next level, with continued potentials whose marginals are not known yet; true if it is the target."""
+    here, target = state.task.problem.epsilon, state.target.problem.epsilon
+    f, g = state.task.potentials(state.alpha, state.beta)
+    below = here / factor
+    if below < 1.5 * target:
+        below = target
+    guess_f, guess_g = f, g
+    if state.before is not None:
+        weight = (below - here) / (here - state.before[0])
+        guess_f, guess_g = _continued(f, state.before[1], weight), _continued(g, state.before[2], weight)
+    state.before, state.known, state.sweeps = (here, f, g), None, 0
+    state.task = state.target if below == target else make_task(state.target.problem.at(below), state.target.backend)
+    state.alpha[:], state.beta[:] = state.task.alphas(guess_f, guess_g)
+    return below == target
 
 
 def _continued(f: Vector, before: Vector, weight: float) -> Vector:
     removed = np.isneginf(f)
     return np.where(removed, f, f + weight * (f - np.where(removed, 0.0, before)))
+
+
+@dataclass(frozen=True)
+class EpsilonScaling:
+    """Annealing by sweeps alone.
+
+    If the cells that carry mass are few at the target, it converges there itself; otherwise it finishes with
+    potentials for the target, which another method then solves.
+
+    Attributes
+    ----------
+    sweeps : int
+        Iterations a level at most.
+    level_tol : float
+        A level ends early at this residual, relative to the mass.
+    factors : tuple of float
+        Ratio of epsilon to the next level after a level of at most 2, at most 4, and more iterations.
+    """
+
+    sweeps: int = 8
+    level_tol: float = 0.05
+    factors: tuple[float, float, float] = (4.0, 3.0, 2.0)
+
+    def start(self, task: Task, start: Start) -> State:
+        level = first_level(task, start)
+        scratch = task.backend.scratch(task.problem.shape, start.fast)
+        state = AnnealedState(level, *initial_alphas(level, start), start.end, start.omega, start.fast, scratch)
+        if level is task:
+            state.finished = True
+        else:
+            begin(state, start, task, LogPasses())
+        return state
+
+    def step(self, state: State, count: int) -> int:
+        assert isinstance(state, AnnealedState)
+        if state.on_target:
+            state.sweep(state.omega, count)
+            return count
+        found = state.measure()
+        if state.sweeps < self.sweeps and found.residual > self.level_tol * found.mass:
+            count = max(1, min(count, self.sweeps - state.sweeps))
+            state.sweep((1.0, 1.0), count)
+            state.sweeps += count
+            return count
+        factor = self.factors[0 if state.sweeps <= 2 else 1 if state.sweeps <= 4 else 2]
+        if not state.passes.truncated:
+            state.truncate()
+        arrived = descend(state, factor)
+        if arrived and not state.passes.truncated:
+            state.finished = True
+            return 0
+        state.sweep((1.0, 0.0))
+        state.sweeps = 1
+        return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,7 +86,8 @@ class _Run:
             if outcome is not None:
                 return outcome
             self.saved = self.state.save()
-            self.iteration += self.solver.step(self.state, self._block())
+            with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
+                self.iteration += self.solver.step(self.state, self._block())
 
     @property
     def on_target(self) -> bool:
@@ -109,12 +110,12 @@ class _Run:
 
     def _handover(self) -> Start:
         f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
-        return Start(f, g, self.first.end, self.state.omega, self.state.fast)
+        return replace(self.first, f=f, g=g, omega=self.state.omega, fast=self.state.fast)
 
     def _observe(self) -> Measure | None:
         """Measure the state, undo a step that did harm, translate the potentials, write the history."""
         state = self.state
-        found = measure(state.task, state.iterate())
+        found = state.measure()
         if np.isnan(found.residual):
             state.restore(self.saved)
             state.broken = True
@@ -122,7 +123,7 @@ class _Run:
         if max(state.omega) > 1 and found.dual < self.last_dual - 1e-12 * abs(self.last_dual):
             state.restore(self.saved)  # over-relaxation went too far
             state.omega = damped(state.omega)
-            found = measure(state.task, state.iterate())
+            found = state.measure()
         found = self._translate(found)
         self.last_dual, self.scale = (found.dual if self.on_target else -np.inf), found.mass
         self.log.append((self.iteration, found.residual, found.dual, found.epsilon, self.seconds))
@@ -140,7 +141,7 @@ class _Run:
         if t == 0 or not np.isfinite(t):
             return found
         state.shift(t / state.task.problem.epsilon)
-        moved = measure(state.task, state.iterate())
+        moved = state.measure()
         if moved.dual >= found.dual:
             return moved
         state.shift(-t / state.task.problem.epsilon)  # at the optimum, where rounding decides
@@ -161,7 +162,7 @@ class _Run:
             return self._outcome(Status.MAX_ITER)
         if limits.time_limit is not None and self.seconds >= limits.time_limit:
             return self._outcome(Status.TIME_LIMIT)
-        if self.on_target and self._stalled(found):
+        if self.state.exhausted or (self.on_target and self._stalled(found)):
             return self._outcome(Status.STALLED)
         return None
 
@@ -185,10 +186,12 @@ class _Run:
             return self._outcome(Status.STALLED)
         if self.iteration >= self.limits.max_iter:
             return self._outcome(Status.MAX_ITER)
+        if self.state.refine():
+            return None
         self.retries += 1
         self.tol *= 0.5
         if self.state.fast:  # single-precision arithmetic was too coarse
-            self._restart(Start(outcome.f, outcome.g, self.first.end, self.state.omega, False))
+            self._restart(replace(self.first, f=outcome.f, g=outcome.g, omega=self.state.omega, fast=False))
         return None
 
     def _block(self) -> int:
@@ -235,6 +238,8 @@ class _Run:
             rows, cols = task.problem.mass * rows, task.problem.mass * cols
         if not np.isfinite(certified.residual):
             status = Status.NUMERICAL  # float64 cannot hold this plan
+        if self.on_target and self.log:  # the last entry is what the verdict rests on
+            self.log[-1] = (self.iteration, certified.residual, certified.dual, certified.epsilon, self.seconds)
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
 
     def _history(self) -> History:

@@ -84,10 +84,9 @@ class Stabilized:
 
 
 def _kernel_state(task: Task, start: Start, alpha: Vector, beta: Vector) -> KernelState:
-    scratch = task.backend.scratch(task.problem.shape, task.cost.dtype, start.fast)
+    scratch = task.backend.scratch(task.problem.shape, start.fast)
     state = KernelState(task, alpha, beta, start.end, start.omega, start.fast, scratch)
-    single = start.fast and task.cost.dtype == np.float32
-    state.kernel = np.empty(task.problem.shape, np.float32 if single else np.float64)
+    state.kernel = np.empty(task.problem.shape, np.float32 if start.fast else np.float64)
     return state
 
 
@@ -102,6 +101,7 @@ def _fill(state: KernelState) -> None:
 
 
 def _scale(state: KernelState, omega: tuple[float, float], count: int, limit: float) -> tuple[int, bool]:
+    state.cols_updated = omega[1] != 0
     return state.task.backend.scaling_sweeps(
         state.kernel,
         state.base_alpha,

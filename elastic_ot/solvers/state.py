@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..penalties import Vector
-from .measure import Iterate
+from .measure import Iterate, Measure, measure
 from .task import Task
 
 
@@ -31,10 +32,16 @@ class State:
     log_col: Vector = field(init=False)
     previous_alpha: Vector = field(init=False)
     log_col_updated: Vector = field(init=False)
+    cols_updated: bool = False
+    """The last iteration updated the columns, so that log_col_updated is theirs."""
     broken: bool = False
     """The method cannot go on; the vectors are those of the last sound iteration."""
     finished: bool = False
     """The method has brought the potentials where the next one takes over; their marginals are not known yet."""
+    exhausted: bool = False
+    """The method cannot come nearer, and has put its best iterate back."""
+    products: int = 0
+    """Products with Newton's matrix so far."""
 
     def __post_init__(self) -> None:
         self.log_row, self.log_col = np.zeros_like(self.alpha), np.zeros_like(self.beta)
@@ -45,11 +52,24 @@ class State:
         return self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated
 
     def iterate(self) -> Iterate:
-        if self.end == "cols":
+        if self.end == "cols" and self.cols_updated:
             return Iterate(self.previous_alpha, self.beta, self.log_row, self.log_col_updated)
+        return self.rows_exact()
+
+    def rows_exact(self) -> Iterate:
         with np.errstate(invalid="ignore"):  # removed rows: -inf - -inf
             moved = np.where(np.isneginf(self.alpha), -np.inf, self.log_row + (self.alpha - self.previous_alpha))
         return Iterate(self.alpha, self.beta, moved, self.log_col)
+
+    def measure(self) -> Measure:
+        return measure(self.task, self.iterate())
+
+    def refine(self) -> bool:
+        """Make the next iterations more faithful to the full cost in double precision; False if they are already.
+
+        Asked for when the returned potentials miss a tolerance that the iterate seemed to meet.
+        """
+        return False
 
     def shift(self, t: float) -> None:
         """(f + t, g - t), t in units of epsilon: the plan and its marginals do not change."""
@@ -67,13 +87,18 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """How a solve begins: potentials in cost units or None, the side to end on, relaxation, and precision."""
+    """How a solve begins: potentials in cost units or None, the side to end on, relaxation, and precision.
+
+    `tol` is what the answer will be held to, `deadline` a time of `time.perf_counter` at which to stop.
+    """
 
     f: Vector | None
     g: Vector | None
     end: str
     omega: tuple[float, float]
     fast: bool
+    tol: float = 1e-6
+    deadline: float = math.inf
 
 
 class Solver(Protocol):

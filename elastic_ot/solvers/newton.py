@@ -1,0 +1,316 @@
+"""Newton's method on the dual, with the rows eliminated, along an annealed path.
+
+After a sweep the rows are exact given beta, so the dual is a concave function of beta alone. Its Hessian is minus
+
+    S = D_c + K_b - P^T (D_r + K_a)^-1 P,
+
+with D the marginals, K the curvature of the penalties (`Penalty.smooth`) and entries on a kink left out. The step x
+solves S x = (D_c + K_b) s, where s is the change of beta in one exact update of the columns. To first order the right
+side is the gradient; but where columns are far from their weights s is a logarithm, as Sinkhorn's step is, and the step
+stays sound: it is the sum of all the sweeps that would follow, linearised.
+
+Levels are followed as in `annealing`, with Newton steps where sweeps do not reach the level's tolerance. So every solve
+starts where the masses that flow between weakly linked clusters are right to a factor of order one, which is what
+decides between quadratic convergence and none (Brauer, Clason, Lorenz, Wirth 2017; Tang, Shavlovsky et al. 2024).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.protocol import Side
+from ..penalties import Fixed, Vector
+from . import krylov
+from .annealing import AnnealedState, begin, descend, first_level
+from .log_domain import initial_alphas
+from .measure import Measure
+from .passes import KernelPasses, LogPasses, SupportPasses, attained
+from .state import Start, State
+from .task import Task, scaled_potential
+
+STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
+FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less
+COARSE = 1e-3  # residual of a warm start above which float32 serves for now
+PRODUCTS = 1000  # with Newton's matrix, a step
+SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
+IDLE = 8  # iterations on target without progress after which rounding is all that is left
+RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
+SLACK = 1e-13  # of the dual, relative: rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """One side of the dual near its potentials, in units of the kernels: curvature and the interval of smoothness.
+
+    `free` entries belong to Newton's system; the others are removed, or best off on the kink where they are.
+    """
+
+    curvature: Vector
+    low: Vector
+    high: Vector
+    free: NDArray[np.bool_]
+    rigid: bool
+    """Every entry in use is free and none has curvature."""
+
+
+def local(task: Task, name: str, alpha: Vector, response: Vector) -> Local:
+    """`response` is the change of the potentials in an exact update, which says to which side of a kink they go."""
+    problem = task.problem
+    if name == "rows":
+        penalty, weights, used, side = problem.rows, problem.a, problem.row_used, task.rows
+    else:
+        penalty, weights, used, side = problem.cols, problem.b, problem.col_used, task.cols
+    if isinstance(penalty, Fixed):
+        none = np.zeros_like(alpha)
+        return Local(none, none - np.inf, none + np.inf, used, True)
+    epsilon = problem.epsilon
+    f = np.where(used, epsilon * scaled_potential(np.where(used, alpha, 0.0), finite(side, used)), 0.0)
+    towards = np.where(f == 0, np.sign(response) * 1e-300, f)
+    curvature, low, high = penalty.smooth(towards, np.where(used, weights, 1.0))
+    slack = 1e-12 * (np.abs(f) + epsilon)
+    stays = ((f - low <= slack) & (response <= 0)) | ((high - f <= slack) & (response >= 0))
+    curvature = np.where(used, curvature * (epsilon / problem.mass), 0.0)
+    free = used & ~stays
+    rigid = not curvature.any() and bool((free | ~used).all())
+    return Local(curvature, low / epsilon, high / epsilon, free, rigid)
+
+
+def finite(side: Side, used: NDArray[np.bool_]) -> Side:
+    """The side with offset 0 on removed entries, so that nothing there is -inf - -inf."""
+    return side._replace(offset=np.where(used, side.offset, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A Newton step under trial: where it began, and what a share t of it promises."""
+
+    saved: tuple[Vector, ...]
+    found: Measure
+    x: Vector
+    cols: Local
+    slope: float
+    t: float = 1.0
+
+
+@dataclass(eq=False)
+class NewtonState(AnnealedState):
+    """An annealed state with the step under trial and the best iterate on target."""
+
+    wanted_end: str = "rows"
+    radius: float = 8.0
+    trial: Step | None = None
+    steps: int = 0
+    """Newton steps at this level."""
+    best: float = np.inf
+    best_dual: float = -np.inf
+    best_vectors: tuple[Vector, ...] | None = None
+    idle: int = 0
+    stale: bool = False
+    """The marginals were computed more coarsely than the next ones will be: nothing may be compared with them."""
+
+    def expired(self) -> bool:
+        return time.perf_counter() >= self.deadline
+
+    def refine(self) -> bool:
+        self.best, self.best_dual, self.best_vectors, self.idle, self.trial = np.inf, -np.inf, None, 0, None
+        if super().refine():
+            if not self.passes.truncated:
+                self.passes = kernel_passes(self.task, exact=True)
+            return True
+        if self.passes.exact:
+            return False
+        self.full_passes()
+        self.passes.exact, self.stale = True, True
+        return True
+
+
+def kernel_passes(task: Task, exact: bool) -> KernelPasses:
+    return KernelPasses(np.empty(task.problem.shape, np.float32), exact)
+
+
+@dataclass(frozen=True)
+class Newton:
+    """Annealed sweeps, then truncated Newton steps on the plan's sparse or dense support, at every level.
+
+    Attributes
+    ----------
+    level_tol : float
+        A level above the target ends at this residual, relative to the mass.
+    sweeps : int
+        Iterations before Newton steps at a level.
+    steps : int
+        Newton steps a level at most, above the target.
+    forcing : float
+        Linear systems are solved to a share min(forcing, sqrt(residual)) of their right side.
+    drop : float
+        Share of the residual that the entries left out of Newton's matrix may carry, of every row's and column's mass;
+        its diagonals are those of the whole plan.
+    """
+
+    level_tol: float = 0.05
+    sweeps: int = 2
+    steps: int = 8
+    forcing: float = 0.1
+    drop: float = 1e-3
+
+    def start(self, task: Task, start: Start) -> State:
+        level, warm = first_level(task, start), start.g is not None
+        scratch = task.backend.scratch(task.problem.shape, not warm)
+        state = NewtonState(level, *initial_alphas(level, start), "rows", (1.0, 1.0), not warm, scratch)
+        state.wanted_end = start.end
+        stored = task.cost.size < STORED or level is task
+        begin(state, start, task, kernel_passes(task, exact=warm) if stored else LogPasses())
+        if warm and state.measure().residual > COARSE * state.measure().mass:
+            state.passes.exact, state.fast = False, True
+            state.scratch = task.backend.scratch(task.problem.shape, True)
+        return state
+
+    def step(self, state: State, count: int) -> int:
+        assert isinstance(state, NewtonState)
+        state.end = "rows"
+        done = self._iterate(state, count)
+        if state.on_target:
+            self._note_progress(state)
+        return done
+
+    def _iterate(self, state: NewtonState, count: int) -> int:
+        """One Newton trial, or up to `count` sweeps."""
+        if state.trial is not None:
+            return self._try(state, state.trial)
+        if state.stale:
+            state.stale = False
+            state.sweep((1.0, 1.0))
+            return 1
+        found = state.measure()
+        steered = not isinstance(state.passes, LogPasses)
+        small = found.residual <= self.level_tol * found.mass
+        if not state.on_target and (small or state.steps >= self.steps or not (steered or state.sweeps < 4)):
+            self._descend(state)
+            return 1
+        if state.sweeps < self.sweeps or not steered:
+            state.sweep((1.0, 1.0))
+            state.sweeps += 1
+            return 1
+        if state.on_target and not state.passes.exact and state.tol < 1e-6 and found.residual < FINE * found.mass:
+            state.refine()
+        step = self._newton_step(state)
+        if step is None:
+            state.sweep((1.0, 1.0))
+            return 1
+        return self._try(state, step)
+
+    def _descend(self, state: NewtonState) -> None:
+        """The next level, further away the easier this one was; its first iteration."""
+        factor = 4.0 if state.steps <= 1 else 3.0 if state.steps <= 2 else 2.0
+        if not state.passes.truncated:
+            state.truncate()
+        descend(state, factor)
+        state.steps = 0
+        if isinstance(state.passes, KernelPasses):
+            state.passes.base = None
+        if state.on_target and isinstance(state.passes, LogPasses):
+            state.passes = kernel_passes(state.task, exact=False)
+        state.sweep((1.0, 0.0))
+        state.sweeps = 1
+
+    def _newton_step(self, state: NewtonState) -> Step | None:
+        """The step to try; None where the direction does not ascend."""
+        task, found = state.task, state.measure()
+        r, c = attained(state)
+        rows = local(task, "rows", state.alpha, np.zeros_like(r))
+        response = _response(task, state.beta, state.log_col)
+        cols = local(task, "cols", state.beta, response)
+        row_weight = np.divide(1.0, r + rows.curvature, out=np.zeros_like(r), where=rows.free)
+        diagonal = c + cols.curvature
+        rhs = np.where(cols.free, diagonal * response, 0.0)
+        if rows.rigid and cols.rigid:  # (1, -1) changes nothing: S is singular along it
+            rhs -= np.where(cols.free, diagonal, 0.0) * (rhs.sum() / diagonal[cols.free].sum())
+        size = float(np.abs(rhs).sum())
+        if not 0 < size < np.inf:
+            return None
+        residual = min(1.0, found.residual / found.mass)
+        assert isinstance(state.passes, KernelPasses | SupportPasses)
+        gradients, squares = state.passes.gradients(state, row_weight, diagonal, self.drop * residual)
+        remainder = np.maximum(diagonal - squares, 1e-3 * diagonal)
+        preconditioner = np.divide(1.0, remainder, out=np.zeros_like(c), where=cols.free & (remainder > 0))
+        goal = min(self.forcing, residual**0.5) * size
+        x, products = krylov.solve(gradients, rhs, preconditioner, goal, state.radius, PRODUCTS, state.expired)
+        state.products += products
+        slope = _slope(task, state.beta, c, _moved(task, state.beta, cols, x))
+        return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
+
+    def _try(self, state: NewtonState, step: Step) -> int:
+        """A pass at a share t of the step: keep it if the dual rises, else try a quarter, in the end a sweep."""
+        state.restore(step.saved)
+        state.beta += _moved(state.task, state.beta, step.cols, step.t * step.x)
+        state.sweep((1.0, 0.0))
+        found = state.measure()
+        slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass)
+        if found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack:
+            state.trial = None
+            state.steps += 1
+            self._adapt_radius(state, step, found)
+            return 1
+        shorter = replace(step, t=0.25 * step.t)
+        state.restore(step.saved)
+        state.known = step.found
+        state.radius = max(1.0, shorter.t * float(np.abs(step.x).max()))
+        if shorter.t < SHORTEST:
+            state.trial, state.sweeps = None, 0
+            state.steps += 1
+        else:
+            state.trial = shorter
+        return 1
+
+    def _adapt_radius(self, state: NewtonState, step: Step, found: Measure) -> None:
+        length = float(np.abs(step.x).max())
+        expected = step.t * step.slope * (1.0 - 0.5 * step.t)
+        if step.t == 1.0 and length >= 0.99 * state.radius and found.dual - step.found.dual > 0.7 * expected:
+            state.radius *= 2.0
+
+    def _note_progress(self, state: NewtonState) -> None:
+        """Remember the best iterate; when nothing moves any more, put it back or compute more finely."""
+        found = state.measure()
+        rise = RISE * max(abs(found.dual), found.epsilon * found.mass)
+        if found.residual < 0.9 * state.best or found.dual > state.best_dual + rise:
+            state.idle = 0
+        else:
+            state.idle += 1
+        state.best_dual = max(state.best_dual, found.dual)
+        if found.residual < state.best:
+            state.best, state.best_vectors = found.residual, state.save()
+        if state.idle > IDLE and not (not state.passes.exact and state.refine()) and state.best_vectors is not None:
+            state.restore(state.best_vectors)
+            state.exhausted = True
+
+
+def _response(task: Task, beta: Vector, log_col: Vector) -> Vector:
+    """Change of beta in one exact update of the columns; 0 for removed ones."""
+    used, side = task.problem.col_used, task.cols
+    potential = np.where(used, beta, 0.0) - np.where(used, side.offset, 0.0)
+    ratio = np.where(used, side.log_weight, 0.0) - np.where(used, log_col, 0.0) + potential
+    target = np.empty_like(beta)
+    task.backend.potential(side, ratio, target)
+    response: Vector = np.where(used, target, potential) - potential
+    return response
+
+
+def _moved(task: Task, beta: Vector, cols: Local, x: Vector) -> Vector:
+    """The part of the change x that stays where the dual is smooth."""
+    potential = np.where(task.problem.col_used, beta - finite(task.cols, task.problem.col_used).offset, 0.0)
+    return np.where(cols.free, np.clip(potential + x, cols.low, cols.high) - potential, 0.0)
+
+
+def _slope(task: Task, beta: Vector, c: Vector, change: Vector) -> float:
+    """Directional derivative of the dual, in its own units."""
+    problem, used = task.problem, task.problem.col_used
+    g = problem.epsilon * scaled_potential(beta[used], task.cols._replace(offset=task.cols.offset[used]))
+    change = change[used]
+    least, most = problem.cols.demand(g, problem.b[used])
+    demand = np.where(change > 0, least, most) / problem.mass
+    rise = float((change * np.where(change == 0, 0.0, demand - c[used])).sum())
+    return problem.epsilon * problem.mass * rise

@@ -1,0 +1,196 @@
+"""Where the plan is read from while a solve runs: the cost itself, a stored kernel, or the cells that carry mass.
+
+Each kind of `Passes` does the same iterations; what differs is the price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.protocol import Krylov, Sparse, Support
+from ..penalties import Vector
+from .krylov import Gradients
+from .log_domain import sweep as log_sweep
+from .state import State
+
+OMEGA = tuple[float, float]
+ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
+KEPT = 1e-2  # share of the tolerance that the cells left out of a support may carry
+MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
+SAMPLE = 64  # rows looked at before a support is counted
+CELL_BYTES = 20  # of a support and its sparse matrix, besides the cost of the cell
+
+
+class Passes(Protocol):
+    """How an iteration reads the plan."""
+
+    truncated: bool
+    """True if cells were left out, so that marginals have to be checked against the full cost."""
+    exact: bool
+    """True if marginals are sums of float64 exponentials."""
+
+    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+        """So many iterations; False if the state cannot be used, because rows or columns lost all their mass."""
+
+
+class StoredPasses(Passes, Protocol):
+    """Passes that hold the plan, so that products with Newton's matrix are cheap."""
+
+    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
+        """Products with the reduced Newton matrix, and the diagonal of P^T row_weight P as far as it matters.
+
+        Entries that carry less than a share `drop` of every row's and column's mass may be left out of P.
+        """
+
+
+@dataclass(eq=False)
+class LogPasses:
+    """Log-domain sweeps over the cost: nothing is stored."""
+
+    exact: bool = False
+    truncated: bool = False
+
+    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+        log_sweep(state, omega, count)
+        return True
+
+
+@dataclass(eq=False)
+class KernelPasses:
+    """A float32 kernel around some potentials, rebuilt when scalings grow: iterations without exponentials.
+
+    With `exact`, iterations are log-domain sweeps in double precision and the kernel serves Newton's system only.
+    """
+
+    kernel: NDArray[np.float32]
+    exact: bool = False
+    truncated: bool = False
+    base: tuple[Vector, Vector] | None = field(default=None)
+
+    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+        if self.exact:
+            log_sweep(state, omega, count)
+            return True
+        task = state.task
+        state.cols_updated = omega[1] != 0
+        sides = task.rows, task.cols
+        while count:
+            if self.base is None:
+                log_sweep(state, omega, 1)
+                self._absorb(state)
+                count -= 1
+                continue
+            done, serves = task.backend.scaling_sweeps(
+                self.kernel, *self.base, *sides, omega, *state.vectors, state.scratch, count, ABSORB
+            )
+            count -= done
+            if not serves:
+                self.base = None
+        return True
+
+    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
+        if self.base is None or not self._within(state):
+            self._absorb(state)
+        assert self.base is not None
+        u, v = _ratio(state.alpha, self.base[0]), _ratio(state.beta, self.base[1])
+        weight = u * u * row_weight
+
+        def run(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+            backend = state.task.backend
+            return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
+
+        return run, np.zeros_like(diagonal)  # with many cells a row, squares of single ones are negligible
+
+    def _within(self, state: State) -> bool:
+        assert self.base is not None
+        changes = ((x - b)[np.isfinite(x)] for x, b in zip((state.alpha, state.beta), self.base, strict=True))
+        return all(np.abs(change).max(initial=0.0) < np.log(ABSORB) for change in changes)
+
+    def _absorb(self, state: State) -> None:
+        task = state.task
+        self.base = state.alpha.copy(), state.beta.copy()
+        task.backend.plan(task.cost, task.inv_epsilon, *self.base, self.kernel, coarse=True)
+
+
+@dataclass(eq=False)
+class SupportPasses:
+    """Only the cells that carry mass (Schmitzer 2019), with the plan's values at them."""
+
+    support: Support
+    matrix: Sparse
+    exact: bool = True
+    truncated: bool = True
+
+    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+        task = state.task
+        state.cols_updated = omega[1] != 0
+        return task.backend.support_sweeps(
+            self.support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count
+        )
+
+    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
+        n, m = state.task.problem.shape
+        r, c = attained(state)
+        backend = state.task.backend
+        backend.sparsify(self.support, drop / m * r, drop / n * c, self.matrix)
+        squares = np.empty_like(diagonal)
+        backend.sparse_squares(self.matrix, row_weight, squares)
+
+        def run(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+            return backend.sparse_gradients(self.matrix, row_weight, diagonal, krylov, goal, radius, count)
+
+        return run, squares
+
+
+def attained(state: State) -> tuple[Vector, Vector]:
+    """Marginals of (alpha, beta) after a sweep, in units of the mass."""
+    iterate = state.rows_exact()
+    return np.exp(iterate.log_row), np.exp(iterate.log_col)
+
+
+def largest_share(itemsize: int) -> float:
+    """Of the cells that a support may hold, so that with its sparse matrix it takes 0.45 of the cost's memory."""
+    return 0.45 * itemsize / (itemsize + CELL_BYTES)
+
+
+def support_of(state: State, tol: float, margin: float = MARGIN) -> SupportPasses | None:
+    """The cells with all but a share `KEPT` tol of every row's and column's mass; None if they are too many."""
+    task = state.task
+    n, m = task.problem.shape
+    share = max(KEPT * tol, 1e-17)
+    r, c = attained(state)
+    row_least = np.log(r) + np.log(share / m) - margin
+    col_least = np.log(c) + np.log(share / n) - margin
+
+    def sizes_of(which: NDArray[np.int64]) -> NDArray[np.int64]:
+        sizes = np.empty(which.size, np.int64)
+        task.backend.support_sizes(
+            task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, which, sizes
+        )
+        return sizes
+
+    limit = largest_share(task.cost.dtype.itemsize)
+    if n > 2 * SAMPLE:
+        which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
+        if sizes_of(which).mean() > 1.5 * limit * m:
+            return None
+    sizes = sizes_of(np.arange(n))
+    total = int(sizes.sum())
+    if total > limit * n * m:
+        return None
+    pointers = np.zeros(n + 1, np.int64)
+    np.cumsum(sizes, out=pointers[1:])
+    indices = np.empty(total, np.int32)
+    support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
+    task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
+    return SupportPasses(support, Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total, np.float32)))
+
+
+def _ratio(x: Vector, base: Vector) -> Vector:
+    """exp(x - base), 0 for removed entries."""
+    used = np.isfinite(x)
+    return np.where(used, np.exp(np.where(used, x, 0.0) - np.where(used, base, 0.0)), 0.0)
