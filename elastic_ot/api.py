@@ -47,7 +47,7 @@ def solve(
     reference: Reference = "product",
     mask: Any = None,
     method: Method = "auto",
-    relaxation: float = 1.0,
+    relaxation: float | Literal["auto"] = 1.0,
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,
@@ -80,9 +80,10 @@ def solve(
     method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling"}
         How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, the others
         one matrix.
-    relaxation : float
+    relaxation : float or "auto"
         omega in (0, 2). Below 1 the column update is damped: g <- (1 - omega) g + omega update, rows stay exact.
-        Above 1 both sides are over-relaxed, as long as the dual value rises. It changes the speed, never the answer.
+        Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
+        convergence. It changes the speed of the sweeps, never the answer; Newton's steps have none.
     tol : float
         Converged means: on the returned potentials the L1 residual of the marginals is <= tol * mass and, with a
         relaxed side, the gap of the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without
@@ -135,9 +136,8 @@ def solve(
     """
     _check_choice("method", method, ("auto", *METHODS))
     _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
-    limits = _limits(relaxation, tol, max_iter, time_limit, callback)
-    if method == "newton" and relaxation != 1.0:
-        raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
+    omega = _relaxation(relaxation, method)
+    limits = _limits(tol, max_iter, time_limit, callback)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
@@ -146,14 +146,16 @@ def solve(
         f=g if swapped else f,
         g=f if swapped else g,
         end=_end(working, swapped),
-        omega=(max(relaxation, 1.0), relaxation),
+        omega=(max(omega, 1.0), omega),
         fast=problem.cost.matrix.dtype == np.float32 and tol >= SINGLE_TOL,
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
     phases = _auto(working) if method == "auto" else METHODS[method]
     with progress_bar(progress, tol) as report:
-        outcome = run(phases, make_task(working, load()), start, Limits(*limits, progress=report))
+        outcome = run(
+            phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
+        )
     solution = _solution(problem, outcome, swapped, tol)
     if not solution.converged and on_failure != "ignore":
         if on_failure == "raise":
@@ -177,11 +179,21 @@ def _end(problem: Problem, swapped: bool) -> str:
     return "cols" if swapped else "rows"
 
 
-def _limits(
-    relaxation: Any, tol: Any, max_iter: Any, time_limit: Any, callback: Any
-) -> tuple[float, int, float | None, Any]:
-    if not 0 < ingest_number("relaxation", relaxation) < 2:
+def _relaxation(relaxation: Any, method: str) -> float:
+    """The omega to begin with."""
+    if isinstance(relaxation, str) and relaxation == "auto":
+        return 1.0
+    if isinstance(relaxation, str):
+        raise ValueError(f"relaxation is {relaxation!r}; it must be a number in (0, 2) or 'auto'")
+    omega = ingest_number("relaxation", relaxation)
+    if not 0 < omega < 2:
         raise ValueError(f"relaxation is {relaxation}; it must lie in (0, 2)")
+    if method == "newton" and omega != 1:
+        raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
+    return omega
+
+
+def _limits(tol: Any, max_iter: Any, time_limit: Any, callback: Any) -> tuple[float, int, float | None, Any]:
     tol = ingest_number("tol", tol)
     if not (0 <= tol < np.inf):
         raise ValueError(f"tol is {tol}; it must be finite and >= 0")

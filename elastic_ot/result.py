@@ -45,6 +45,10 @@ class History:
         The epsilon the entry belongs to (annealing passes through larger ones).
     seconds : ndarray
         Wall time since the start.
+    method : ndarray of str
+        The method at work: ``"auto"`` may go through several.
+    products : ndarray of int
+        Products with Newton's matrix done so far.
     """
 
     iteration: NDArray[np.int64]
@@ -52,6 +56,8 @@ class History:
     dual: Vector
     epsilon: Vector
     seconds: Vector
+    method: NDArray[np.str_]
+    products: NDArray[np.int64]
 
     def __len__(self) -> int:
         return int(self.iteration.size)

@@ -30,9 +30,12 @@ from numba.extending import intrinsic, overload
 
 from .protocol import Array, Krylov, Side, Sparse, Support
 
-SPARSE_SERIAL_BELOW = 400_000  # cells of a support; threads started from Python cost 0.1 ms
-DENSE_SERIAL_BELOW = 1_500_000  # entries of a kernel that is read by threads started from Python
-SERIAL_BELOW = 200_000  # entries; a parallel region costs 10 us on a quiet machine and milliseconds on a busy one
+# Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
+# one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of
+# iterations first. Threads started from Python cost 0.1 ms each time.
+SERIAL_BELOW = 200_000  # entries read by a block of iterations
+BRIEF_SERIAL_BELOW = 1_500_000  # entries read by one iteration or a single pass
+SPARSE_SERIAL_BELOW = 400_000  # cells of a support
 LOG2E = 1.4426950408889634
 LN2 = 0.6931471805599453
 # 1.5 * 2^52: adding it puts a small integer in the low bits of a double. It avoids the float-to-int64 conversion,
@@ -440,10 +443,13 @@ def _cell_rows(cost, inv2, alpha2, beta2, row_least, col_least, pointers, indice
                 hits += start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
             if hits:
                 for j in range(first, last):
-                    if start + beta2[j] - c[j] * inv2 > min(least, col_least[j]):
-                        indices[k] = j
-                        cells[k] = c[j]
-                        k += 1
+                    if hits == 0:
+                        break
+                    indices[k] = j  # written in any case: a branch would be mispredicted too often
+                    cells[k] = c[j]
+                    kept = start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
+                    k += kept
+                    hits -= kept
 
 
 @inner
@@ -511,10 +517,9 @@ def _sparsify(support, row_least, col_least, out):
         least = row_least[i]
         for q in range(support.pointers[i], support.pointers[i + 1]):
             j = support.indices[q]
-            if support.values[q] > min(least, col_least[j]):
-                out.indices[k] = j
-                out.values[k] = support.values[q]
-                k += 1
+            out.indices[k] = j  # written in any case, as in `_cell_rows`
+            out.values[k] = support.values[q]
+            k += support.values[q] > min(least, col_least[j])
     out.pointers[row_least.size] = k
 
 
@@ -525,6 +530,16 @@ def _square_rows(matrix, row_weight, out):
     for i in range(row_weight.size):
         for k in range(matrix.pointers[i], matrix.pointers[i + 1]):
             out[matrix.indices[k]] += row_weight[i] * matrix.values[k] * matrix.values[k]
+
+
+@rows_kernel
+def _gram(matrix, row_weight, out):
+    for i in range(row_weight.size):
+        first, last = matrix.pointers[i], matrix.pointers[i + 1]
+        for k in range(first, last):
+            row, factor = out[matrix.indices[k]], row_weight[i] * matrix.values[k]
+            for q in range(first, last):
+                row[matrix.indices[q]] += factor * matrix.values[q]
 
 
 # --- conjugate gradients ----------------------------------------------------------------------------------------------
@@ -860,7 +875,7 @@ def _guard() -> AbstractContextManager[Any]:
 
 
 def _threads(cost: Array) -> int:
-    return 1 if cost.size < SERIAL_BELOW else min(numba.get_num_threads(), cost.shape[0])
+    return 1 if cost.size < BRIEF_SERIAL_BELOW else min(numba.get_num_threads(), cost.shape[0])
 
 
 def _frozen(cost: Array) -> Array:
@@ -885,9 +900,9 @@ def potential(side: Side, log_ratio: Array, out: Array) -> None:
     _potentials(side, log_ratio, out)
 
 
-def scratch(shape: tuple[int, int], fast: bool) -> Any:
+def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     n, m = shape
-    threads = 1 if n * m < SERIAL_BELOW else min(numba.get_num_threads(), n)
+    threads = 1 if n * m < (BRIEF_SERIAL_BELOW if brief else SERIAL_BELOW) else min(numba.get_num_threads(), n)
     # Sums are trusted in (tiny, huge). A row must also have `low` of its weight: rows are multiplied by weight / sum,
     # and what `_power` returns for nothing (3e-308, or 1e-38) must stay below tiny in the column sums.
     low, tiny, huge = (1e-4, 1e-28, 1e30) if fast else (1e-20, 1e-250, 1e250)
@@ -1117,6 +1132,11 @@ def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:
     _square_rows(matrix, row_weight, out)
 
 
+def sparse_gram(matrix: Sparse, row_weight: Array, out: Array) -> None:
+    out[:, :] = 0.0
+    _gram(matrix, row_weight, out)
+
+
 def sparse_gradients(
     matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
 ) -> tuple[int, int]:
@@ -1149,7 +1169,7 @@ def dense_gradients(
     def product(t: int, lo: int, hi: int) -> None:
         _dense_product_rows(frozen, row_weight, scaled, acc[t], lo, hi)
 
-    frozen, threads = _frozen(kernel), 1 if kernel.size < DENSE_SERIAL_BELOW else _threads(kernel)
+    frozen, threads = _frozen(kernel), _threads(kernel)
     acc, scaled = np.empty((threads, diagonal.size)), np.empty_like(diagonal)
     if threads == 1:
         done, code = _dense_gradients(

@@ -43,7 +43,7 @@ class Support(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """A matrix by rows (CSR), with float32 values; arrays may be longer than pointers[-1]."""
+    """A matrix by rows (CSR); arrays may be longer than pointers[-1]."""
 
     pointers: Array
     indices: Array
@@ -79,8 +79,11 @@ class Backend(Protocol):
         QUADRATIC    weight - strength * F = weight * exp(F - log_ratio)        L2, strength = epsilon / rho
         """
 
-    def scratch(self, shape: tuple[int, int], fast: bool) -> Any:
-        """Work space for the sweeps below, O(threads * m); `fast`: exponentials in float32, arguments in float64."""
+    def scratch(self, shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
+        """Work space for the sweeps below, O(threads * m).
+
+        `fast`: exponentials in float32, arguments in float64. `brief`: calls are for an iteration or two.
+        """
 
     def row_max(self, cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
         """out_i = max_j (beta_j - cost_ij inv_epsilon)."""
@@ -228,6 +231,9 @@ class Backend(Protocol):
 
     def sparse_squares(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
         """out_j = sum_i row_weight_i P_ij^2."""
+
+    def sparse_gram(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
+        """Out = P^T diag(row_weight) P, dense (m, m)."""
 
     def sparse_gradients(
         self, matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int

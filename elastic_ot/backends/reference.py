@@ -62,7 +62,7 @@ def _quadratic(side: Side, ratio: Array, active: Array) -> Array:
     return 0.5 * (low + high)
 
 
-def scratch(shape: tuple[int, int], fast: bool) -> Any:
+def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     return None
 
 
@@ -308,6 +308,12 @@ def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:
     xp = array_namespace(row_weight)
     p = _dense(*matrix, out.shape[0], 0.0)
     out[:] = xp.sum(row_weight[:, None] * p * p, axis=0)
+
+
+def sparse_gram(matrix: Sparse, row_weight: Array, out: Array) -> None:
+    xp = array_namespace(row_weight)
+    p = _dense(*matrix, out.shape[0], 0.0)
+    out[:, :] = xp.matmul(p.T, row_weight[:, None] * p)
 
 
 def sparse_gradients(

@@ -19,6 +19,7 @@ from .passes import LogPasses, Passes, support_of
 from .state import Start, State
 from .task import Task, make_task
 
+EARLY_TOL = 1e-8  # for which cells are chosen before the target is near: the smaller it is, the more they are
 FIRST = 0.05  # epsilon of the first level, of the range of the cost; measured: larger ones save nothing
 
 
@@ -57,7 +58,7 @@ class AnnealedState(State):
 
     def full_passes(self) -> Passes:
         """Passes that leave no cell out, in double precision."""
-        self.scratch, self.fast = self.task.backend.scratch(self.task.problem.shape, False), False
+        self.scratch, self.fast = self.task.backend.scratch(self.task.problem.shape, False, brief=True), False
         return LogPasses(exact=True)
 
     def refine(self) -> bool:
@@ -69,9 +70,9 @@ class AnnealedState(State):
         self.truncate(margin=0.0)
         return True
 
-    def truncate(self, **options: float) -> None:
-        """From here on only the cells that carry mass, if they are few."""
-        found = support_of(self, self.tol, **options)
+    def truncate(self, tol: float = 0.0, **options: float) -> None:
+        """From here on only the cells that carry mass to a tolerance, of `tol` if that is larger, if they are few."""
+        found = support_of(self, max(self.tol, tol), **options)
         if found is not None:
             self.passes = found
 
@@ -165,7 +166,7 @@ class EpsilonScaling:
             return count
         factor = self.factors[0 if state.sweeps <= 2 else 1 if state.sweeps <= 4 else 2]
         if not state.passes.truncated:
-            state.truncate()
+            state.truncate(EARLY_TOL)
         arrived = descend(state, factor)
         if arrived and not state.passes.truncated:
             state.finished = True

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..penalties import Fixed, Vector
 from ..result import History, Status
-from .acceleration import damped, translation
+from .acceleration import best_relaxation, damped, translation
 from .measure import Iterate, Measure, measure
-from .state import Solver, Start
+from .state import Solver, Start, State
 from .task import Task
 
 BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
@@ -23,6 +23,8 @@ TRANSLATED_BLOCK = (
 PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
 RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
+SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
+WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
 
@@ -35,6 +37,21 @@ class Limits:
     time_limit: float | None = None
     callback: Callable[[int, float], object] | None = None
     progress: Callable[[int, Measure], object] | None = None
+    adaptive: bool = False
+    """Choose the relaxation from the rate of convergence."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the history; `epsilon` and `dual` in the problem's units, the dual without its constant."""
+
+    iteration: int
+    residual: float
+    dual: float
+    epsilon: float
+    seconds: float
+    method: str
+    products: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +77,13 @@ def run(phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: 
 class _Run:
     """One solve. `state` is the only thing that methods change."""
 
+    state: State
+
     def __init__(self, phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: Limits) -> None:
         self.began = time.perf_counter()
         self.task, self.first, self.limits = task, start, limits
-        self.log: list[tuple[int, float, float, float, float]] = []
+        self.log: list[Entry] = []
+        self.products, self.adapted_at, self.certified = 0, 0, np.inf
         self.tol, self.retries = limits.tol, 0
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
         self.iteration, self.scale = 0, 0.0
@@ -104,6 +124,8 @@ class _Run:
         self._restart(start)
 
     def _restart(self, start: Start) -> None:
+        if self.log:
+            self.products += self.state.products
         self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
         self.iteration += not (self.state.broken or self.state.finished)
@@ -126,8 +148,30 @@ class _Run:
             found = state.measure()
         found = self._translate(found)
         self.last_dual, self.scale = (found.dual if self.on_target else -np.inf), found.mass
-        self.log.append((self.iteration, found.residual, found.dual, found.epsilon, self.seconds))
+        self.log.append(self._entry(found))
+        if self.limits.adaptive:
+            self._adapt_relaxation()
         return found
+
+    def _entry(self, found: Measure) -> Entry:
+        products = self.products + self.state.products
+        return Entry(self.iteration, found.residual, found.dual, found.epsilon, self.seconds, self.method, products)
+
+    def _adapt_relaxation(self) -> None:
+        """Relax by what the rate of convergence asks for, once it has settled since the last change."""
+        if len(self.log) < 3 or not self.on_target or self.log[-3].iteration < self.adapted_at:
+            return
+        first, second, third = self.log[-3:]
+        if not first.residual > second.residual > third.residual > 0 or second.iteration == first.iteration:
+            return
+        early = np.log(second.residual / first.residual) / (second.iteration - first.iteration)
+        late = np.log(third.residual / second.residual) / (third.iteration - second.iteration)
+        left = np.log(third.residual / (self.tol * self.scale)) / -late if self.tol > 0 else np.inf
+        if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
+            return
+        omega = best_relaxation(self.state.omega[0], float(np.exp(late)))
+        if omega > self.state.omega[0] + 0.01:
+            self.state.omega, self.adapted_at = (omega, omega), self.iteration
 
     def _translate(self, found: Measure) -> Measure:
         """Translate the potentials if the dual gains by it; the plan stays."""
@@ -186,7 +230,9 @@ class _Run:
             return self._outcome(Status.STALLED)
         if self.iteration >= self.limits.max_iter:
             return self._outcome(Status.MAX_ITER)
-        if self.state.refine():
+        nearer = outcome.measure.residual < 0.5 * self.certified
+        self.certified = min(self.certified, outcome.measure.residual)
+        if nearer and self.state.refine():
             return None
         self.retries += 1
         self.tol *= 0.5
@@ -213,7 +259,7 @@ class _Run:
         """Iterations to the tolerance at the rate of the last two looks, at most as many as were done."""
         if len(self.log) < 2 or not self.on_target:
             return self.iteration
-        (before, high, *_), (now, low, *_) = self.log[-2:]
+        (before, high), (now, low) = ((entry.iteration, entry.residual) for entry in self.log[-2:])
         target = self.tol * self.scale
         if not (now > before and 0 < low < high and 0 < target < low):
             return self.iteration
@@ -239,10 +285,10 @@ class _Run:
         if not np.isfinite(certified.residual):
             status = Status.NUMERICAL  # float64 cannot hold this plan
         if self.on_target and self.log:  # the last entry is what the verdict rests on
-            self.log[-1] = (self.iteration, certified.residual, certified.dual, certified.epsilon, self.seconds)
+            self.log[-1] = self._entry(certified)
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
 
     def _history(self) -> History:
-        table = np.array(self.log, dtype=np.float64).reshape(-1, 5)
-        dual = table[:, 2] + table[:, 3] * self.task.problem.reference_mass
-        return History(table[:, 0].astype(np.int64), table[:, 1], dual, table[:, 3], table[:, 4])
+        columns = {name: np.array([getattr(entry, name) for entry in self.log]) for name in Entry.__annotations__}
+        columns["dual"] = columns["dual"] + columns["epsilon"] * self.task.problem.reference_mass
+        return History(**columns)

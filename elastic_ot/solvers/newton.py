@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..backends.protocol import Side
 from ..penalties import Fixed, Vector
 from . import krylov
-from .annealing import AnnealedState, begin, descend, first_level
+from .annealing import EARLY_TOL, AnnealedState, begin, descend, first_level
 from .log_domain import initial_alphas
 from .measure import Measure
 from .passes import KernelPasses, LogPasses, SupportPasses, attained
@@ -35,7 +35,7 @@ from .task import Task, scaled_potential
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
 FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less
 COARSE = 1e-3  # residual of a warm start above which float32 serves for now
-PRODUCTS = 1000  # with Newton's matrix, a step
+RADIUS = 64.0  # nats that a step may move a potential: far beyond where its model holds
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
@@ -101,7 +101,8 @@ class NewtonState(AnnealedState):
     """An annealed state with the step under trial and the best iterate on target."""
 
     wanted_end: str = "rows"
-    radius: float = 8.0
+    damping: float = 0.0
+    """Share of the diagonal, relative to the residual, that is added to Newton's matrix."""
     trial: Step | None = None
     steps: int = 0
     """Newton steps at this level."""
@@ -149,6 +150,9 @@ class Newton:
     drop : float
         Share of the residual that the entries left out of Newton's matrix may carry, of every row's and column's mass;
         its diagonals are those of the whole plan.
+    damping : float
+        Share of its diagonal, times the residual, added to Newton's matrix (Levenberg, Marquardt); more after a step
+        that failed. It tames directions between clusters that hardly any mass links, and leaves the limit quadratic.
     """
 
     level_tol: float = 0.05
@@ -156,17 +160,18 @@ class Newton:
     steps: int = 8
     forcing: float = 0.1
     drop: float = 1e-3
+    damping: float = 0.3
 
     def start(self, task: Task, start: Start) -> State:
         level, warm = first_level(task, start), start.g is not None
-        scratch = task.backend.scratch(task.problem.shape, not warm)
+        scratch = task.backend.scratch(task.problem.shape, not warm, brief=True)
         state = NewtonState(level, *initial_alphas(level, start), "rows", (1.0, 1.0), not warm, scratch)
-        state.wanted_end = start.end
+        state.wanted_end, state.damping = start.end, self.damping
         stored = task.cost.size < STORED or level is task
         begin(state, start, task, kernel_passes(task, exact=warm) if stored else LogPasses())
         if warm and state.measure().residual > COARSE * state.measure().mass:
             state.passes.exact, state.fast = False, True
-            state.scratch = task.backend.scratch(task.problem.shape, True)
+            state.scratch = task.backend.scratch(task.problem.shape, True, brief=True)
         return state
 
     def step(self, state: State, count: int) -> int:
@@ -207,7 +212,7 @@ class Newton:
         """The next level, further away the easier this one was; its first iteration."""
         factor = 4.0 if state.steps <= 1 else 3.0 if state.steps <= 2 else 2.0
         if not state.passes.truncated:
-            state.truncate()
+            state.truncate(EARLY_TOL)
         descend(state, factor)
         state.steps = 0
         if isinstance(state.passes, KernelPasses):
@@ -234,11 +239,11 @@ class Newton:
             return None
         residual = min(1.0, found.residual / found.mass)
         assert isinstance(state.passes, KernelPasses | SupportPasses)
-        gradients, squares = state.passes.gradients(state, row_weight, diagonal, self.drop * residual)
-        remainder = np.maximum(diagonal - squares, 1e-3 * diagonal)
-        preconditioner = np.divide(1.0, remainder, out=np.zeros_like(c), where=cols.free & (remainder > 0))
-        goal = min(self.forcing, residual**0.5) * size
-        x, products = krylov.solve(gradients, rhs, preconditioner, goal, state.radius, PRODUCTS, state.expired)
+        damped = (1.0 + state.damping * residual) * diagonal
+        system = state.passes.system(state, row_weight, damped, cols.free, self.drop * residual)
+        # no more accurately than this step can use, or the tolerance needs
+        goal = max(min(self.forcing, residual**0.5), 0.3 * state.tol / residual) * size
+        x, products = krylov.solve(system, rhs, goal, RADIUS, state.expired)
         state.products += products
         slope = _slope(task, state.beta, c, _moved(task, state.beta, cols, x))
         return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
@@ -253,12 +258,12 @@ class Newton:
         if found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack:
             state.trial = None
             state.steps += 1
-            self._adapt_radius(state, step, found)
+            self._adapt_damping(state, step, found)
             return 1
         shorter = replace(step, t=0.25 * step.t)
         state.restore(step.saved)
         state.known = step.found
-        state.radius = max(1.0, shorter.t * float(np.abs(step.x).max()))
+        state.damping *= 4.0
         if shorter.t < SHORTEST:
             state.trial, state.sweeps = None, 0
             state.steps += 1
@@ -266,11 +271,10 @@ class Newton:
             state.trial = shorter
         return 1
 
-    def _adapt_radius(self, state: NewtonState, step: Step, found: Measure) -> None:
-        length = float(np.abs(step.x).max())
+    def _adapt_damping(self, state: NewtonState, step: Step, found: Measure) -> None:
         expected = step.t * step.slope * (1.0 - 0.5 * step.t)
-        if step.t == 1.0 and length >= 0.99 * state.radius and found.dual - step.found.dual > 0.7 * expected:
-            state.radius *= 2.0
+        if step.t == 1.0 and found.dual - step.found.dual > 0.5 * expected:
+            state.damping = max(0.5 * state.damping, self.damping)
 
     def _note_progress(self, state: NewtonState) -> None:
         """Remember the best iterate; when nothing moves any more, put it back or compute more finely."""

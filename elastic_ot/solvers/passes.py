@@ -5,7 +5,7 @@ Each kind of `Passes` does the same iterations; what differs is the price.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
 from ..penalties import Vector
-from .krylov import Gradients
+from .krylov import System
 from .log_domain import sweep as log_sweep
 from .state import State
 
 OMEGA = tuple[float, float]
+SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton's matrix positive definite
 ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
 KEPT = 1e-2  # share of the tolerance that the cells left out of a support may carry
 MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
 SAMPLE = 64  # rows looked at before a support is counted
-CELL_BYTES = 20  # of a support and its sparse matrix, besides the cost of the cell
+PRODUCTS = 5000  # with Newton's matrix, a step
+DIRECT = 1500  # columns up to which Newton's matrix may be stored and factorised
+CELL_BYTES = 24  # of a support and its sparse matrix, besides the cost of the cell
 
 
 class Passes(Protocol):
@@ -40,8 +43,10 @@ class Passes(Protocol):
 class StoredPasses(Passes, Protocol):
     """Passes that hold the plan, so that products with Newton's matrix are cheap."""
 
-    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
-        """Products with the reduced Newton matrix, and the diagonal of P^T row_weight P as far as it matters.
+    def system(
+        self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
+    ) -> System:
+        """Newton's reduced matrix at the swept state.
 
         Entries that carry less than a share `drop` of every row's and column's mass may be left out of P.
         """
@@ -69,7 +74,7 @@ class KernelPasses:
     kernel: NDArray[np.float32]
     exact: bool = False
     truncated: bool = False
-    base: tuple[Vector, Vector] | None = field(default=None)
+    base: tuple[Vector, Vector] | None = None
 
     def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
         if self.exact:
@@ -92,18 +97,27 @@ class KernelPasses:
                 self.base = None
         return True
 
-    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
+    def system(
+        self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
+    ) -> System:
+        if self.exact:  # the tolerance may ask for more than float32 can tell, and the cells that matter may be few
+            cells = support_of(state, drop / KEPT, margin=0.0)
+            if cells is not None:
+                cells.evaluate(state)
+                return cells.system(state, row_weight, diagonal, free, drop)
         if self.base is None or not self._within(state):
             self._absorb(state)
         assert self.base is not None
         u, v = _ratio(state.alpha, self.base[0]), _ratio(state.beta, self.base[1])
         weight = u * u * row_weight
+        diagonal = (1.0 + SINGLE) * diagonal
 
-        def run(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+        def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
             backend = state.task.backend
             return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
 
-        return run, np.zeros_like(diagonal)  # with many cells a row, squares of single ones are negligible
+        # with many cells a row, squares of single ones are negligible
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS)
 
     def _within(self, state: State) -> bool:
         assert self.base is not None
@@ -132,18 +146,47 @@ class SupportPasses:
             self.support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count
         )
 
-    def gradients(self, state: State, row_weight: Vector, diagonal: Vector, drop: float) -> tuple[Gradients, Vector]:
+    def evaluate(self, state: State) -> None:
+        """The values of the plan as the state has it: an iteration that changes nothing."""
+        task, (alpha, beta, log_row, log_col, previous, updated) = state.task, state.save()
+        task.backend.support_sweeps(
+            self.support,
+            task.inv_epsilon,
+            task.rows,
+            task.cols,
+            (0.0, 0.0),
+            alpha,
+            beta,
+            log_row,
+            log_col,
+            previous,
+            updated,
+            1,
+        )
+
+    def system(
+        self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
+    ) -> System:
         n, m = state.task.problem.shape
         r, c = attained(state)
-        backend = state.task.backend
-        backend.sparsify(self.support, drop / m * r, drop / n * c, self.matrix)
+        backend, matrix = state.task.backend, self.matrix
+        backend.sparsify(self.support, drop / m * r, drop / n * c, matrix)
         squares = np.empty_like(diagonal)
-        backend.sparse_squares(self.matrix, row_weight, squares)
+        backend.sparse_squares(matrix, row_weight, squares)
 
-        def run(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
-            return backend.sparse_gradients(self.matrix, row_weight, diagonal, krylov, goal, radius, count)
+        def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+            return backend.sparse_gradients(matrix, row_weight, diagonal, krylov, goal, radius, count)
 
-        return run, squares
+        def gram() -> NDArray[np.float64]:
+            out = np.empty((m, m))
+            backend.sparse_gram(matrix, row_weight, out)
+            return out
+
+        if m > DIRECT:
+            return System(diagonal, free, gradients, squares, PRODUCTS)
+        # seconds of a factorisation over those of a product, as measured
+        budget = 50 + int(1e-11 * m**3 / (4e-9 * int(matrix.pointers[-1]) + 1e-8 * m))
+        return System(diagonal, free, gradients, squares, budget, gram)
 
 
 def attained(state: State) -> tuple[Vector, Vector]:
@@ -187,7 +230,7 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> SupportPasse
     indices = np.empty(total, np.int32)
     support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
     task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
-    return SupportPasses(support, Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total, np.float32)))
+    return SupportPasses(support, Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total)))
 
 
 def _ratio(x: Vector, base: Vector) -> Vector:
