@@ -21,6 +21,7 @@ _HOME = {
     "AtMost": "penalties",
     "Free": "penalties",
     "Elastic": "penalties",
+    "Newton": "solvers.newton",
     "Solution": "result",
     "Status": "result",
     "History": "result",
@@ -62,3 +63,4 @@ if TYPE_CHECKING:
     from .result import History as History
     from .result import Solution as Solution
     from .result import Status as Status
+    from .solvers.newton import Newton as Newton

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
@@ -16,24 +17,25 @@ from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
 from .result import Solution, Status
 from .solvers.annealing import EpsilonScaling
-from .solvers.driver import Limits, Outcome, run
+from .solvers.driver import Limits, Outcome, Phase, run
 from .solvers.log_domain import LogDomain
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
 from .solvers.scaling import Scaling, Stabilized
-from .solvers.state import Solver, Start
+from .solvers.state import Start
 from .solvers.task import make_task
 
 Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"]
-METHODS: dict[str, tuple[tuple[str, Solver], ...]] = {
-    "scaling": (("scaling", Scaling()),),
-    "stabilized": (("stabilized", Stabilized()),),
-    "log": (("log", LogDomain()),),
-    "epsilon_scaling": (("epsilon_scaling", EpsilonScaling()), ("epsilon_scaling", Stabilized())),
-    "newton": (("newton", Newton()),),
+METHODS: dict[str, tuple[Phase, ...]] = {
+    "scaling": (Phase("scaling", Scaling()),),
+    "stabilized": (Phase("stabilized", Stabilized()),),
+    "log": (Phase("log", LogDomain()),),
+    "epsilon_scaling": (Phase("epsilon_scaling", EpsilonScaling()), Phase("epsilon_scaling", Stabilized())),
+    "newton": (Phase("newton", Newton()),),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
-SINGLE_TOL = 1e-6  # smallest tolerance for which a float32 cost is swept with float32 exponentials
+PATIENCE = 60.0  # iterations left for which plain scaling is still the better choice; Newton takes about as long
+SINGLE_TOL = 1e-6  # smallest tolerance for which sweeps may use float32 exponentials and kernels
 
 
 def solve(
@@ -46,7 +48,7 @@ def solve(
     cols: Penalty = Fixed(),  # noqa: B008
     reference: Reference = "product",
     mask: Any = None,
-    method: Method = "auto",
+    method: Method | Newton = "auto",
     relaxation: float | Literal["auto"] = 1.0,
     tol: float = 1e-6,
     max_iter: int = 10_000,
@@ -77,9 +79,9 @@ def solve(
         relaxed.
     mask : array_like of bool, shape (n, m), optional
         False forbids a cell; costs one copy of the cost.
-    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling"}
-        How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, the others
-        one matrix.
+    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
+        How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, "newton" half
+        a float64 matrix or the cells that carry mass, the others one matrix. `Newton(...)` sets its parameters.
     relaxation : float or "auto"
         omega in (0, 2). Below 1 the column update is damped: g <- (1 - omega) g + omega update, rows stay exact.
         Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
@@ -134,7 +136,7 @@ def solve(
     >>> sol.status.name, sol.plan.shape
     ('CONVERGED', (4, 3))
     """
-    _check_choice("method", method, ("auto", *METHODS))
+    _check_method(method)
     _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     omega = _relaxation(relaxation, method)
     limits = _limits(tol, max_iter, time_limit, callback)
@@ -147,11 +149,11 @@ def solve(
         g=f if swapped else g,
         end=_end(working, swapped),
         omega=(max(omega, 1.0), omega),
-        fast=problem.cost.matrix.dtype == np.float32 and tol >= SINGLE_TOL,
+        fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
-    phases = _auto(working) if method == "auto" else METHODS[method]
+    phases = _phases(method, working, omega)
     with progress_bar(progress, tol) as report:
         outcome = run(
             phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
@@ -164,12 +166,22 @@ def solve(
     return solution
 
 
-def _auto(problem: Problem) -> tuple[tuple[str, Solver], ...]:
-    """Scaling where the kernel cannot underflow; else, or if it does, annealing, which is right at any epsilon."""
+def _phases(method: Method | Newton, problem: Problem, omega: float) -> tuple[Phase, ...]:
+    if isinstance(method, Newton):
+        return (Phase("newton", method),)
+    return _auto(problem, omega) if method == "auto" else METHODS[method]
+
+
+def _auto(problem: Problem, omega: float) -> tuple[Phase, ...]:
+    """Scaling where its kernel cannot underflow and as long as it is fast; else Newton, which is right at any epsilon.
+
+    A relaxation that was asked for is one of sweeps, so there are only sweeps then.
+    """
+    last = METHODS["newton"] if omega == 1 else METHODS["epsilon_scaling"]
     span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
-    if span <= SAFE_EXPONENT:
-        return (*METHODS["scaling"], *METHODS["epsilon_scaling"])
-    return METHODS["epsilon_scaling"]
+    if span > SAFE_EXPONENT:
+        return last
+    return Phase("scaling", Scaling(), PATIENCE if omega == 1 else np.inf), *last
 
 
 def _end(problem: Problem, swapped: bool) -> str:
@@ -179,7 +191,22 @@ def _end(problem: Problem, swapped: bool) -> str:
     return "cols" if swapped else "rows"
 
 
-def _relaxation(relaxation: Any, method: str) -> float:
+def _check_method(method: Any) -> None:
+    if not isinstance(method, Newton):
+        _check_choice("method", method, ("auto", *METHODS))
+        return
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.name == "top_k" and value is None:
+            continue
+        whole = field.name in ("sweeps", "patience", "steps", "top_k")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer if whole else int | float | np.number):
+            raise TypeError(f"Newton({field.name}={value!r}): it must be {'an integer' if whole else 'a number'}")
+        if not (value >= 1 if whole else 0 < value < np.inf):
+            raise ValueError(f"Newton({field.name}={value}): it must be {'>= 1' if whole else '> 0 and finite'}")
+
+
+def _relaxation(relaxation: Any, method: Method | Newton) -> float:
     """The omega to begin with."""
     if isinstance(relaxation, str) and relaxation == "auto":
         return 1.0
@@ -188,7 +215,7 @@ def _relaxation(relaxation: Any, method: str) -> float:
     omega = ingest_number("relaxation", relaxation)
     if not 0 < omega < 2:
         raise ValueError(f"relaxation is {relaxation}; it must lie in (0, 2)")
-    if method == "newton" and omega != 1:
+    if (method == "newton" or isinstance(method, Newton)) and omega != 1:
         raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
     return omega
 

@@ -431,25 +431,23 @@ def _size_rows(cost, inv2, alpha2, beta2, row_least, col_least, which, sizes, lo
         sizes[k] = size
 
 
+@inner
+def _margins(c, inv2, start, beta2, least, col_least, out):
+    """How far log2 of each entry of a row lies above its threshold; a function of its own, so that it vectorises."""
+    for j in range(c.size):
+        out[j] = start + beta2[j] - c[j] * inv2 - min(least, col_least[j])
+
+
 @rows_kernel
-def _cell_rows(cost, inv2, alpha2, beta2, row_least, col_least, pointers, indices, cells, lo, hi):
-    """Blocks of 16 cells are tested together in vector code; most hold none."""
+def _cell_rows(cost, inv2, alpha2, beta2, row_least, col_least, pointers, indices, cells, margins, lo, hi):
     for i in range(lo, hi):
-        start, least, c, k = alpha2[i], row_least[i], cost[i], pointers[i]
-        for first in range(0, c.size, 16):
-            last = min(first + 16, c.size)
-            hits = 0
-            for j in range(first, last):
-                hits += start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
-            if hits:
-                for j in range(first, last):
-                    if hits == 0:
-                        break
-                    indices[k] = j  # written in any case: a branch would be mispredicted too often
-                    cells[k] = c[j]
-                    kept = start + beta2[j] - c[j] * inv2 > min(least, col_least[j])
-                    k += kept
-                    hits -= kept
+        c, k = cost[i], pointers[i]
+        _margins(c, inv2, alpha2[i], beta2, row_least[i], col_least, margins)
+        for j in range(c.size):
+            if margins[j] > 0.0:
+                indices[k] = j
+                cells[k] = c[j]
+                k += 1
 
 
 @inner
@@ -517,7 +515,7 @@ def _sparsify(support, row_least, col_least, out):
         least = row_least[i]
         for q in range(support.pointers[i], support.pointers[i + 1]):
             j = support.indices[q]
-            out.indices[k] = j  # written in any case, as in `_cell_rows`
+            out.indices[k] = j  # written in any case: a branch would be mispredicted too often
             out.values[k] = support.values[q]
             k += support.values[q] > min(least, col_least[j])
     out.pointers[row_least.size] = k
@@ -1080,11 +1078,12 @@ def support_cells(
     cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, support: Support
 ) -> None:
     def run(t: int, lo: int, hi: int) -> None:
-        _cell_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, *support[:3], lo, hi)
+        _cell_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, *support[:3], margins[t], lo, hi)
 
     frozen = _frozen(cost)
     alpha2, beta2, row2, col2 = alpha * LOG2E, beta * LOG2E, row_least * LOG2E, col_least * LOG2E
-    _split(run, cost.shape[0], _threads(cost))
+    margins = np.empty((_threads(cost), cost.shape[1]))
+    _split(run, cost.shape[0], margins.shape[0])
 
 
 def support_sweeps(

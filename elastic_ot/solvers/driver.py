@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ RISE = 1e-12  # of the dual, relative to its size: what counts as progress when 
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
+LOOKS = 4  # before a method is judged by its rate
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
 
@@ -69,8 +71,19 @@ class Outcome:
     history: History
 
 
-def run(phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: Limits) -> Outcome:
-    """Solve `task` by the first method that can: one that breaks down or finishes its part passes on to the next."""
+class Phase(NamedTuple):
+    """A method and its name; with `patience` it gives way to the next one when more iterations than that are left."""
+
+    name: str
+    solver: Solver
+    patience: float = np.inf
+
+
+def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Outcome:
+    """Solve `task` by the first method that can.
+
+    One that breaks down, finishes its part or is slower than its patience passes on to the next.
+    """
     return _Run(phases, task, start, limits).run()
 
 
@@ -79,7 +92,7 @@ class _Run:
 
     state: State
 
-    def __init__(self, phases: Sequence[tuple[str, Solver]], task: Task, start: Start, limits: Limits) -> None:
+    def __init__(self, phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> None:
         self.began = time.perf_counter()
         self.task, self.first, self.limits = task, start, limits
         self.log: list[Entry] = []
@@ -105,6 +118,9 @@ class _Run:
             outcome = self._stop(found)
             if outcome is not None:
                 return outcome
+            if self.waiting and self._slow():
+                self.state.finished = True  # what it has found so far is where the next one starts
+                continue
             self.saved = self.state.save()
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
                 self.iteration += self.solver.step(self.state, self._block())
@@ -120,7 +136,8 @@ class _Run:
 
     def _begin(self, start: Start) -> None:
         """Start the next method."""
-        self.method, self.solver = self.waiting.pop(0)
+        self.method, self.solver, self.patience = self.waiting.pop(0)
+        self.phase_began = len(self.log)
         self._restart(start)
 
     def _restart(self, start: Start) -> None:
@@ -255,16 +272,24 @@ class _Run:
             count = min(count, int((limits.time_limit - self.seconds) * self.iteration / self.seconds))
         return max(1, min(count, limits.max_iter - self.iteration))
 
-    def _predicted(self) -> int:
-        """Iterations to the tolerance at the rate of the last two looks, at most as many as were done."""
+    def _slow(self) -> bool:
+        """True if, at the rate of the last two looks, the method needs more iterations than its patience."""
+        seen = len(self.log) - self.phase_began
+        return np.isfinite(self.patience) and seen >= LOOKS and self._needed() > self.patience
+
+    def _needed(self) -> float:
+        """Iterations to the tolerance at the rate of the last two looks; inf if it is not known."""
         if len(self.log) < 2 or not self.on_target:
-            return self.iteration
+            return np.inf
         (before, high), (now, low) = ((entry.iteration, entry.residual) for entry in self.log[-2:])
         target = self.tol * self.scale
         if not (now > before and 0 < low < high and 0 < target < low):
-            return self.iteration
-        needed = (now - before) * np.log(low / target) / np.log(high / low)
-        return int(min(np.ceil(needed), self.iteration))
+            return np.inf
+        return float((now - before) * np.log(low / target) / np.log(high / low))
+
+    def _predicted(self) -> int:
+        """Iterations to the next look: until the tolerance should be met, at most as many as were done."""
+        return int(min(np.ceil(self._needed()), self.iteration))
 
     def _outcome(self, status: Status) -> Outcome:
         """Certify the current iterate: its marginals are computed anew from the potentials that are returned."""

@@ -22,6 +22,7 @@ SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton'
 ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
 KEPT = 1e-2  # share of the tolerance that the cells left out of a support may carry
 MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
+CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
 DIRECT = 1500  # columns up to which Newton's matrix may be stored and factorised
@@ -169,24 +170,47 @@ class SupportPasses:
     ) -> System:
         n, m = state.task.problem.shape
         r, c = attained(state)
-        backend, matrix = state.task.backend, self.matrix
-        backend.sparsify(self.support, drop / m * r, drop / n * c, matrix)
-        squares = np.empty_like(diagonal)
-        backend.sparse_squares(matrix, row_weight, squares)
+        state.task.backend.sparsify(self.support, drop / m * r, drop / n * c, self.matrix)
+        return _sparse_system(state, self.matrix, row_weight, diagonal, free)
 
-        def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
-            return backend.sparse_gradients(matrix, row_weight, diagonal, krylov, goal, radius, count)
 
-        def gram() -> NDArray[np.float64]:
-            out = np.empty((m, m))
-            backend.sparse_gram(matrix, row_weight, out)
-            return out
+def _sparse_system(
+    state: State, matrix: Sparse, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_]
+) -> System:
+    backend, m = state.task.backend, diagonal.size
+    squares = np.empty_like(diagonal)
+    backend.sparse_squares(matrix, row_weight, squares)
 
-        if m > DIRECT:
-            return System(diagonal, free, gradients, squares, PRODUCTS)
-        # seconds of a factorisation over those of a product, as measured
-        budget = 50 + int(1e-11 * m**3 / (4e-9 * int(matrix.pointers[-1]) + 1e-8 * m))
-        return System(diagonal, free, gradients, squares, budget, gram)
+    def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+        return backend.sparse_gradients(matrix, row_weight, diagonal, krylov, goal, radius, count)
+
+    def gram() -> NDArray[np.float64]:
+        out = np.empty((m, m))
+        backend.sparse_gram(matrix, row_weight, out)
+        return out
+
+    if m > DIRECT:
+        return System(diagonal, free, gradients, squares, PRODUCTS)
+    # seconds of a factorisation over those of a product, as measured
+    budget = 50 + int(1e-11 * m**3 / (4e-9 * int(matrix.pointers[-1]) + 1e-8 * m))
+    return System(diagonal, free, gradients, squares, budget, gram)
+
+
+def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], k: int) -> System:
+    """Newton's matrix of the k largest entries of every row, a chunk of rows at a time."""
+    task = state.task
+    n, m = task.problem.shape
+    k = min(k, m)
+    indices, values = np.empty((n, k), np.int32), np.empty((n, k))
+    step = max(1, CHUNK // m)
+    for i in range(0, n, step):
+        rows = slice(i, min(i + step, n))
+        block = np.empty((rows.stop - i, m))
+        task.backend.plan(task.cost[rows], task.inv_epsilon, state.alpha[rows], state.beta, block)
+        indices[rows] = np.argpartition(block, m - k, axis=1)[:, m - k :]
+        values[rows] = np.take_along_axis(block, indices[rows].astype(np.int64), axis=1)
+    matrix = Sparse(np.arange(0, n * k + 1, k), indices.ravel(), values.ravel())
+    return _sparse_system(state, matrix, row_weight, diagonal, free)
 
 
 def attained(state: State) -> tuple[Vector, Vector]:

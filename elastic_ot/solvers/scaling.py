@@ -97,7 +97,7 @@ def _absorb(state: KernelState) -> None:
 
 def _fill(state: KernelState) -> None:
     task = state.task
-    task.backend.plan(task.cost, task.inv_epsilon, state.base_alpha, state.base_beta, state.kernel)
+    task.backend.plan(task.cost, task.inv_epsilon, state.base_alpha, state.base_beta, state.kernel, coarse=state.fast)
 
 
 def _scale(state: KernelState, omega: tuple[float, float], count: int, limit: float) -> tuple[int, bool]:
