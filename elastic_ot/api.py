@@ -177,7 +177,7 @@ def _auto(problem: Problem, omega: float) -> tuple[Phase, ...]:
 
     A relaxation that was asked for is one of sweeps, so there are only sweeps then.
     """
-    last = METHODS["newton"] if omega == 1 else METHODS["epsilon_scaling"]
+    last = (*METHODS["newton"], *METHODS["stabilized"]) if omega == 1 else METHODS["epsilon_scaling"]
     span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
     if span > SAFE_EXPONENT:
         return last

@@ -26,6 +26,7 @@ RISE = 1e-12  # of the dual, relative to its size: what counts as progress when 
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
+ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
 LOOKS = 4  # before a method is judged by its rate
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
@@ -120,6 +121,7 @@ class _Run:
                 return outcome
             if self.waiting and self._slow():
                 self.state.finished = True  # what it has found so far is where the next one starts
+            if self.state.finished:
                 continue
             self.saved = self.state.save()
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
@@ -223,7 +225,9 @@ class _Run:
             return self._outcome(Status.MAX_ITER)
         if limits.time_limit is not None and self.seconds >= limits.time_limit:
             return self._outcome(Status.TIME_LIMIT)
-        if self.state.exhausted or (self.on_target and self._stalled(found)):
+        if self.state.exhausted and self.waiting and found.residual > ROUNDING * found.mass:
+            self.state.finished = True  # another method may do better from here
+        elif self.state.exhausted or (self.on_target and self._stalled(found)):
             return self._outcome(Status.STALLED)
         return None
 

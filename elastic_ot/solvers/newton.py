@@ -37,7 +37,7 @@ FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the toler
 COARSE = 1e-3  # residual of a warm start above which float32 serves for now
 RADIUS = 64.0  # nats that a step may move a potential: far beyond where its model holds
 LEVEL_TOL, LEVEL_MARGIN = 1e-3, 3.0  # tolerance and nats for the cells of one level above the target
-NEAR = 6.0  # nats by which the potentials may still move on target before a cell that was left out could matter
+NEAR, LAST_MARGIN = 3.0, 1.0  # nats by which potentials may still move on target, at first and once it is nearly met
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
@@ -228,6 +228,11 @@ class Newton:
             return 1
         if state.on_target and not state.passes.exact and state.tol < 1e-6 and found.residual < FINE * found.mass:
             state.refine()
+        if state.on_target and isinstance(state.passes, KernelPasses) and not state.passes.exact and small:
+            state.truncate(margin=LAST_MARGIN)
+            if state.passes.truncated:
+                state.stale = True
+                return self._iterate(state, count)
         step = self._newton_step(state)
         if step is None:
             state.sweep((1.0, 1.0))
@@ -246,13 +251,13 @@ class Newton:
         state.steps = 0
         if isinstance(state.passes, KernelPasses):
             state.passes.base = None
-        if arrived and isinstance(state.passes, LogPasses):
-            state.passes = kernel_passes(state.task, exact=False)
         state.sweep((1.0, 0.0))
         state.sweeps = 1
         if arrived and not state.passes.truncated:
             state.truncate(margin=NEAR)  # here the potentials hardly move any more
             state.stale = state.passes.truncated
+        if arrived and isinstance(state.passes, LogPasses):
+            state.passes = kernel_passes(state.task, exact=False)
 
     def _newton_step(self, state: NewtonState) -> Step | None:
         """The step to try; None where the direction does not ascend."""
@@ -303,8 +308,8 @@ class Newton:
         if found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack:
             state.trial = None
             state.steps += 1
-            state.damping *= 2.0 if found.residual > 0.9 * step.found.residual else 0.5
-            state.damping = max(state.damping, self.damping)
+            far = float(np.abs(step.x).max()) >= 0.99 * RADIUS and found.residual > 0.9 * step.found.residual
+            state.damping = max(self.damping, state.damping * (2.0 if far else 0.5))
             return 1
         shorter = replace(step, t=0.25 * step.t)
         state.restore(step.saved)

@@ -20,7 +20,7 @@ from .state import State
 OMEGA = tuple[float, float]
 SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton's matrix positive definite
 ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
-KEPT = 1e-2  # share of the tolerance that the cells left out of a support may carry
+KEPT = 0.05  # share of the tolerance that the cells left out of a support may carry
 MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
 CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
