@@ -15,10 +15,11 @@ import numpy as np
 from ..penalties import Vector
 from .log_domain import first_sweep, initial_alphas
 from .measure import Measure, measure
-from .passes import LogPasses, Passes, support_of
+from .passes import KEPT, LogPasses, Passes, SupportPasses, support_of
 from .state import Start, State
 from .task import Task, make_task
 
+TRUST = 10  # iterations between looks at whether the cells left out still do not matter
 EARLY_TOL = 1e-8  # for which cells are chosen before the target is near: the smaller it is, the more they are
 FIRST = 0.05  # epsilon of the first level, of the range of the cost; measured: larger ones save nothing
 
@@ -55,6 +56,13 @@ class AnnealedState(State):
             self.restore(saved)
             self.passes = self.full_passes()
             self.passes.sweep(self, (1.0, 0.0))
+
+    def trusted(self) -> bool:
+        """False if the cells left out may by now carry more than a tenth of the residual."""
+        if not isinstance(self.passes, SupportPasses):
+            return True
+        found = self.measure()
+        return self.passes.left_out(self) <= max(0.1 * found.residual / found.mass, KEPT * self.tol)
 
     def full_passes(self) -> Passes:
         """Passes that leave no cell out, in double precision."""
@@ -156,8 +164,11 @@ class EpsilonScaling:
     def step(self, state: State, count: int) -> int:
         assert isinstance(state, AnnealedState)
         if state.on_target:
-            state.sweep(state.omega, count)
-            return count
+            if not state.trusted():
+                state.refine()
+                return 1
+            state.sweep(state.omega, min(count, TRUST))
+            return min(count, TRUST)
         found = state.measure()
         if state.sweeps < self.sweeps and found.residual > self.level_tol * found.mass:
             count = max(1, min(count, self.sweeps - state.sweeps))

@@ -145,7 +145,10 @@ class Newton:
     Attributes
     ----------
     level_tol : float
-        A level above the target ends at this residual, relative to the mass.
+        A level above the target ends at this residual, relative to the mass: where masses that matter at the next level
+        are right.
+    swept_tol : float
+        The same for a level where the plan is too large to be stored, and there are only sweeps.
     sweeps : int
         Iterations before Newton steps at a level.
     patience : int
@@ -173,10 +176,11 @@ class Newton:
     True
     """
 
-    level_tol: float = 0.05
+    level_tol: float = 5e-4
+    swept_tol: float = 0.05
     sweeps: int = 2
     patience: int = 8
-    steps: int = 8
+    steps: int = 20
     forcing: float = 0.2
     drop: float = 1e-3
     damping: float = 0.1
@@ -210,9 +214,12 @@ class Newton:
             state.stale = False
             state.sweep((1.0, 1.0))
             return 1
+        if not state.trusted():
+            self._renew(state)
+            return 1
         found = state.measure()
         steered = not isinstance(state.passes, LogPasses)
-        small = found.residual <= self.level_tol * found.mass
+        small = found.residual <= (self.level_tol if steered else self.swept_tol) * found.mass
         if not state.on_target and not small and not steered and state.sweeps == self.sweeps:
             state.truncate(LEVEL_TOL, margin=LEVEL_MARGIN)
             if state.passes.truncated:
@@ -258,6 +265,15 @@ class Newton:
             state.stale = state.passes.truncated
         if arrived and isinstance(state.passes, LogPasses):
             state.passes = kernel_passes(state.task, exact=False)
+
+    def _renew(self, state: NewtonState) -> None:
+        """Choose the cells anew from a sweep over the full cost."""
+        state.passes, state.visiting = LogPasses(), False
+        state.sweep((1.0, 0.0))
+        state.truncate(0.0 if state.on_target else EARLY_TOL, margin=NEAR)
+        if not state.passes.truncated and (state.on_target or state.task.cost.size < STORED):
+            state.passes = kernel_passes(state.task, exact=False)
+        state.stale = state.passes.truncated
 
     def _newton_step(self, state: NewtonState) -> Step | None:
         """The step to try; None where the direction does not ascend."""
@@ -308,8 +324,7 @@ class Newton:
         if found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack:
             state.trial = None
             state.steps += 1
-            far = float(np.abs(step.x).max()) >= 0.99 * RADIUS and found.residual > 0.9 * step.found.residual
-            state.damping = max(self.damping, state.damping * (2.0 if far else 0.5))
+            self._adapt_damping(state, step, found)
             return 1
         shorter = replace(step, t=0.25 * step.t)
         state.restore(step.saved)
@@ -321,6 +336,17 @@ class Newton:
         else:
             state.trial = shorter
         return 1
+
+    def _adapt_damping(self, state: NewtonState, step: Step, found: Measure) -> None:
+        """More damping where the dual rose by much less than the model promised, less where it kept its promise."""
+        if step.t < 1.0:
+            return
+        gain = (found.dual - step.found.dual) / (0.5 * step.slope)
+        far = float(np.abs(step.x).max()) >= 0.99 * RADIUS
+        factor = (
+            2.0 if gain < 0.4 or (far and found.residual > 0.9 * step.found.residual) else 0.5 if gain > 0.7 else 1.0
+        )
+        state.damping = max(self.damping, factor * state.damping)
 
     def _note_progress(self, state: NewtonState) -> None:
         """Remember the best iterate; when nothing moves any more, put it back or compute more finely."""

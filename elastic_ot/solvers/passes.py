@@ -133,10 +133,16 @@ class KernelPasses:
 
 @dataclass(eq=False)
 class SupportPasses:
-    """Only the cells that carry mass (Schmitzer 2019), with the plan's values at them."""
+    """Only the cells that carry mass (Schmitzer 2019), with the plan's values at them.
+
+    `origin` holds epsilon, f and g where they were chosen, `log_share` the logarithm of what the others carried at
+    most of any row's or column's mass.
+    """
 
     support: Support
     matrix: Sparse
+    origin: tuple[float, Vector, Vector]
+    log_share: float
     exact: bool = True
     truncated: bool = True
 
@@ -146,6 +152,20 @@ class SupportPasses:
         return task.backend.support_sweeps(
             self.support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count
         )
+
+    def left_out(self, state: State) -> float:
+        """Bound on the share of a row's or column's mass that the other cells may carry now.
+
+        A cell's exponent (f_i + g_j - C_ij) / epsilon has grown by the largest moves of f and of g at most; where
+        epsilon fell, what was negative became more so.
+        """
+        epsilon = state.task.problem.epsilon
+        before, *potentials = self.origin
+        moved = 0.0
+        for now, then in zip(state.task.potentials(state.alpha, state.beta), potentials, strict=True):
+            used = np.isfinite(now)
+            moved += float((now[used] - then[used]).max(initial=-np.inf))
+        return float(np.exp(min(self.log_share * (before / epsilon) + moved / epsilon, 0.0)))
 
     def evaluate(self, state: State) -> None:
         """The values of the plan as the state has it: an iteration that changes nothing."""
@@ -254,7 +274,9 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> SupportPasse
     indices = np.empty(total, np.int32)
     support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
     task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
-    return SupportPasses(support, Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total)))
+    matrix = Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total))
+    origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)
+    return SupportPasses(support, matrix, origin, float(np.log(share)) - margin)
 
 
 def _ratio(x: Vector, base: Vector) -> Vector:
