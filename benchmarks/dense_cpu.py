@@ -6,20 +6,23 @@ prints the tables and writes dense_cpu.json (every figure) and dense_cpu.rst (th
 """
 
 import argparse
-import json
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import machine
 import processes
 from baselines import run_fused_log, run_fused_scaling, run_two_products
-from problems import Array, Spec, distance_bound
+from goals import Goal
+from peers import ott, pot_balanced, pot_unbalanced
+from problems import Spec
+from references import tight_potentials
 from report import Table, milliseconds, times
-from solvers import baseline, elastic, ott, pot_balanced, pot_unbalanced
-from timing import Contender, Effort, Iteration, Solve, Task, Workers, time_iterations, time_solves
+from sections import Section, announced, summary, write
+from solvers import baseline, elastic
+from timing import Effort, Iteration, Solve, figures_of, time_iterations, time_solves
+from workers import Contender, Workers
 
 
 @dataclass(frozen=True)
@@ -37,31 +40,6 @@ class Scale:
 ACCURACY = 1e-6
 FULL = Scale({1000: 7, 2000: 3, 4000: 1}, (1e-1, 1e-2, 1e-3), 1000, Effort(ACCURACY, 100_000, 3, 10.0), 4000, 3)
 QUICK = Scale({500: 3}, (1e-1, 1e-2), 400, Effort(ACCURACY, 100_000, 1, 20.0), 1500, 1)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A ratio of two times measured in this run, and what was set out to be reached."""
-
-    statement: str
-    ratio: float
-    limit: float
-    at_least: bool
-
-    @property
-    def met(self) -> bool:
-        return self.ratio >= self.limit if self.at_least else self.ratio <= self.limit
-
-    def row(self) -> list[str]:
-        sign = ">=" if self.at_least else "<="
-        return [self.statement, times(self.ratio), f"{sign} {self.limit:g}", "yes" if self.met else "no"]
-
-
-@dataclass(frozen=True)
-class Section:
-    tables: list[Table]
-    figures: Any
-    goals: list[Goal]
 
 
 LOG = [
@@ -156,7 +134,7 @@ def solutions(scale: Scale, workers: Workers) -> Section:
             case = f"{KINDS[kind]}, n = {scale.n}, epsilon = {epsilon:g} max C"
             title = f"{case}: time to an L1 error of {ACCURACY:g}"
             tables.append(solve_table(title, solves, "L1 error", BALANCED_NOTE))
-            figures.append(solve_figures(spec, solves))
+            figures.append(figures_of(spec, solves))
     return Section(tables, figures, [])
 
 
@@ -171,30 +149,20 @@ def relaxed(scale: Scale, workers: Workers) -> Section:
     for strength in (10.0, 1000.0):
         for sides, (rows, cols) in RELAXED.items():
             spec = Spec("cloud", scale.n, 0.01, rows * strength, cols * strength, uniform_weights=False)
-            f, g, bound = tight_potentials(spec, scale.effort, workers)
+            reference = tight_potentials(spec, [TIGHT], scale.effort, workers)
             contenders = ELASTIC if math.isinf(rows) else [*ELASTIC, RECENTRED]
-            solves = time_solves(spec, contenders, scale.effort, workers, (f, g))
+            solves = time_solves(spec, contenders, scale.effort, workers, reference.potentials)
             title = (
                 f"KL on {sides}, rho = {strength:g} epsilon, epsilon = 0.01 max C, n = {scale.n}: "
                 f"time to a plan within {ACCURACY:g} of the optimal one"
             )
             note = (
-                f"Distance, relative to the mass, from a plan certified within {bound:.0e} of the optimum. No "
-                f"threshold above {ACCURACY:g} is tried: an error far below it means a stricter test of its own."
+                f"Distance, relative to the mass, from a plan certified within {reference.bound:.0e} of the optimum. "
+                f"No threshold above {ACCURACY:g} is tried: an error far below it means a stricter test of its own."
             )
             tables.append(solve_table(title, solves, "L1 distance", note))
-            figures.append({**solve_figures(spec, solves), "reference_bound": bound})
+            figures.append({**figures_of(spec, solves), "reference_bound": reference.bound})
     return Section(tables, figures, [])
-
-
-def tight_potentials(spec: Spec, effort: Effort, workers: Workers) -> tuple[Array, Array, float]:
-    """Potentials to compare plans with, and the bound on their distance from the optimum."""
-    task = Task(spec, 1e-13, effort.max_iter, return_potentials=True)
-    outcome = workers.ask(TIGHT, task, 10 * effort.time_limit)
-    if isinstance(outcome, str) or outcome.potentials is None:
-        raise RuntimeError(f"no reference plan: {outcome}")
-    f, g = outcome.potentials
-    return f, g, distance_bound(spec.build(), f, g)
 
 
 def solve_table(title: str, solves: list[Solve], error: str, note: str) -> Table:
@@ -207,19 +175,8 @@ def solve_table(title: str, solves: list[Solve], error: str, note: str) -> Table
         else:
             cells += ["none", "none"]
         cells += [str(outcome.iterations), f"{outcome.error:.0e}"] if outcome else ["", ""]
-        rows.append([*cells, f"{solve.threshold:.1e}", remark(solve)])
+        rows.append([*cells, f"{solve.threshold:.1e}", solve.remark])
     return Table(title, header, rows, f"Ratio: to {solves[0].name}. {note}")
-
-
-def remark(solve: Solve) -> str:
-    if solve.failure is None:
-        return ""
-    claimed = solve.outcome is not None and solve.outcome.converged
-    return solve.failure + (", while reporting success" if claimed else "")
-
-
-def solve_figures(spec: Spec, solves: list[Solve]) -> dict[str, Any]:
-    return {"problem": asdict(spec), "solves": [asdict(solve) for solve in solves]}
 
 
 def own_processes(scale: Scale) -> Section:
@@ -272,35 +229,9 @@ def main() -> None:
             "relaxed": partial(relaxed, scale, workers),
         }.items():
             done[name] = announced(measure())
-            write(arguments.output, done, setting)
+            write(arguments.output / "dense_cpu", done, setting)
     print(summary(done).text())
     print(setting.text())
-
-
-def summary(sections: dict[str, Section]) -> Table:
-    goals = [goal for section in sections.values() for goal in section.goals]
-    return Table("Goals", ["", "measured", "goal", "met"], [goal.row() for goal in goals])
-
-
-def write(folder: Path, sections: dict[str, Section], setting: Table) -> None:
-    """Write what is measured so far, so that a run that is cut short leaves its finished sections."""
-    tables = [summary(sections), *(table for section in sections.values() for table in section.tables), setting]
-    goals = [goal for section in sections.values() for goal in section.goals]
-    figures = {
-        "setting": dict(setting.rows),
-        "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
-        **{name: section.figures for name, section in sections.items()},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dense_cpu.rst").write_text("\n".join(table.rst() for table in tables))
-    (folder / "dense_cpu.json").write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def announced(section: Section) -> Section:
-    """Print a section as soon as it is measured."""
-    for table in section.tables:
-        print(table.text(), end="\n\n", flush=True)
-    return section
 
 
 if __name__ == "__main__":

@@ -13,10 +13,22 @@ PACKAGES = {
     "POT": "POT",
     "OTT-JAX": "ott-jax",
     "JAX": "jax",
+    "GeomLoss": "geomloss",
+    "torch": "torch",
+    "RegOT": "regot",
     "NumPy": "numpy",
     "SciPy": "scipy",
     "Numba": "numba",
 }
+
+
+BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def unset_blas_overrides() -> None:
+    """Let the BLAS of the processes started from here choose its own kernels; a wrong choice slows the peers."""
+    for name in BLAS_OVERRIDES:
+        os.environ.pop(name, None)
 
 
 def describe() -> dict[str, str]:

@@ -1,9 +1,11 @@
 """What can only be measured in a fresh process: peak memory, import time, the first solve.
 
-python benchmarks/processes.py memory CONTENDER N     prints one JSON object
-python benchmarks/processes.py first METHOD N         prints one JSON object
+python benchmarks/processes.py memory CONTENDER N     each prints one JSON object
+python benchmarks/processes.py solve METHOD SPEC      SPEC is a JSON object
+python benchmarks/processes.py first METHOD N
 """
 
+import ctypes
 import json
 import os
 import re
@@ -13,12 +15,14 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from problems import Spec
-from solvers import Setup, corner, elastic, ott, pot_balanced
+from peers import ott, pot_balanced
+from problems import Spec, marginal_error_in_blocks
+from solvers import Setup, corner, elastic
 
 SETUPS: dict[str, Setup] = {
     "elastic_ot log": partial(elastic, method="log"),
@@ -30,6 +34,8 @@ SETUPS: dict[str, Setup] = {
 }
 ITERATIONS = 20
 EPSILON = 0.05
+ACCURACY = 1e-6
+MAX_ITER = 100_000
 
 
 def memory(contender: str, n: int) -> dict[str, float]:
@@ -53,11 +59,40 @@ def memory(contender: str, n: int) -> dict[str, float]:
     }
 
 
+def solve(method: str, fields: dict[str, Any]) -> dict[str, float]:
+    """Seconds, iterations, accuracy and peak growth of the process, in multiples of the cost, without the plan.
+
+    Of the second solve: the first loads the compiled code of every phase.
+    """
+    spec = Spec(**fields)
+    problem = spec.build()
+    run = elastic(problem, MAX_ITER, method)
+    run(ACCURACY)
+    resident_before = _reset_resident_peak()
+    start = time.perf_counter()
+    answer = run(ACCURACY)
+    seconds = time.perf_counter() - start
+    resident = _status("VmHWM") - resident_before
+    assert answer.potentials is not None
+    return {
+        "seconds": seconds,
+        "iterations": answer.iterations,
+        "error": marginal_error_in_blocks(problem, *answer.potentials),
+        "resident": resident / problem.cost.nbytes,
+    }
+
+
 def _reset_resident_peak() -> float:
-    """Bytes resident now; the kernel's high-water mark starts again from here."""
+    """Bytes resident now; the kernel's high-water mark starts again from here.
+
+    Freed memory that the C library keeps is given back first, or using it again would not count.
+    """
     clear = Path("/proc/self/clear_refs")
     if not clear.exists():
         return float("nan")
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     clear.write_text("5")
     return _status("VmRSS")
 
@@ -80,6 +115,10 @@ def first(method: str, n: int) -> dict[str, float]:
 
 def measure_memory(n: int) -> dict[str, dict[str, float]]:
     return {contender: _child("memory", contender, n) for contender in SETUPS}
+
+
+def measure_solve(method: str, spec: Spec) -> dict[str, float]:
+    return _child("solve", method, asdict(spec))
 
 
 def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:
@@ -115,8 +154,9 @@ def measure_import(repeats: int) -> dict[str, dict[str, Any]]:
     return {m: {"seconds": statistics.median(s), "imports_numba": numba[m]} for m, s in samples.items()}
 
 
-def _child(kind: str, name: str, n: int, environment: dict[str, str] | None = None) -> dict[str, float]:
-    result: dict[str, float] = json.loads(_python([__file__, kind, name, str(n)], environment).splitlines()[-1])
+def _child(kind: str, name: str, problem: Any, environment: dict[str, str] | None = None) -> dict[str, float]:
+    printed = _python([__file__, kind, name, json.dumps(problem)], environment)
+    result: dict[str, float] = json.loads(printed.splitlines()[-1])
     return result
 
 
@@ -129,5 +169,5 @@ def _python(arguments: list[str], environment: dict[str, str] | None = None) -> 
 
 
 if __name__ == "__main__":
-    measurement = {"memory": memory, "first": first}[sys.argv[1]]
-    print(json.dumps(measurement(sys.argv[2], int(sys.argv[3]))))
+    measurement = {"memory": memory, "solve": solve, "first": first}[sys.argv[1]]
+    print(json.dumps(measurement(sys.argv[2], json.loads(sys.argv[3]))))

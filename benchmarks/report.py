@@ -23,6 +23,10 @@ class Table:
         return "\n".join([self.title, *(f"  {line}".rstrip() for line in lines), *([self.note] if self.note else [])])
 
 
+def show(table: Table) -> None:
+    print(table.text(), end="\n\n", flush=True)
+
+
 def milliseconds(seconds: float) -> str:
     """Three significant digits; from 10 s on in seconds."""
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

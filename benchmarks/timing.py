@@ -3,29 +3,16 @@
 import math
 import statistics
 import time
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from problems import Array, Problem, Spec, marginal_error, plan_distance
-from solvers import Run, Setup
+from problems import Array, Problem, Spec
+from solvers import Run
+from workers import SETTLE, Contender, Failure, Outcome, Task, Workers
 
 FEW = 10
 STEPS = 7
-SETTLE = 0.05  # seconds between solvers: the idle threads of the last one's pool spin for up to 30 ms
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A solver as it enters a comparison.
-
-    ``span`` is the number of iterations over which one iteration is timed: a multiple of 10, the period of
-    the peers' convergence tests.
-    """
-
-    name: str
-    setup: Setup
-    span: int = 40
+NOT_FINITE, NOT_MET = "plan not finite", "accuracy not met at any threshold"
 
 
 @dataclass(frozen=True)
@@ -66,132 +53,48 @@ def stopwatch(run: Run) -> tuple[float, int]:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One timed solve; ``reference``: the potentials to compare with where the error is a plan distance."""
-
-    spec: Spec
-    threshold: float
-    max_iter: int
-    reference: tuple[Array, Array] | None = None
-    return_potentials: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``error`` is the L1 marginal error, or the distance from the plan of ``Task.reference`` where given."""
-
-    seconds: float
-    iterations: int
-    converged: bool
-    error: float
-    potentials: tuple[Array, Array] | None = None
-
-
-class Worker:
-    """A process that solves with one contender, ended and replaced when it runs past the time limit."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._start()
-
-    def _start(self) -> None:
-        context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def ask(self, task: Task, time_limit: float) -> Outcome | str:
-        """The outcome, or the reason why there is none."""
-        self._connection.send(task)
-        failure = f"no answer within {time_limit:.0f} s"
-        if self._connection.poll(time_limit):
-            try:
-                reply: Outcome | str = self._connection.recv()
-                return reply
-            except EOFError:
-                failure = "the process died"
-        self.close()
-        self._start()
-        return failure
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-
-class Workers:
-    """One worker a contender, started when it is first asked; all of them end with the ``with`` block."""
-
-    def __init__(self) -> None:
-        self._workers: dict[str, Worker] = {}
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for worker in self._workers.values():
-            worker.close()
-
-    def ask(self, contender: Contender, task: Task, time_limit: float) -> Outcome | str:
-        if contender.name not in self._workers:
-            self._workers[contender.name] = Worker(contender.setup)
-        return self._workers[contender.name].ask(task, time_limit)
-
-
-def _serve(connection: Connection, setup: Setup) -> None:
-    """Answer tasks until the parent ends the process; a prepared run is kept from one task to the next."""
-    prepared: tuple[Spec, int] | None = None
-    while True:
-        task: Task = connection.recv()
-        try:
-            if prepared != (task.spec, task.max_iter):
-                problem = task.spec.build()
-                run = setup(problem, task.max_iter)
-                prepared = (task.spec, task.max_iter)
-            connection.send(_solve(problem, run, task))
-        except Exception as error:
-            prepared = None
-            connection.send(f"{type(error).__name__}: {error}")
-
-
-def _solve(problem: Problem, run: Run, task: Task) -> Outcome:
-    time.sleep(SETTLE)
-    start = time.perf_counter()
-    answer = run(task.threshold)
-    plan = answer.plan()
-    seconds = time.perf_counter() - start
-    if task.reference is None:
-        error = marginal_error(problem, plan)
-    else:
-        error = plan_distance(problem, plan, *task.reference)
-    potentials = answer.potentials if task.return_potentials else None
-    return Outcome(seconds, answer.iterations, answer.converged, error, potentials)
-
-
-@dataclass(frozen=True)
 class Effort:
-    """The accuracy to reach, and how long to try; ``rounds`` repeat what took well under the limit."""
+    """The accuracy to reach, and how long to try; ``rounds`` repeat what took well under the limit.
+
+    ``time_limit`` is for a run, ``search_limit`` for all runs together that look for the threshold.
+    """
 
     accuracy: float
     max_iter: int
     rounds: int
     time_limit: float
+    search_limit: float = math.inf
 
 
 @dataclass(frozen=True)
 class Solve:
     """One contender on one problem: a threshold that just met the accuracy, and its time there.
 
-    ``failure`` says why there is no time to compare; ``outcome`` is then the last answer, if there was any.
+    Without a time to compare, ``seconds`` is nan, ``failure`` says why, ``at_least`` is the time that an answer
+    would have taken at least (nan if unknown) and ``outcome`` is the last one, if there was any.
     """
 
     name: str
     threshold: float
     seconds: float
     outcome: Outcome | None
-    failure: str | None
+    failure: str | None = None
+    at_least: float = math.nan
+
+    @property
+    def remark(self) -> str:
+        if self.failure is None:
+            return ""
+        claimed = self.outcome is not None and self.outcome.converged
+        return self.failure + (", while reporting success" if claimed else "")
+
+
+def figures_of(spec: Spec, solves: list[Solve]) -> dict[str, Any]:
+    rows = [{**asdict(solve), "remark": solve.remark} for solve in solves]
+    for row in rows:
+        if row["outcome"]:
+            del row["outcome"]["potentials"]
+    return {"problem": asdict(spec), "solves": rows}
 
 
 def time_solves(
@@ -216,40 +119,42 @@ def time_solves(
                 again = workers.ask(contender, task, effort.time_limit)
                 if isinstance(again, Outcome):
                     samples[contender.name].append(again.seconds)
-    return [
-        Solve(contender.name, task.threshold, _seconds(samples[contender.name], outcome), outcome, failure)
-        for contender, (task, outcome, failure) in zip(contenders, found, strict=True)
-    ]
-
-
-def _seconds(samples: list[float], outcome: Outcome | None) -> float:
-    if samples:
-        return statistics.median(samples)
-    return outcome.seconds if outcome is not None else math.nan
+    solves = []
+    for contender, (task, outcome, failure) in zip(contenders, found, strict=True):
+        if failure is not None:
+            solve = Solve(contender.name, task.threshold, math.nan, outcome, failure.reason, failure.at_least)
+        else:
+            seconds = samples[contender.name] or [outcome.seconds if outcome is not None else math.nan]
+            solve = Solve(contender.name, task.threshold, statistics.median(seconds), outcome)
+        solves.append(solve)
+    return solves
 
 
 def _tighten(
     contender: Contender, task: Task, effort: Effort, workers: Workers
-) -> tuple[Task, Outcome | None, str | None]:
+) -> tuple[Task, Outcome | None, Failure | None]:
     """Lower the threshold until the answer is as accurate as wanted, or until that cannot help.
 
     Starts from the accuracy itself and each time divides by the factor that the error missed it by.
     """
-    outcome = None
+    outcome, spent = None, 0.0
     for _ in range(STEPS):
         if outcome is not None:
-            missed = min(max(1.1 * outcome.error / effort.accuracy, 2.0), 100.0)
+            missed = min(max(1.1 * outcome.error / effort.accuracy, 2.0), contender.stride)
             task = replace(task, threshold=task.threshold / missed)
         answer = workers.ask(contender, task, effort.time_limit)
-        if isinstance(answer, str):
+        if isinstance(answer, Failure):
             return task, outcome, answer
         outcome = answer
+        spent += outcome.seconds
         if outcome.error <= effort.accuracy:
             return task, outcome, None
         if not math.isfinite(outcome.error):
-            return task, outcome, "plan not finite"
+            return task, outcome, Failure(NOT_FINITE)
         if outcome.iterations >= task.max_iter:
-            return task, outcome, f"stopped at {task.max_iter} iterations"
+            return task, outcome, Failure(f"stopped at {task.max_iter} iterations", outcome.seconds)
         if not outcome.converged:
-            return task, outcome, "gave up"
-    return task, outcome, "accuracy not met at any threshold"
+            return task, outcome, Failure("gave up")
+        if spent > effort.search_limit:
+            return task, outcome, Failure(f"accuracy not met within {effort.search_limit:.3g} s", outcome.seconds)
+    return task, outcome, Failure(NOT_MET)

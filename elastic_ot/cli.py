@@ -31,7 +31,7 @@ SAVED = (
     *("f", "g", "plan", "row_marginal", "col_marginal", "transport_cost", "value", "dual_value", "gap"),
     *("marginal_error", "epsilon", "n_iter", "converged", "method"),
 )
-METHODS = "auto, scaling, stabilized, log, epsilon_scaling"
+METHODS = "auto, scaling, stabilized, log, epsilon_scaling, newton"
 
 
 class BadInput(Exception):
@@ -97,7 +97,9 @@ def build_parser() -> Parser:
     solve.add_argument("--cols", metavar="PENALTY", default="fixed", help="the same for the columns")
     solve.add_argument("--reference", default="product", help="product (default) or counting")
     solve.add_argument("--method", default="auto", help=f"one of {METHODS} (default: auto)")
-    solve.add_argument("--relaxation", type=float, default=1.0, metavar="W", help="in (0, 2) (default: 1)")
+    solve.add_argument(
+        "--relaxation", type=parse_relaxation, default=1.0, metavar="W", help="in (0, 2), or auto (default: 1)"
+    )
     solve.add_argument("--tol", type=float, default=1e-6, help="tolerance (default: 1e-6)")
     solve.add_argument("--max-iter", type=int, default=10_000, metavar="N", help="(default: 10000)")
     solve.add_argument("--time-limit", type=float, metavar="S", help="seconds (default: none)")
@@ -197,6 +199,14 @@ def parse_penalty(option: str, text: str) -> Penalty:
         return kind(*(float(strength) for strength in strengths))
     except (ValueError, TypeError) as error:
         raise BadInput(f"{option} {text}: {error}") from error
+
+
+def parse_relaxation(text: str) -> float | str:
+    """Read a number or the word auto; anything else is left for `solve` to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def parse_epsilon(text: str, cost: NDArray[np.generic]) -> float:

@@ -244,6 +244,8 @@ class _Run:
         if max(self.state.omega) > 1:
             self.state.omega = (1.0, 1.0)  # the last update must be an exact one
             return None
+        if self.state.close():
+            return None
         outcome = self._outcome(Status.CONVERGED)
         if outcome.measure.meets(self.limits.tol):
             return outcome

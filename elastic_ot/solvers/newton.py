@@ -20,17 +20,16 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..backends.protocol import Side
-from ..penalties import Fixed, Vector
+from ..penalties import Vector
 from . import krylov
 from .annealing import EARLY_TOL, AnnealedState, begin, descend, first_level
+from .local import Local, column_response, local, slope_along, smooth_change
 from .log_domain import initial_alphas
 from .measure import Measure
 from .passes import KernelPasses, LogPasses, SupportPasses, attained, top_k_system
 from .state import Start, State
-from .task import Task, scaled_potential
+from .task import Task
 
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
 FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less
@@ -42,48 +41,6 @@ SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
 SLACK = 1e-13  # of the dual, relative: rounding
-
-
-@dataclass(frozen=True, eq=False)
-class Local:
-    """One side of the dual near its potentials, in units of the kernels: curvature and the interval of smoothness.
-
-    `free` entries belong to Newton's system; the others are removed, or best off on the kink where they are.
-    """
-
-    curvature: Vector
-    low: Vector
-    high: Vector
-    free: NDArray[np.bool_]
-    rigid: bool
-    """Every entry in use is free and none has curvature."""
-
-
-def local(task: Task, name: str, alpha: Vector, response: Vector) -> Local:
-    """`response` is the change of the potentials in an exact update, which says to which side of a kink they go."""
-    problem = task.problem
-    if name == "rows":
-        penalty, weights, used, side = problem.rows, problem.a, problem.row_used, task.rows
-    else:
-        penalty, weights, used, side = problem.cols, problem.b, problem.col_used, task.cols
-    if isinstance(penalty, Fixed):
-        none = np.zeros_like(alpha)
-        return Local(none, none - np.inf, none + np.inf, used, True)
-    epsilon = problem.epsilon
-    f = np.where(used, epsilon * scaled_potential(np.where(used, alpha, 0.0), finite(side, used)), 0.0)
-    towards = np.where(f == 0, np.sign(response) * 1e-300, f)
-    curvature, low, high = penalty.smooth(towards, np.where(used, weights, 1.0))
-    slack = 1e-12 * (np.abs(f) + epsilon)
-    stays = ((f - low <= slack) & (response <= 0)) | ((high - f <= slack) & (response >= 0))
-    curvature = np.where(used, curvature * (epsilon / problem.mass), 0.0)
-    free = used & ~stays
-    rigid = not curvature.any() and bool((free | ~used).all())
-    return Local(curvature, low / epsilon, high / epsilon, free, rigid)
-
-
-def finite(side: Side, used: NDArray[np.bool_]) -> Side:
-    """The side with offset 0 on removed entries, so that nothing there is -inf - -inf."""
-    return side._replace(offset=np.where(used, side.offset, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +72,17 @@ class NewtonState(AnnealedState):
     residual_before: float = np.inf
     visiting: bool = False
     """The support is that of this level only."""
+    closing: bool = False
+    """The next iteration is a sweep that ends on the columns."""
     stale: bool = False
     """The marginals were computed more coarsely than the next ones will be: nothing may be compared with them."""
 
     def expired(self) -> bool:
         return time.perf_counter() >= self.deadline
+
+    def close(self) -> bool:
+        self.closing = self.wanted_end == "cols" and self.end == "rows"
+        return self.closing
 
     def refine(self) -> bool:
         self.best, self.best_dual, self.best_vectors, self.idle, self.trial = np.inf, -np.inf, None, 0, None
@@ -179,10 +142,10 @@ class Newton:
     level_tol: float = 5e-4
     swept_tol: float = 0.05
     sweeps: int = 2
-    patience: int = 8
+    patience: int = 6
     steps: int = 20
     forcing: float = 0.2
-    drop: float = 1e-3
+    drop: float = 1e-2
     damping: float = 0.1
     top_k: int | None = None
 
@@ -200,6 +163,10 @@ class Newton:
 
     def step(self, state: State, count: int) -> int:
         assert isinstance(state, NewtonState)
+        if state.closing:
+            state.closing, state.end = False, "cols"
+            state.sweep((1.0, 1.0))
+            return 1
         state.end = "rows"
         done = self._iterate(state, count)
         if state.on_target:
@@ -280,7 +247,7 @@ class Newton:
         task, found = state.task, state.measure()
         r, c = attained(state)
         rows = local(task, "rows", state.alpha, np.zeros_like(r))
-        response = _response(task, state.beta, state.log_col)
+        response = column_response(task, state.beta, state.log_col)
         cols = local(task, "cols", state.beta, response)
         row_weight = np.divide(1.0, r + rows.curvature, out=np.zeros_like(r), where=rows.free)
         diagonal = c + cols.curvature
@@ -300,7 +267,7 @@ class Newton:
         goal = self._forcing(state, residual) * size
         x, products = krylov.solve(system, rhs, goal, RADIUS, state.expired)
         state.products += products
-        slope = _slope(task, state.beta, c, _moved(task, state.beta, cols, x))
+        slope = slope_along(task, state.beta, c, smooth_change(task, state.beta, cols, x))
         return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
 
     def _forcing(self, state: NewtonState, residual: float) -> float:
@@ -317,7 +284,7 @@ class Newton:
     def _try(self, state: NewtonState, step: Step) -> int:
         """A pass at a share t of the step: keep it if the dual rises, else try a quarter, in the end a sweep."""
         state.restore(step.saved)
-        state.beta += _moved(state.task, state.beta, step.cols, step.t * step.x)
+        state.beta += smooth_change(state.task, state.beta, step.cols, step.t * step.x)
         state.sweep((1.0, 0.0))
         found = state.measure()
         slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass)
@@ -362,31 +329,3 @@ class Newton:
         if state.idle > IDLE and not (not state.passes.exact and state.refine()) and state.best_vectors is not None:
             state.restore(state.best_vectors)
             state.exhausted = True
-
-
-def _response(task: Task, beta: Vector, log_col: Vector) -> Vector:
-    """Change of beta in one exact update of the columns; 0 for removed ones."""
-    used, side = task.problem.col_used, task.cols
-    potential = np.where(used, beta, 0.0) - np.where(used, side.offset, 0.0)
-    ratio = np.where(used, side.log_weight, 0.0) - np.where(used, log_col, 0.0) + potential
-    target = np.empty_like(beta)
-    task.backend.potential(side, ratio, target)
-    response: Vector = np.where(used, target, potential) - potential
-    return response
-
-
-def _moved(task: Task, beta: Vector, cols: Local, x: Vector) -> Vector:
-    """The part of the change x that stays where the dual is smooth."""
-    potential = np.where(task.problem.col_used, beta - finite(task.cols, task.problem.col_used).offset, 0.0)
-    return np.where(cols.free, np.clip(potential + x, cols.low, cols.high) - potential, 0.0)
-
-
-def _slope(task: Task, beta: Vector, c: Vector, change: Vector) -> float:
-    """Directional derivative of the dual, in its own units."""
-    problem, used = task.problem, task.problem.col_used
-    g = problem.epsilon * scaled_potential(beta[used], task.cols._replace(offset=task.cols.offset[used]))
-    change = change[used]
-    least, most = problem.cols.demand(g, problem.b[used])
-    demand = np.where(change > 0, least, most) / problem.mass
-    rise = float((change * np.where(change == 0, 0.0, demand - c[used])).sum())
-    return problem.epsilon * problem.mass * rise

@@ -64,6 +64,10 @@ class State:
     def measure(self) -> Measure:
         return measure(self.task, self.iterate())
 
+    def close(self) -> bool:
+        """True if one more iteration has to bring the state to the side that must be exact."""
+        return False
+
     def refine(self) -> bool:
         """Make the next iterations more faithful to the full cost in double precision; False if they are already.
 
