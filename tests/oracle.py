@@ -212,6 +212,15 @@ def random_case(seed, n=12, m=17, epsilon=0.1, rows=("Fixed",), cols=("Fixed",),
     return Case(cost, a, b, epsilon, rows, cols, **fields)
 
 
+def cloud_case(seed, n, m=None, share=1e-2, **fields):
+    """Squared distances of points in the unit square, in units of their range: epsilon is `share` of it."""
+    m = n if m is None else m
+    rng = np.random.default_rng([seed, 1])
+    x, y = rng.random((n, 2)), rng.random((m, 2))
+    cost = ((x[:, None] - y) ** 2).sum(axis=-1)
+    return random_case(seed, n, m, epsilon=share, **fields).but(cost=cost / (cost.max() - cost.min()))
+
+
 PENALTIES = [
     ("Fixed",),
     ("KL", 0.7),

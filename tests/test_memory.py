@@ -28,7 +28,7 @@ def read(solution):
 
 def peaks(cost, **options):
     """Matrices (of the cost's size) that a solve held: traced NumPy memory, and resident memory while iterating."""
-    options |= {"epsilon": 0.02, "max_iter": 12, "on_failure": "ignore"}
+    options = {"epsilon": 0.02, "max_iter": 12, "on_failure": "ignore"} | options
     read(eot.solve(cost[:50, :60], **options))  # compile
     read(eot.solve(cost, **options))  # start the worker threads
     resident = []
@@ -72,6 +72,19 @@ def test_scaling_allocates_one_matrix(order, dtype):
 def test_other_methods_allocate_one_matrix_at_most(method):
     traced, _, _ = peaks(problem(np.float64, "C"), method=method)
     assert traced < 1.2
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("tol", [1e-6, 1e-10])
+def test_newton_allocates_half_a_float64_matrix(tol, epsilon, dtype):
+    # Dense plans are kept as a float32 kernel, sparse ones as the cells that carry mass; never both.
+    n = 1200
+    cost = np.random.default_rng(193).random((n, n)).astype(dtype)
+    traced, _, solution = peaks(cost, method="newton", epsilon=epsilon, tol=tol, max_iter=1000)
+    assert solution.converged, solution.message
+    # Sixty float64 vectors of length n + m are a tenth of the matrix.
+    assert traced * cost.nbytes < 0.5 * 8 * n * n + 60 * 8 * (n + n)
 
 
 def test_the_plan_is_built_when_it_is_asked_for():

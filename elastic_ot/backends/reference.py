@@ -259,7 +259,9 @@ def _dense(pointers: Array, indices: Array, values: Array, m: int, otherwise: fl
     xp = array_namespace(pointers)
     n = pointers.shape[0] - 1
     flat = xp.full((n * m,), otherwise, dtype=xp.float64)
-    flat[_cells(pointers, indices, m)] = xp.astype(values[: int(pointers[-1])], xp.float64)
+    stored = xp.astype(values[: int(pointers[-1])], xp.float64)
+    for k, cell in enumerate(_cells(pointers, indices, m)):  # the standard writes no arrays to arrays of places
+        flat[int(cell)] = stored[k]
     return xp.reshape(flat, (n, m))
 
 

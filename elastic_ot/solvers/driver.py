@@ -12,6 +12,7 @@ import numpy as np
 from ..penalties import Fixed, Vector
 from ..result import History, Status
 from .acceleration import best_relaxation, damped, translation
+from .log_domain import LogDomain
 from .measure import Iterate, Measure, measure
 from .state import Solver, Start, State
 from .task import Task
@@ -269,7 +270,8 @@ class _Run:
         Without a time limit this depends on nothing but the problem, so that solves are reproducible.
         """
         limits, problem = self.limits, self.task.problem
-        if limits.callback is not None:
+        met = self.on_target and bool(self.log) and self.log[-1].residual <= self.tol * self.scale
+        if limits.callback is not None or met:
             return 1
         count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.matrix.size))
         if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
@@ -302,6 +304,9 @@ class _Run:
         task = self.task
         iterate = self.state.iterate()
         f, g = self.state.task.potentials(iterate.alpha, iterate.beta)
+        if not self.on_target:  # rows that are exact at a larger epsilon overflow at the one asked for
+            iterate = LogDomain().start(task, replace(self.first, f=f, g=g, fast=False)).iterate()
+            f, g = task.potentials(iterate.alpha, iterate.beta)
         if isinstance(task.problem.rows, Fixed) and isinstance(task.problem.cols, Fixed):
             used = task.problem.col_used
             shift = float(task.problem.b[used] @ g[used]) / float(task.problem.b[used].sum())

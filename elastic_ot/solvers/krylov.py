@@ -74,6 +74,8 @@ def _factorise(system: System, rhs: Vector, x: Vector) -> None:
         matrix = matrix[np.ix_(free, free)]
     matrix[np.diag_indices_from(matrix)] += system.diagonal[free]
     try:
-        x[free] = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), rhs[free], check_finite=False)
+        # the transpose of a symmetric matrix is itself in the order that LAPACK overwrites
+        factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)
+        x[free] = cho_solve(factor, rhs[free], check_finite=False)
     except LinAlgError:
         return

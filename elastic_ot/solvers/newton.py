@@ -68,6 +68,8 @@ class NewtonState(AnnealedState):
     best: float = np.inf
     best_dual: float = -np.inf
     best_vectors: tuple[Vector, ...] | None = None
+    mark: float = np.inf
+    """The residual at the last progress."""
     idle: int = 0
     residual_before: float = np.inf
     visiting: bool = False
@@ -85,7 +87,8 @@ class NewtonState(AnnealedState):
         return self.closing
 
     def refine(self) -> bool:
-        self.best, self.best_dual, self.best_vectors, self.idle, self.trial = np.inf, -np.inf, None, 0, None
+        self.best, self.mark, self.best_dual = np.inf, np.inf, -np.inf
+        self.best_vectors, self.idle, self.trial = None, 0, None
         if super().refine():
             if not self.passes.truncated:
                 self.passes = kernel_passes(self.task, exact=True)
@@ -181,7 +184,7 @@ class Newton:
             state.stale = False
             state.sweep((1.0, 1.0))
             return 1
-        if not state.trusted():
+        if not state.trusted() or (state.on_target and isinstance(state.passes, LogPasses)):
             self._renew(state)
             return 1
         found = state.measure()
@@ -202,6 +205,7 @@ class Newton:
             return 1
         if state.on_target and not state.passes.exact and state.tol < 1e-6 and found.residual < FINE * found.mass:
             state.refine()
+            return self._iterate(state, count)
         if state.on_target and isinstance(state.passes, KernelPasses) and not state.passes.exact and small:
             state.truncate(margin=LAST_MARGIN)
             if state.passes.truncated:
@@ -319,8 +323,8 @@ class Newton:
         """Remember the best iterate; when nothing moves any more, put it back or compute more finely."""
         found = state.measure()
         rise = RISE * max(abs(found.dual), found.epsilon * found.mass)
-        if found.residual < 0.9 * state.best or found.dual > state.best_dual + rise:
-            state.idle = 0
+        if found.residual < 0.9 * state.mark or found.dual > state.best_dual + rise:
+            state.idle, state.mark = 0, min(found.residual, state.mark)
         else:
             state.idle += 1
         state.best_dual = max(state.best_dual, found.dual)

@@ -5,6 +5,7 @@ Each kind of `Passes` does the same iterations; what differs is the price.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +26,7 @@ MARGIN = 12.0  # nats by which the potentials may still move before a cell left 
 CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
-DIRECT = 1500  # columns up to which Newton's matrix may be stored and factorised
+DIRECT = 1000  # columns up to which Newton's matrix may be stored and factorised
 CELL_BYTES = 24  # of a support and its sparse matrix, besides the cost of the cell
 
 
@@ -102,8 +103,9 @@ class KernelPasses:
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
         if self.exact:  # the tolerance may ask for more than float32 can tell, and the cells that matter may be few
-            cells = support_of(state, drop / KEPT, margin=0.0)
-            if cells is not None:
+            build = support_of(state, drop / KEPT, margin=0.0)
+            if build is not None:
+                cells = build()
                 cells.evaluate(state)
                 return cells.system(state, row_weight, diagonal, free, drop)
         if self.base is None or not self._within(state):
@@ -244,8 +246,11 @@ def largest_share(itemsize: int) -> float:
     return 0.45 * itemsize / (itemsize + CELL_BYTES)
 
 
-def support_of(state: State, tol: float, margin: float = MARGIN) -> SupportPasses | None:
-    """The cells with all but a share `KEPT` tol of every row's and column's mass; None if they are too many."""
+def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[], SupportPasses] | None:
+    """Makes passes of the cells with all but a share `KEPT` tol of every row's and column's mass.
+
+    None if they are too many.
+    """
     task = state.task
     n, m = task.problem.shape
     share = max(KEPT * tol, 1e-17)
@@ -271,12 +276,16 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> SupportPasse
         return None
     pointers = np.zeros(n + 1, np.int64)
     np.cumsum(sizes, out=pointers[1:])
-    indices = np.empty(total, np.int32)
-    support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
-    task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
-    matrix = Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total))
-    origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)
-    return SupportPasses(support, matrix, origin, float(np.log(share)) - margin)
+
+    def build() -> SupportPasses:
+        indices = np.empty(total, np.int32)
+        support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
+        task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
+        matrix = Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total))
+        origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)
+        return SupportPasses(support, matrix, origin, float(np.log(share)) - margin)
+
+    return build
 
 
 def _ratio(x: Vector, base: Vector) -> Vector:

@@ -1,0 +1,370 @@
+"""Supports and Newton's products: the CPU kernels against the array-API reference, and against dense NumPy."""
+
+import array_api_strict
+import numpy as np
+import pytest
+from test_backends import SHAPES, assert_same, problem
+
+from elastic_ot.backends import cpu, reference
+from elastic_ot.backends.protocol import CONTINUES, LEFT, REACHED, Krylov, Side, Sparse, Support
+
+BACKENDS = [cpu, reference]
+INV_EPSILON = 20.0
+
+
+@pytest.fixture(params=["serial", "threads"])
+def threading(request, monkeypatch):
+    """Every size on one thread, or on three."""
+    if request.param == "threads":
+        monkeypatch.setattr(cpu, "BRIEF_SERIAL_BELOW", 1)
+        monkeypatch.setattr(cpu, "SPARSE_SERIAL_BELOW", 1)
+        monkeypatch.setattr(cpu.numba, "get_num_threads", lambda: 3)
+    return request.param
+
+
+def thresholds(cost, alpha, beta, share=0.4):
+    """For every row and column a number below which about this share of its entries lie; -inf where it has none."""
+    exponent = alpha[:, None] + beta - cost.astype(float) * INV_EPSILON
+    sides = []
+    for lines in (exponent, exponent.T):
+        used = [line[np.isfinite(line)] for line in lines]
+        sides.append(np.array([np.quantile(line, share) - 1e-6 if line.size else -np.inf for line in used]))
+    return sides
+
+
+def support_by(backend, cost, alpha, beta, least):
+    """The support as the solvers build it: sizes, pointers, cells."""
+    sizes = np.empty(alpha.size, np.int64)
+    backend.support_sizes(cost, INV_EPSILON, alpha, beta, *least, np.arange(alpha.size), sizes)
+    pointers = np.concatenate([[0], np.cumsum(sizes)])
+    total = int(pointers[-1])
+    support = Support(pointers, np.empty(total, np.int32), np.empty(total, cost.dtype), np.zeros(total))
+    backend.support_cells(cost, INV_EPSILON, alpha, beta, *least, support)
+    return support
+
+
+def all_cells(cost):
+    """The support of every allowed cell."""
+    rows, cells = np.nonzero(np.isfinite(cost))
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=cost.shape[0]))])
+    return Support(pointers, cells.astype(np.int32), cost[rows, cells], np.zeros(cells.size))
+
+
+def run_support(backend, support, row, col, alpha, beta, omega=(1.0, 1.0), count=3):
+    support = support._replace(values=support.values.copy())
+    n, m = alpha.size, beta.size
+    vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
+    sound = backend.support_sweeps(support, INV_EPSILON, row, col, (1.0, 0.0), *vectors, 1)
+    if sound:
+        sound = backend.support_sweeps(support, INV_EPSILON, row, col, omega, *vectors, count)
+    return sound, vectors, support.values
+
+
+def random_sparse(shape, seed=0):
+    """A matrix with a few entries a row, as CSR with spare room at the end, and the same one dense."""
+    rng = np.random.default_rng(seed)
+    dense = np.where(rng.random(shape) < 0.4, rng.random(shape), 0.0)
+    rows, cells = np.nonzero(dense)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+    spare = np.zeros(3)
+    matrix = Sparse(
+        pointers, np.concatenate([cells, spare]).astype(np.int32), np.concatenate([dense[rows, cells], spare + 9.0])
+    )
+    return matrix, dense
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("removed", [False, True])
+def test_supports_agree(shape, dtype, removed, threading):
+    cost, _, _, alpha, beta = problem(shape, dtype=dtype, removed=removed)
+    least = thresholds(cost, alpha, beta)
+    found, expected = (support_by(backend, cost, alpha, beta, least) for backend in BACKENDS)
+    for name in ("pointers", "indices", "cost"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    exponent = alpha[:, None] + beta - cost.astype(float) * INV_EPSILON
+    kept = exponent > np.minimum(least[0][:, None], least[1])
+    assert 0 < kept.sum() < kept.size or min(shape) == 1
+    rows = np.repeat(np.arange(shape[0]), np.diff(found.pointers))
+    np.testing.assert_array_equal(np.column_stack([rows, found.indices]), np.argwhere(kept))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sizes_are_of_the_rows_asked_for(dtype, threading):
+    cost, _, _, alpha, beta = problem((401, 503), dtype=dtype, removed=True)
+    least, which = thresholds(cost, alpha, beta), np.array([400, 2, 17, 17, 0])
+    full, found, expected = np.empty(401, np.int64), np.empty(5, np.int64), np.empty(5, np.int64)
+    cpu.support_sizes(cost, INV_EPSILON, alpha, beta, *least, np.arange(401), full)
+    cpu.support_sizes(cost, INV_EPSILON, alpha, beta, *least, which, found)
+    reference.support_sizes(cost, INV_EPSILON, alpha, beta, *least, which, expected)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, full[which])
+    assert full[2] == 0  # a removed row has no cell
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "cols"), [("fixed", "fixed"), ("kl", "l2"), ("tv", "between"), ("fixed", "free")])
+def test_support_sweeps_agree(shape, dtype, rows, cols, threading):
+    cost, row, col, alpha, beta = problem(shape, rows, cols, dtype=dtype, removed=True)
+    support = support_by(reference, cost, alpha, beta, thresholds(cost, alpha, beta, 0.2))
+    sound, found, values = run_support(cpu, support, row, col, alpha, beta)
+    expected_sound, expected, expected_values = run_support(reference, support, row, col, alpha, beta)
+    assert sound is expected_sound is True
+    # arguments up to 20 / rounding 2e-16, a few sweeps
+    assert_same(found, expected, 1e-12, 1e-12)
+    np.testing.assert_allclose(values, expected_values, rtol=1e-11)
+
+
+@pytest.mark.parametrize("omega", [(1.0, 1.0), (1.3, 0.6), (0.0, 0.0)])
+def test_sweeps_on_the_support_of_every_cell_are_log_sweeps(omega, threading):
+    cost, row, col, alpha, beta = problem((401, 503), "kl", "tv", removed=True)
+    sound, found, values = run_support(cpu, all_cells(cost), row, col, alpha, beta, omega)
+    vectors = [alpha.copy(), beta.copy(), np.zeros(401), np.zeros(503), alpha.copy(), np.zeros(503)]
+    scratch = cpu.scratch(cost.shape, False)
+    cpu.log_sweeps(cost, INV_EPSILON, row, col, (1.0, 0.0), *vectors, scratch, 1)
+    cpu.log_sweeps(cost, INV_EPSILON, row, col, omega, *vectors, scratch, 3)
+    assert sound
+    assert_same(found, vectors, 1e-12, 1e-12)
+    plan = np.exp(found[0][:, None] + found[1] - cost * INV_EPSILON)
+    # values of removed columns are those that a column without weight has: nothing
+    np.testing.assert_allclose(values, plan[np.isfinite(cost)], rtol=1e-11, atol=1e-300)
+
+
+def test_support_sweeps_hold_where_every_exponential_underflows(threading):
+    cost, row, col, alpha, beta = problem((13, 29))
+    support = all_cells(cost)
+    support.cost[:] *= 1e4  # arguments of 2e5, which round at 1e-11
+    sound, found, _ = run_support(cpu, support, row, col, alpha, beta)
+    expected_sound, expected, _ = run_support(reference, support, row, col, alpha, beta)
+    if sound and expected_sound:
+        assert_same(found, expected, 1e-10, 1e-8)
+    else:  # sums of columns may vanish: then it is said, and the caller gives the support up
+        assert not sound
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lost", ["row", "column"])
+def test_a_support_without_a_row_or_column_in_use_is_refused(backend, lost, threading):
+    cost, row, col, alpha, beta = problem((13, 29))
+    assert run_support(backend, all_cells(cost), row, col, alpha, beta)[0]
+    cost[(4, slice(None)) if lost == "row" else (slice(None), 6)] = np.inf
+    assert not run_support(backend, all_cells(cost), row, col, alpha, beta)[0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_support_may_lack_rows_and_columns_that_are_removed(backend, threading):
+    cost, row, col, alpha, beta = problem((13, 29), removed=True)
+    support = all_cells(np.where(np.isneginf(alpha)[:, None] | np.isneginf(beta), np.inf, cost))
+    sound, vectors, _ = run_support(backend, support, row, col, alpha, beta)
+    assert sound
+    for vector, gone in zip(vectors, [alpha, beta, alpha, beta, alpha, beta], strict=True):
+        np.testing.assert_array_equal(np.isneginf(vector), np.isneginf(gone))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sparse_matrices_agree(shape):
+    support, dense = random_sparse(shape)
+    support = Support(support.pointers, support.indices, support.values, support.values)
+    rng = np.random.default_rng(1)
+    row_least, col_least, weight = rng.random(shape[0]), rng.random(shape[1]), rng.random(shape[0])
+    for backend in BACKENDS:
+        out = Sparse(np.empty_like(support.pointers), np.empty_like(support.indices), np.empty_like(support.values))
+        backend.sparsify(support, row_least, col_least, out)
+        stored = int(out.pointers[-1])
+        rows = np.repeat(np.arange(shape[0]), np.diff(out.pointers))
+        kept = dense > np.minimum(row_least[:, None], col_least)
+        np.testing.assert_array_equal(np.column_stack([rows, out.indices[:stored]]), np.argwhere(kept))
+        np.testing.assert_array_equal(out.values[:stored], dense[kept])
+
+        squares, gram = np.empty(shape[1]), np.full((shape[1], shape[1]), np.nan)
+        backend.sparse_squares(out, weight, squares)
+        backend.sparse_gram(out, weight, gram)
+        part = np.where(kept, dense, 0.0)
+        # sums of at most 401 positive terms in another order
+        np.testing.assert_allclose(gram, part.T @ (weight[:, None] * part), rtol=1e-13, atol=1e-16)
+        np.testing.assert_allclose(squares, np.diag(gram), rtol=1e-13, atol=1e-16)
+
+
+def positive_definite(shape, outside=(), seed=0):
+    """(kernel in float32, col_factor, CSR of their product, row_weight, diagonal, S, right side)."""
+    rng = np.random.default_rng(seed)
+    kernel = np.where(rng.random(shape) < 0.5, rng.random(shape), 0.0).astype(np.float32)
+    kernel[:, 0] += 0.1  # no empty row
+    factor = rng.uniform(0.5, 2.0, shape[1])
+    dense = kernel.astype(float) * factor
+    weight = 1.0 / dense.sum(axis=1)
+    diagonal = 1.05 * dense.sum(axis=0) + 0.01  # by Gershgorin's theorem S is positive definite
+    rows, cells = np.nonzero(dense)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+    sparse = Sparse(pointers, cells.astype(np.int32), dense[rows, cells])
+    matrix = np.diag(diagonal) - dense.T @ (weight[:, None] * dense)
+    return kernel, factor, sparse, weight, diagonal, matrix, rng.normal(size=shape[1])
+
+
+def begun(rhs, preconditioner):
+    residual = np.where(preconditioner > 0, rhs, 0.0)
+    direction = preconditioner * residual
+    return Krylov(
+        np.zeros_like(rhs), residual, direction, preconditioner.copy(), np.array([float(direction @ residual)])
+    )
+
+
+def gradients(backend, kind, system):
+    """The primitive with its matrix filled in."""
+    kernel, factor, sparse, weight, diagonal = system[:5]
+    if kind == "sparse":
+        return lambda *rest: backend.sparse_gradients(sparse, weight, diagonal, *rest)
+    return lambda *rest: backend.dense_gradients(kernel, factor, weight, diagonal, *rest)
+
+
+KINDS = pytest.mark.parametrize("kind", ["sparse", "dense"])
+EACH = pytest.mark.parametrize("backend", BACKENDS, ids=["cpu", "reference"])
+
+
+@KINDS
+@EACH
+@pytest.mark.parametrize("shape", SHAPES)
+def test_conjugate_gradients_solve_the_system(shape, backend, kind, threading):
+    system = positive_definite(shape)
+    diagonal, matrix, rhs = system[4:]
+    krylov = begun(rhs, 1.0 / diagonal)
+    done, code = gradients(backend, kind, system)(krylov, 1e-12, np.inf, 1000)
+    assert code == REACHED
+    assert 0 < done <= 1000
+    # The diagonal exceeds the row sums of P^T W P by 0.01 at least: the inverse is at most 100 in the largest norm.
+    np.testing.assert_allclose(krylov.x, np.linalg.solve(matrix, rhs), rtol=1e-10, atol=1e-9)
+    assert np.abs(rhs - matrix @ krylov.x).sum() <= 1e-11
+    np.testing.assert_allclose(krylov.residual, rhs - matrix @ krylov.x, atol=1e-12)
+
+
+@KINDS
+@EACH
+def test_conjugate_gradients_go_on_where_they_were(backend, kind, threading):
+    system = positive_definite((13, 29))
+    diagonal, _, rhs = system[4:]
+    step = gradients(backend, kind, system)
+    at_once, in_parts = begun(rhs, 1.0 / diagonal), begun(rhs, 1.0 / diagonal)
+    assert step(at_once, 0.0, np.inf, 6) == (6, CONTINUES)
+    assert [step(in_parts, 0.0, np.inf, count) for count in (1, 2, 3)] == [(k, CONTINUES) for k in (1, 2, 3)]
+    for found, expected in zip(in_parts, at_once, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+@KINDS
+def test_iterations_of_conjugate_gradients_agree(kind, threading):
+    system = positive_definite((401, 503))
+    diagonal, _, rhs = system[4:]
+    found, expected = begun(rhs, 1.0 / diagonal), begun(rhs, 1.0 / diagonal)
+    gradients(cpu, kind, system)(found, 0.0, np.inf, 4)
+    gradients(reference, kind, system)(expected, 0.0, np.inf, 4)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-13)
+
+
+@KINDS
+@EACH
+def test_conjugate_gradients_stop_at_the_edge_of_the_box(backend, kind, threading):
+    system = positive_definite((13, 29))
+    diagonal, matrix, rhs = system[4:]
+    radius = 0.5 * np.abs(np.linalg.solve(matrix, rhs)).max()
+    krylov = begun(rhs, 1.0 / diagonal)
+    _, code = gradients(backend, kind, system)(krylov, 1e-12, radius, 1000)
+    assert code == LEFT
+    assert np.abs(krylov.x).max() == pytest.approx(radius, rel=1e-14)
+    # A share of an iterate of conjugate gradients: a direction of ascent.
+    assert krylov.x @ rhs > 0.0
+
+
+@KINDS
+@EACH
+def test_conjugate_gradients_stop_where_there_is_no_positive_curvature(backend, kind, threading):
+    kernel, factor, sparse, weight, diagonal, _, rhs = positive_definite((13, 29))
+    system = kernel, factor, sparse, weight, 1e-3 * diagonal
+    krylov = begun(np.abs(rhs), 1.0 / diagonal)
+    assert gradients(backend, kind, system)(krylov, 1e-12, np.inf, 1000) == (1, LEFT)
+    assert (krylov.x == 0.0).all()
+
+
+@KINDS
+@EACH
+def test_an_entry_with_preconditioner_0_is_outside_the_system(backend, kind, threading):
+    system = positive_definite((13, 29))
+    diagonal, matrix, rhs = system[4:]
+    inside = np.ones(29, dtype=bool)
+    inside[[0, 4, 28]] = False
+    krylov = begun(rhs, np.where(inside, 1.0 / diagonal, 0.0))
+    _, code = gradients(backend, kind, system)(krylov, 1e-12, np.inf, 1000)
+    assert code == REACHED
+    assert (krylov.x[~inside] == 0.0).all()
+    assert (krylov.residual[~inside] == 0.0).all()
+    expected = np.linalg.solve(matrix[np.ix_(inside, inside)], rhs[inside])
+    np.testing.assert_allclose(krylov.x[inside], expected, rtol=1e-10, atol=1e-9)
+
+
+def strict(arrays):
+    return [array_api_strict.asarray(array) for array in arrays]
+
+
+def strict_support(cost, alpha, beta, least):
+    """The support built by strict arrays, and its sizes."""
+    xp = array_api_strict
+    task = xp.asarray(cost), INV_EPSILON, *strict((alpha, beta, *least))
+    sizes = xp.zeros(cost.shape[0], dtype=xp.int64)
+    reference.support_sizes(*task, xp.arange(cost.shape[0]), sizes)
+    pointers = xp.asarray(np.concatenate([[0], np.cumsum(np.asarray(sizes))]))
+    total = int(pointers[-1])
+    fields = (np.zeros(total, np.int32), np.zeros(total, cost.dtype), np.zeros(total))
+    support = Support(pointers, *strict(fields))
+    reference.support_cells(*task, support)
+    return support
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_reference_builds_supports_on_the_array_api_standard(dtype):
+    cost, _, _, alpha, beta = problem((13, 29), dtype=dtype, removed=True)
+    least = thresholds(cost, alpha, beta)
+    expected = support_by(reference, cost, alpha, beta, least)
+    for found, array in zip(strict_support(cost, alpha, beta, least), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), array)
+
+
+def test_the_reference_sweeps_supports_on_the_array_api_standard():
+    cost, row, col, alpha, beta = problem((13, 29), "kl", "l2", removed=True)
+    least = thresholds(cost, alpha, beta, 0.2)
+    sound, expected, values = run_support(
+        reference, support_by(reference, cost, alpha, beta, least), row, col, alpha, beta, count=2
+    )
+    assert sound
+    support = strict_support(cost, alpha, beta, least)
+    sides = [Side(*strict(s[:3]), *s[3:]) for s in (row, col)]
+    vectors = strict([alpha.copy(), beta.copy(), np.zeros(13), np.zeros(29), alpha.copy(), np.zeros(29)])
+    for omega, count in (((1.0, 0.0), 1), ((1.0, 1.0), 2)):
+        assert reference.support_sweeps(support, INV_EPSILON, *sides, omega, *vectors, count)
+    assert_same([np.asarray(v) for v in vectors], expected, 1e-14, 1e-14)
+    np.testing.assert_allclose(np.asarray(support.values), values, rtol=1e-13)
+
+
+def test_the_reference_of_sparse_matrices_runs_on_the_array_api_standard():
+    xp = array_api_strict
+    matrix, dense = random_sparse((13, 29))
+    weight, shares = np.linspace(0.1, 1.0, 13), (np.full(13, 0.3), np.full(29, 0.4))
+    pointers, indices, values = strict(matrix)
+    out = Sparse(xp.zeros_like(pointers), xp.zeros_like(indices), xp.zeros_like(values))
+    reference.sparsify(Support(pointers, indices, values, values), *strict(shares), out)
+    part = np.where(dense > 0.3, dense, 0.0)
+    assert int(out.pointers[-1]) == np.count_nonzero(part)
+    squares, gram = xp.zeros(29, dtype=xp.float64), xp.zeros((29, 29), dtype=xp.float64)
+    reference.sparse_squares(out, xp.asarray(weight), squares)
+    reference.sparse_gram(out, xp.asarray(weight), gram)
+    np.testing.assert_allclose(np.asarray(gram), part.T @ (weight[:, None] * part), rtol=1e-13, atol=1e-16)
+    np.testing.assert_allclose(np.asarray(squares), np.diag(np.asarray(gram)), rtol=1e-13, atol=1e-16)
+
+
+@KINDS
+def test_the_reference_of_conjugate_gradients_runs_on_the_array_api_standard(kind):
+    kernel, factor, sparse, weight, diagonal, matrix, rhs = positive_definite((13, 29))
+    krylov = Krylov(*strict(begun(rhs, 1.0 / diagonal)))
+    system = *strict((kernel, factor)), Sparse(*strict(sparse)), *strict((weight, diagonal))
+    assert gradients(reference, kind, system)(krylov, 1e-12, np.inf, 1000)[1] == REACHED
+    np.testing.assert_allclose(np.asarray(krylov.x), np.linalg.solve(matrix, rhs), rtol=1e-10, atol=1e-9)
