@@ -29,9 +29,16 @@ cost /= cost.max()
 # The residual is the L1 distance between the marginals that the potentials attain and those they should
 # attain. Its slope on a logarithmic scale is the rate of convergence. At the smallest epsilon ``scaling``
 # finds that exp(-cost / epsilon) underflows; it says so instead of returning a wrong plan.
-# ``epsilon_scaling`` starts at a large epsilon, so its residual rises again at every change of level.
+# ``epsilon_scaling`` and ``newton`` start at a large epsilon, so their residuals rise again at every change of level.
+# ``auto`` takes ``scaling`` or ``newton``, whichever is faster, and would change over if it was wrong.
 
-methods = {"scaling": "#56B4E9", "stabilized": "#009E73", "log": "#0072B2", "epsilon_scaling": "#D55E00"}
+methods = {
+    "scaling": "#56B4E9",
+    "stabilized": "#009E73",
+    "log": "#0072B2",
+    "epsilon_scaling": "#D55E00",
+    "newton": "#000000",
+}
 epsilons = [0.1, 0.01, 0.0003]
 limits = {"tol": 1e-6, "max_iter": 1000, "on_failure": "ignore"}
 
@@ -41,7 +48,7 @@ for ax, epsilon in zip(axes, epsilons, strict=True):
     for width, (method, colour) in enumerate(methods.items()):
         solution = eot.solve(cost, epsilon=epsilon, method=method, **limits)
         history = solution.history
-        ax.semilogy(history.iteration, history.residual, color=colour, lw=5 - width, alpha=0.8, label=method)
+        ax.semilogy(history.iteration, history.residual, color=colour, lw=6 - width, alpha=0.8, label=method)
         print(f"  {method:<16} {solution.n_iter:5d} iterations  {solution.status.name}")
     ax.set(title=f"epsilon = {epsilon:g}", xlabel="iteration")
 axes[0].set_ylabel("residual")

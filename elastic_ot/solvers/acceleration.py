@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..penalties import KL, Fixed, Free, Penalty, Vector
 from ..problem import Problem
 
+SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
+WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
 FASTEST = 1.0 - 1e-4  # largest rate of plain sweeps that is believed: omega stays below 1.98
 
 
@@ -74,6 +78,21 @@ def _search(
 def damped(omega: tuple[float, float]) -> tuple[float, float]:
     """Half the excess over 1: what over-relaxation falls back to when it made the dual fall."""
     return tuple(1.0 + 0.5 * (w - 1.0) if w > 1.01 else 1.0 for w in omega)  # type: ignore[return-value]
+
+
+def settled_relaxation(looks: Sequence[tuple[int, float]], omega: float, target: float) -> float:
+    """The best omega by the last three looks (iteration, residual), at this omega; the same where they do not tell.
+
+    They tell when the residual falls at one rate, and there is a way to go: at the end sweeps are plain again.
+    """
+    (i, first), (j, second), (k, third) = looks
+    if not (i < j < k and first > second > third > 0):
+        return omega
+    early, late = np.log(second / first) / (j - i), np.log(third / second) / (k - j)
+    left = np.log(third / target) / -late if target > 0 else np.inf
+    if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
+        return omega
+    return best_relaxation(omega, float(np.exp(late)))
 
 
 def best_relaxation(omega: float, rate: float) -> float:

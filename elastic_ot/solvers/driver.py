@@ -11,22 +11,19 @@ import numpy as np
 
 from ..penalties import Fixed, Vector
 from ..result import History, Status
-from .acceleration import best_relaxation, damped, translation
+from .acceleration import damped, settled_relaxation, translation
 from .log_domain import LogDomain
 from .measure import Iterate, Measure, measure
+from .record import Entry, history_of
 from .state import Solver, Start, State
 from .task import Task
 
 BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
 LONGEST_BLOCK = 50
-TRANSLATED_BLOCK = (
-    20  # with a relaxed side the potentials are translated between blocks; measured: up to here no slower
-)
+TRANSLATED_BLOCK = 20  # with a relaxed side, which is translated between blocks; measured: up to here no slower
 PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
 RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
-SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
-WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
 ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
 LOOKS = 4  # before a method is judged by its rate
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
@@ -43,19 +40,6 @@ class Limits:
     progress: Callable[[int, Measure], object] | None = None
     adaptive: bool = False
     """Choose the relaxation from the rate of convergence."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the history; `epsilon` and `dual` in the problem's units, the dual without its constant."""
-
-    iteration: int
-    residual: float
-    dual: float
-    epsilon: float
-    seconds: float
-    method: str
-    products: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,19 +163,11 @@ class _Run:
 
     def _adapt_relaxation(self) -> None:
         """Relax by what the rate of convergence asks for, once it has settled since the last change."""
-        if len(self.log) < 3 or not self.on_target or self.log[-3].iteration < self.adapted_at:
-            return
-        first, second, third = self.log[-3:]
-        if not first.residual > second.residual > third.residual > 0 or second.iteration == first.iteration:
-            return
-        early = np.log(second.residual / first.residual) / (second.iteration - first.iteration)
-        late = np.log(third.residual / second.residual) / (third.iteration - second.iteration)
-        left = np.log(third.residual / (self.tol * self.scale)) / -late if self.tol > 0 else np.inf
-        if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
-            return
-        omega = best_relaxation(self.state.omega[0], float(np.exp(late)))
-        if omega > self.state.omega[0] + 0.01:
-            self.state.omega, self.adapted_at = (omega, omega), self.iteration
+        looks = [(entry.iteration, entry.residual) for entry in self.log[-3:]]
+        if len(looks) == 3 and self.on_target and looks[0][0] >= self.adapted_at:
+            omega = settled_relaxation(looks, self.state.omega[0], self.tol * self.scale)
+            if omega > self.state.omega[0] + 0.01:
+                self.state.omega, self.adapted_at = (omega, omega), self.iteration
 
     def _translate(self, found: Measure) -> Measure:
         """Translate the potentials if the dual gains by it; the plan stays."""
@@ -325,6 +301,4 @@ class _Run:
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
 
     def _history(self) -> History:
-        columns = {name: np.array([getattr(entry, name) for entry in self.log]) for name in Entry.__annotations__}
-        columns["dual"] = columns["dual"] + columns["epsilon"] * self.task.problem.reference_mass
-        return History(**columns)
+        return history_of(self.log, self.task.problem.reference_mass)

@@ -16,17 +16,16 @@ decides between quadratic convergence and none (Brauer, Clason, Lorenz, Wirth 20
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..penalties import Vector
 from . import krylov
-from .annealing import EARLY_TOL, AnnealedState, begin, descend, first_level
-from .local import Local, column_response, local, slope_along, smooth_change
+from .annealing import EARLY_TOL, begin, descend, first_level
+from .local import column_response, local, slope_along, smooth_change
 from .log_domain import initial_alphas
 from .measure import Measure
+from .newton_state import NewtonState, Step, kernel_passes
 from .passes import KernelPasses, LogPasses, SupportPasses, attained, top_k_system
 from .state import Start, State
 from .task import Task
@@ -41,67 +40,6 @@ SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
 SLACK = 1e-13  # of the dual, relative: rounding
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A Newton step under trial: where it began, and what a share t of it promises."""
-
-    saved: tuple[Vector, ...]
-    found: Measure
-    x: Vector
-    cols: Local
-    slope: float
-    t: float = 1.0
-
-
-@dataclass(eq=False)
-class NewtonState(AnnealedState):
-    """An annealed state with the step under trial and the best iterate on target."""
-
-    wanted_end: str = "rows"
-    damping: float = 0.1
-    """Share of the diagonal, relative to the residual, that is added to Newton's matrix."""
-    trial: Step | None = None
-    steps: int = 0
-    """Newton steps at this level."""
-    best: float = np.inf
-    best_dual: float = -np.inf
-    best_vectors: tuple[Vector, ...] | None = None
-    mark: float = np.inf
-    """The residual at the last progress."""
-    idle: int = 0
-    residual_before: float = np.inf
-    visiting: bool = False
-    """The support is that of this level only."""
-    closing: bool = False
-    """The next iteration is a sweep that ends on the columns."""
-    stale: bool = False
-    """The marginals were computed more coarsely than the next ones will be: nothing may be compared with them."""
-
-    def expired(self) -> bool:
-        return time.perf_counter() >= self.deadline
-
-    def close(self) -> bool:
-        self.closing = self.wanted_end == "cols" and self.end == "rows"
-        return self.closing
-
-    def refine(self) -> bool:
-        self.best, self.mark, self.best_dual = np.inf, np.inf, -np.inf
-        self.best_vectors, self.idle, self.trial = None, 0, None
-        if super().refine():
-            if not self.passes.truncated:
-                self.passes = kernel_passes(self.task, exact=True)
-            return True
-        if self.passes.exact:
-            return False
-        self.full_passes()
-        self.passes.exact, self.stale = True, True
-        return True
-
-
-def kernel_passes(task: Task, exact: bool) -> KernelPasses:
-    return KernelPasses(np.empty(task.problem.shape, np.float32), exact)
 
 
 @dataclass(frozen=True)
