@@ -13,29 +13,16 @@ import numpy as np
 from .arrays import ingest_number, ingest_vector
 from .backends import load
 from .errors import ConvergenceError, ConvergenceWarning
-from .penalties import LOGARITHMIC, Fixed, Penalty, Vector
+from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
 from .result import Solution, Status
-from .solvers.annealing import EpsilonScaling
-from .solvers.driver import Limits, Outcome, Phase, run
-from .solvers.log_domain import LogDomain
+from .solvers.choice import METHODS, Method, choose
+from .solvers.driver import Limits, Outcome, run
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
-from .solvers.scaling import Scaling, Stabilized
 from .solvers.state import Start
 from .solvers.task import make_task
 
-Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"]
-METHODS: dict[str, tuple[Phase, ...]] = {
-    "scaling": (Phase("scaling", Scaling()),),
-    "stabilized": (Phase("stabilized", Stabilized()),),
-    "log": (Phase("log", LogDomain()),),
-    "epsilon_scaling": (Phase("epsilon_scaling", EpsilonScaling()), Phase("epsilon_scaling", Stabilized())),
-    "newton": (Phase("newton", Newton()),),
-}
-SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
-WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps by which a penalty is called weak
-PATIENCE = 60.0  # iterations left for which plain scaling is still the better choice; Newton takes about as long
 SINGLE_TOL = 1e-6  # smallest tolerance for which sweeps may use float32 exponentials and kernels
 
 
@@ -154,7 +141,7 @@ def solve(
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
-    phases = _phases(method, working, omega, tol)
+    phases = choose(method, working, omega, tol)
     with progress_bar(progress, tol) as report:
         outcome = run(
             phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
@@ -167,43 +154,11 @@ def solve(
     return solution
 
 
-def _phases(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
-    if isinstance(method, Newton):
-        return (Phase("newton", method),)
-    return _auto(problem, omega, tol) if method == "auto" else METHODS[method]
-
-
-def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
-    """Scaling where its kernel cannot underflow and as long as it is fast; else Newton, which is right at any epsilon.
-
-    Weak penalties need few sweeps at any epsilon, so they begin with a stabilised kernel. A relaxation that was asked
-    for is one of sweeps, so there are only sweeps then.
-    """
-    last = (*METHODS["newton"], *METHODS["stabilized"]) if omega == 1 else METHODS["epsilon_scaling"]
-    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
-    if span > SAFE_EXPONENT and omega == 1 and tol > 0 and _sweeps_at_most(problem, tol) <= WEAK:
-        return Phase("stabilized", Stabilized(), WEAK), *last
-    if span > SAFE_EXPONENT:
-        return last
-    return Phase("scaling", Scaling(), PATIENCE if omega == 1 else np.inf), *last
-
-
 def _end(problem: Problem, swapped: bool) -> str:
     """The side updated last, and therefore exact: the only hard one, else the rows as the user sees them."""
     if problem.rows.hard != problem.cols.hard:
         return "rows" if problem.rows.hard else "cols"
     return "cols" if swapped else "rows"
-
-
-def _sweeps_at_most(problem: Problem, tol: float) -> float:
-    """Sweeps to the tolerance where both penalties are logarithmic: an error shrinks by tau_a tau_b in each."""
-    rules = [penalty.rule(problem.epsilon, problem.mass) for penalty in (problem.rows, problem.cols)]
-    if any(code != LOGARITHMIC for code, _, _ in rules):
-        return np.inf
-    rate = rules[0][1] * rules[1][1]
-    if rate == 0:
-        return 1.0
-    return float(np.log(tol) / np.log(rate)) if rate < 1 else np.inf
 
 
 def _check_method(method: Any) -> None:

@@ -39,7 +39,7 @@ NEAR, LAST_MARGIN = 3.0, 1.0  # nats by which potentials may still move on targe
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
-SLACK = 1e-13  # of the dual, relative: rounding
+SLACK = 3e-14  # of the terms of the dual, relative: rounding
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,8 @@ class Newton:
         state.beta += smooth_change(state.task, state.beta, step.cols, step.t * step.x)
         state.sweep((1.0, 0.0))
         found = state.measure()
-        slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass)
+        nats = 1.0 + max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (state.alpha, state.beta))
+        slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass * nats)
         if found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack:
             state.trial = None
             state.steps += 1
