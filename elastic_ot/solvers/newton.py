@@ -68,8 +68,8 @@ class Newton:
         Share of its diagonal, times the residual, added to Newton's matrix (Levenberg, Marquardt); more after a step
         that failed. It tames directions between clusters that hardly any mass links, and leaves the limit quadratic.
     top_k : int, optional
-        Keep so many entries of every row instead, the largest ones, as Tang, Shavlovsky et al. (2024) do. On smooth costs,
-        where many entries of a row matter, convergence then is slow.
+        Keep so many entries of every row instead, the largest ones, as Tang, Shavlovsky et al. (2024) do. On smooth
+        costs, where many entries of a row matter, convergence then is slow.
 
     Examples
     --------
