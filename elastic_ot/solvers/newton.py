@@ -109,13 +109,13 @@ class Newton:
             state.sweep((1.0, 1.0))
             return 1
         state.end = "rows"
-        done = self._iterate(state, count)
+        done = self._iterate(state)  # one, whatever count allows: each may change how the next one reads the plan
         if state.on_target:
             self._note_progress(state)
         return done
 
-    def _iterate(self, state: NewtonState, count: int) -> int:
-        """One Newton trial, or up to `count` sweeps."""
+    def _iterate(self, state: NewtonState) -> int:
+        """One iteration: a sweep, the first one of a level, or a Newton step under trial."""
         if state.trial is not None:
             return self._try(state, state.trial)
         if state.stale:
@@ -132,7 +132,7 @@ class Newton:
             state.truncate(LEVEL_TOL, margin=LEVEL_MARGIN)
             if state.passes.truncated:
                 state.visiting = state.stale = True
-                return self._iterate(state, count)
+                return self._iterate(state)
         tired = state.steps >= self.steps if steered else state.sweeps >= self.patience
         if not state.on_target and (small or tired):
             self._descend(state)
@@ -143,12 +143,12 @@ class Newton:
             return 1
         if state.on_target and not state.passes.exact and state.tol < 1e-6 and found.residual < FINE * found.mass:
             state.refine()
-            return self._iterate(state, count)
+            return self._iterate(state)
         if state.on_target and isinstance(state.passes, KernelPasses) and not state.passes.exact and small:
             state.truncate(margin=LAST_MARGIN)
             if state.passes.truncated:
                 state.stale = True
-                return self._iterate(state, count)
+                return self._iterate(state)
         step = self._newton_step(state)
         if step is None:
             state.sweep((1.0, 1.0))
