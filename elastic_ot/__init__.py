@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "solve": "api",
+    "assign": "unregularised",
+    "exact": "unregularised",
     "Fixed": "penalties",
     "KL": "penalties",
     "TV": "penalties",
@@ -23,6 +25,8 @@ _HOME = {
     "Elastic": "penalties",
     "Newton": "solvers.newton",
     "Solution": "result",
+    "Assignment": "exact_result",
+    "ExactSolution": "exact_result",
     "Status": "result",
     "History": "result",
     "ConvergenceWarning": "errors",
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
     from .errors import ConvergenceError as ConvergenceError
     from .errors import ConvergenceWarning as ConvergenceWarning
     from .errors import InfeasibleError as InfeasibleError
+    from .exact_result import Assignment as Assignment
+    from .exact_result import ExactSolution as ExactSolution
     from .penalties import KL as KL
     from .penalties import L2 as L2
     from .penalties import TV as TV
@@ -64,3 +70,5 @@ if TYPE_CHECKING:
     from .result import Solution as Solution
     from .result import Status as Status
     from .solvers.newton import Newton as Newton
+    from .unregularised import assign as assign
+    from .unregularised import exact as exact

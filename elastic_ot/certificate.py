@@ -11,6 +11,7 @@ P + sum R). Every term is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from .backends.protocol import Side
 from .errors import ConvergenceError
-from .penalties import LOGARITHMIC, TV, Between, Free, Penalty, Vector
+from .penalties import LOGARITHMIC, Penalty, Vector
 from .plans import View, oriented, plan_sums
 from .problem import Problem
 from .solvers.measure import blocked_value
@@ -239,12 +240,31 @@ def bounds(solution: Solution) -> tuple[float, float]:
     problem = view.problem
     try:
         rounding = round_plan(view)
-        upper = plan_sums(view, rounding.parts)[1]
-        upper += _penalty_value(problem.rows, problem.mass * rounding.row_marginal, problem.a, problem.row_used)
-        upper += _penalty_value(problem.cols, problem.mass * rounding.col_marginal, problem.b, problem.col_used)
+        r, c = problem.mass * rounding.row_marginal, problem.mass * rounding.col_marginal
+        upper = plan_sums(view, rounding.parts)[1] + penalty_values(problem, r, c)
     except ConvergenceError:
         upper = float("inf")
     return _lower_bound(view), upper
+
+
+def penalty_values(problem: Problem, r: Vector, c: Vector) -> float:
+    """phi_a(r) + phi_b(c) for marginals that meet the hard sides."""
+    return _penalty_value(problem.rows, r, problem.a, problem.row_used) + _penalty_value(
+        problem.cols, c, problem.b, problem.col_used
+    )
+
+
+def unregularised_dual(problem: Problem, u: Vector, v: Vector) -> float:
+    """-phi_a*(-u) - phi_b*(-v): a lower bound on <C, P> + phi_a + phi_b wherever u_i + v_j <= C_ij."""
+    used_r, used_c = problem.row_used, problem.col_used
+    terms = problem.rows.dual(u[used_r], problem.a[used_r]), problem.cols.dual(v[used_c], problem.b[used_c])
+    blocked = blocked_value(problem.rows, problem.a, used_r) + blocked_value(problem.cols, problem.b, used_c)
+    return math.fsum(np.concatenate(terms)) + blocked
+
+
+def assignment_gap(cost: float | int, u: Vector, v: Vector) -> float:
+    """Distance between the cost of an assignment and the sum of its potentials."""
+    return abs(math.fsum([cost, *(-u).tolist(), *(-v).tolist()]))
 
 
 def _penalty_value(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
@@ -260,22 +280,12 @@ def _lower_bound(view: View) -> float:
     top = np.empty_like(view.g)
     backend.col_max(cost, 1.0, np.where(used_r, 0.0, -np.inf), top)  # -top: least cost of every column
     g = np.where(used_c, view.g, 0.0)
-    g = np.maximum(np.minimum(g, -top - _least_potential(problem.rows)), _least_potential(problem.cols))
+    g = np.maximum(np.minimum(g, -top - problem.rows.least_potential()), problem.cols.least_potential())
     u, v = np.empty_like(view.f), np.empty_like(view.g)
     backend.row_max(cost, 1.0, np.where(used_c, g, -np.inf), u)
     u = np.where(used_r, -u, 0.0)
     backend.col_max(cost, 1.0, np.where(used_r, u, -np.inf), v)
     v = np.where(used_c, -v, 0.0)
-    value = float(problem.rows.dual(u[used_r], problem.a[used_r]).sum())
-    value += float(problem.cols.dual(v[used_c], problem.b[used_c]).sum())
-    value += blocked_value(problem.rows, problem.a, used_r) + blocked_value(problem.cols, problem.b, used_c)
+    value = unregularised_dual(problem, u, v)
     largest = max(abs(problem.cost.lowest), abs(problem.cost.highest), float(np.abs(u).max()), float(np.abs(v).max()))
     return value - 8 * np.finfo(np.float64).eps * largest * max(problem.mass, float(problem.b.sum()))
-
-
-def _least_potential(penalty: Penalty) -> float:
-    """Where the dual's domain begins: -inf if every potential is allowed."""
-    if isinstance(penalty, TV):
-        return -penalty.rho
-    unbounded = isinstance(penalty, Free) or (isinstance(penalty, Between) and np.isinf(penalty.hi))
-    return 0.0 if unbounded else -np.inf

@@ -73,6 +73,14 @@ class Penalty(ABC):
         """
         return np.zeros_like(f), np.full_like(f, -np.inf), np.full_like(f, np.inf)
 
+    def kinks(self) -> tuple[float, float]:
+        """Where the demand jumps, if it is constant in between: the penalty is linear. (nan, nan) if it is not."""
+        return math.nan, math.nan
+
+    def least_potential(self) -> float:
+        """Where the dual's domain begins, -inf if every potential is allowed."""
+        return -math.inf
+
     @abstractmethod
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         """phi(r) + phi*(-f) + f r >= 0, without cancellation; hard penalties are evaluated at the nearest allowed r."""
@@ -173,6 +181,12 @@ class TV(_Strong):
 
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
         return np.zeros_like(f), np.full_like(f, -self.rho), np.full_like(f, self.rho)
+
+    def kinks(self) -> tuple[float, float]:
+        return -self.rho, self.rho
+
+    def least_potential(self) -> float:
+        return -self.rho
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         f = np.clip(f, -self.rho, None)  # beyond the edge by rounding only
@@ -280,6 +294,12 @@ class Between(Penalty):
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
         return np.zeros_like(f), np.where(f > 0, 0.0, np.where(f < 0, -np.inf, 0.0)), np.where(f > 0, np.inf, 0.0)
 
+    def kinks(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def least_potential(self) -> float:
+        return 0.0 if math.isinf(self.hi) else -math.inf
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         r = np.clip(r, self.lo * a, self.hi * a)
         with np.errstate(invalid="ignore"):  # hi = inf is multiplied where f < 0 only
@@ -334,6 +354,9 @@ class Fixed(Penalty):
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
         return a, a
 
+    def kinks(self) -> tuple[float, float]:
+        return -math.inf, math.inf
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return np.zeros_like(r)
 
@@ -363,6 +386,12 @@ class Free(Penalty):
 
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
         return np.zeros_like(f), np.zeros_like(f), np.zeros_like(f)
+
+    def kinks(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def least_potential(self) -> float:
+        return 0.0
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return f * r

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import ingest_cost, ingest_mask, ingest_number, ingest_vector
+from .arrays import as_numpy, ingest_cost, ingest_mask, ingest_number, ingest_vector
 from .costs import CHUNK, DenseCost
 from .errors import InfeasibleError
-from .penalties import Penalty, Vector
+from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
 
@@ -116,6 +116,70 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
             f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
         )
     return _check_masses(problem, 1e-5 if _is_single(a) or _is_single(b) else 1e-9)
+
+
+def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
+    """The problem without entropy (its epsilon, 1, means nothing), and whether its costs are integers."""
+    problem = build(cost, a, b, 1.0, rows, cols, "product", mask)
+    for name, given, penalty in (("rows", rows, problem.rows), ("cols", cols, problem.cols)):
+        if math.isnan(penalty.kinks()[0]):
+            raise ValueError(
+                f"{name} is {given!r}, which is not linear; without entropy choose Fixed, TV, Between, AtMost or Free"
+            )
+    _check_bounded(problem)
+    return problem, _integral("cost", as_numpy("cost", cost))
+
+
+def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
+    """One unit a row and a column, at most one on the longer side, and whether costs are integers."""
+    array = as_numpy("cost", cost)
+    integral = _integral("cost", array)
+    matrix = ingest_cost(array)
+    n, m = matrix.shape
+    if maximize:
+        if np.isposinf(matrix.max()):
+            i, j = np.argwhere(np.isposinf(matrix))[0]
+            raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
+        matrix = -matrix
+    if mask is not None:
+        allowed = ingest_mask(mask, (n, m))
+        _scan(matrix, np.ones(n, bool), np.ones(m, bool))
+        matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))
+    scanned = _scan(matrix, np.ones(n, bool), np.ones(m, bool))
+    rows, cols = AtMost() if n > m else Fixed(), AtMost() if m > n else Fixed()
+    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, rows, cols, "product")
+    for name, penalty, used in (("row", rows, problem.row_used), ("column", cols, problem.col_used)):
+        empty = np.flatnonzero(~used)
+        if empty.size and penalty.box()[0] > 0:
+            more = f" (and {empty.size - 1} more)" if empty.size > 1 else ""
+            raise InfeasibleError(f"{name} {empty[0]}{more} has only forbidden cells, so there is no assignment")
+    return problem, integral
+
+
+def _integral(name: str, array: NDArray[Any]) -> bool:
+    """True for integers, which float64 must hold exactly."""
+    if array.dtype.kind not in "biu":
+        return False
+    if array.size and array.dtype.itemsize == 8 and max(-int(array.min()), int(array.max())) > 2**53:
+        i, j = np.argwhere((array > 2**53) | (array < -(2**53)))[0]
+        raise ValueError(
+            f"{name}[{i}, {j}] is {array[i, j]}; integers beyond 2**53 are not exact in float64, rescale them"
+        )
+    return True
+
+
+def _check_bounded(problem: Problem) -> None:
+    """Where both sides let mass grow without bound, no cell may earn more than the sides charge."""
+    least = problem.rows.least_potential() + problem.cols.least_potential()
+    if not problem.cost.lowest < least:
+        return
+    earning = (problem.cost.matrix < least) & problem.row_used[:, None] & problem.col_used
+    if earning.any():
+        i, j = np.argwhere(earning)[0]
+        raise ValueError(
+            f"cost[{i}, {j}] is {problem.cost.matrix[i, j]}, less than the {least:g} that rows={problem.rows!r} and "
+            f"cols={problem.cols!r} charge for more mass: the objective has no lower bound"
+        )
 
 
 def _check_epsilon(epsilon: Any) -> float:

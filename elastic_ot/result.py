@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Status(Enum):
     """Why a solve ended; the value is the message."""
 
+    OPTIMAL = "optimal: the potentials prove that no plan is cheaper"
     CONVERGED = "converged: the returned potentials meet the tolerance"
     MAX_ITER = "max_iter reached before the tolerance was met"
     TIME_LIMIT = "time_limit reached before the tolerance was met"

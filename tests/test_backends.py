@@ -240,3 +240,27 @@ def test_results_do_not_change_from_run_to_run():
     args = problem((401, 503))
     first, second = (run_log(cpu, *args, 20.0, (1.0, 1.0), 5, False) for _ in range(2))
     assert_same(first, second, 0, 0)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_least_cells_are_the_smallest_reduced_costs(shape, ties):
+    rng = np.random.default_rng(3)
+    n, m = shape
+    cost = rng.integers(0, 4, shape).astype(float) if ties else rng.random(shape)
+    if m > 5:
+        cost[rng.random(shape) < 0.3] = np.inf
+        cost[0, 2:] = np.inf
+    beta = np.zeros(m) if ties else rng.random(m)
+    beta[-1] = -np.inf if m > 5 else 0.0
+    which = np.arange(0, n, 2)
+    for k in {1, min(m, 5), m}:
+        found = []
+        for backend in (cpu, reference):
+            indices, least = np.empty((which.size, k), np.int32), np.empty(which.size)
+            backend.least_cells(cost, beta, which, indices, least)
+            reduced = np.where(indices < 0, np.inf, cost[which[:, None], indices] - beta[indices])
+            assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in indices)
+            found.append((np.sort(reduced, axis=1), least))
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        np.testing.assert_array_equal(found[0][1], found[1][1])

@@ -53,12 +53,12 @@ def test_backends_import_only_the_protocol(name):
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("solvers/")])
 def test_solvers_know_no_device_and_no_wiring(name):
     assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
-    allowed = ("solvers", "backends/protocol", "penalties", "problem", "result")
+    allowed = ("solvers", "backends/protocol", "penalties", "problem", "costs", "result")
     assert all(m.startswith(allowed) for m in inside(name))
 
 
 def test_numba_is_imported_by_the_cpu_backend_only():
-    assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {"backends/cpu"}
+    assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {"backends/cpu", "backends/paths"}
 
 
 def test_leaves_are_imported_by_no_one():

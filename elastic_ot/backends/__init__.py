@@ -1,7 +1,8 @@
 """Where the arithmetic on n x m data happens: one module a device, the same primitives in each.
 
 `protocol` states every primitive's formula once. `reference` writes them on the array API (the oracle),
-`cpu` in Numba. Nothing here validates, allocates n x m data or decides when to stop.
+`cpu` in Numba. `paths` holds the shortest paths of the exact limit, for the host. Nothing here validates, allocates
+n x m data or decides when to stop.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from .protocol import Backend
+    from .protocol import Backend, Paths
 
 
 def load(name: str = "cpu") -> Backend:
     """The backend module of that name, imported on first use."""
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
+
+
+def load_paths() -> Paths:
+    """The module of shortest paths, imported on first use."""
+    return cast("Paths", importlib.import_module(f"{__name__}.paths"))

@@ -319,6 +319,94 @@ def _plan_row(c, inv2, alpha, beta2, p):
         p[j] = exp2(start + beta2[j] - c[j] * inv2)
 
 
+@inner
+def _reduced_blocks(c, beta, length, reduced, lows):
+    """Fill c - beta, and its minimum over every block of `length` entries."""
+    for b in range(lows.size):
+        low = np.inf
+        for j in range(b * length, min((b + 1) * length, c.size)):
+            d = c[j] - beta[j]
+            reduced[j] = d
+            low = min(low, d)
+        lows[b] = low
+
+
+@inner
+def _quickselect(x, size, k):
+    """The value that k entries of x[:size] are below or equal to, k >= 1; x is permuted."""
+    lo, hi = 0, size - 1
+    while lo < hi:
+        pivot = x[(lo + hi) >> 1]
+        i, j = lo, hi
+        while i <= j:
+            while x[i] < pivot:
+                i += 1
+            while x[j] > pivot:
+                j -= 1
+            if i <= j:
+                x[i], x[j] = x[j], x[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            hi = j
+        elif k - 1 >= i:
+            lo = i
+        else:
+            break
+    return x[k - 1]
+
+
+@rows_kernel
+def _least_rows(cost, beta, which, indices, least, work, lo, hi):
+    """A few cells a row: blocks whose minimum is not among the k smallest minima need no second look."""
+    m, k = cost.shape[1], indices.shape[1]
+    reduced, values, lows, copy = work[0], work[1], work[2], work[3]
+    length = max(1, m // (4 * k))
+    blocks = (m + length - 1) // length
+    for q in range(lo, hi):
+        i = which[q]
+        _reduced_blocks(cost[i], beta, length, reduced, lows[:blocks])
+        low = np.inf
+        for b in range(blocks):
+            low = min(low, lows[b])
+            copy[b] = lows[b]
+        least[q] = low
+        bound = _quickselect(copy, blocks, k)
+        # from a column that depends on the row, block by block, back to it; as soon as k are as small as can be, enough
+        count, begin = 0, (i * m) // cost.shape[0]
+        enough = k if bound == low else m
+        for r in range(blocks + 1):
+            b = begin // length + r
+            b = b if b < blocks else b - blocks
+            if lows[b] <= bound and lows[b] < np.inf:
+                from_, to = b * length, min((b + 1) * length, m)
+                from_, to = (begin if r == 0 else from_), (begin if r == blocks else to)
+                for j in range(from_, to):
+                    if reduced[j] <= bound and reduced[j] < np.inf and count < enough:
+                        values[count] = reduced[j]
+                        copy[count] = j
+                        count += 1
+            if count == enough:
+                break
+        kept, last = min(k, count), np.inf
+        if count > k:
+            for r in range(count):
+                reduced[r] = values[r]
+            last = _quickselect(reduced, count, k)
+        below = 0
+        for r in range(count):
+            below += values[r] < last
+        ties, kept_so_far = kept - below if count > k else kept, 0
+        for r in range(count):
+            if values[r] < last or (values[r] == last and ties > 0):
+                if values[r] == last:
+                    ties -= 1
+                indices[q, kept_so_far] = np.int32(copy[r])
+                kept_so_far += 1
+        for r in range(kept_so_far, k):
+            indices[q, r] = -1
+
+
 @rows_kernel
 def _kernel_rows(cost, inv2, alpha, beta2, out, lo, hi):
     """The same in float32, to 1.2e-7 relative."""
@@ -928,6 +1016,15 @@ def col_max(cost: Array, inv_epsilon: float, alpha: Array, out: Array) -> None:
     frozen, acc = _frozen(cost), np.empty((_threads(cost), cost.shape[1]))
     _split(run, cost.shape[0], acc.shape[0])
     np.max(acc, axis=0, out=out)
+
+
+def least_cells(cost: Array, beta: Array, which: Array, indices: Array, least: Array) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _least_rows(frozen, beta, which, indices, least, work[t], lo, hi)
+
+    frozen, threads = _frozen(cost), _threads(cost[: which.size])
+    work = np.empty((threads, 4, cost.shape[1]))
+    _split(run, which.size, threads)
 
 
 def log_sweeps(

@@ -67,6 +67,39 @@ CONTINUES, REACHED, LEFT = 0, 1, 2
 """How a block of conjugate gradients ended."""
 
 
+class Graph(NamedTuple):
+    """Cells by rows (CSR) with integer flows; int32 but for `pointers` and `flow` (int64) and `cost` (float64).
+
+    The cells with flow of column j are a doubly linked list: first[j], after[.], before[.], ended by -1.
+    """
+
+    pointers: Array
+    heads: Array
+    tails: Array
+    cost: Array
+    flow: Array
+    first: Array
+    after: Array
+    before: Array
+
+
+class Nodes(NamedTuple):
+    """One side of a `Graph`: potentials, marginals (int64), and which marginals a potential asks for.
+
+    A marginal r is optimal for its potential x exactly if, with kinks low <= high and levels (3, n) in int64,
+
+        x < low: r = levels[0]     low < x < high: r = levels[1]     x > high: r = levels[2],
+
+    and at a kink anything between its two neighbours. Kinks at -inf and inf with levels a are a fixed marginal.
+    """
+
+    potential: Array
+    marginal: Array
+    levels: Array
+    low: float
+    high: float
+
+
 class Backend(Protocol):
     """What solvers and certificates may call. Names and argument order are the same in every module."""
 
@@ -90,6 +123,13 @@ class Backend(Protocol):
 
     def col_max(self, cost: Array, inv_epsilon: float, alpha: Array, out: Array) -> None:
         """out_j = max_i (alpha_i - cost_ij inv_epsilon)."""
+
+    def least_cells(self, cost: Array, beta: Array, which: Array, indices: Array, least: Array) -> None:
+        """Columns of the k = indices.shape[1] smallest cost_ij - beta_j of each row i = which_q, in any order.
+
+        least_q is the smallest. -1 stands where fewer cells are finite. Which of equal cells are taken depends on the
+        row, so that ties spread over the columns. Needs k <= m; `indices` is int32.
+        """
 
     def log_sweeps(
         self,
@@ -259,3 +299,34 @@ class Backend(Protocol):
         count: int,
     ) -> tuple[int, int]:
         """The same with P_ij = kernel_ij col_factor_j, a stored matrix that is read once a product."""
+
+
+class Paths(Protocol):
+    """Exact transport on some cells, unregularised: minimise <C, P> + phi_a(P 1) + phi_b(P^T 1) by shortest paths.
+
+    Potentials stay feasible, u_i + v_j <= C_ij on the graph's cells, and cells with flow stay tight; what changes is
+    that fewer and fewer rows send less than their potential asks for. Masses are integers, so that comparing them is
+    exact. Everything is changed in place.
+    """
+
+    def search_space(self, n: int, m: int) -> Any:
+        """Work space of `ship` for n rows and m columns."""
+
+    def ship_tight(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> None:
+        """Send along single cells with a reduced cost of at most `tight` what rows ask for and columns can take."""
+
+    def ship(self, graph: Graph, rows: Nodes, cols: Nodes, search: Any, blocked: Array, blocked_cols: Array) -> None:
+        """Send from every row what its potential asks for, by shortest paths.
+
+        It ends at the first search that finds no way out: the rows and columns it has reached become true in `blocked`
+        and `blocked_cols`. These rows have no other cells, and together ask for more than these columns can take.
+        """
+
+    def withdraw(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> None:
+        """Take back the flow of cells with a reduced cost above `tight`."""
+
+    def extend(self, graph: Graph, place: Array, heads: Array, cost: Array) -> Graph:
+        """With further cells: row i gets the columns heads[place_i] it does not have yet, none where place_i < 0."""
+
+    def transpose(self, graph: Graph) -> Graph:
+        """Rows and columns exchanged."""

@@ -88,6 +88,15 @@ def _step(side: Side, omega: float, alpha: Array, log_sum: Array) -> Array:
     return xp.where(active, omega * (xp.where(active, target, zero) - old), zero)
 
 
+def least_cells(cost: Array, beta: Array, which: Array, indices: Array, least: Array) -> None:
+    xp = array_namespace(cost)
+    reduced = xp.astype(xp.take(cost, which, axis=0), xp.float64) - beta[None, :]
+    first = xp.argsort(reduced, axis=1)[:, : indices.shape[1]]
+    finite = xp.take_along_axis(reduced, first, axis=1) < float("inf")
+    indices[...] = xp.astype(xp.where(finite, first, xp.full_like(first, -1)), indices.dtype)
+    least[...] = xp.min(reduced, axis=1)
+
+
 def log_sweeps(
     cost: Array,
     inv_epsilon: float,

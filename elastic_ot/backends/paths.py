@@ -1,0 +1,394 @@
+"""`protocol.Paths`, compiled: for the host, whatever the device, because a search is one step after another.
+
+Source: Ahuja, Magnanti, Orlin, *Network Flows*, 1993, section 9.7 (successive shortest paths).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .protocol import Array, Graph
+
+compiled = njit(nogil=True, cache=True, error_model="numpy")
+inner = njit(error_model="numpy")
+
+
+class Search(NamedTuple):
+    """Work space of `ship`: three vectors of the columns, three of the rows, the heap, and lists of what was seen."""
+
+    distance: Array
+    by: Array
+    place: Array
+    row_distance: Array
+    row_by: Array
+    heap: Array
+    seen: Array
+    rows_seen: Array
+
+
+UNSEEN, DONE = -1, -2
+BY_COLUMN, BY_ROW, NOWHERE = 0, 1, 2
+
+
+def search_space(n: int, m: int) -> Search:
+    return Search(
+        np.full(m, np.inf),
+        np.empty(m, np.int32),
+        np.full(m, UNSEEN, np.int32),
+        np.full(n, np.inf),
+        np.empty(n, np.int32),
+        np.empty(m, np.int32),
+        np.empty(m, np.int32),
+        np.empty(n, np.int32),
+    )
+
+
+@inner
+def _least(nodes, i):
+    """The smallest marginal that the potential allows."""
+    x = nodes.potential[i]
+    return nodes.levels[0, i] if x < nodes.low else nodes.levels[1, i] if x < nodes.high else nodes.levels[2, i]
+
+
+@inner
+def _most(nodes, i):
+    x = nodes.potential[i]
+    return nodes.levels[0, i] if x <= nodes.low else nodes.levels[1, i] if x <= nodes.high else nodes.levels[2, i]
+
+
+@inner
+def _kink_above(nodes, i):
+    """Where a rising potential lets the marginal become smaller than it is."""
+    x, r = nodes.potential[i], nodes.marginal[i]
+    if x <= nodes.low and r > nodes.levels[1, i]:
+        return nodes.low
+    if x <= nodes.high and r > nodes.levels[2, i]:
+        return nodes.high
+    return np.inf
+
+
+@inner
+def _kink_below(nodes, i):
+    """Where a falling potential lets the marginal become larger than it is."""
+    x, r = nodes.potential[i], nodes.marginal[i]
+    if x >= nodes.high and r < nodes.levels[1, i]:
+        return nodes.high
+    if x >= nodes.low and r < nodes.levels[0, i]:
+        return nodes.low
+    return -np.inf
+
+
+@inner
+def _relief(nodes, i):
+    """Where a rising potential asks a row that sends too little for less."""
+    x = nodes.potential[i]
+    if x < nodes.low and nodes.levels[0, i] > nodes.levels[1, i]:
+        return nodes.low
+    if x < nodes.high and nodes.levels[1, i] > nodes.levels[2, i]:
+        return nodes.high
+    return np.inf
+
+
+@inner
+def _sift_up(heap, place, distance, k):
+    j = heap[k]
+    d = distance[j]
+    while k > 0:
+        up = (k - 1) >> 1
+        if distance[heap[up]] <= d:
+            break
+        heap[k] = heap[up]
+        place[heap[k]] = k
+        k = up
+    heap[k] = j
+    place[j] = k
+
+
+@inner
+def _sift_down(heap, place, distance, size):
+    """The last entry in the place of the first, which was taken."""
+    j = heap[size]
+    d, k = distance[j], 0
+    while True:
+        child = 2 * k + 1
+        if child >= size:
+            break
+        if child + 1 < size and distance[heap[child + 1]] < distance[heap[child]]:
+            child += 1
+        if distance[heap[child]] >= d:
+            break
+        heap[k] = heap[child]
+        place[heap[k]] = k
+        k = child
+    heap[k] = j
+    place[j] = k
+
+
+@inner
+def _send(graph, cell, amount):
+    """Change the flow of a cell and keep the list of its column."""
+    before = graph.flow[cell]
+    graph.flow[cell] = before + amount
+    j = graph.heads[cell]
+    if before == 0:
+        top = graph.first[j]
+        graph.after[cell], graph.before[cell] = top, -1
+        if top >= 0:
+            graph.before[top] = cell
+        graph.first[j] = cell
+    elif before + amount == 0:
+        left, right = graph.before[cell], graph.after[cell]
+        if left >= 0:
+            graph.after[left] = right
+        else:
+            graph.first[j] = right
+        if right >= 0:
+            graph.before[right] = left
+
+
+@inner
+def _scan_row(graph, rows, cols, search, i, base, best, kind, node, size, seen):
+    """Relax the cells of row i, reached at distance `base`; the best way out so far comes and goes."""
+    u = rows.potential[i]
+    for cell in range(graph.pointers[i], graph.pointers[i + 1]):
+        j = graph.heads[cell]
+        d = max(base, base + (graph.cost[cell] - u - cols.potential[j]))
+        if d < search.distance[j] and d < best:
+            if search.distance[j] == np.inf:
+                search.seen[seen] = j
+                seen += 1
+            search.distance[j] = d
+            search.by[j] = cell
+            if cols.marginal[j] < _most(cols, j):
+                best, kind, node = d, BY_COLUMN, j
+                if d <= base:
+                    break
+                continue
+            kink = _kink_below(cols, j)
+            if kink > -np.inf and d + (cols.potential[j] - kink) < best:
+                best, kind, node = d + (cols.potential[j] - kink), BY_COLUMN, j
+            if search.place[j] == UNSEEN:
+                search.heap[size] = j
+                size += 1
+                _sift_up(search.heap, search.place, search.distance, size - 1)
+            else:
+                _sift_up(search.heap, search.place, search.distance, search.place[j])
+    return best, kind, node, size, seen
+
+
+@inner
+def _find(graph, rows, cols, search, s):
+    """Dijkstra from row s: the nearest node that can take more, by way of tight cells after a dual step `best`."""
+    size, seen, rows_seen = 0, 0, 1
+    search.row_distance[s] = 0.0
+    search.rows_seen[0] = s
+    best, kind, node = np.inf, NOWHERE, -1
+    relief = _relief(rows, s)
+    if relief < np.inf:
+        best, kind, node = relief - rows.potential[s], BY_ROW, s
+    best, kind, node, size, seen = _scan_row(graph, rows, cols, search, s, 0.0, best, kind, node, size, seen)
+    while size > 0 and search.distance[search.heap[0]] < best:
+        j = search.heap[0]
+        base = search.distance[j]
+        search.place[j] = DONE
+        size -= 1
+        if size > 0:
+            _sift_down(search.heap, search.place, search.distance, size)
+        cell = graph.first[j]
+        while cell >= 0 and best > base:
+            i = graph.tails[cell]
+            if search.row_distance[i] == np.inf:
+                search.row_distance[i] = base
+                search.row_by[i] = cell
+                search.rows_seen[rows_seen] = i
+                rows_seen += 1
+                kink = _kink_above(rows, i)
+                if kink < np.inf and base + (kink - rows.potential[i]) < best:
+                    best, kind, node = base + (kink - rows.potential[i]), BY_ROW, i
+                best, kind, node, size, seen = _scan_row(
+                    graph, rows, cols, search, i, base, best, kind, node, size, seen
+                )
+            cell = graph.after[cell]
+    return best, kind, node, seen, rows_seen
+
+
+@inner
+def _move_potentials(rows, cols, search, best, kind, node, seen, rows_seen):
+    """The dual step; a potential never passes a kink at which its marginal has room."""
+    for k in range(rows_seen):
+        i = search.rows_seen[k]
+        step = best - search.row_distance[i]
+        if step > 0.0:
+            kink = _relief(rows, i) if k == 0 else _kink_above(rows, i)
+            rows.potential[i] = min(rows.potential[i] + step, kink)
+    for k in range(seen):
+        j = search.seen[k]
+        step = best - search.distance[j]
+        if step > 0.0 and search.place[j] == DONE:
+            cols.potential[j] = max(cols.potential[j] - step, _kink_below(cols, j))
+    if kind == BY_COLUMN and cols.marginal[node] >= _most(cols, node):
+        cols.potential[node] = _kink_below(cols, node)
+    elif kind == BY_ROW:  # sums that fell short of the kink by rounding
+        kink = _relief(rows, node) if search.rows_seen[0] == node else _kink_above(rows, node)
+        rows.potential[node] = kink if kink < np.inf else rows.potential[node]
+
+
+@inner
+def _push(graph, rows, cols, search, s, kind, node, amount):
+    """As much as the path from s to the node takes, at most `amount`."""
+    if kind == BY_COLUMN:
+        amount = min(amount, _most(cols, node) - cols.marginal[node])
+        i = graph.tails[search.by[node]]
+    else:
+        amount = min(amount, rows.marginal[node] - _least(rows, node))
+        i = node
+    k = i
+    while k != s:
+        cell = search.row_by[k]
+        amount = min(amount, graph.flow[cell])
+        k = graph.tails[search.by[graph.heads[cell]]]
+    if amount <= 0:  # the dual step alone has met what row s asks for
+        return
+    if kind == BY_COLUMN:
+        cols.marginal[node] += amount
+        _send(graph, search.by[node], amount)
+    else:
+        rows.marginal[node] -= amount
+    while i != s:
+        cell = search.row_by[i]
+        _send(graph, cell, -amount)
+        j = graph.heads[cell]
+        _send(graph, search.by[j], amount)
+        i = graph.tails[search.by[j]]
+    rows.marginal[s] += amount
+
+
+@compiled
+def ship(graph, rows, cols, search, blocked, blocked_cols):
+    for s in range(rows.potential.size):
+        while rows.marginal[s] < _least(rows, s):
+            best, kind, node, seen, rows_seen = _find(graph, rows, cols, search, s)
+            if kind != NOWHERE:
+                _move_potentials(rows, cols, search, best, kind, node, seen, rows_seen)
+                if not (kind == BY_ROW and node == s):
+                    _push(graph, rows, cols, search, s, kind, node, _least(rows, s) - rows.marginal[s])
+            for k in range(seen):
+                search.distance[search.seen[k]] = np.inf
+                if kind == NOWHERE:
+                    blocked_cols[search.seen[k]] = True
+                search.place[search.seen[k]] = UNSEEN
+            for k in range(rows_seen):
+                search.row_distance[search.rows_seen[k]] = np.inf
+                if kind == NOWHERE:
+                    blocked[search.rows_seen[k]] = True
+            if kind == NOWHERE:
+                return
+
+
+@compiled
+def ship_tight(graph, rows, cols, tight):
+    for i in range(rows.potential.size):
+        need = _least(rows, i) - rows.marginal[i]
+        for cell in range(graph.pointers[i], graph.pointers[i + 1]):
+            if need <= 0:
+                break
+            j = graph.heads[cell]
+            if graph.cost[cell] - rows.potential[i] - cols.potential[j] <= tight:
+                amount = min(need, _most(cols, j) - cols.marginal[j])
+                if amount > 0:
+                    _send(graph, cell, amount)
+                    rows.marginal[i] += amount
+                    cols.marginal[j] += amount
+                    need -= amount
+
+
+@compiled
+def withdraw(graph, rows, cols, tight):
+    for i in range(rows.potential.size):
+        for cell in range(graph.pointers[i], graph.pointers[i + 1]):
+            flow, j = graph.flow[cell], graph.heads[cell]
+            if flow > 0 and graph.cost[cell] - rows.potential[i] - cols.potential[j] > tight:
+                _send(graph, cell, -flow)
+                rows.marginal[i] -= flow
+                cols.marginal[j] -= flow
+
+
+@inner
+def _linked(graph):
+    """Lists of the cells with flow, made anew."""
+    graph.first[:] = -1
+    for cell in range(graph.heads.size):
+        if graph.flow[cell] > 0:
+            j = graph.heads[cell]
+            top = graph.first[j]
+            graph.after[cell], graph.before[cell] = top, -1
+            if top >= 0:
+                graph.before[top] = cell
+            graph.first[j] = cell
+    return graph
+
+
+@inner
+def _empty(pointers, cells, columns):
+    return Graph(
+        pointers,
+        np.empty(cells, np.int32),
+        np.empty(cells, np.int32),
+        np.empty(cells, np.float64),
+        np.zeros(cells, np.int64),
+        np.empty(columns, np.int32),
+        np.empty(cells, np.int32),
+        np.empty(cells, np.int32),
+    )
+
+
+@compiled
+def extend(graph, place, heads, cost):
+    n, m = graph.pointers.size - 1, graph.first.size
+    mark, pointers = np.full(m, -1, np.int32), np.zeros(n + 1, np.int64)
+    for i in range(n):
+        size, q = graph.pointers[i + 1] - graph.pointers[i], place[i]
+        if q >= 0:
+            for cell in range(graph.pointers[i], graph.pointers[i + 1]):
+                mark[graph.heads[cell]] = i
+            for r in range(heads.shape[1]):
+                size += heads[q, r] >= 0 and mark[heads[q, r]] != i
+        pointers[i + 1] = pointers[i] + size
+    out = _empty(pointers, pointers[n], m)
+    mark[:] = -1
+    for i in range(n):
+        to, q = pointers[i], place[i]
+        for cell in range(graph.pointers[i], graph.pointers[i + 1]):
+            j = graph.heads[cell]
+            mark[j] = i
+            out.heads[to], out.tails[to] = j, i
+            out.cost[to], out.flow[to] = graph.cost[cell], graph.flow[cell]
+            to += 1
+        if q >= 0:
+            for r in range(heads.shape[1]):
+                j = heads[q, r]
+                if j >= 0 and mark[j] != i:
+                    out.heads[to], out.tails[to], out.cost[to] = j, i, cost[q, r]
+                    to += 1
+    return _linked(out)
+
+
+@compiled
+def transpose(graph):
+    n, m = graph.pointers.size - 1, graph.first.size
+    pointers = np.zeros(m + 1, np.int64)
+    for cell in range(graph.heads.size):
+        pointers[graph.heads[cell] + 1] += 1
+    for j in range(m):
+        pointers[j + 1] += pointers[j]
+    out, free = _empty(pointers, graph.heads.size, n), pointers.copy()
+    for cell in range(graph.heads.size):
+        j = graph.heads[cell]
+        to = free[j]
+        free[j] = to + 1
+        out.heads[to], out.tails[to] = graph.tails[cell], j
+        out.cost[to], out.flow[to] = graph.cost[cell], graph.flow[cell]
+    return _linked(out)

@@ -1,0 +1,174 @@
+"""What the exact calls return: a plan or an assignment, and the potentials that prove it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .penalties import Vector
+from .problem import Problem
+from .result import Status
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Indices = NDArray[np.intp]
+
+
+class Assignment(tuple[Indices, Indices]):
+    """The pair ``(row_ind, col_ind)`` that SciPy's `linear_sum_assignment` returns, with a proof.
+
+    It unpacks, indexes and compares as that tuple. The certificate is u_i + v_j <= C_ij everywhere (>= with
+    ``maximize=True``) and sum(u) + sum(v) = cost: no assignment can be better. Where there are more columns than rows,
+    v is <= 0 and 0 on columns left over (the other way round with ``maximize=True``), and likewise for rows.
+
+    Attributes
+    ----------
+    row_ind, col_ind : ndarray of int
+        Row row_ind[k] is matched with column col_ind[k]; row_ind is sorted. Shape (min(n, m),).
+    cost : float or int
+        Sum of the matched costs; an exact int for integer costs.
+    status : Status
+        `Status.OPTIMAL`.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> row_ind, col_ind = eot.assign([[4, 1, 3], [2, 0, 5], [3, 2, 2]])
+    >>> col_ind
+    array([1, 0, 2])
+    """
+
+    row_ind: Indices
+    col_ind: Indices
+    cost: float | int
+    status: Status
+    _matrix: NDArray[Any]
+    _maximize: bool
+    _potentials: tuple[Vector, Vector] | None
+
+    def __new__(
+        cls,
+        row_ind: Indices,
+        col_ind: Indices,
+        cost: float | int,
+        matrix: NDArray[Any],
+        maximize: bool,
+        potentials: tuple[Vector, Vector] | None = None,
+    ) -> Assignment:
+        """Not made by users."""
+        self = super().__new__(cls, (row_ind, col_ind))
+        self.row_ind, self.col_ind, self.cost, self.status = row_ind, col_ind, cost, Status.OPTIMAL
+        self._matrix, self._maximize, self._potentials = matrix, maximize, potentials
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self.row_ind, self.col_ind, self.cost, self._matrix, self._maximize, self._potentials
+
+    def __repr__(self) -> str:
+        n, m = self._matrix.shape
+        return f"Assignment({n} x {m}, cost={self.cost:.6g}, {self.status.name})"
+
+    @property
+    def u(self) -> Vector:
+        """Potentials of the rows, shape (n,), in units of the cost.
+
+        Where SciPy has solved the problem (below some size) they are computed when first asked for.
+        """
+        return self._proof()[0]
+
+    @property
+    def v(self) -> Vector:
+        """Potentials of the columns, shape (m,)."""
+        return self._proof()[1]
+
+    @property
+    def gap(self) -> float:
+        """abs(cost - sum(u) - sum(v)): 0 for integer costs, rounding for others."""
+        from .certificate import assignment_gap
+
+        return assignment_gap(self.cost, *self._proof())
+
+    def _proof(self) -> tuple[Vector, Vector]:
+        if self._potentials is None:
+            from .unregularised import potentials_of
+
+            self._potentials = potentials_of(self._matrix, self._maximize)
+        return self._potentials
+
+
+@dataclass(frozen=True, eq=False)
+class ExactSolution:
+    """An optimal plan of the unregularised problem, with potentials that prove it.
+
+    Everything of size n x m is computed when asked for. Rows or columns without mass have potential -inf.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved.
+    f, g : ndarray of float64, shapes (n,) and (m,)
+        Potentials in cost units: f_i + g_j <= C_ij, with equality where the plan is positive. Also a warm start for
+        `solve`.
+    row_ind, col_ind, mass : ndarrays
+        The positive entries of the plan, at most n + m of them if no two plans are optimal.
+    row_marginal, col_marginal : ndarray of float64, shapes (n,) and (m,)
+        P 1 and P^T 1; those of `Fixed` sides to a few units of rounding of the total mass.
+    transport_cost : float
+        <C, P>, in units of cost times mass.
+    value : float
+        The primal objective: <C, P> and the penalties.
+    dual_value : float
+        The dual objective at (f, g).
+    status : Status
+        `Status.OPTIMAL`.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> sol = eot.exact([[0.0, 1.0], [1.0, 0.0]], [0.6, 0.4], [0.5, 0.5])
+    >>> sol.plan.round(3)
+    array([[0.5, 0.1],
+           [0. , 0.4]])
+    >>> round(sol.value, 6), sol.gap < 1e-12
+    (0.1, True)
+    """
+
+    problem: Problem
+    f: Vector
+    g: Vector
+    row_ind: NDArray[np.int64]
+    col_ind: NDArray[np.int64]
+    mass: Vector
+    row_marginal: Vector
+    col_marginal: Vector
+    transport_cost: float
+    value: float
+    dual_value: float
+    status: Status = Status.OPTIMAL
+
+    def __repr__(self) -> str:
+        n, m = self.problem.shape
+        return f"ExactSolution({n} x {m}, value={self.value:.6g}, gap={self.gap:.1e}, {self.mass.size} entries)"
+
+    @property
+    def gap(self) -> float:
+        """`value` - `dual_value`, rounding."""
+        return max(self.value - self.dual_value, 0.0)
+
+    @cached_property
+    def plan(self) -> NDArray[np.float64]:
+        """The plan, shape (n, m); computed on first use and kept."""
+        out = np.zeros(self.problem.shape)
+        out[self.row_ind, self.col_ind] = self.mass
+        return out
+
+    def sparse_plan(self) -> csr_array:
+        """The plan as a scipy.sparse.csr_array, shape (n, m)."""
+        from scipy.sparse import csr_array
+
+        return csr_array((self.mass, (self.row_ind, self.col_ind)), shape=self.problem.shape)

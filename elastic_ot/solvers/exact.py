@@ -1,0 +1,269 @@
+"""Unregularised transport, proved optimal: near-optimal potentials, a few cells, shortest paths, prices of the rest.
+
+Paths make a plan that is optimal on the cells of the core. The rest of the cost is then priced: where u_i + v_j exceeds
+C_ij, the row gets more cells and a smaller u_i, and what it sent along cells that are no longer tight is sent anew.
+When nothing is left to price the potentials are feasible everywhere and tight where the plan is positive, which is the
+proof. Every round adds cells, so the whole cost is reached in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.protocol import Backend, Nodes, Paths
+from ..penalties import Penalty, Vector
+from ..problem import Problem
+from .core import Core
+from .warm_start import FULL, anneal, potentials, refine
+
+TIGHT = 1e-13  # of the largest potential or cost: a violation that counts as rounding
+PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
+EASY = 0.9  # of the rows served by their cheapest cells at once: no annealing is needed
+LOOK = 8  # cells a row for that
+ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
+DEEPER = 27.0
+MISSED = 0.1  # of the rows without their best cell: too many
+AGAIN = 16  # cells of a row whose price was wrong
+MASS_BITS = 58  # of the largest mass, as an integer
+NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """A plan and potentials that prove it.
+
+    Attributes
+    ----------
+    rows, cols, masses : ndarrays
+        The positive entries of the plan.
+    u, v : ndarray
+        Potentials, u_i + v_j <= C_ij to rounding; -inf on rows and columns not in use.
+    rounds : int
+        How often the whole cost was priced.
+    blocked : ndarray of int
+        Rows that ask for more than all their columns can take: if there are any, there is no plan.
+    blocked_cols : ndarray of int
+        The same for columns.
+    """
+
+    rows: NDArray[np.int32]
+    cols: NDArray[np.int32]
+    masses: Vector
+    u: Vector
+    v: Vector
+    rounds: int
+    blocked: NDArray[np.int64]
+    blocked_cols: NDArray[np.int64]
+
+    def transpose(self) -> Exact:
+        return Exact(self.cols, self.rows, self.masses, self.v, self.u, self.rounds, self.blocked_cols, self.blocked)
+
+
+def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool) -> Exact:
+    """With `integral`, costs are integers, so potentials are, too, and nothing is ever rounded."""
+    return _Solve(problem, backend, paths, integral).run()
+
+
+class _Solve:
+    def __init__(self, problem: Problem, backend: Backend, paths: Paths, integral: bool) -> None:
+        self.problem, self.backend, self.paths, self.integral = problem, backend, paths, integral
+        self.cost = problem.cost.matrix
+        self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
+        self.core = Core(self.cost, backend, paths)
+        self.unit, levels_a, levels_b = _levels(problem)
+        n, m = problem.shape
+        self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
+        self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
+        self.slack = TIGHT
+        self.ceiling = self._ceiling()
+
+    def run(self) -> Exact:
+        u, v = self.rows.potential, self.cols.potential
+        v[:], least = self._start()
+        u[:] = np.where(self.problem.row_used, _snapped(self.core.least(v), self.rows, self._tight(v)), 0.0)
+        self._admit(least)
+        self.paths.ship_tight(self.core.graph, self.rows, self.cols, self._tight(v))
+        forth, back = self.paths.search_space(*self.cost.shape), self.paths.search_space(*self.cost.T.shape)
+        rounds = 0
+        while True:
+            rounds += 1
+            self.slack = TIGHT * 2.0 ** (rounds // PATIENCE)
+            blocked, blocked_cols = self._ship(self.rows, self.cols, forth)
+            stuck = np.flatnonzero(blocked)
+            if stuck.size:
+                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v)):
+                    return self._result(rounds, least, rows=stuck)
+                self._repair(self.core.least(v))
+                continue
+            self.core.graph = self.paths.transpose(self.core.graph)
+            blocked_cols, blocked = self._ship(self.cols, self.rows, back)
+            self.core.graph = self.paths.transpose(self.core.graph)
+            stuck = np.flatnonzero(blocked_cols)
+            if stuck.size:
+                if not self.core.leave_cols(stuck, np.where(blocked, -np.inf, self._row_prices(u)), v):
+                    return self._result(rounds, least, cols=stuck)
+                self._repair(self.core.least(v))
+                continue
+            lowered = self._lower(v)
+            least = self._least(v)
+            if not (self._admit(least) or lowered):
+                return self._result(rounds, least)
+
+    def _start(self) -> tuple[Vector, Vector]:
+        """Potentials of the columns and the rows' least reduced costs; the core is chosen.
+
+        Zero if most rows find room in their cheapest cells, else annealed ones.
+        """
+        v = self._allowed(np.zeros(self.cost.shape[1]))
+        least, easy = self._easy(v)
+        if easy:
+            return v, least
+        v, level = self._allowed(potentials(self.problem, self.backend)), FULL.last
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                v, level = (
+                    self._allowed(anneal(self.problem, self.backend, FULL.below(level, DEEPER), v)),
+                    level / DEEPER,
+                )
+            self._choose(v)
+            refined = self._allowed(refine(self.problem, self.backend, self.core.graph, v, level))
+            least = self._least(refined)
+            missed = least < self.core.least(refined) - self._tight(refined)
+            if missed[self.row_list].mean() <= MISSED:
+                break
+        return refined, least
+
+    def _choose(self, v: Vector) -> Vector:
+        """A core anew, around these potentials; returns the rows' least reduced costs."""
+        self.core = Core(self.cost, self.backend, self.paths)
+        least = np.zeros(self.cost.shape[0])
+        least[self.row_list] = self.core.grow_rows(self.row_list, v)
+        if self.cost.shape[1] > self.cost.shape[0]:
+            self.core.grow_cols(self.col_list, self._row_prices(least))
+        return least
+
+    def _easy(self, v: Vector) -> tuple[Vector, bool]:
+        """The rows' least reduced costs, and whether most rows can send all they are asked for along such cells."""
+        least = np.zeros(self.cost.shape[0])
+        least[self.row_list] = self.core.grow_rows(self.row_list, v, LOOK)
+        rows = self.rows._replace(potential=least, marginal=np.zeros_like(self.rows.marginal))
+        cols = self.cols._replace(potential=v, marginal=np.zeros_like(self.cols.marginal))
+        self.paths.ship_tight(self.core.graph, rows, cols, 0.0)
+        self.core.graph.flow[:] = 0
+        self.core.graph.first[:] = -1
+        return least, float(rows.marginal.sum()) >= EASY * _asked(rows)
+
+    def _ship(self, rows: Nodes, cols: Nodes, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
+        self.paths.ship(self.core.graph, rows, cols, search, blocked, blocked_cols)
+        return blocked, blocked_cols
+
+    def _lower(self, v: Vector) -> bool:
+        """Columns whose potential has passed what all rows allow come back; true if there were any."""
+        above = np.flatnonzero(v > self.ceiling + self._tight(v))
+        if above.size:
+            v[above] = _snapped(self.ceiling[above], self.cols, self._tight(v))
+            self.core.grow_cols(above, self._row_prices(self.rows.potential))
+        return bool(above.size)
+
+    def _admit(self, least: Vector) -> bool:
+        """Put the cells into the core that would make the plan cheaper; false if there are none."""
+        u, v = self.rows.potential, self.cols.potential
+        wrong = self.row_list[least[self.row_list] < u[self.row_list] - self._tight(v)]
+        if wrong.size:
+            self.core.grow_rows(wrong, v, AGAIN)
+        self._repair(least)
+        return bool(wrong.size)
+
+    def _repair(self, least: Vector) -> None:
+        """Rows whose potential is too large for their cells get the largest possible; what that undoes is withdrawn."""
+        u, tight = self.rows.potential, self._tight(self.cols.potential)
+        wrong = self.problem.row_used & (least < u - tight)
+        u[wrong] = _snapped(least[wrong], self.rows, tight)
+        self.paths.withdraw(self.core.graph, self.rows, self.cols, tight)
+
+    def _least(self, v: Vector) -> Vector:
+        """min_j C_ij - v_j, 0 for rows not in use."""
+        top = np.empty(self.cost.shape[0])
+        self.backend.row_max(self.cost, 1.0, v, top)
+        return np.where(self.problem.row_used, -top, 0.0)
+
+    def _ceiling(self) -> Vector:
+        """The most a column's potential may be, so that no row's falls below what its penalty allows."""
+        m = self.cost.shape[1]
+        floor = self.problem.rows.least_potential()
+        if np.isneginf(floor):
+            return np.full(m, np.inf)
+        top = np.empty(m)
+        self.backend.col_max(self.cost, 1.0, self._row_prices(np.zeros(self.cost.shape[0])), top)
+        return -top - floor
+
+    def _row_prices(self, u: Vector) -> Vector:
+        """The rows' potentials, -inf where a row is not in use."""
+        return np.where(self.problem.row_used, u, -np.inf)
+
+    def _allowed(self, v: Vector) -> Vector:
+        """The columns' potentials, such that no row or column refuses them, and integers where costs are."""
+        v = np.maximum(np.rint(v) if self.integral else v, self.problem.cols.least_potential())
+        v = _snapped(np.minimum(v, self.ceiling), self.cols, self._tight(v))
+        return np.where(self.problem.col_used, v, -np.inf)
+
+    def _tight(self, v: Vector) -> float:
+        """What counts as rounding."""
+        cost = self.problem.cost
+        return self.slack * max(abs(cost.lowest), abs(cost.highest), float(np.abs(v[self.col_list]).max(initial=0.0)))
+
+    def _result(
+        self, rounds: int, least: Vector, rows: NDArray[np.int64] = NONE, cols: NDArray[np.int64] = NONE
+    ) -> Exact:
+        graph, sent = self.core.graph, self.core.graph.flow > 0
+        return Exact(
+            rows=graph.tails[sent],
+            cols=graph.heads[sent],
+            masses=graph.flow[sent] * self.unit,
+            u=self._row_prices(np.minimum(self.rows.potential, least)),
+            v=self.cols.potential,
+            rounds=rounds,
+            blocked=rows,
+            blocked_cols=cols,
+        )
+
+
+def _snapped(potential: Vector, side: Nodes, tight: float) -> Vector:
+    """On the kink, where rounding missed it: beside it other marginals are optimal."""
+    for kink in (side.low, side.high):
+        if np.isfinite(kink):
+            potential = np.where(np.abs(potential - kink) <= tight, kink, potential)
+    return potential
+
+
+def _asked(nodes: Nodes) -> float:
+    x, levels = nodes.potential, nodes.levels
+    return float(np.where(x < nodes.low, levels[0], np.where(x < nodes.high, levels[1], levels[2])).sum())
+
+
+def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
+    """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
+    a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
+    most = 2.0 * float(a.sum() + b.sum())  # more than any plan needs on one row
+    unit = 2.0 ** (np.ceil(np.log2(most)) - MASS_BITS)
+    levels_a, levels_b = _side_levels(problem.rows, a, most, unit), _side_levels(problem.cols, b, most, unit)
+    for one, other in ((levels_a, levels_b), (levels_b, levels_a)):
+        missing = int(one[2].sum()) - int(np.minimum(other[0], int(most / unit)).astype(object).sum())
+        if missing > 0:  # the ranges of total mass meet but for rounding
+            j = int(other[0].argmax())
+            fixed = other[:, j] == other[0, j]
+            other[fixed, j] += missing
+    return unit, levels_a, levels_b
+
+
+def _side_levels(penalty: Penalty, a: Vector, most: float, unit: float) -> NDArray[np.int64]:
+    low, high = penalty.kinks()
+    below, above = penalty.demand(np.full_like(a, low), a), penalty.demand(np.full_like(a, high), a)
+    levels = np.array([below[1], below[0], above[0]])
+    levels[:, a == 0] = 0.0
+    whole: NDArray[np.int64] = np.rint(np.minimum(levels, most) / unit).astype(np.int64)
+    return whole

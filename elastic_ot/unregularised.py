@@ -1,0 +1,216 @@
+"""The exact calls, epsilon = 0: validate, choose who solves, wrap the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_numpy
+from .backends import load, load_paths
+from .certificate import penalty_values, unregularised_dual
+from .errors import InfeasibleError
+from .exact_result import Assignment, ExactSolution
+from .penalties import Fixed, Penalty, Vector
+from .problem import Problem, assignment_problem, build_linear
+from .solvers.exact import Exact, solve_exactly
+
+SMALL = 900  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
+
+
+def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment:
+    """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment`, faster and with a proof.
+
+    Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
+
+    Parameters
+    ----------
+    cost : array_like, shape (n, m)
+        Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
+        not exceed 2**53 in size. Integers and `maximize` cost one float64 copy.
+    maximize : bool
+        Look for the largest sum instead.
+    mask : array_like of bool, shape (n, m), optional
+        False forbids a pair; costs one copy of the cost.
+
+    Returns
+    -------
+    Assignment
+        The tuple ``(row_ind, col_ind)``, with potentials `u`, `v`, `cost` and `gap`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its index and value.
+    InfeasibleError
+        Forbidden pairs leave no assignment of the shorter side; names rows (or columns) that compete for fewer
+        partners than they are.
+
+    Notes
+    -----
+    Below some size SciPy solves the problem (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016).
+    Above, annealed entropic potentials choose a few cells a row, shortest augmenting paths solve the problem on those,
+    and the rest of the matrix is priced until nothing is left to gain, which proves the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> cost = np.array([[4, 1, 3], [2, 0, 5], [3, 2, 2]])
+    >>> result = eot.assign(cost)
+    >>> result.cost, int(cost[result].sum())
+    (5, 5)
+    >>> result.u + result.v[[1, 0, 2]] == cost[result]
+    array([ True,  True,  True])
+    """
+    matrix = as_numpy("cost", cost)
+    if mask is None and matrix.ndim == 2 and min(matrix.shape) < SMALL:
+        small = _by_scipy(matrix, maximize)
+        if small is not None:
+            return small
+    problem, integral = assignment_problem(matrix, maximize, mask)
+    found = _solve(problem, integral)
+    _refuse_blocked(found, problem)
+    order = np.argsort(found.rows)
+    row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
+    return Assignment(
+        row_ind, col_ind, _total(matrix[row_ind, col_ind]), matrix, maximize, _assignment_potentials(found, maximize)
+    )
+
+
+def exact(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    mask: Any = None,
+) -> ExactSolution:
+    """Unregularised optimal transport, proved optimal: the limit of `solve` as epsilon tends to 0.
+
+    Minimises <C, P> + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0, for penalties that make it a linear programme.
+
+    Parameters
+    ----------
+    cost : array_like, shape (n, m)
+        Cost of moving a unit of mass from i to j. +inf forbids a cell.
+    a, b : array_like, shapes (n,) and (m,), optional
+        Weights >= 0, default 1/n and 1/m.
+    rows, cols : Penalty
+        `Fixed` (default), `TV`, `Between`, `AtMost` or `Free`. `KL`, `L2` and `Elastic` are not linear.
+    mask : array_like of bool, shape (n, m), optional
+        False forbids a cell; costs one copy of the cost.
+
+    Returns
+    -------
+    ExactSolution
+        The plan (few entries), potentials, the gap between them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, a penalty that is not linear, or an objective without a lower bound.
+    InfeasibleError
+        No plan meets the hard sides; names the rows or columns.
+
+    See Also
+    --------
+    solve : with entropy; `Solution.bounds` brackets the value of this problem.
+
+    Notes
+    -----
+    As for `assign`: annealed entropic potentials, shortest paths on a few cells, and pricing of the rest. Masses are
+    integers inside, multiples of about 2**-58 of the total.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> far = [[0.1, 5.0], [5.0, 0.1], [5.0, 5.0]]
+    >>> sol = eot.exact(far, rows=eot.TV(1.0), cols=eot.AtMost())
+    >>> sol.row_marginal.round(3)
+    array([0.333, 0.333, 0.   ])
+    """
+    problem, integral = build_linear(cost, a, b, rows, cols, mask)
+    found = _solve(problem, integral)
+    _refuse_blocked(found, problem)
+    n, m = problem.shape
+    row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
+    col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
+    transport = float((found.masses * problem.cost.matrix[found.rows, found.cols]).sum())
+    return ExactSolution(
+        problem=problem,
+        f=found.u,
+        g=found.v,
+        row_ind=found.rows.astype(np.int64),
+        col_ind=found.cols.astype(np.int64),
+        mass=found.masses,
+        row_marginal=row_marginal,
+        col_marginal=col_marginal,
+        transport_cost=transport,
+        value=transport + penalty_values(problem, row_marginal, col_marginal),
+        dual_value=unregularised_dual(problem, found.u, found.v),
+    )
+
+
+def potentials_of(matrix: NDArray[Any], maximize: bool) -> tuple[Vector, Vector]:
+    """Potentials that prove an optimal assignment, whichever it is."""
+    if matrix.size == 0:
+        return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
+    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, None)), maximize)
+
+
+def _solve(problem: Problem, integral: bool) -> Exact:
+    """By rows as they are stored."""
+    if not problem.cost.fortran:
+        return solve_exactly(problem, load(), load_paths(), integral)
+    return solve_exactly(problem.transpose(), load(), load_paths(), integral).transpose()
+
+
+def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:
+    """None where SciPy refuses: our own checks then say what is wrong."""
+    from scipy.optimize import linear_sum_assignment
+
+    if matrix.dtype.kind not in "biuf" or (matrix.dtype.itemsize == 8 and matrix.dtype.kind != "f" and _huge(matrix)):
+        return None
+    try:
+        row_ind, col_ind = linear_sum_assignment(matrix, maximize)
+    except ValueError:
+        return None
+    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), matrix, maximize)
+
+
+def _huge(matrix: NDArray[np.integer]) -> bool:
+    return bool(matrix.size) and max(-int(matrix.min()), int(matrix.max())) > 2**53
+
+
+def _total(matched: NDArray[Any]) -> float | int:
+    return float(matched.sum(dtype=np.float64)) if matched.dtype.kind == "f" else sum(matched.tolist())
+
+
+def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:
+    u, v = np.where(np.isfinite(found.u), found.u, 0.0), np.where(np.isfinite(found.v), found.v, 0.0)
+    if u.size < v.size:
+        v = np.minimum(v, 0.0)
+    elif u.size > v.size:
+        u = np.minimum(u, 0.0)
+    return (-u, -v) if maximize else (u, v)
+
+
+def _refuse_blocked(found: Exact, problem: Problem) -> None:
+    for name, other, blocked, allowed in (
+        ("rows", "columns", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
+        ("columns", "rows", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
+    ):
+        if blocked.size:
+            partners = np.flatnonzero(allowed.any(axis=0))
+            raise InfeasibleError(
+                f"{name} {_listed(blocked)} have allowed cells in {other} {_listed(partners)} only, which cannot take "
+                f"what they must carry ({blocked.size} {name}, {partners.size} {other}); allow more or relax a side"
+            )
+
+
+def _listed(indices: NDArray[np.integer]) -> str:
+    shown = ", ".join(map(str, indices[:10].tolist()))
+    return f"[{shown}{', ...' if indices.size > 10 else ''}]"
