@@ -9,7 +9,7 @@ from ..backends.protocol import Backend, Graph, Paths
 from ..penalties import Vector
 
 FIRST = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
-ROOM = 4  # cells a row by which the core grows where searches end
+ROOM = 2  # cells a row by which the core grows where searches end
 CHOICE = 4  # times so many cells to choose from
 CHUNK = 1 << 20  # entries of the cost transposed together, for lists of columns
 

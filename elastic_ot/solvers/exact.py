@@ -98,15 +98,14 @@ class _Solve:
                     return self._result(rounds, least, rows=stuck)
                 self._repair(self.core.least(v))
                 continue
-            self.core.graph = self.paths.transpose(self.core.graph)
-            blocked_cols, blocked = self._ship(self.cols, self.rows, back)
-            self.core.graph = self.paths.transpose(self.core.graph)
-            stuck = np.flatnonzero(blocked_cols)
-            if stuck.size:
-                if not self.core.leave_cols(stuck, np.where(blocked, -np.inf, self._row_prices(u)), v):
-                    return self._result(rounds, least, cols=stuck)
-                self._repair(self.core.least(v))
-                continue
+            if (_asked(self.cols) > self.cols.marginal).any():
+                blocked, blocked_cols = self._ship_back(back)
+                stuck = np.flatnonzero(blocked_cols)
+                if stuck.size:
+                    if not self.core.leave_cols(stuck, np.where(blocked, -np.inf, self._row_prices(u)), v):
+                        return self._result(rounds, least, cols=stuck)
+                    self._repair(self.core.least(v))
+                    continue
             lowered = self._lower(v)
             least = self._least(v)
             if not (self._admit(least) or lowered):
@@ -154,11 +153,18 @@ class _Solve:
         self.paths.ship_tight(self.core.graph, rows, cols, 0.0)
         self.core.graph.flow[:] = 0
         self.core.graph.first[:] = -1
-        return least, float(rows.marginal.sum()) >= EASY * _asked(rows)
+        return least, float(rows.marginal.sum()) >= EASY * float(_asked(rows).sum())
 
     def _ship(self, rows: Nodes, cols: Nodes, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
         self.paths.ship(self.core.graph, rows, cols, search, blocked, blocked_cols)
+        return blocked, blocked_cols
+
+    def _ship_back(self, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The same from columns that receive less than their potential asks for."""
+        self.core.graph = self.paths.transpose(self.core.graph)
+        blocked_cols, blocked = self._ship(self.cols, self.rows, search)
+        self.core.graph = self.paths.transpose(self.core.graph)
         return blocked, blocked_cols
 
     def _lower(self, v: Vector) -> bool:
@@ -240,9 +246,11 @@ def _snapped(potential: Vector, side: Nodes, tight: float) -> Vector:
     return potential
 
 
-def _asked(nodes: Nodes) -> float:
+def _asked(nodes: Nodes) -> NDArray[np.int64]:
+    """The smallest marginals that the potentials allow."""
     x, levels = nodes.potential, nodes.levels
-    return float(np.where(x < nodes.low, levels[0], np.where(x < nodes.high, levels[1], levels[2])).sum())
+    asked: NDArray[np.int64] = np.where(x < nodes.low, levels[0], np.where(x < nodes.high, levels[1], levels[2]))
+    return asked
 
 
 def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
