@@ -48,6 +48,8 @@ numpydoc_xref_aliases = {
     "ndarray": "numpy.ndarray",
     "array_like": "numpy.typing.ArrayLike",
     "Solution": "elastic_ot.Solution",
+    "Assignment": "elastic_ot.Assignment",
+    "ExactSolution": "elastic_ot.ExactSolution",
     "Status": "elastic_ot.Status",
     "History": "elastic_ot.History",
     "ConvergenceError": "elastic_ot.ConvergenceError",

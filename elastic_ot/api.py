@@ -13,6 +13,7 @@ import numpy as np
 from .arrays import ingest_number, ingest_vector
 from .backends import load
 from .errors import ConvergenceError, ConvergenceWarning
+from .exact_result import ExactSolution
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
 from .result import Solution, Status
@@ -41,7 +42,7 @@ def solve(
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,
-    init: Solution | tuple[Any, Any] | None = None,
+    init: Solution | ExactSolution | tuple[Any, Any] | None = None,
     callback: Callable[[int, float], object] | None = None,
     progress: bool = False,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
@@ -82,7 +83,7 @@ def solve(
         Passes over the cost at most.
     time_limit : float, optional
         Seconds at most.
-    init : Solution or (f, g), optional
+    init : Solution, ExactSolution or (f, g), optional
         Warm start, potentials in cost units.
     callback : callable, optional
         Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve.
@@ -213,7 +214,7 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
     if init is None:
         return None, None
-    if isinstance(init, Solution):
+    if isinstance(init, Solution | ExactSolution):
         f, g = init.f, init.g
     elif isinstance(init, tuple) and len(init) == 2:
         f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])

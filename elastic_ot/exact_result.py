@@ -47,8 +47,7 @@ class Assignment(tuple[Indices, Indices]):
     col_ind: Indices
     cost: float | int
     status: Status
-    _matrix: NDArray[Any]
-    _maximize: bool
+    _unsolved: tuple[NDArray[Any], bool] | None
     _potentials: tuple[Vector, Vector] | None
 
     def __new__(
@@ -56,22 +55,20 @@ class Assignment(tuple[Indices, Indices]):
         row_ind: Indices,
         col_ind: Indices,
         cost: float | int,
-        matrix: NDArray[Any],
-        maximize: bool,
-        potentials: tuple[Vector, Vector] | None = None,
+        unsolved: tuple[NDArray[Any], bool] | None,
+        potentials: tuple[Vector, Vector] | None,
     ) -> Assignment:
         """Not made by users."""
         self = super().__new__(cls, (row_ind, col_ind))
         self.row_ind, self.col_ind, self.cost, self.status = row_ind, col_ind, cost, Status.OPTIMAL
-        self._matrix, self._maximize, self._potentials = matrix, maximize, potentials
+        self._unsolved, self._potentials = unsolved, potentials
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.row_ind, self.col_ind, self.cost, self._matrix, self._maximize, self._potentials
+        return self.row_ind, self.col_ind, self.cost, self._unsolved, self._potentials
 
     def __repr__(self) -> str:
-        n, m = self._matrix.shape
-        return f"Assignment({n} x {m}, cost={self.cost:.6g}, {self.status.name})"
+        return f"Assignment({self.row_ind.size} pairs, cost={self.cost:.6g}, {self.status.name})"
 
     @property
     def u(self) -> Vector:
@@ -97,7 +94,8 @@ class Assignment(tuple[Indices, Indices]):
         if self._potentials is None:
             from .unregularised import potentials_of
 
-            self._potentials = potentials_of(self._matrix, self._maximize)
+            assert self._unsolved is not None
+            self._potentials = potentials_of(*self._unsolved)
         return self._potentials
 
 

@@ -20,7 +20,7 @@ SMALL = 900  # rows or columns below which SciPy is as fast whatever the cost; m
 
 
 def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment:
-    """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment`, faster and with a proof.
+    """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment` with a proof.
 
     Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
 
@@ -49,9 +49,9 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
 
     Notes
     -----
-    Below some size SciPy solves the problem (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016).
-    Above, annealed entropic potentials choose a few cells a row, shortest augmenting paths solve the problem on those,
-    and the rest of the matrix is priced until nothing is left to gain, which proves the result.
+    Small problems are solved by SciPy (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016).
+    For larger ones annealed entropic potentials choose a few cells a row, shortest augmenting paths solve the problem
+    on those, and the rest of the matrix is priced until nothing is left to gain, which proves the result.
 
     Examples
     --------
@@ -74,9 +74,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     _refuse_blocked(found, problem)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
-    return Assignment(
-        row_ind, col_ind, _total(matrix[row_ind, col_ind]), matrix, maximize, _assignment_potentials(found, maximize)
-    )
+    potentials = _assignment_potentials(found, maximize)
+    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), None, potentials)
 
 
 def exact(
@@ -121,8 +120,9 @@ def exact(
 
     Notes
     -----
-    As for `assign`: annealed entropic potentials, shortest paths on a few cells, and pricing of the rest. Masses are
-    integers inside, multiples of about 2**-58 of the total.
+    As for `assign`: annealed entropic potentials, an exact method on a few cells (the network simplex where both sides
+    are fixed, else shortest paths), and pricing of the rest. Masses are integers inside, multiples of about 2**-58 of
+    the total.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:
         row_ind, col_ind = linear_sum_assignment(matrix, maximize)
     except ValueError:
         return None
-    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), matrix, maximize)
+    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), (matrix, maximize), None)
 
 
 def _huge(matrix: NDArray[np.integer]) -> bool:

@@ -58,7 +58,11 @@ def test_solvers_know_no_device_and_no_wiring(name):
 
 
 def test_numba_is_imported_by_the_cpu_backend_only():
-    assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {"backends/cpu", "backends/paths"}
+    assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
+        "backends/cpu",
+        "backends/paths",
+        "backends/simplex",
+    }
 
 
 def test_leaves_are_imported_by_no_one():

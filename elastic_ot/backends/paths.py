@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .protocol import Array, Graph
+from . import simplex
+from .protocol import Array, Graph, Nodes
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy")
@@ -343,6 +344,24 @@ def _empty(pointers, cells, columns):
         np.empty(cells, np.int32),
         np.empty(cells, np.int32),
     )
+
+
+@compiled
+def _after_balance(graph, row_marginal, col_marginal):
+    _linked(graph)
+    row_marginal[:] = 0
+    col_marginal[:] = 0
+    for cell in range(graph.heads.size):
+        row_marginal[graph.tails[cell]] += graph.flow[cell]
+        col_marginal[graph.heads[cell]] += graph.flow[cell]
+
+
+def balance(
+    graph: Graph, rows: Nodes, cols: Nodes, order: Array, tight: float, blocked: Array, blocked_cols: Array
+) -> None:
+    supply, demand = rows.levels[1], cols.levels[1]
+    simplex.optimise(graph, supply, demand, order, rows.potential, cols.potential, tight, blocked, blocked_cols)
+    _after_balance(graph, rows.marginal, cols.marginal)
 
 
 @compiled

@@ -322,6 +322,16 @@ class Paths(Protocol):
         and `blocked_cols`. These rows have no other cells, and together ask for more than these columns can take.
         """
 
+    def balance(
+        self, graph: Graph, rows: Nodes, cols: Nodes, order: Array, tight: float, blocked: Array, blocked_cols: Array
+    ) -> None:
+        """The optimum on the graph of a problem whose sides are both fixed and have one sum, by the network simplex.
+
+        It begins with the flow that is there if that serves everything and has no cycles, else with cells in the
+        given order. Reduced costs above -tight count as none. Where the cells cannot carry everything, potentials
+        mean nothing, and `blocked` and `blocked_cols` are as for `ship`.
+        """
+
     def withdraw(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> None:
         """Take back the flow of cells with a reduced cost above `tight`."""
 

@@ -9,7 +9,6 @@ from ..backends.protocol import Backend, Graph, Paths
 from ..penalties import Vector
 
 FIRST = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
-ROOM = 2  # cells a row by which the core grows where searches end
 CHOICE = 4  # times so many cells to choose from
 CHUNK = 1 << 20  # entries of the cost transposed together, for lists of columns
 
@@ -32,21 +31,27 @@ class Core:
         self._extend(which, heads, self.cost[which[:, None], heads])
         return least
 
+    def add_below(self, which: Indices, u: Vector, v: Vector, k: int) -> None:
+        """With cells of these rows whose reduced cost is negative, the k least of them at most."""
+        heads, _ = self._least_of_rows(which, v, k)
+        values = self.cost[which[:, None], heads]
+        self._extend(which, np.where(values - v[heads] < u[which, None], heads, np.int32(-1)), values)
+
     def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> None:
         """With the k least cells of these columns, in rows with u > -inf."""
         self._extend_cols(which, *self._least_of_cols(which, u, k))
 
-    def leave_rows(self, which: Indices, u: Vector, v: Vector) -> bool:
-        """With the cheapest ways out of these rows, to columns with v > -inf; false if there is none."""
-        heads, _ = self._least_of_rows(which, v, _share(u.size, which.size))
+    def leave_rows(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
+        """With the `room` cheapest ways out of these rows, to columns with v > -inf; false if there is none."""
+        heads, _ = self._least_of_rows(which, v, _share(room, which.size))
         values = self.cost[which[:, None], heads]
-        self._extend(which, _cheapest(heads, values - u[which, None] - v[heads], ROOM * u.size), values)
+        self._extend(which, _cheapest(heads, values - u[which, None] - v[heads], room), values)
         return bool((heads >= 0).any())
 
-    def leave_cols(self, which: Indices, u: Vector, v: Vector) -> bool:
-        """With the cheapest ways out of these columns, to rows with u > -inf; false if there is none."""
-        heads, values = self._least_of_cols(which, u, _share(v.size, which.size))
-        self._extend_cols(which, _cheapest(heads, values - v[which, None] - u[heads], ROOM * v.size), values)
+    def leave_cols(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
+        """With the `room` cheapest ways out of these columns, to rows with u > -inf; false if there is none."""
+        heads, values = self._least_of_cols(which, u, _share(room, which.size))
+        self._extend_cols(which, _cheapest(heads, values - v[which, None] - u[heads], room), values)
         return bool((heads >= 0).any())
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:
@@ -87,9 +92,9 @@ class Core:
         self.graph = self.paths.extend(self.graph, place, heads, values.astype(np.float64, copy=False))
 
 
-def _share(rows: int, which: int) -> int:
-    """Cells of each of these rows to choose from, when the core may grow by `ROOM` a row."""
-    return max(ROOM, CHOICE * ROOM * rows // which)
+def _share(room: int, which: int) -> int:
+    """Cells of each of so many rows from which the cheapest are chosen."""
+    return max(1, CHOICE * room // which)
 
 
 def _cheapest(heads: NDArray[np.int32], reduced: NDArray[np.floating], count: int) -> NDArray[np.int32]:

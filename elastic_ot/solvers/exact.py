@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Nodes, Paths
-from ..penalties import Penalty, Vector
+from ..penalties import Fixed, Penalty, Vector
 from ..problem import Problem
 from .core import Core
 from .warm_start import FULL, anneal, potentials, refine
 
 TIGHT = 1e-13  # of the largest potential or cost: a violation that counts as rounding
+ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
 PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
 EASY = 0.9  # of the rows served by their cheapest cells at once: no annealing is needed
 LOOK = 8  # cells a row for that
@@ -78,12 +79,16 @@ class _Solve:
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
         self.slack = TIGHT
+        self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
+        self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
         self.ceiling = self._ceiling()
 
     def run(self) -> Exact:
         u, v = self.rows.potential, self.cols.potential
         v[:], least = self._start()
         u[:] = np.where(self.problem.row_used, _snapped(self.core.least(v), self.rows, self._tight(v)), 0.0)
+        if self.balanced and not self.unit_weights:
+            return self._by_simplex(least)
         self._admit(least)
         self.paths.ship_tight(self.core.graph, self.rows, self.cols, self._tight(v))
         forth, back = self.paths.search_space(*self.cost.shape), self.paths.search_space(*self.cost.T.shape)
@@ -94,7 +99,7 @@ class _Solve:
             blocked, blocked_cols = self._ship(self.rows, self.cols, forth)
             stuck = np.flatnonzero(blocked)
             if stuck.size:
-                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v)):
+                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), ROOM * u.size):
                     return self._result(rounds, least, rows=stuck)
                 self._repair(self.core.least(v))
                 continue
@@ -102,13 +107,36 @@ class _Solve:
                 blocked, blocked_cols = self._ship_back(back)
                 stuck = np.flatnonzero(blocked_cols)
                 if stuck.size:
-                    if not self.core.leave_cols(stuck, np.where(blocked, -np.inf, self._row_prices(u)), v):
+                    if not self.core.leave_cols(
+                        stuck, np.where(blocked, -np.inf, self._row_prices(u)), v, ROOM * u.size
+                    ):
                         return self._result(rounds, least, cols=stuck)
                     self._repair(self.core.least(v))
                     continue
             lowered = self._lower(v)
             least = self._least(v)
             if not (self._admit(least) or lowered):
+                return self._result(rounds, least)
+
+    def _by_simplex(self, least: Vector) -> Exact:
+        """Both sides fixed, general weights: many small flows, for which paths would be searched again and again."""
+        u, v, rounds = self.rows.potential, self.cols.potential, 0
+        self._add_missed(least)
+        while True:
+            rounds += 1
+            graph, known = self.core.graph, (u.copy(), v.copy())
+            order = np.argsort(graph.cost - u[graph.tails] - v[graph.heads])
+            blocked, blocked_cols = np.zeros(u.size, bool), np.zeros(v.size, bool)
+            self.paths.balance(graph, self.rows, self.cols, order, self._tight(v), blocked, blocked_cols)
+            if blocked.any():
+                u[:], v[:] = known
+                graph.flow[:] = 0
+                stuck = np.flatnonzero(blocked & self.problem.row_used)
+                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), SIMPLEX_ROOM * u.size):
+                    return self._result(rounds, least, rows=stuck)
+                continue
+            least = self._least(v)
+            if not self._add_missed(least):
                 return self._result(rounds, least)
 
     def _start(self) -> tuple[Vector, Vector]:
@@ -175,14 +203,19 @@ class _Solve:
             self.core.grow_cols(above, self._row_prices(self.rows.potential))
         return bool(above.size)
 
-    def _admit(self, least: Vector) -> bool:
+    def _add_missed(self, least: Vector) -> bool:
         """Put the cells into the core that would make the plan cheaper; false if there are none."""
         u, v = self.rows.potential, self.cols.potential
         wrong = self.row_list[least[self.row_list] < u[self.row_list] - self._tight(v)]
         if wrong.size:
-            self.core.grow_rows(wrong, v, AGAIN)
-        self._repair(least)
+            self.core.add_below(wrong, u, v, AGAIN)
         return bool(wrong.size)
+
+    def _admit(self, least: Vector) -> bool:
+        """The same for the paths, which need feasible potentials."""
+        missed = self._add_missed(least)
+        self._repair(least)
+        return missed
 
     def _repair(self, least: Vector) -> None:
         """Rows whose potential is too large for their cells get the largest possible; what that undoes is withdrawn."""
@@ -226,12 +259,17 @@ class _Solve:
         self, rounds: int, least: Vector, rows: NDArray[np.int64] = NONE, cols: NDArray[np.int64] = NONE
     ) -> Exact:
         graph, sent = self.core.graph, self.core.graph.flow > 0
+        u, v = np.minimum(self.rows.potential, least), self.cols.potential
+        if not self.rows.levels[2].any():  # beyond the last kink nothing is asked for, and the dual is flat
+            u = np.minimum(u, self.rows.high)
+        if not self.cols.levels[2].any():
+            v = np.minimum(v, self.cols.high)
         return Exact(
             rows=graph.tails[sent],
             cols=graph.heads[sent],
             masses=graph.flow[sent] * self.unit,
-            u=self._row_prices(np.minimum(self.rows.potential, least)),
-            v=self.cols.potential,
+            u=self._row_prices(u),
+            v=v,
             rounds=rounds,
             blocked=rows,
             blocked_cols=cols,
