@@ -16,6 +16,7 @@ PACKAGES = {
     "GeomLoss": "geomloss",
     "torch": "torch",
     "RegOT": "regot",
+    "lapx": "lapx",
     "NumPy": "numpy",
     "SciPy": "scipy",
     "Numba": "numba",

@@ -3,6 +3,7 @@
 python benchmarks/processes.py memory CONTENDER N     each prints one JSON object
 python benchmarks/processes.py solve METHOD SPEC      SPEC is a JSON object
 python benchmarks/processes.py first METHOD N
+python benchmarks/processes.py assign FAMILY CASE     CASE is a JSON object
 """
 
 import ctypes
@@ -15,11 +16,12 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from families import Case
 from peers import ott, pot_balanced
 from problems import Spec, marginal_error_in_blocks
 from solvers import Setup, corner, elastic
@@ -82,6 +84,23 @@ def solve(method: str, fields: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def assign(family: str, fields: dict[str, Any]) -> dict[str, float]:
+    """Seconds and peak growth of the process of an assignment, in multiples of the cost.
+
+    One of 1000 points before it loads the compiled code.
+    """
+    import elastic_ot as eot
+
+    case = Case(family, **fields)
+    eot.assign(replace(case, n=1000, m=1000).build())
+    cost = case.build()
+    resident_before = _reset_resident_peak()
+    start = time.perf_counter()
+    eot.assign(cost)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "resident": (_status("VmHWM") - resident_before) / cost.nbytes}
+
+
 def _reset_resident_peak() -> float:
     """Bytes resident now; the kernel's high-water mark starts again from here.
 
@@ -119,6 +138,11 @@ def measure_memory(n: int) -> dict[str, dict[str, float]]:
 
 def measure_solve(method: str, spec: Spec) -> dict[str, float]:
     return _child("solve", method, asdict(spec))
+
+
+def measure_assign(case: Case) -> dict[str, float]:
+    fields = asdict(case)
+    return _child("assign", fields.pop("family"), fields)
 
 
 def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:
@@ -169,5 +193,5 @@ def _python(arguments: list[str], environment: dict[str, str] | None = None) -> 
 
 
 if __name__ == "__main__":
-    measurement = {"memory": memory, "solve": solve, "first": first}[sys.argv[1]]
+    measurement = {"memory": memory, "solve": solve, "first": first, "assign": assign}[sys.argv[1]]
     print(json.dumps(measurement(sys.argv[2], json.loads(sys.argv[3]))))

@@ -30,8 +30,6 @@ class Assignment(tuple[Indices, Indices]):
     ----------
     row_ind, col_ind : ndarray of int
         Row row_ind[k] is matched with column col_ind[k]; row_ind is sorted. Shape (min(n, m),).
-    cost : float or int
-        Sum of the matched costs; an exact int for integer costs.
     status : Status
         `Status.OPTIMAL`.
 
@@ -45,30 +43,40 @@ class Assignment(tuple[Indices, Indices]):
 
     row_ind: Indices
     col_ind: Indices
-    cost: float | int
     status: Status
-    _unsolved: tuple[NDArray[Any], bool] | None
+    _matrix: NDArray[Any] | None
+    _maximize: bool
+    _cost: float | int | None
     _potentials: tuple[Vector, Vector] | None
 
     def __new__(
         cls,
         row_ind: Indices,
         col_ind: Indices,
-        cost: float | int,
-        unsolved: tuple[NDArray[Any], bool] | None,
-        potentials: tuple[Vector, Vector] | None,
+        matrix: NDArray[Any] | None,
+        maximize: bool,
+        cost: float | int | None = None,
+        potentials: tuple[Vector, Vector] | None = None,
     ) -> Assignment:
         """Not made by users."""
         self = super().__new__(cls, (row_ind, col_ind))
-        self.row_ind, self.col_ind, self.cost, self.status = row_ind, col_ind, cost, Status.OPTIMAL
-        self._unsolved, self._potentials = unsolved, potentials
+        self.row_ind, self.col_ind, self.status = row_ind, col_ind, Status.OPTIMAL
+        self._matrix, self._maximize, self._cost, self._potentials = matrix, maximize, cost, potentials
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.row_ind, self.col_ind, self.cost, self._unsolved, self._potentials
+        return self.row_ind, self.col_ind, self._matrix, self._maximize, self._cost, self._potentials
 
     def __repr__(self) -> str:
         return f"Assignment({self.row_ind.size} pairs, cost={self.cost:.6g}, {self.status.name})"
+
+    @property
+    def cost(self) -> float | int:
+        """Sum of the matched costs; an exact int for integer costs."""
+        if self._cost is None:
+            assert self._matrix is not None
+            self._cost = total_of(self._matrix[self])
+        return self._cost
 
     @property
     def u(self) -> Vector:
@@ -94,9 +102,14 @@ class Assignment(tuple[Indices, Indices]):
         if self._potentials is None:
             from .unregularised import potentials_of
 
-            assert self._unsolved is not None
-            self._potentials = potentials_of(*self._unsolved)
+            assert self._matrix is not None
+            self._potentials = potentials_of(self._matrix, self._maximize)
         return self._potentials
+
+
+def total_of(matched: NDArray[Any]) -> float | int:
+    """The sum, exact for integers."""
+    return float(matched.sum(dtype=np.float64)) if matched.dtype.kind == "f" else sum(matched.tolist())
 
 
 @dataclass(frozen=True, eq=False)

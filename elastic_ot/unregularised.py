@@ -11,7 +11,7 @@ from .arrays import as_numpy
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .errors import InfeasibleError
-from .exact_result import Assignment, ExactSolution
+from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, assignment_problem, build_linear
 from .solvers.exact import Exact, solve_exactly
@@ -69,13 +69,16 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
         small = _by_scipy(matrix, maximize)
         if small is not None:
             return small
+    if matrix.ndim == 2 and matrix.size == 0:
+        none = np.empty(0, np.intp)
+        return Assignment(none, none.copy(), matrix, maximize)
     problem, integral = assignment_problem(matrix, maximize, mask)
     found = _solve(problem, integral)
     _refuse_blocked(found, problem)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     potentials = _assignment_potentials(found, maximize)
-    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), None, potentials)
+    return Assignment(row_ind, col_ind, None, maximize, total_of(matrix[row_ind, col_ind]), potentials)
 
 
 def exact(
@@ -172,21 +175,23 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:
     """None where SciPy refuses: our own checks then say what is wrong."""
     from scipy.optimize import linear_sum_assignment
 
-    if matrix.dtype.kind not in "biuf" or (matrix.dtype.itemsize == 8 and matrix.dtype.kind != "f" and _huge(matrix)):
+    if matrix.dtype.kind not in "biuf":
         return None
     try:
         row_ind, col_ind = linear_sum_assignment(matrix, maximize)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
-    return Assignment(row_ind, col_ind, _total(matrix[row_ind, col_ind]), (matrix, maximize), None)
+    if _may_be_huge(matrix):
+        return None
+    return Assignment(row_ind, col_ind, matrix, maximize)
 
 
-def _huge(matrix: NDArray[np.integer]) -> bool:
-    return bool(matrix.size) and max(-int(matrix.min()), int(matrix.max())) > 2**53
-
-
-def _total(matched: NDArray[Any]) -> float | int:
-    return float(matched.sum(dtype=np.float64)) if matched.dtype.kind == "f" else sum(matched.tolist())
+def _may_be_huge(matrix: NDArray[Any]) -> bool:
+    """False if all integers are below 2**53 in size; where none is negative one pass over the bits tells."""
+    if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
+        return False
+    bits = np.bitwise_or.reduce(matrix, axis=None)
+    return not (0 <= bits < 2**53 or (bits < 0 and matrix.max() < 2**53 and matrix.min() > -(2**53)))
 
 
 def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:

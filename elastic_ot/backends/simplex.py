@@ -278,7 +278,9 @@ def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
     tree = _plant(graph, left, hooks)
     stack = np.empty(nodes + 1, np.int32)
     block = max(32, int(BLOCK * np.sqrt(cells)))
-    far = 100.0 * np.abs(graph.cost).max()  # prefers cells that reach what is not served yet
+    far = 0.0  # by how much cells are preferred that reach what is not served yet
+    for cell in range(cells):
+        far = max(far, 100.0 * abs(graph.cost[cell]))
     pivots, begin = 0, 0
     while True:
         cell, begin = _entering(graph, tree, begin, block, tight, far)

@@ -28,6 +28,7 @@ ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
 DEEPER = 27.0
 MISSED = 0.1  # of the rows without their best cell: too many
 AGAIN = 16  # cells of a row whose price was wrong
+DUST = 2**13  # units of mass that rounding of the weights may explain
 MASS_BITS = 58  # of the largest mass, as an integer
 NONE = np.empty(0, np.int64)
 
@@ -128,6 +129,7 @@ class _Solve:
             order = np.argsort(graph.cost - u[graph.tails] - v[graph.heads])
             blocked, blocked_cols = np.zeros(u.size, bool), np.zeros(v.size, bool)
             self.paths.balance(graph, self.rows, self.cols, order, self._tight(v), blocked, blocked_cols)
+            v[~self.problem.col_used] = -np.inf
             if blocked.any():
                 u[:], v[:] = known
                 graph.flow[:] = 0
@@ -260,6 +262,9 @@ class _Solve:
     ) -> Exact:
         graph, sent = self.core.graph, self.core.graph.flow > 0
         u, v = np.minimum(self.rows.potential, least), self.cols.potential
+        # rounding must not take them out of the dual's domain
+        u = np.maximum(u, self.problem.rows.least_potential())
+        v = np.maximum(v, self.problem.cols.least_potential())
         if not self.rows.levels[2].any():  # beyond the last kink nothing is asked for, and the dual is flat
             u = np.minimum(u, self.rows.high)
         if not self.cols.levels[2].any():
@@ -269,7 +274,7 @@ class _Solve:
             cols=graph.heads[sent],
             masses=graph.flow[sent] * self.unit,
             u=self._row_prices(u),
-            v=v,
+            v=np.where(self.problem.col_used, v, -np.inf),
             rounds=rounds,
             blocked=rows,
             blocked_cols=cols,
@@ -299,7 +304,7 @@ def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int6
     levels_a, levels_b = _side_levels(problem.rows, a, most, unit), _side_levels(problem.cols, b, most, unit)
     for one, other in ((levels_a, levels_b), (levels_b, levels_a)):
         missing = int(one[2].sum()) - int(np.minimum(other[0], int(most / unit)).astype(object).sum())
-        if missing > 0:  # the ranges of total mass meet but for rounding
+        if 0 < missing <= DUST + a.size + b.size:  # the ranges of total mass meet but for rounding
             j = int(other[0].argmax())
             fixed = other[:, j] == other[0, j]
             other[fixed, j] += missing
@@ -308,7 +313,8 @@ def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int6
 
 def _side_levels(penalty: Penalty, a: Vector, most: float, unit: float) -> NDArray[np.int64]:
     low, high = penalty.kinks()
-    below, above = penalty.demand(np.full_like(a, low), a), penalty.demand(np.full_like(a, high), a)
+    weights = np.where(a > 0, a, 1.0)
+    below, above = penalty.demand(np.full_like(a, low), weights), penalty.demand(np.full_like(a, high), weights)
     levels = np.array([below[1], below[0], above[0]])
     levels[:, a == 0] = 0.0
     whole: NDArray[np.int64] = np.rint(np.minimum(levels, most) / unit).astype(np.int64)
