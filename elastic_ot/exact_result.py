@@ -22,7 +22,8 @@ Indices = NDArray[np.intp]
 class Assignment(tuple[Indices, Indices]):
     """The pair ``(row_ind, col_ind)`` that SciPy's `linear_sum_assignment` returns, with a proof.
 
-    It unpacks, indexes and compares as that tuple. The certificate is u_i + v_j <= C_ij everywhere (>= with
+    It unpacks and indexes as that tuple. Do not change the cost that was passed in before potentials and cost have been
+    read: for small problems they are computed then. The certificate is u_i + v_j <= C_ij everywhere (>= with
     ``maximize=True``) and sum(u) + sum(v) = cost: no assignment can be better. Where there are more columns than rows,
     v is <= 0 and 0 on columns left over (the other way round with ``maximize=True``), and likewise for rows.
 

@@ -16,6 +16,7 @@ from .errors import InfeasibleError
 from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
+LARGEST = 2**50  # integer, so that sums of a few are exact in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +161,10 @@ def _integral(name: str, array: NDArray[Any]) -> bool:
     """True for integers, which float64 must hold exactly."""
     if array.dtype.kind not in "biu":
         return False
-    if array.size and array.dtype.itemsize == 8 and max(-int(array.min()), int(array.max())) > 2**53:
-        i, j = np.argwhere((array > 2**53) | (array < -(2**53)))[0]
+    if array.size and array.dtype.itemsize == 8 and max(-int(array.min()), int(array.max())) > LARGEST:
+        i, j = np.argwhere((array > LARGEST) | (array < -LARGEST))[0]
         raise ValueError(
-            f"{name}[{i}, {j}] is {array[i, j]}; integers beyond 2**53 are not exact in float64, rescale them"
+            f"{name}[{i}, {j}] is {array[i, j]}; beyond 2**50 sums of integers are not exact in float64, rescale them"
         )
     return True
 

@@ -13,10 +13,10 @@ from .certificate import penalty_values, unregularised_dual
 from .errors import InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import Fixed, Penalty, Vector
-from .problem import Problem, assignment_problem, build_linear
+from .problem import LARGEST, Problem, assignment_problem, build_linear
 from .solvers.exact import Exact, solve_exactly
 
-SMALL = 900  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
+SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
 
 def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment:
@@ -28,7 +28,7 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     ----------
     cost : array_like, shape (n, m)
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
-        not exceed 2**53 in size. Integers and `maximize` cost one float64 copy.
+        not exceed 2**50 in size. Integers and `maximize` cost one float64 copy.
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional
@@ -187,11 +187,11 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:
 
 
 def _may_be_huge(matrix: NDArray[Any]) -> bool:
-    """False if all integers are below 2**53 in size; where none is negative one pass over the bits tells."""
+    """False if all integers are below `LARGEST` in size; where none is negative one pass over the bits tells."""
     if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
         return False
     bits = np.bitwise_or.reduce(matrix, axis=None)
-    return not (0 <= bits < 2**53 or (bits < 0 and matrix.max() < 2**53 and matrix.min() > -(2**53)))
+    return not (0 <= bits < LARGEST or (bits < 0 and matrix.max() < LARGEST and matrix.min() > -LARGEST))
 
 
 def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:

