@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Nodes, Paths
-from ..penalties import Fixed, Penalty, Vector
+from ..penalties import Fixed, Vector
 from ..problem import Problem
-from .core import Core
+from .core import FIRST, Core
+from .levels import asked, levels, snapped
 from .warm_start import FULL, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potential or cost: a violation that counts as rounding
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
+TRIES, PROOF = 3, 1e-10  # starts, until the gap is no more than such a share of the costs
 PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
 EASY = 0.9  # of the rows served by their cheapest cells at once: no annealing is needed
 LOOK = 8  # cells a row for that
@@ -29,8 +31,6 @@ ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
 DEEPER = 27.0
 MISSED = 0.1  # of the rows without their best cell: too many
 AGAIN = 16  # cells of a row whose price was wrong
-DUST = 2**13  # units of mass that rounding of the weights may explain
-MASS_BITS = 58  # of the largest mass, as an integer
 NONE = np.empty(0, np.int64)
 
 
@@ -76,7 +76,7 @@ class _Solve:
         self.cost = problem.cost.matrix
         self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
         self.core = Core(self.cost, backend, paths)
-        self.unit, levels_a, levels_b = _levels(problem)
+        self.unit, levels_a, levels_b = levels(problem)
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
@@ -88,10 +88,31 @@ class _Solve:
         self.ceiling = self._ceiling()
 
     def run(self) -> Exact:
+        first, least = self._start()
+        for attempt in range(TRIES):
+            found = self._solve_from(first, least)
+            if found.blocked.size or found.blocked_cols.size or self._proved(found):
+                break
+            # a path over a huge cost has cost the potentials their digits: more cells, to go round it
+            least[self.row_list] = self.core.grow_rows(self.row_list, first, 4**attempt * FIRST)
+        return found
+
+    def _proved(self, found: Exact) -> bool:
+        """True if what the plan costs above its potentials is rounding."""
+        if found.rows.size == 0:
+            return True
+        costs = self.cost[found.rows, found.cols].astype(np.float64)
+        above = float((found.masses * (costs - found.u[found.rows] - found.v[found.cols])).sum())
+        size = float((found.masses * np.abs(costs)).sum()) + 1e-3 * self.near * float(found.masses.sum())
+        return above <= PROOF * size
+
+    def _solve_from(self, first: Vector, least: Vector) -> Exact:
         u, v = self.rows.potential, self.cols.potential
-        v[:], least = self._start()
+        self.rows.marginal[:], self.cols.marginal[:], self.slack = 0, 0, TIGHT
+        self.core.graph.flow[:], self.core.graph.first[:] = 0, -1
+        u[:], v[:] = 0.0, first
         u[:] = np.where(self.problem.row_used, self.core.least(v), 0.0)
-        u[:] = _snapped(u, self.rows, self._tight(v))
+        u[:] = snapped(u, self.rows, self._tight(v))
         if self.balanced and not self.unit_weights:
             return self._by_simplex(least)
         self._admit(least)
@@ -108,7 +129,7 @@ class _Solve:
                     return self._result(rounds, least, rows=stuck)
                 self._repair(self.core.least(v))
                 continue
-            if (_asked(self.cols) > self.cols.marginal).any():
+            if (asked(self.cols) > self.cols.marginal).any():
                 blocked, blocked_cols = self._ship_back(back)
                 stuck = np.flatnonzero(blocked_cols)
                 if stuck.size:
@@ -152,9 +173,11 @@ class _Solve:
         """
         v = self._allowed(np.zeros(self.cost.shape[1]))
         least, easy = self._easy(v)
+        whole = self.problem.cost.highest - self.problem.cost.lowest
+        self.near = min(whole, self._nearby(v))
+        span = self.near or whole
         if easy:
             return v, least
-        span = self._span(v)
         v, level = self._allowed(potentials(self.problem, self.backend, span)), FULL.last
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -170,20 +193,18 @@ class _Solve:
                 break
         return refined, least
 
-    def _span(self, v: Vector) -> float:
-        """The range of the cost, or what it would be if all costs were as far apart as a row's cheapest ones.
+    def _nearby(self, v: Vector) -> float:
+        """A range for costs, `FAR` times that which a row's cheapest ones suggest; 0 if these are equal.
 
         A number far above all others, which stands for a forbidden cell, must not set the scale.
         """
-        cost, graph = self.problem.cost, self.core.graph
+        graph = self.core.graph
         filled = np.diff(graph.pointers) > 1
+        if not filled.any() or (np.diff(graph.pointers) > LOOK).any():
+            return 0.0
         reduced, starts = graph.cost - v[graph.heads], graph.pointers[:-1][filled]
-        whole = cost.highest - cost.lowest
-        if starts.size == 0 or reduced.size > starts[-1] + LOOK + 1:
-            return whole
         spread = np.maximum.reduceat(reduced, starts) - np.minimum.reduceat(reduced, starts)
-        typical = float(np.median(spread)) * self.cost.shape[1] / LOOK
-        return min(whole, FAR * typical) if typical > 0 else whole
+        return float(FAR * np.median(spread) * self.cost.shape[1] / LOOK)
 
     def _choose(self, v: Vector) -> Vector:
         """A core anew, around these potentials; returns the rows' least reduced costs."""
@@ -203,7 +224,7 @@ class _Solve:
         self.paths.ship_tight(self.core.graph, rows, cols, 0.0)
         self.core.graph.flow[:] = 0
         self.core.graph.first[:] = -1
-        return least, float(rows.marginal.sum()) >= EASY * float(_asked(rows).sum())
+        return least, float(rows.marginal.sum()) >= EASY * float(asked(rows).sum())
 
     def _ship(self, rows: Nodes, cols: Nodes, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
@@ -221,7 +242,7 @@ class _Solve:
         """Columns whose potential has passed what all rows allow come back; true if there were any."""
         above = np.flatnonzero(v > self.ceiling + self._tight(v))
         if above.size:
-            v[above] = _snapped(self.ceiling[above], self.cols, self._tight(v))
+            v[above] = snapped(self.ceiling[above], self.cols, self._tight(v))
             self.core.grow_cols(above, self._row_prices(self.rows.potential))
         return bool(above.size)
 
@@ -243,7 +264,7 @@ class _Solve:
         """Rows whose potential is too large for their cells get the largest possible; what that undoes is withdrawn."""
         u, tight = self.rows.potential, self._tight(self.cols.potential)
         wrong = self.problem.row_used & (least < u - tight)
-        u[wrong] = _snapped(least[wrong], self.rows, tight)
+        u[wrong] = snapped(least[wrong], self.rows, tight)
         self.paths.withdraw(self.core.graph, self.rows, self.cols, tight)
 
     def _least(self, v: Vector) -> Vector:
@@ -269,7 +290,7 @@ class _Solve:
     def _allowed(self, v: Vector) -> Vector:
         """The columns' potentials, such that no row or column refuses them, and integers where costs are."""
         v = np.maximum(np.rint(v) if self.integral else v, self.problem.cols.least_potential())
-        v = _snapped(np.minimum(v, self.ceiling), self.cols, self._tight(v))
+        v = snapped(np.minimum(v, self.ceiling), self.cols, self._tight(v))
         return np.where(self.problem.col_used, v, -np.inf)
 
     def _tight(self, v: Vector) -> float:
@@ -301,43 +322,3 @@ class _Solve:
             blocked=rows,
             blocked_cols=cols,
         )
-
-
-def _snapped(potential: Vector, side: Nodes, tight: float) -> Vector:
-    """On the kink, where rounding missed it: beside it other marginals are optimal."""
-    for kink in (side.low, side.high):
-        if np.isfinite(kink):
-            potential = np.where(np.abs(potential - kink) <= tight, kink, potential)
-    return potential
-
-
-def _asked(nodes: Nodes) -> NDArray[np.int64]:
-    """The smallest marginals that the potentials allow."""
-    x, levels = nodes.potential, nodes.levels
-    asked: NDArray[np.int64] = np.where(x < nodes.low, levels[0], np.where(x < nodes.high, levels[1], levels[2]))
-    return asked
-
-
-def _levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
-    """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
-    a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
-    most = 2.0 * float(a.sum() + b.sum())  # more than any plan needs on one row
-    unit = 2.0 ** max(np.ceil(np.log2(most)) - MASS_BITS, -1074)
-    levels_a, levels_b = _side_levels(problem.rows, a, most, unit), _side_levels(problem.cols, b, most, unit)
-    for one, other in ((levels_a, levels_b), (levels_b, levels_a)):
-        missing = int(one[2].sum()) - int(np.minimum(other[0], int(most / unit)).astype(object).sum())
-        if 0 < missing <= DUST + a.size + b.size:  # the ranges of total mass meet but for rounding
-            j = int(other[0].argmax())
-            fixed = other[:, j] == other[0, j]
-            other[fixed, j] += missing
-    return unit, levels_a, levels_b
-
-
-def _side_levels(penalty: Penalty, a: Vector, most: float, unit: float) -> NDArray[np.int64]:
-    low, high = penalty.kinks()
-    weights = np.where(a > 0, a, 1.0)
-    below, above = penalty.demand(np.full_like(a, low), weights), penalty.demand(np.full_like(a, high), weights)
-    levels = np.array([below[1], below[0], above[0]])
-    levels[:, a == 0] = 0.0
-    whole: NDArray[np.int64] = np.rint(np.minimum(levels, most) / unit).astype(np.int64)
-    return whole
