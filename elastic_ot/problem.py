@@ -135,7 +135,8 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
     """One unit a row and a column, at most one on the longer side, and whether costs are integers."""
     array = as_numpy("cost", cost)
     integral = _integral("cost", array)
-    matrix = ingest_cost(array)
+    small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
+    matrix = ingest_cost(array.astype(np.float32) if small else array)  # exact, and half of the memory
     n, m = matrix.shape
     if maximize:
         if np.isposinf(matrix.max()):
@@ -161,12 +162,17 @@ def _integral(name: str, array: NDArray[Any]) -> bool:
     """True for integers, which float64 must hold exactly."""
     if array.dtype.kind not in "biu":
         return False
-    if array.size and array.dtype.itemsize == 8 and max(-int(array.min()), int(array.max())) > LARGEST:
+    if array.size and array.dtype.itemsize == 8 and _largest(array) > LARGEST:
         i, j = np.argwhere((array > LARGEST) | (array < -LARGEST))[0]
         raise ValueError(
             f"{name}[{i}, {j}] is {array[i, j]}; beyond 2**50 sums of integers are not exact in float64, rescale them"
         )
     return True
+
+
+def _largest(array: NDArray[Any]) -> int:
+    """The largest integer in size."""
+    return max(-int(array.min()), int(array.max()))
 
 
 def _check_bounded(problem: Problem) -> None:

@@ -28,7 +28,7 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     ----------
     cost : array_like, shape (n, m)
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
-        not exceed 2**50 in size. Integers and `maximize` cost one float64 copy.
+        not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly).
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional

@@ -37,9 +37,11 @@ class Core:
         values = self.cost[which[:, None], heads]
         self._extend(which, np.where(values - v[heads] < u[which, None], heads, np.int32(-1)), values)
 
-    def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> None:
-        """With the k least cells of these columns, in rows with u > -inf."""
-        self._extend_cols(which, *self._least_of_cols(which, u, k))
+    def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> Vector:
+        """With the k least cells of these columns, in rows with u > -inf; returns the columns' least reduced costs."""
+        heads, values, least = self._least_of_cols(which, u, k)
+        self._extend_cols(which, heads, values)
+        return least
 
     def leave_rows(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
         """With the `room` cheapest ways out of these rows, to columns with v > -inf; false if there is none."""
@@ -50,7 +52,7 @@ class Core:
 
     def leave_cols(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
         """With the `room` cheapest ways out of these columns, to rows with u > -inf; false if there is none."""
-        heads, values = self._least_of_cols(which, u, _share(room, which.size))
+        heads, values, _ = self._least_of_cols(which, u, _share(room, which.size))
         self._extend_cols(which, _cheapest(heads, values - v[which, None] - u[heads], room), values)
         return bool((heads >= 0).any())
 
@@ -59,19 +61,21 @@ class Core:
         self.backend.least_cells(self.cost, v, which, heads, least)
         return heads, least
 
-    def _least_of_cols(self, which: Indices, u: Vector, k: int) -> tuple[NDArray[np.int32], NDArray[np.floating]]:
-        """Their rows and costs; some columns are copied at a time, so that they lie in a row."""
+    def _least_of_cols(
+        self, which: Indices, u: Vector, k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.floating], Vector]:
+        """Their rows and costs, and the least; some columns are copied at a time, so that they lie in a row."""
         n = self.cost.shape[0]
         heads = np.empty((which.size, min(k, n)), np.int32)
-        values = np.empty(heads.shape, self.cost.dtype)
+        values, least = np.empty(heads.shape, self.cost.dtype), np.empty(which.size)
         step = max(1, CHUNK // n)
         for at in range(0, which.size, step):
             part = slice(at, at + step)
             block = np.ascontiguousarray(self.cost[:, which[part]].T)
             rows = np.arange(block.shape[0])
-            self.backend.least_cells(block, u, rows, heads[part], np.empty(rows.size))
+            self.backend.least_cells(block, u, rows, heads[part], least[part])
             values[part] = np.take_along_axis(block, heads[part].astype(np.int64), axis=1)
-        return heads, values
+        return heads, values, least
 
     def _extend_cols(self, cols: Indices, heads: NDArray[np.int32], values: NDArray[np.floating]) -> None:
         self.graph = self.paths.transpose(self.graph)

@@ -24,7 +24,7 @@ TIGHT = 1e-14  # of the largest potential or cost: a violation that counts as ro
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
 TRIES, PROOF = 3, 1e-10  # starts, until the gap is no more than such a share of the costs
 PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
-EASY = 0.9  # of the rows served by their cheapest cells at once: no annealing is needed
+EASY = 0.6  # of the rows served by their cheapest cells at once: no annealing is needed
 LOOK = 8  # cells a row for that
 FAR = 30.0  # times the range that a row's cheapest costs suggest, at which a larger range is not believed
 ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
@@ -80,7 +80,7 @@ class _Solve:
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
-        self.slack = TIGHT
+        self.slack, self.near = TIGHT, 0.0
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
         self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
         kinks = np.array([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
@@ -169,15 +169,22 @@ class _Solve:
     def _start(self) -> tuple[Vector, Vector]:
         """Potentials of the columns and the rows' least reduced costs; the core is chosen.
 
-        Zero if most rows find room in their cheapest cells, else annealed ones.
+        Zero, or the columns' cheapest costs, if most of what the side that asks for more wants fits along its cheapest
+        cells; else annealed ones.
         """
         v = self._allowed(np.zeros(self.cost.shape[1]))
-        least, easy = self._easy(v)
+        least = np.zeros(self.cost.shape[0])
+        least[self.row_list] = self.core.grow_rows(self.row_list, v, LOOK)
         whole = self.problem.cost.highest - self.problem.cost.lowest
         self.near = min(whole, self._nearby(v))
         span = self.near or whole
-        if easy:
-            return v, least
+        if asked(self.rows._replace(potential=least)).sum() >= asked(self.cols._replace(potential=v)).sum():
+            if self._tight_share(self.rows._replace(potential=least), self.cols._replace(potential=v)) >= EASY:
+                return v, least
+        else:
+            cheap, easy = self._easy_for_columns()
+            if easy:
+                return cheap, self._least(cheap)
         v, level = self._allowed(potentials(self.problem, self.backend, span)), FULL.last
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -211,20 +218,29 @@ class _Solve:
         self.core = Core(self.cost, self.backend, self.paths)
         least = np.zeros(self.cost.shape[0])
         least[self.row_list] = self.core.grow_rows(self.row_list, v)
-        if self.cost.shape[1] > self.cost.shape[0]:
+        if self.cost.shape[1] > self.cost.shape[0] and isinstance(self.problem.cols, Fixed):  # all must be reached
             self.core.grow_cols(self.col_list, self._row_prices(least))
         return least
 
-    def _easy(self, v: Vector) -> tuple[Vector, bool]:
-        """The rows' least reduced costs, and whether most rows can send all they are asked for along such cells."""
-        least = np.zeros(self.cost.shape[0])
-        least[self.row_list] = self.core.grow_rows(self.row_list, v, LOOK)
-        rows = self.rows._replace(potential=least, marginal=np.zeros_like(self.rows.marginal))
-        cols = self.cols._replace(potential=v, marginal=np.zeros_like(self.cols.marginal))
+    def _easy_for_columns(self) -> tuple[Vector, bool]:
+        """Potentials at which columns ask for their cheapest cells, and whether most find room there."""
+        u = np.where(self.problem.row_used, max(0.0, self.problem.rows.least_potential()), 0.0)
+        v = np.full(self.cost.shape[1], -np.inf)
+        v[self.col_list] = self.core.grow_cols(self.col_list, self._row_prices(u), LOOK)
+        v = self._allowed(v)
+        self.core.graph = self.paths.transpose(self.core.graph)
+        share = self._tight_share(self.cols._replace(potential=v), self.rows._replace(potential=u))
+        self.core.graph = self.paths.transpose(self.core.graph)
+        return v, share >= EASY
+
+    def _tight_share(self, rows: Nodes, cols: Nodes) -> float:
+        """Of what rows ask for, as much as tight cells can carry; nothing is kept."""
+        rows, cols = (side._replace(marginal=np.zeros_like(side.marginal)) for side in (rows, cols))
         self.paths.ship_tight(self.core.graph, rows, cols, 0.0)
         self.core.graph.flow[:] = 0
         self.core.graph.first[:] = -1
-        return least, float(rows.marginal.sum()) >= EASY * float(asked(rows).sum())
+        wanted = float(asked(rows).sum())
+        return float(rows.marginal.sum()) / wanted if wanted else 1.0
 
     def _ship(self, rows: Nodes, cols: Nodes, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
