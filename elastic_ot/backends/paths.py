@@ -308,6 +308,7 @@ def ship_tight(graph, rows, cols, tight):
 
 @compiled
 def withdraw(graph, rows, cols, tight):
+    count = 0
     for i in range(rows.potential.size):
         for cell in range(graph.pointers[i], graph.pointers[i + 1]):
             flow, j = graph.flow[cell], graph.heads[cell]
@@ -315,6 +316,8 @@ def withdraw(graph, rows, cols, tight):
                 _send(graph, cell, -flow)
                 rows.marginal[i] -= flow
                 cols.marginal[j] -= flow
+                count += 1
+    return count
 
 
 @inner

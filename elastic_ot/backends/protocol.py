@@ -332,8 +332,8 @@ class Paths(Protocol):
         mean nothing, and `blocked` and `blocked_cols` are as for `ship`.
         """
 
-    def withdraw(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> None:
-        """Take back the flow of cells with a reduced cost above `tight`."""
+    def withdraw(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> int:
+        """Take back the flow of cells with a reduced cost above `tight`; returns of how many."""
 
     def extend(self, graph: Graph, place: Array, heads: Array, cost: Array) -> Graph:
         """With further cells: row i gets the columns heads[place_i] it does not have yet, none where place_i < 0."""

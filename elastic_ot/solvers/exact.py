@@ -273,15 +273,14 @@ class _Solve:
     def _admit(self, least: Vector) -> bool:
         """The same for the paths, which need feasible potentials."""
         missed = self._add_missed(least)
-        self._repair(least)
-        return missed
+        return self._repair(least) or missed
 
-    def _repair(self, least: Vector) -> None:
+    def _repair(self, least: Vector) -> bool:
         """Rows whose potential is too large for their cells get the largest possible; what that undoes is withdrawn."""
         u, tight = self.rows.potential, self._tight(self.cols.potential)
         wrong = self.problem.row_used & (least < u - tight)
         u[wrong] = snapped(least[wrong], self.rows, tight)
-        self.paths.withdraw(self.core.graph, self.rows, self.cols, tight)
+        return self.paths.withdraw(self.core.graph, self.rows, self.cols, tight) > 0
 
     def _least(self, v: Vector) -> Vector:
         """min_j C_ij - v_j, 0 for rows not in use."""
