@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from .arrays import ingest_number, ingest_vector
+from .arrays import Origin, ingest_number, ingest_vector, origin_of
 from .backends import load
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
-from .result import Solution, Status
+from .result import Host, Solution, Status
 from .solvers.choice import METHODS, Method, choose
 from .solvers.driver import Limits, Outcome, run
+from .solvers.fixed_budget import run_budget
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
 from .solvers.state import Start
@@ -43,6 +44,7 @@ def solve(
     max_iter: int = 10_000,
     time_limit: float | None = None,
     init: Solution | ExactSolution | tuple[Any, Any] | None = None,
+    end: Literal["rows", "cols"] | None = None,
     callback: Callable[[int, float], object] | None = None,
     progress: bool = False,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
@@ -76,15 +78,20 @@ def solve(
         Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
         convergence. It changes the speed of the sweeps, never the answer; Newton's steps have none.
     tol : float
-        Converged means: on the returned potentials the L1 residual of the marginals is <= tol * mass and, with a
+        0 is a budget: exactly `max_iter` iterations, none of them measured, no warning (see `end`). Otherwise converged
+        means: on the returned potentials the L1 residual of the marginals is <= tol * mass and, with a
         relaxed side, the gap of the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without
         its constant.
     max_iter : int
-        Passes over the cost at most.
+        Passes over the cost at most; with ``tol=0`` how many.
     time_limit : float, optional
         Seconds at most.
     init : Solution, ExactSolution or (f, g), optional
         Warm start, potentials in cost units.
+    end : {"rows", "cols"}, optional
+        The side that is updated last, and therefore exact; default the only hard one, else the rows. With ``tol=0``
+        rows are updated first, so that T iterations are 2 T half steps with ``end="cols"`` and 2 T - 1 with
+        ``end="rows"``: a single one is then a row softmax.
     callback : callable, optional
         Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve.
     progress : bool
@@ -127,8 +134,11 @@ def solve(
     """
     _check_method(method)
     _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    if end is not None:
+        _check_choice("end", end, ("rows", "cols"))
     omega = _relaxation(relaxation, method)
     limits = _limits(tol, max_iter, time_limit, callback)
+    origin = _origin(cost, a, b, mask, init)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
@@ -136,18 +146,23 @@ def solve(
     start = Start(
         f=g if swapped else f,
         g=f if swapped else g,
-        end=_end(working, swapped),
+        end=_end(working, swapped, end),
         omega=(max(omega, 1.0), omega),
         fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
+    if tol == 0:
+        _check_budget(method, relaxation, time_limit, callback, progress)
+        start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
+        outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
+        return _solution(problem, outcome, swapped, tol, origin)
     phases = choose(method, working, omega, tol)
     with progress_bar(progress, tol) as report:
         outcome = run(
             phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
         )
-    solution = _solution(problem, outcome, swapped, tol)
+    solution = _solution(problem, outcome, swapped, tol, origin)
     if not solution.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(solution.message)
@@ -155,8 +170,21 @@ def solve(
     return solution
 
 
-def _end(problem: Problem, swapped: bool) -> str:
+def _check_budget(method: Any, relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:
+    """With tol=0 nothing is looked at before the end."""
+    if isinstance(method, Newton) or method in ("newton", "epsilon_scaling"):
+        raise ValueError(f"tol=0 runs max_iter plain iterations, and method is {method!r}; leave it at 'auto'")
+    if relaxation == "auto":
+        raise ValueError("tol=0 runs max_iter plain iterations, and relaxation is 'auto'; give a number")
+    for name, value in (("time_limit", time_limit), ("callback", callback), ("progress", progress or None)):
+        if value is not None:
+            raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")
+
+
+def _end(problem: Problem, swapped: bool, wanted: str | None) -> str:
     """The side updated last, and therefore exact: the only hard one, else the rows as the user sees them."""
+    if wanted is not None:
+        return wanted if not swapped else "cols" if wanted == "rows" else "rows"
     if problem.rows.hard != problem.cols.hard:
         return "rows" if problem.rows.hard else "cols"
     return "cols" if swapped else "rows"
@@ -211,11 +239,16 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
 
 
+def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
+    pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
+    return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})
+
+
 def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
     if init is None:
         return None, None
     if isinstance(init, Solution | ExactSolution):
-        f, g = init.f, init.g
+        f, g = (init.host.f, init.host.g) if isinstance(init, Solution) else (init.f, init.g)
     elif isinstance(init, tuple) and len(init) == 2:
         f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])
     else:
@@ -230,17 +263,17 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
     return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
 
 
-def _solution(problem: Problem, outcome: Outcome, swapped: bool, tol: float) -> Solution:
+def _solution(problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin) -> Solution:
     found = outcome.measure
     f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
     if swapped:
         f, g, r, c = g, f, c, r
     return Solution(
         problem=problem,
-        f=f,
-        g=g,
-        row_marginal=r,
-        col_marginal=c,
+        f=origin.emit(f),
+        g=origin.emit(g),
+        row_marginal=origin.emit(r),
+        col_marginal=origin.emit(c),
         marginal_error=found.marginal_error,
         residual=found.residual,
         dual_value=found.dual + problem.epsilon * problem.reference_mass,
@@ -249,6 +282,8 @@ def _solution(problem: Problem, outcome: Outcome, swapped: bool, tol: float) -> 
         n_iter=outcome.n_iter,
         method=outcome.method,
         history=outcome.history,
+        host=Host(f, g, r, c),
+        origin=origin,
     )
 
 

@@ -1,10 +1,16 @@
-"""The array boundary: what came in, as NumPy arrays that kernels can read, copied only where there is no other way."""
+"""The array boundary: what came in, as NumPy arrays that kernels can read, and how results go back.
+
+Nothing is copied where there is another way. Other libraries are reached through the arrays themselves and never
+imported.
+"""
 
 from __future__ import annotations
 
 import numbers
+from dataclasses import dataclass
 from typing import Any
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,18 +61,114 @@ def ingest_number(name: str, value: Any) -> float:
 
 
 def as_numpy(name: str, values: Any) -> NDArray[Any]:
-    """`values` as a NumPy array; other libraries' arrays are refused by name."""
+    """`values` as a NumPy array that shares its memory; what other libraries hold comes in by DLPack."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; pass the data and mask=~array.mask")
     if isinstance(values, np.ndarray):
         return np.asarray(values)
-    if hasattr(values, "__dlpack__") or hasattr(values, "toarray"):
-        kind = f"{type(values).__module__}.{type(values).__name__}"
-        raise TypeError(f"{name} is a {kind}; this release takes NumPy arrays, convert it first")
+    if hasattr(values, "__dlpack__"):
+        return _from_dlpack(name, values)
+    if hasattr(values, "toarray"):
+        raise TypeError(f"{name} is a {_kind(values)}; sparse matrices are not supported, convert it first")
+    _refuse_tracer(name, values)
     try:
         return np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} is not a rectangular array of numbers") from None
+
+
+def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
+    _refuse_tracer(name, values)
+    if getattr(values, "requires_grad", False):
+        raise TypeError(f"{name} requires grad, and this call is not differentiated; pass {name}.detach()")
+    device = str(array_api_compat.device(values))
+    if not _on_host(values):
+        raise TypeError(f"{name} is on {device}; this release computes on the CPU, move it there first")
+    if str(values.dtype).endswith("bfloat16"):
+        values = _astype(values, "float32")
+    return np.from_dlpack(values)
+
+
+def _on_host(values: Any) -> bool:
+    return int(values.__dlpack_device__()[0]) == 1  # kDLCPU
+
+
+def _refuse_tracer(name: str, values: Any) -> None:
+    if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__):
+        raise TypeError(
+            f"{name} is a JAX tracer: elastic_ot needs the numbers; call it outside of jit, grad and vmap, or through "
+            f"jax.pure_callback"
+        )
+
+
+def _astype(values: Any, dtype: str) -> Any:
+    xp = array_api_compat.array_namespace(values)
+    return xp.astype(values, getattr(xp, dtype)) if hasattr(xp, "astype") else values.astype(getattr(xp, dtype))
+
+
+def _kind(values: Any) -> str:
+    return f"{type(values).__module__}.{type(values).__name__}"
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The library that the cost came from, and how results go back to it.
+
+    Attributes
+    ----------
+    namespace : module or None
+        None is NumPy, to which nothing has to be done.
+    device : object or None
+        The device of the cost, in the library's own terms.
+    dtype : object or None
+        The dtype of results: the cost's, if it is a real one.
+    """
+
+    namespace: Any = None
+    device: Any = None
+    dtype: Any = None
+
+    def emit(self, values: NDArray[Any]) -> Any:
+        """`values` in the library: the same memory where the dtype is the same."""
+        if self.namespace is None:
+            return values
+        if self.dtype is None:
+            return self.namespace.from_dlpack(values)
+        narrow = str(self.dtype).endswith(("float16", "float32"))  # before the library sees it: JAX has no float64
+        out = self.namespace.from_dlpack(np.ascontiguousarray(values, dtype=np.float32 if narrow else np.float64))
+        return out if out.dtype == self.dtype else self.namespace.astype(out, self.dtype)
+
+
+def origin_of(**arrays: Any) -> Origin:
+    """Where arrays come from, the first one leading; sequences go with every library, the others do not mix."""
+    found = {name: values for name, values in arrays.items() if isinstance(values, np.ndarray) or _is_foreign(values)}
+    if not found:
+        return Origin()
+    leader, first = next(iter(found.items()))
+    for name, values in found.items():
+        if _home(values) != _home(first):
+            raise TypeError(
+                f"{leader} is a {_kind(first)}{_where(first)} and {name} a {_kind(values)}{_where(values)}; "
+                f"arrays must come from one library and one device"
+            )
+    if isinstance(first, np.ndarray):
+        return Origin()
+    _refuse_tracer(leader, first)
+    xp = array_api_compat.array_namespace(first)
+    real = str(first.dtype).split(".")[-1] in ("float16", "bfloat16", "float32", "float64")
+    return Origin(xp, array_api_compat.device(first), first.dtype if real else None)
+
+
+def _is_foreign(values: Any) -> bool:
+    return hasattr(values, "__dlpack__") and not isinstance(values, np.generic)
+
+
+def _home(values: Any) -> tuple[str, str]:
+    return type(values).__module__.split(".")[0].removesuffix("lib"), _where(values)
+
+
+def _where(values: Any) -> str:
+    return "" if isinstance(values, np.ndarray) else f" on {array_api_compat.device(values)}"
 
 
 def _working_dtype(name: str, dtype: np.dtype[Any]) -> type[np.floating]:

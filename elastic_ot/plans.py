@@ -25,7 +25,8 @@ class View:
     def __init__(self, solution: Solution) -> None:
         self.swapped = solution.problem.cost.fortran
         problem = solution.problem.transpose() if self.swapped else solution.problem
-        f, g, r, c = solution.f, solution.g, solution.row_marginal, solution.col_marginal
+        host = solution.host
+        f, g, r, c = host.f, host.g, host.row_marginal, host.col_marginal
         if self.swapped:
             f, g, r, c = g, f, c, r
         self.problem: Problem = problem

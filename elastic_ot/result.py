@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Origin, origin_of
 from .penalties import Vector
 from .problem import Problem
 
@@ -27,6 +28,7 @@ class Status(Enum):
     TIME_LIMIT = "time_limit reached before the tolerance was met"
     STALLED = "no more progress: the residual stopped falling above the tolerance"
     NUMERICAL = "numerical breakdown: the kernel or a scaling left the range of floating point"
+    BUDGET = "ran the number of iterations asked for (tol=0)"
     STOPPED = "stopped by the callback"
 
 
@@ -65,6 +67,16 @@ class History:
 
 
 @dataclass(frozen=True, eq=False)
+class Host:
+    """Potentials and marginals as kernels read them, in NumPy and float64 whatever library they are reported in."""
+
+    f: Vector
+    g: Vector
+    row_marginal: Vector
+    col_marginal: Vector
+
+
+@dataclass(frozen=True, eq=False)
 class Solution:
     """A transport plan P = R exp((f + g - C) / epsilon) with its certificate.
 
@@ -72,13 +84,16 @@ class Solution:
     while the solution is in use. Rows or columns without mass (zero weight, or nothing but forbidden cells) have
     potential -inf.
 
+    Arrays are of the library that the cost came from. In NumPy potentials and marginals are float64; in other libraries
+    they have the dtype of the cost. `host` holds them in NumPy and float64 in any case.
+
     Attributes
     ----------
     problem : Problem
         What was solved.
-    f, g : ndarray of float64, shapes (n,) and (m,)
+    f, g : array, shapes (n,) and (m,)
         Potentials in cost units, with respect to the chosen reference. With two fixed sides <b, g> = 0.
-    row_marginal, col_marginal : ndarray of float64, shapes (n,) and (m,)
+    row_marginal, col_marginal : array, shapes (n,) and (m,)
         P 1 and P^T 1 of the returned potentials.
     marginal_error : float
         L1 distance of the marginals from what the hard sides (`Fixed`, `Between`, `AtMost`) allow.
@@ -116,6 +131,8 @@ class Solution:
     n_iter: int
     method: str
     history: History
+    host: Host = field(repr=False)
+    origin: Origin = field(default=Origin(), repr=False)
 
     def __repr__(self) -> str:
         n, m = self.problem.shape
@@ -135,13 +152,13 @@ class Solution:
         return self.status is Status.CONVERGED
 
     @cached_property
-    def plan(self) -> NDArray[np.floating]:
+    def plan(self) -> Any:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
         from . import plans
 
-        return plans.plan(self)
+        return self.origin.emit(plans.plan(self))
 
-    def apply(self, x: Any, axis: int = 1) -> NDArray[np.float64]:
+    def apply(self, x: Any, axis: int = 1) -> Any:
         """The plan times `x`, without ever storing the plan.
 
         Parameters
@@ -153,8 +170,8 @@ class Solution:
 
         Returns
         -------
-        ndarray of float64
-            Shape (n,), (n, k), (m,) or (m, k).
+        array
+            Shape (n,), (n, k), (m,) or (m, k); float64 in NumPy.
 
         Examples
         --------
@@ -165,7 +182,8 @@ class Solution:
         """
         from . import plans
 
-        return plans.apply(self, x, axis)
+        origin_of(cost=self.f, x=x)
+        return self.origin.emit(plans.apply(self, x, axis))
 
     def sparse_plan(self, mass: float = 0.999) -> csr_array:
         """The entries that carry a share `mass` of every row's and of every column's mass.
@@ -206,11 +224,11 @@ class Solution:
         """The primal objective, of `rounded_plan` where a hard side is met only to tolerance."""
         return self.dual_value + self.gap if np.isfinite(self.gap) else float("inf")
 
-    def rounded_plan(self) -> NDArray[np.float64]:
+    def rounded_plan(self) -> Any:
         """A plan near `plan` that meets the hard sides to rounding (Altschuler, Weed, Rigollet 2017), shape (n, m)."""
         from . import certificate
 
-        return certificate.rounded_plan(self)
+        return self.origin.emit(certificate.rounded_plan(self))
 
     def bounds(self) -> tuple[float, float]:
         """Lower and upper bound on the optimal value of the unregularised problem (epsilon = 0, same penalties).
