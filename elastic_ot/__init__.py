@@ -28,6 +28,7 @@ _HOME = {
     "Assignment": "exact_result",
     "ExactSolution": "exact_result",
     "Status": "result",
+    "Gradients": "gradients",
     "History": "result",
     "ConvergenceWarning": "errors",
     "ConvergenceError": "errors",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .errors import InfeasibleError as InfeasibleError
     from .exact_result import Assignment as Assignment
     from .exact_result import ExactSolution as ExactSolution
+    from .gradients import Gradients as Gradients
     from .penalties import KL as KL
     from .penalties import L2 as L2
     from .penalties import TV as TV

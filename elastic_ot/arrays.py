@@ -51,6 +51,17 @@ def ingest_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return array
 
 
+def ingest_bar(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """A derivative of the shape of what it belongs to."""
+    if values is None:
+        return None
+    array = as_numpy(name, values)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have that of what it differentiates, {shape}")
+    _working_dtype(name, array.dtype)
+    return array.astype(np.float64)
+
+
 def ingest_number(name: str, value: Any) -> float:
     """A real number, from Python or NumPy."""
     if isinstance(value, np.ndarray) and value.ndim == 0:

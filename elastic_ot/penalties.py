@@ -73,6 +73,22 @@ class Penalty(ABC):
         """
         return np.zeros_like(f), np.full_like(f, -np.inf), np.full_like(f, np.inf)
 
+    def dual_by_weight(self, f: Vector, a: Vector) -> Vector:
+        """Derivative of the dual in a; the dual itself over a, where both scale alike."""
+        return self.dual(f, a) / a
+
+    def demand_by_weight(self, f: Vector, a: Vector) -> Vector:
+        """Derivative of the demand in a, away from kinks."""
+        return self.demand(f, a)[0] / a
+
+    def demand_by_strength(self, f: Vector, a: Vector) -> Vector:
+        """Derivative of the demand in rho, away from kinks."""
+        return np.zeros_like(f)
+
+    def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
+        """Derivative of phi in rho."""
+        return np.zeros_like(r)
+
     def kinks(self) -> tuple[float, float]:
         """Where the demand jumps, if it is constant in between: the penalty is linear. (nan, nan) if it is not."""
         return math.nan, math.nan
@@ -140,6 +156,12 @@ class KL(_Strong):
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
         return a * np.exp(-f / self.rho) / self.rho, np.full_like(f, -np.inf), np.full_like(f, np.inf)
 
+    def demand_by_strength(self, f: Vector, a: Vector) -> Vector:
+        return a * np.exp(-f / self.rho) * f / self.rho**2
+
+    def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
+        return _relative_entropy(r, a)
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return self.rho * _relative_entropy(r, a * np.exp(-f / self.rho))
 
@@ -188,6 +210,9 @@ class TV(_Strong):
     def least_potential(self) -> float:
         return -self.rho
 
+    def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
+        return np.abs(r - a)
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         f = np.clip(f, -self.rho, None)  # beyond the edge by rounding only
         return np.where(r > a, (self.rho + f) * (r - a), (self.rho - f) * (a - r)) + np.where(
@@ -235,6 +260,18 @@ class L2(_Strong):
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
         inside = np.where(f < self.rho * a, 1.0 / self.rho, 0.0)
         return inside, np.full_like(f, -np.inf), np.full_like(f, np.inf)
+
+    def dual_by_weight(self, f: Vector, a: Vector) -> Vector:
+        return np.minimum(f, self.rho * a)
+
+    def demand_by_weight(self, f: Vector, a: Vector) -> Vector:
+        return np.where(f < self.rho * a, 1.0, 0.0)
+
+    def demand_by_strength(self, f: Vector, a: Vector) -> Vector:
+        return np.where(f < self.rho * a, f / self.rho**2, 0.0)
+
+    def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
+        return 0.5 * (r - a) ** 2
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         inside = 0.5 * self.rho * (r - (a - f / self.rho)) ** 2

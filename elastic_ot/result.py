@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Origin, origin_of
+from .arrays import Origin, ingest_bar, origin_of
 from .penalties import Vector
 from .problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from scipy.sparse import csr_array
+
+    from .gradients import Gradients
 
 
 class Status(Enum):
@@ -242,6 +244,67 @@ class Solution:
         from . import certificate
 
         return certificate.bounds(self)
+
+    def gradients(self) -> Gradients:
+        """Derivatives of the optimal `value` in cost, weights, epsilon and strengths.
+
+        By the envelope theorem they are read off the solution, without a linear system: that in the cost is the plan.
+
+        Returns
+        -------
+        Gradients
+            Arrays in NumPy and float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+        """
+        from . import gradients
+
+        return gradients.value_gradients(self)
+
+    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+        """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
+
+        One linear system with the matrix of Newton's method, in the size of the shorter side. Solve to a small `tol`
+        first: errors of the solution enter amplified by 1 / epsilon.
+
+        Parameters
+        ----------
+        plan : array_like, shape (n, m), optional
+            dL/dP.
+        f, g : array_like, shapes (n,) and (m,), optional
+            dL/df and dL/dg.
+
+        Returns
+        -------
+        Gradients
+            dL in cost, weights, epsilon and strengths; NumPy, float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> cost = np.array([[0.0, 1.0], [1.0, 0.3]])
+        >>> sol = eot.solve(cost, epsilon=0.5, tol=1e-12)
+        >>> bar = np.array([[1.0, 0.0], [0.0, 0.0]])  # of P[0, 0]
+        >>> found = sol.vjp(plan=bar).cost[0, 1]
+        >>> h = 1e-5 * np.array([[0.0, 1.0], [0.0, 0.0]])
+        >>> up, down = (eot.solve(c, epsilon=0.5, tol=1e-12).plan[0, 0] for c in (cost + h, cost - h))
+        >>> bool(np.isclose(found, (up - down) / 2e-5, rtol=1e-6))
+        True
+        """
+        from . import gradients
+
+        shape = self.problem.shape
+        bars = (("plan", plan, shape), ("f", f, shape[:1]), ("g", g, shape[1:]))
+        return gradients.pull_back(self, *(ingest_bar(name, bar, size) for name, bar, size in bars))
 
     def plot(self) -> Figure:
         """The plan with its two marginals, and the convergence curves.
