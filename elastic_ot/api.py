@@ -16,7 +16,7 @@ from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
-from .result import Host, Solution, Status
+from .result import Budget, Host, Solution, Status
 from .solvers.choice import METHODS, Method, choose
 from .solvers.driver import Limits, Outcome, run
 from .solvers.fixed_budget import run_budget
@@ -156,7 +156,9 @@ def solve(
         _check_budget(method, relaxation, time_limit, callback, progress)
         start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
         outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
-        return _solution(problem, outcome, swapped, tol, origin)
+        last = "cols" if start.end != ("cols" if swapped else "rows") else "rows"
+        budget = Budget(max_iter, last, f, g)
+        return replace(_solution(problem, outcome, swapped, tol, origin), budget=budget)
     phases = choose(method, working, omega, tol)
     with progress_bar(progress, tol) as report:
         outcome = run(
@@ -174,8 +176,8 @@ def _check_budget(method: Any, relaxation: Any, time_limit: Any, callback: Any, 
     """With tol=0 nothing is looked at before the end."""
     if isinstance(method, Newton) or method in ("newton", "epsilon_scaling"):
         raise ValueError(f"tol=0 runs max_iter plain iterations, and method is {method!r}; leave it at 'auto'")
-    if relaxation == "auto":
-        raise ValueError("tol=0 runs max_iter plain iterations, and relaxation is 'auto'; give a number")
+    if relaxation != 1:
+        raise ValueError(f"tol=0 runs max_iter plain iterations, and relaxation is {relaxation!r}; leave it at 1")
     for name, value in (("time_limit", time_limit), ("callback", callback), ("progress", progress or None)):
         if value is not None:
             raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")

@@ -79,6 +79,16 @@ class Host:
 
 
 @dataclass(frozen=True, eq=False)
+class Budget:
+    """How a fixed number of iterations ran: from which potentials (None is 0), and the side updated last."""
+
+    count: int
+    end: str
+    f: Vector | None
+    g: Vector | None
+
+
+@dataclass(frozen=True, eq=False)
 class Solution:
     """A transport plan P = R exp((f + g - C) / epsilon) with its certificate.
 
@@ -135,6 +145,7 @@ class Solution:
     history: History
     host: Host = field(repr=False)
     origin: Origin = field(default=Origin(), repr=False)
+    budget: Budget | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         n, m = self.problem.shape
@@ -268,7 +279,8 @@ class Solution:
         """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
 
         One linear system with the matrix of Newton's method, in the size of the shorter side. Solve to a small `tol`
-        first: errors of the solution enter amplified by 1 / epsilon.
+        first: errors of the solution enter amplified by 1 / epsilon. With ``tol=0`` instead the exact derivative of the
+        iterations that were run: they are replayed backwards, with O(max_iter (n + m)) memory besides the plan's.
 
         Parameters
         ----------
@@ -300,11 +312,16 @@ class Solution:
         >>> bool(np.isclose(found, (up - down) / 2e-5, rtol=1e-6))
         True
         """
-        from . import gradients
-
         shape = self.problem.shape
-        bars = (("plan", plan, shape), ("f", f, shape[:1]), ("g", g, shape[1:]))
-        return gradients.pull_back(self, *(ingest_bar(name, bar, size) for name, bar, size in bars))
+        named = (("plan", plan, shape), ("f", f, shape[:1]), ("g", g, shape[1:]))
+        bars = (ingest_bar(name, bar, size) for name, bar, size in named)
+        if self.budget is not None:
+            from .unrolled import pull_back_iterations
+
+            return pull_back_iterations(self, *bars)
+        from .gradients import pull_back
+
+        return pull_back(self, *bars)
 
     def plot(self) -> Figure:
         """The plan with its two marginals, and the convergence curves.

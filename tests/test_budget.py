@@ -99,6 +99,7 @@ def test_enough_iterations_are_the_solution():
         ({"method": "newton"}, "newton"),
         ({"method": "epsilon_scaling"}, "epsilon_scaling"),
         ({"relaxation": "auto"}, "relaxation"),
+        ({"relaxation": 1.5}, "relaxation"),
         ({"callback": lambda *_: None}, "callback"),
         ({"time_limit": 1.0}, "time_limit"),
         ({"progress": True}, "progress"),

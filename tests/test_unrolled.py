@@ -1,0 +1,104 @@
+"""The derivative of a fixed number of iterations against central differences of those iterations."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import elastic_ot as eot
+
+SPECS = [eot.Fixed(), eot.KL(0.4), eot.L2(5.0), eot.TV(0.05), eot.TV(0.6), eot.Between(0.6, 1.3), eot.Free()]
+STEP = 1e-6
+ACCURACY = 1e-7  # truncation of order STEP^2, rounding of 1e-15 / STEP
+
+
+def solve(case, **changes):
+    options = {**case, **changes}
+    return eot.solve(options.pop("cost"), options.pop("a"), options.pop("b"), tol=0, **options)
+
+
+def problem(seed=0, **options):
+    rng = np.random.default_rng(seed)
+    n, m = 5, 6
+    mask = np.ones((n, m), bool)
+    mask[1, 2] = mask[4, 0] = False
+    case = {"cost": rng.random((n, m)), "a": rng.random(n) + 0.2, "b": rng.random(m) + 0.2, "mask": mask}
+    case["a"][2] = 0.0
+    case["b"] *= case["a"].sum() / case["b"].sum()
+    bars = rng.normal(size=(n, m)), rng.normal(size=n), rng.normal(size=m)
+    steps = {"cost": rng.normal(size=(n, m)), "a": rng.normal(size=n) * case["a"], "b": rng.normal(size=m)}
+    return {**case, "epsilon": 0.2, **options}, bars, steps
+
+
+def function(solution, bars):
+    f = np.where(np.isfinite(solution.f), solution.f, 0.0)
+    return (bars[0] * solution.plan).sum() + bars[1] @ f + bars[2] @ solution.g
+
+
+def assert_exact(case, bars, steps):
+    """In cost, weights, epsilon and strengths."""
+    found = solve(case).vjp(plan=bars[0], f=bars[1], g=bars[2])
+
+    def difference(**moves):
+        up = {name: case[name] + STEP * move for name, move in moves.items()}
+        down = {name: case[name] - STEP * move for name, move in moves.items()}
+        return (function(solve(case, **up), bars) - function(solve(case, **down), bars)) / (2 * STEP)
+
+    cost_step = np.where(case["mask"], steps["cost"], 0.0)
+    pairs = [((found.cost * cost_step).sum(), difference(cost=cost_step)), (found.epsilon, difference(epsilon=1.0))]
+    if not (isinstance(case["rows"], eot.Fixed) and isinstance(case["cols"], eot.Fixed)):  # else masses must agree
+        pairs += [(found.a @ steps["a"], difference(a=steps["a"])), (found.b @ steps["b"], difference(b=steps["b"]))]
+    for name in ("rows", "cols"):
+        penalty = case[name]
+        if hasattr(penalty, "rho"):
+            ends = [{name: type(penalty)(penalty.rho + sign * STEP)} for sign in (1, -1)]
+            slope = (function(solve(case, **ends[0]), bars) - function(solve(case, **ends[1]), bars)) / (2 * STEP)
+            pairs.append((getattr(found, name), slope))
+    for analytic, numeric in pairs:
+        assert analytic == pytest.approx(numeric, rel=ACCURACY, abs=ACCURACY)
+
+
+@pytest.mark.parametrize("reference", ["product", "counting"])
+@pytest.mark.parametrize("end", ["rows", "cols"])
+@pytest.mark.parametrize(("rows", "cols"), list(itertools.product(SPECS, SPECS)), ids=repr)
+def test_iterations_are_differentiated_exactly(rows, cols, end, reference):
+    if rows.hard and cols.hard and not (isinstance(rows, eot.Fixed) and isinstance(cols, eot.Fixed)):
+        pytest.skip("one more pair of hard sides shows nothing new, and weights would have to move together")
+    assert_exact(*problem(rows=rows, cols=cols, end=end, reference=reference, max_iter=4))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("count", [1, 7])
+def test_orders_and_numbers_of_iterations(count, order):
+    case, bars, steps = problem(1, rows=eot.KL(0.5), cols=eot.KL(2.0), end="cols", max_iter=count)
+    case["cost"] = np.array(case["cost"], order=order)
+    assert_exact(case, bars, steps)
+
+
+def test_from_given_potentials():
+    rng = np.random.default_rng(5)
+    case, bars, steps = problem(2, rows=eot.KL(0.5), cols=eot.Fixed(), end="cols", max_iter=2)
+    assert_exact({**case, "init": (0.1 * rng.normal(size=5), 0.1 * rng.normal(size=6))}, bars, steps)
+
+
+def test_many_iterations_have_the_implicit_derivative():
+    rng = np.random.default_rng(3)
+    cost, bar = rng.random((6, 8)), rng.normal(size=(6, 8))
+    unrolled = eot.solve(cost, epsilon=0.3, tol=0, max_iter=400).vjp(plan=bar)
+    implicit = eot.solve(cost, epsilon=0.3, tol=1e-13).vjp(plan=bar)
+    np.testing.assert_allclose(unrolled.cost, implicit.cost, rtol=0, atol=1e-10)
+
+
+def test_no_memory_of_iterations_times_the_plan():
+    import tracemalloc
+
+    n, count = 400, 50
+    rng = np.random.default_rng(4)
+    layer = eot.solve(rng.random((n, n)), epsilon=0.1, tol=0, max_iter=count)
+    bar = rng.normal(size=(n, n))
+    layer.vjp(plan=bar)
+    tracemalloc.start()
+    layer.vjp(plan=bar)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * n * n * 8  # a dozen matrices, and not one for each iteration
