@@ -91,7 +91,9 @@ def as_numpy(name: str, values: Any) -> NDArray[Any]:
 def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
     _refuse_tracer(name, values)
     if getattr(values, "requires_grad", False):
-        raise TypeError(f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch")
+        raise TypeError(
+            f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch"
+        )
     device = str(array_api_compat.device(values))
     if not _on_host(values):
         raise TypeError(f"{name} is on {device}; this release computes on the CPU, move it there first")

@@ -215,8 +215,7 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
 
 def _is_single(values: Any) -> bool:
     """True if masses can be equal to single precision only."""
-    dtype = getattr(values, "dtype", None)
-    return dtype is not None and np.dtype(dtype).kind == "f" and np.dtype(dtype).itemsize <= 4
+    return str(getattr(values, "dtype", "")).endswith(("float32", "float16"))
 
 
 def _scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:

@@ -13,10 +13,20 @@ REQUIRED = os.environ.get("ELASTIC_OT_REQUIRE", "").split(",")
 LIBRARIES = ("numpy", "read-only numpy", "array_api_strict", "torch", "jax")
 
 
+# Imported here, before any test: the import itself draws from NumPy's global generator, which no test may.
+MODULES = {}
+for _name in ("array_api_strict", "torch", "jax"):
+    try:
+        MODULES[_name] = importlib.import_module(_name)
+    except ImportError:
+        if _name in REQUIRED:
+            raise
+
+
 def _import(name):
-    if name in REQUIRED:
-        return importlib.import_module(name)
-    return pytest.importorskip(name)
+    if name not in MODULES:
+        pytest.skip(f"{name} is not installed", allow_module_level=True)
+    return MODULES[name]
 
 
 def library(name):

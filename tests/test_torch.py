@@ -85,7 +85,7 @@ def test_training_moves_the_plan_to_its_target():
     losses = []
     for _ in range(20):
         loss = ((eot_torch.plan(cost, epsilon=0.5) - target) ** 2).sum()
-        losses.append(float(loss))
+        losses.append(loss.item())
         (gradient,) = torch.autograd.grad(loss, cost)
         cost = (cost - 20.0 * gradient).detach().requires_grad_()
     assert losses[-1] < 0.05 * losses[0]
