@@ -78,10 +78,10 @@ def solve(
         Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
         convergence. It changes the speed of the sweeps, never the answer; Newton's steps have none.
     tol : float
-        0 is a budget: exactly `max_iter` iterations, none of them measured, no warning (see `end`). Otherwise converged
-        means: on the returned potentials the L1 residual of the marginals is <= tol * mass and, with a
-        relaxed side, the gap of the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without
-        its constant.
+        0 is a budget: exactly `max_iter` iterations, none of them measured, no warning (see `end`); Newton's method and
+        epsilon scaling, which have no such iterations, go as far as rounding lets them. Otherwise converged means: on
+        the returned potentials the L1 residual of the marginals is <= tol * mass and, with a relaxed side, the gap of
+        the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without its constant.
     max_iter : int
         Passes over the cost at most; with ``tol=0`` how many.
     time_limit : float, optional
@@ -152,8 +152,8 @@ def solve(
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
-    if tol == 0:
-        _check_budget(method, relaxation, time_limit, callback, progress)
+    if tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling"):
+        _check_budget(relaxation, time_limit, callback, progress)
         start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
         outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
         last = "cols" if start.end != ("cols" if swapped else "rows") else "rows"
@@ -172,10 +172,8 @@ def solve(
     return solution
 
 
-def _check_budget(method: Any, relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:
+def _check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:
     """With tol=0 nothing is looked at before the end."""
-    if isinstance(method, Newton) or method in ("newton", "epsilon_scaling"):
-        raise ValueError(f"tol=0 runs max_iter plain iterations, and method is {method!r}; leave it at 'auto'")
     if relaxation != 1:
         raise ValueError(f"tol=0 runs max_iter plain iterations, and relaxation is {relaxation!r}; leave it at 1")
     for name, value in (("time_limit", time_limit), ("callback", callback), ("progress", progress or None)):

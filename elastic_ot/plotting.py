@@ -89,12 +89,12 @@ def plot_solution(solution: Solution, *, figure: Figure | None = None, max_block
     residual = figure.add_subplot(curves[0], label="residual")
     dual = figure.add_subplot(curves[1], sharex=residual, label="dual")
 
-    n, m = len(solution.host.row_marginal), len(solution.host.col_marginal)
+    n, m = len(solution.row_marginal), len(solution.col_marginal)
     size = max(1, math.ceil(max(n, m) / max_blocks))
     _draw_plan(plan, scale, block_sums(np.asarray(solution.plan), size), n, m, size)
     problem = solution.problem
-    _draw_marginal(columns, solution.host.col_marginal, problem.b, problem.cols, size, vertical=False)
-    _draw_marginal(rows, solution.host.row_marginal, problem.a, problem.rows, size, vertical=True)
+    _draw_marginal(columns, np.asarray(solution.col_marginal), problem.b, problem.cols, size, vertical=False)
+    _draw_marginal(rows, np.asarray(solution.row_marginal), problem.a, problem.rows, size, vertical=True)
     _draw_residual(residual, solution.history)
     _draw_dual(dual, solution.history, solution.value)
     facts = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy
+from .arrays import as_numpy, origin_of
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .errors import InfeasibleError
@@ -64,6 +64,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
+    if mask is not None:
+        origin_of(cost=cost, mask=mask)
     matrix = as_numpy("cost", cost)
     if mask is None and matrix.ndim == 2 and min(matrix.shape) < SMALL:
         small = _by_scipy(matrix, maximize)
@@ -135,6 +137,7 @@ def exact(
     >>> sol.row_marginal.round(3)
     array([0.333, 0.333, 0.   ])
     """
+    origin_of(cost=cost, a=a, b=b, mask=mask)
     problem, integral = build_linear(cost, a, b, rows, cols, mask)
     found = _solve(problem, integral)
     _refuse_blocked(found, problem)

@@ -96,8 +96,6 @@ def test_enough_iterations_are_the_solution():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"method": "newton"}, "newton"),
-        ({"method": "epsilon_scaling"}, "epsilon_scaling"),
         ({"relaxation": "auto"}, "relaxation"),
         ({"relaxation": 1.5}, "relaxation"),
         ({"callback": lambda *_: None}, "callback"),
