@@ -75,8 +75,8 @@ def exactness_table(title: str, races: Collection[Race]) -> Table:
         rows.append([FAMILIES[family].title, *cells, f"{slack:.0e}", f"{gap:.0e}", f"{distance:.0e}"])
     note = (
         "By family the worst over all sizes. Solvers: cost of the matching over that of the cheapest found, relative, "
-        "recomputed. Certificate of elastic_ot, recomputed: least C_ij - u_i - v_j of all cells; |cost - sum u - sum "
-        "v|; and the relative distance from the least cost that these two leave possible."
+        "recomputed. Certificate of elastic_ot, recomputed: least C_ij - u_i - v_j of all cells; abs(cost - sum u - "
+        "sum v); and the relative distance from the least cost that these two leave possible."
     )
     return Table(title, ["", *names, "least slack", "gap", "proven within"], rows, note)
 
