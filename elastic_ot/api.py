@@ -143,10 +143,11 @@ def solve(
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
     working = problem.transpose() if swapped else problem
+    last = _end(problem, end)
     start = Start(
         f=g if swapped else f,
         g=f if swapped else g,
-        end=_end(working, swapped, end),
+        end=_other(last) if swapped else last,
         omega=(max(omega, 1.0), omega),
         fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
         tol=tol,
@@ -156,7 +157,6 @@ def solve(
         _check_budget(relaxation, time_limit, callback, progress)
         start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
         outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
-        last = "cols" if start.end != ("cols" if swapped else "rows") else "rows"
         budget = Budget(max_iter, last, f, g)
         return replace(_solution(problem, outcome, swapped, tol, origin), budget=budget)
     phases = choose(method, working, omega, tol)
@@ -181,13 +181,15 @@ def _check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: boo
             raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")
 
 
-def _end(problem: Problem, swapped: bool, wanted: str | None) -> str:
-    """The side updated last, and therefore exact: the only hard one, else the rows as the user sees them."""
+def _end(problem: Problem, wanted: str | None) -> str:
+    """The side updated last, and therefore exact: the only hard one, else the rows."""
     if wanted is not None:
-        return wanted if not swapped else "cols" if wanted == "rows" else "rows"
-    if problem.rows.hard != problem.cols.hard:
-        return "rows" if problem.rows.hard else "cols"
-    return "cols" if swapped else "rows"
+        return wanted
+    return "cols" if problem.cols.hard and not problem.rows.hard else "rows"
+
+
+def _other(side: str) -> str:
+    return "cols" if side == "rows" else "rows"
 
 
 def _check_method(method: Any) -> None:

@@ -142,7 +142,7 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
         if np.isposinf(matrix.max()):
             i, j = np.argwhere(np.isposinf(matrix))[0]
             raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
-        matrix = -matrix
+        matrix = np.negative(matrix, out=matrix if integral else None)  # integers are a copy already
     if mask is not None:
         allowed = ingest_mask(mask, (n, m))
         _scan(matrix, np.ones(n, bool), np.ones(m, bool))

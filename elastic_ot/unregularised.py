@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .arrays import as_numpy, origin_of
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
-from .errors import InfeasibleError
+from .errors import ConvergenceError, InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import Fixed, Penalty, Vector
 from .problem import LARGEST, Problem, assignment_problem, build_linear
@@ -46,6 +46,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     InfeasibleError
         Forbidden pairs leave no assignment of the shorter side; names rows (or columns) that compete for fewer
         partners than they are.
+    ConvergenceError
+        Rounding leaves a gap, because costs differ by more than float64 can add up.
 
     Notes
     -----
@@ -76,7 +78,6 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
         return Assignment(none, none.copy(), matrix, maximize)
     problem, integral = assignment_problem(matrix, maximize, mask)
     found = _solve(problem, integral)
-    _refuse_blocked(found, problem)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     potentials = _assignment_potentials(found, maximize)
@@ -118,6 +119,8 @@ def exact(
         Bad input, a penalty that is not linear, or an objective without a lower bound.
     InfeasibleError
         No plan meets the hard sides; names the rows or columns.
+    ConvergenceError
+        Rounding leaves a gap, because costs differ by more than float64 can add up.
 
     See Also
     --------
@@ -140,7 +143,6 @@ def exact(
     origin_of(cost=cost, a=a, b=b, mask=mask)
     problem, integral = build_linear(cost, a, b, rows, cols, mask)
     found = _solve(problem, integral)
-    _refuse_blocked(found, problem)
     n, m = problem.shape
     row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
     col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
@@ -168,10 +170,17 @@ def potentials_of(matrix: NDArray[Any], maximize: bool) -> tuple[Vector, Vector]
 
 
 def _solve(problem: Problem, integral: bool) -> Exact:
-    """By rows as they are stored."""
-    if not problem.cost.fortran:
-        return solve_exactly(problem, load(), load_paths(), integral)
-    return solve_exactly(problem.transpose(), load(), load_paths(), integral).transpose()
+    """By rows as they are stored; nothing is returned without its proof."""
+    swapped = problem.cost.fortran
+    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral)
+    found = found.transpose() if swapped else found
+    _refuse_blocked(found, problem)
+    if not found.proved:
+        raise ConvergenceError(
+            "rounding leaves a gap between the plan and its potentials: costs differ by more than float64 can add up; "
+            "give forbidden cells as inf, or rescale"
+        )
+    return found
 
 
 def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:

@@ -96,6 +96,9 @@ def test_a_tensor_that_requires_grad_is_not_detached_in_silence():
     with pytest.raises(TypeError, match=r"cost requires grad.*cost\.detach\(\)"):
         eot.solve(cost, epsilon=0.5)
     assert eot.solve(cost.detach(), epsilon=0.5).converged
+    for call in (eot.assign, eot.exact):
+        with pytest.raises(TypeError, match="cost requires grad"):
+            call(cost)
 
 
 def test_tracers_of_jax_are_refused():

@@ -281,3 +281,26 @@ def test_a_split_point_costs_what_it_did(case, share):
     split = case.but(cost=np.vstack([case.cost[:1], case.cost]), a=a)
     assert_proved(split, solved(split))
     assert solved(split).value == pytest.approx(solved(case).value, abs=2.0 * Rounding(split, solved(split)).value)
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_weights_that_a_regular_sample_misses(side):
+    """Potentials begin on every eighth row and column, where there may be no mass at all."""
+    rng = np.random.default_rng(41)
+    cost, weights = rng.random((400, 400)), {"a": rng.random(400), "b": rng.random(400)}
+    weights[side][::8] = 0.0
+    a, b = (weight / weight.sum() for weight in weights.values())
+    # POT's network simplex is exact to rounding of the sums.
+    assert eot.exact(cost, a, b).value == pytest.approx(ot.emd2(a, b, cost), rel=1e-12)
+
+
+def test_many_pivots_lose_no_digits():
+    """Thousands of shifts of the same potentials: what is returned is summed along the tree anew."""
+    rng = np.random.default_rng(42)
+    x, y = rng.random((2, 1500, 2))
+    cost = ((x[:, None] - y) ** 2).sum(axis=-1)
+    a, b = rng.random((2, 1500))
+    sol = eot.exact(cost, a / a.sum(), b / b.sum())
+    assert (cost - sol.f[:, None] - sol.g).min() >= -1e-14
+    tight = cost[sol.row_ind, sol.col_ind] - sol.f[sol.row_ind] - sol.g[sol.col_ind]
+    assert np.abs(tight).max() <= 1e-14  # tens of roundings of numbers of order one

@@ -18,6 +18,7 @@ from .protocol import Array
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy")
 
+REFRESH = 1000  # pivots after which potentials are summed anew
 BLOCK = 1  # times the square root of the number of cells: how many are priced before the best of them enters
 
 
@@ -165,7 +166,8 @@ def _entering(graph, tree, begin, block, tight, far):
         reduced = graph.cost[cell] - tree.potential[tail] + tree.potential[head]
         rise = tree.level[head] - tree.level[tail]
         if rise <= 0 and reduced + rise * far < best and (rise < 0 or reduced < -tight):
-            best, found = reduced + rise * far, cell
+            if tree.arc[tail] != cell and tree.arc[head] != cell:  # in the tree it is rounding
+                best, found = reduced + rise * far, cell
         cell += 1
         if cell == cells:
             cell = 0
@@ -254,6 +256,25 @@ def _pivot(graph, tree, cell, stack):
             x = tree.right[x]
 
 
+@inner
+def _refresh(graph, tree, stack):
+    """Potentials from the costs of the tree: the sums made in pivots have rounded."""
+    n, nodes = graph.pointers.size - 1, tree.spare.size
+    stack[0], size = nodes, 1
+    while size > 0:
+        size -= 1
+        x = tree.child[stack[size]]
+        while x >= 0:
+            if tree.parent[x] == nodes:
+                tree.potential[x] = 0.0
+            else:
+                cost = graph.cost[tree.arc[x]]
+                tree.potential[x] = tree.potential[tree.parent[x]] + (cost if x < n else -cost)
+            stack[size] = x
+            size += 1
+            x = tree.right[x]
+
+
 @compiled
 def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
     """`protocol.Paths.balance` on the flow and the potentials alone; returns the number of pivots."""
@@ -281,13 +302,20 @@ def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
     far = 0.0  # by how much cells are preferred that reach what is not served yet
     for cell in range(cells):
         far = max(far, 100.0 * abs(graph.cost[cell]))
-    pivots, begin = 0, 0
+    pivots, begin, fresh = 0, 0, False
     while True:
         cell, begin = _entering(graph, tree, begin, block, tight, far)
         if cell < 0:
-            break
+            if fresh:
+                break
+            _refresh(graph, tree, stack)
+            fresh = True
+            continue
         _pivot(graph, tree, cell, stack)
         pivots += 1
+        fresh = pivots % REFRESH == 0
+        if fresh:
+            _refresh(graph, tree, stack)
     # parts of the tree that no cell joins may be shifted against each other: far enough that all cells are feasible
     apart = 0.0
     for cell in range(cells):

@@ -8,7 +8,7 @@ proof. Every round adds cells, so the whole cost is reached in the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ from ..backends.protocol import Backend, Nodes, Paths
 from ..penalties import Fixed, Vector
 from ..problem import Problem
 from .core import FIRST, Core
-from .levels import asked, levels, snapped
+from .levels import asked, levels, met, snapped
 from .warm_start import FULL, anneal, potentials, refine
 
-TIGHT = 1e-14  # of the largest potential or cost: a violation that counts as rounding
+TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
-TRIES, PROOF = 3, 1e-10  # starts, until the gap is no more than such a share of the costs
+PROOF = 1e-10  # of the costs: a gap that counts as rounding
+WIDER = 4  # times as many cells a row, where the gap is more than that
 PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
 EASY = 0.6  # of the rows served by their cheapest cells at once: no annealing is needed
 LOOK = 8  # cells a row for that
@@ -46,6 +47,8 @@ class Exact:
         Potentials, u_i + v_j <= C_ij to rounding; -inf on rows and columns not in use.
     rounds : int
         How often the whole cost was priced.
+    proved : bool
+        The plan costs what the potentials do, to rounding.
     blocked : ndarray of int
         Rows that ask for more than all their columns can take: if there are any, there is no plan.
     blocked_cols : ndarray of int
@@ -58,11 +61,20 @@ class Exact:
     u: Vector
     v: Vector
     rounds: int
+    proved: bool
     blocked: NDArray[np.int64]
     blocked_cols: NDArray[np.int64]
 
     def transpose(self) -> Exact:
-        return Exact(self.cols, self.rows, self.masses, self.v, self.u, self.rounds, self.blocked_cols, self.blocked)
+        return replace(
+            self,
+            rows=self.cols,
+            cols=self.rows,
+            u=self.v,
+            v=self.u,
+            blocked=self.blocked_cols,
+            blocked_cols=self.blocked,
+        )
 
 
 def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool) -> Exact:
@@ -80,7 +92,7 @@ class _Solve:
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
-        self.slack, self.near = TIGHT, 0.0
+        self.slack, self.near, self.whole = TIGHT, 0.0, n * m <= FIRST * n
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
         self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
         kinks = np.array([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
@@ -89,21 +101,24 @@ class _Solve:
 
     def run(self) -> Exact:
         first, least = self._start()
-        for attempt in range(TRIES):
+        found, cells = self._solve_from(first, least), FIRST
+        while not (found.proved or found.blocked.size or found.blocked_cols.size) and cells < self.cost.shape[1]:
+            # a path over a huge cost has cost the potentials their digits: more cells, in the end all, to go round it
+            cells *= WIDER
+            self.whole = cells >= self.cost.shape[1]
+            least[self.row_list] = self.core.grow_rows(self.row_list, first, cells)
             found = self._solve_from(first, least)
-            if found.blocked.size or found.blocked_cols.size or self._proved(found):
-                break
-            # a path over a huge cost has cost the potentials their digits: more cells, to go round it
-            least[self.row_list] = self.core.grow_rows(self.row_list, first, 4**attempt * FIRST)
         return found
 
-    def _proved(self, found: Exact) -> bool:
-        """True if what the plan costs above its potentials is rounding."""
-        if found.rows.size == 0:
-            return True
-        costs = self.cost[found.rows, found.cols].astype(np.float64)
-        above = float((found.masses * (costs - found.u[found.rows] - found.v[found.cols])).sum())
-        size = float((found.masses * np.abs(costs)).sum()) + 1e-3 * self.near * float(found.masses.sum())
+    def _proved(self, rows: NDArray[np.int32], cols: NDArray[np.int32], masses: Vector, u: Vector, v: Vector) -> bool:
+        """True if marginals are what potentials ask for, and what the plan costs above them is rounding."""
+        if not (met(self.rows) and met(self.cols)):
+            return False
+        costs = self.cost[rows, cols].astype(np.float64)
+        above = float((masses * (costs - u[rows] - v[cols])).sum())
+        # on the whole cost no path goes where it need not: the potentials are as large, and round as much, as they must
+        scale = np.abs(u[rows]) + np.abs(v[cols]) if self.whole else self.near
+        size = float((masses * (np.abs(costs) + 1e-3 * scale)).sum())
         return above <= PROOF * size
 
     def _solve_from(self, first: Vector, least: Vector) -> Exact:
@@ -213,14 +228,13 @@ class _Solve:
         spread = np.maximum.reduceat(reduced, starts) - np.minimum.reduceat(reduced, starts)
         return float(FAR * np.median(spread) * self.cost.shape[1] / LOOK)
 
-    def _choose(self, v: Vector) -> Vector:
-        """A core anew, around these potentials; returns the rows' least reduced costs."""
+    def _choose(self, v: Vector) -> None:
+        """A core anew, around these potentials."""
         self.core = Core(self.cost, self.backend, self.paths)
         least = np.zeros(self.cost.shape[0])
         least[self.row_list] = self.core.grow_rows(self.row_list, v)
         if self.cost.shape[1] > self.cost.shape[0] and isinstance(self.problem.cols, Fixed):  # all must be reached
             self.core.grow_cols(self.col_list, self._row_prices(least))
-        return least
 
     def _easy_for_columns(self) -> tuple[Vector, bool]:
         """Potentials at which columns ask for their cheapest cells, and whether most find room there."""
@@ -318,7 +332,9 @@ class _Solve:
     def _result(
         self, rounds: int, least: Vector, rows: NDArray[np.int64] = NONE, cols: NDArray[np.int64] = NONE
     ) -> Exact:
-        graph, sent = self.core.graph, self.core.graph.flow > 0
+        graph = self.core.graph
+        sent = graph.flow > 0
+        plan = graph.tails[sent], graph.heads[sent], graph.flow[sent] * self.unit
         u, v = np.minimum(self.rows.potential, least), self.cols.potential
         # rounding must not take them out of the dual's domain
         u = np.maximum(u, self.problem.rows.least_potential())
@@ -328,12 +344,13 @@ class _Solve:
         if not self.cols.levels[2].any():
             v = np.minimum(v, self.cols.high)
         return Exact(
-            rows=graph.tails[sent],
-            cols=graph.heads[sent],
-            masses=graph.flow[sent] * self.unit,
+            rows=plan[0],
+            cols=plan[1],
+            masses=plan[2],
             u=self._row_prices(u),
             v=np.where(self.problem.col_used, v, -np.inf),
             rounds=rounds,
+            proved=self._proved(*plan, u, v),
             blocked=rows,
             blocked_cols=cols,
         )

@@ -28,6 +28,13 @@ def asked(nodes: Nodes) -> NDArray[np.int64]:
     return asked
 
 
+def met(nodes: Nodes) -> bool:
+    """True if every marginal is among those that its potential allows."""
+    x, levels, r = nodes.potential, nodes.levels, nodes.marginal
+    most = np.where(x <= nodes.low, levels[0], np.where(x <= nodes.high, levels[1], levels[2]))
+    return bool(((asked(nodes) <= r) & (r <= most)).all())
+
+
 def levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
     """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)

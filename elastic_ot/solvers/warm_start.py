@@ -123,9 +123,11 @@ def _update_columns(state: State) -> None:
 
 
 def _strip(problem: Problem) -> Problem | None:
-    """Some of the rows with all columns, copied; None if too few are left, or some of them without an allowed cell."""
+    """Some of the rows with all columns, copied; None if those are too few or have no mass, or cells are forbidden."""
     n, m = problem.shape
     if min(n, m) < STRIDE * LEAST_PART or problem.cost.masked:
+        return None
+    if problem.a[::STRIDE].sum() == 0 or problem.b[::STRIDE].sum() == 0:
         return None
     return _part(problem, np.ascontiguousarray(problem.cost.matrix[::STRIDE]), problem.a[::STRIDE], problem.b)
 
