@@ -47,6 +47,7 @@ class Assignment(tuple[Indices, Indices]):
     status: Status
     _matrix: NDArray[Any] | None
     _maximize: bool
+    _mask: NDArray[np.bool_] | None
     _cost: float | int | None
     _potentials: tuple[Vector, Vector] | None
 
@@ -56,17 +57,19 @@ class Assignment(tuple[Indices, Indices]):
         col_ind: Indices,
         matrix: NDArray[Any] | None,
         maximize: bool,
+        mask: NDArray[np.bool_] | None = None,
         cost: float | int | None = None,
         potentials: tuple[Vector, Vector] | None = None,
     ) -> Assignment:
         """Not made by users."""
         self = super().__new__(cls, (row_ind, col_ind))
         self.row_ind, self.col_ind, self.status = row_ind, col_ind, Status.OPTIMAL
-        self._matrix, self._maximize, self._cost, self._potentials = matrix, maximize, cost, potentials
+        self._matrix, self._maximize, self._mask = matrix, maximize, mask
+        self._cost, self._potentials = cost, potentials
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.row_ind, self.col_ind, self._matrix, self._maximize, self._cost, self._potentials
+        return self.row_ind, self.col_ind, self._matrix, self._maximize, self._mask, self._cost, self._potentials
 
     def __repr__(self) -> str:
         return f"Assignment({self.row_ind.size} pairs, cost={self.cost:.6g}, {self.status.name})"
@@ -104,7 +107,7 @@ class Assignment(tuple[Indices, Indices]):
             from .unregularised import potentials_of
 
             assert self._matrix is not None
-            self._potentials = potentials_of(self._matrix, self._maximize)
+            self._potentials = potentials_of(self._matrix, self._maximize, self._mask)
         return self._potentials
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, origin_of
+from .arrays import as_numpy, ingest_mask, origin_of
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .errors import ConvergenceError, InfeasibleError
@@ -69,8 +69,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     if mask is not None:
         origin_of(cost=cost, mask=mask)
     matrix = as_numpy("cost", cost)
-    if mask is None and matrix.ndim == 2 and min(matrix.shape) < SMALL:
-        small = _by_scipy(matrix, maximize)
+    if matrix.ndim == 2 and min(matrix.shape) < SMALL:
+        small = _by_scipy(matrix, maximize, mask)
         if small is not None:
             return small
     if matrix.ndim == 2 and matrix.size == 0:
@@ -81,7 +81,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     potentials = _assignment_potentials(found, maximize)
-    return Assignment(row_ind, col_ind, None, maximize, total_of(matrix[row_ind, col_ind]), potentials)
+    cost_of_it = total_of(matrix[row_ind, col_ind])
+    return Assignment(row_ind, col_ind, None, maximize, cost=cost_of_it, potentials=potentials)
 
 
 def exact(
@@ -162,11 +163,11 @@ def exact(
     )
 
 
-def potentials_of(matrix: NDArray[Any], maximize: bool) -> tuple[Vector, Vector]:
+def potentials_of(matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None) -> tuple[Vector, Vector]:
     """Potentials that prove an optimal assignment, whichever it is."""
     if matrix.size == 0:
         return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
-    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, None)), maximize)
+    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, mask)), maximize)
 
 
 def _solve(problem: Problem, integral: bool) -> Exact:
@@ -183,19 +184,25 @@ def _solve(problem: Problem, integral: bool) -> Exact:
     return found
 
 
-def _by_scipy(matrix: NDArray[Any], maximize: bool) -> Assignment | None:
+def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any) -> Assignment | None:
     """None where SciPy refuses: our own checks then say what is wrong."""
     from scipy.optimize import linear_sum_assignment
 
     if matrix.dtype.kind not in "biuf":
         return None
+    allowed, numbers = None, matrix
+    if mask is not None:
+        if np.isnan(matrix).any():
+            return None
+        allowed = ingest_mask(mask, matrix.shape)
+        numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
     try:
-        row_ind, col_ind = linear_sum_assignment(matrix, maximize)
+        row_ind, col_ind = linear_sum_assignment(numbers, maximize)
     except (ValueError, TypeError):
         return None
     if _may_be_huge(matrix):
         return None
-    return Assignment(row_ind, col_ind, matrix, maximize)
+    return Assignment(row_ind, col_ind, matrix, maximize, allowed)
 
 
 def _may_be_huge(matrix: NDArray[Any]) -> bool:
