@@ -47,7 +47,7 @@ def test_the_result_knows_no_solver_and_no_backend():
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
 def test_backends_import_only_the_protocol(name):
-    parts = {"backends/paths": {"backends/simplex"}}
+    parts = {"backends/paths": {"backends/graph", "backends/simplex"}}
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
 
@@ -61,6 +61,7 @@ def test_solvers_know_no_device_and_no_wiring(name):
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
         "backends/cpu",
+        "backends/graph",
         "backends/paths",
         "backends/simplex",
     }
