@@ -1,4 +1,4 @@
-"""The cells that exact methods work on: made more, transposed, their lists of flow made anew. Compiled, for the host."""
+"""The cells that exact methods work on: added to, transposed, their lists of flow made anew. Compiled; host code."""
 
 from __future__ import annotations
 
