@@ -15,6 +15,7 @@ _HOME = {
     "solve": "api",
     "assign": "unregularised",
     "exact": "unregularised",
+    "divergence": "debiased",
     "Fixed": "penalties",
     "KL": "penalties",
     "TV": "penalties",
@@ -28,6 +29,8 @@ _HOME = {
     "Assignment": "exact_result",
     "ExactSolution": "exact_result",
     "Status": "result",
+    "Divergence": "debiased",
+    "DivergenceGradients": "debiased",
     "Gradients": "gradients",
     "History": "result",
     "ConvergenceWarning": "errors",
@@ -57,6 +60,9 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .api import solve as solve
+    from .debiased import Divergence as Divergence
+    from .debiased import DivergenceGradients as DivergenceGradients
+    from .debiased import divergence as divergence
     from .errors import BackendUnavailable as BackendUnavailable
     from .errors import ConvergenceError as ConvergenceError
     from .errors import ConvergenceWarning as ConvergenceWarning

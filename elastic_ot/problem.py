@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from .errors import InfeasibleError
 from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
+Made = TypeVar("Made")
 LARGEST = 2**50  # integer, so that sums of a few are exact in float64
 
 
@@ -317,3 +319,47 @@ def _total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> 
 
 def _range(lo: float, hi: float) -> str:
     return f"{lo:.12g}" if lo == hi else f"{lo:.12g} to {hi:.12g}"
+
+
+def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Problem:
+    """The problem of two measures in a divergence; messages call its cost cost_xy."""
+    return _renamed("cost_xy", "", lambda: build(cost, a, b, epsilon, rows, cols, "product", None))
+
+
+def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool) -> Problem:
+    """The problem of one of its measures against itself, with the penalty of that side on both."""
+    size, penalty = cross.shape[0 if rows else 1], cross.rows if rows else cross.cols
+    array = _renamed(name, "", lambda: as_numpy("cost", cost))
+    if array.shape != (size, size):
+        raise ValueError(f"{name} has shape {array.shape}; with cost_xy of shape {cross.shape} it must be {size, size}")
+    problem = _renamed(
+        name, f"{name}: ", lambda: build(array, weights, weights, cross.epsilon, penalty, penalty, "product", None)
+    )
+    _check_symmetric(name, problem.cost)
+    return problem
+
+
+def _renamed(name: str, prefix: str, make: Callable[[], Made]) -> Made:
+    """What `make` returns; its refusals speak of `name` where they would say cost."""
+    try:
+        return make()
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        raise type(error)(name + text[4:] if text.startswith("cost") else prefix + text) from None
+
+
+def _check_symmetric(name: str, cost: DenseCost) -> None:
+    """Tile by tile, so that nothing of the size of the matrix is allocated."""
+    matrix, n, step = cost.matrix, cost.shape[0], math.isqrt(CHUNK)
+    close = (1e-6 if matrix.dtype == np.float32 else 1e-12) * max(abs(cost.lowest), abs(cost.highest))
+    for i in range(0, n, step):
+        for j in range(i, n, step):
+            one, other = matrix[i : i + step, j : j + step], matrix[j : j + step, i : i + step].T
+            with np.errstate(invalid="ignore"):  # inf - inf
+                wrong = ~((np.abs(one - other) <= close) | (one == other))
+            if wrong.any():
+                k, m = np.argwhere(wrong)[0]
+                raise ValueError(
+                    f"{name}[{i + k}, {j + m}] is {one[k, m]} and {name}[{j + m}, {i + k}] is {other[k, m]}; "
+                    f"a cost within one cloud must be symmetric"
+                )

@@ -1,0 +1,304 @@
+"""The debiased divergence: three solves with one meaning, their gradients and their certificate."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from .api import SINGLE_TOL, _check_choice, _check_method, _end, _limits, _solution
+from .arrays import Origin, origin_of
+from .backends import load
+from .errors import ConvergenceError, ConvergenceWarning
+from .gradients import Matrix
+from .penalties import Fixed, Penalty, Vector
+from .problem import Problem, build_cross, build_self
+from .result import Solution
+from .solvers.choice import Method, choose
+from .solvers.driver import Limits, Outcome
+from .solvers.newton import Newton
+from .solvers.state import Start
+from .solvers.symmetric import solve_from, solve_symmetric
+from .solvers.task import make_task
+
+ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
+
+
+@dataclass(frozen=True, eq=False)
+class DivergenceGradients:
+    """Derivatives of a divergence in its inputs, by the envelope theorem: NumPy, float64.
+
+    0 for cells that are forbidden, and for weights that are 0.
+
+    Attributes
+    ----------
+    cost_xy, cost_xx, cost_yy : ndarray, shapes (n, m), (n, n) and (m, m)
+        The plan of the term, times -1/2 for `cost_xx` and `cost_yy`, every cell on its own.
+    a, b : ndarray, shapes (n,) and (m,)
+        With two `Fixed` sides the sums of a and b move together, and a constant may pass from one to the other; it is
+        the one for which <a, gradient> = <b, gradient>, so that both are 0 where the divergence is.
+    epsilon : float
+        At held strengths rho, also where `Elastic` was asked for.
+    """
+
+    cost_xy: Matrix
+    cost_xx: Matrix
+    cost_yy: Matrix
+    a: Vector
+    b: Vector
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """A debiased divergence with the three solutions it is made of.
+
+    Attributes
+    ----------
+    value : float
+        S(a, b), from lower bounds on the three terms.
+    cross : Solution
+        The transport of a to b.
+    self_x, self_y : Solution
+        The transports of a to itself and of b to itself. Their potentials are symmetric, f = g, also with `Fixed`
+        sides.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> cost = [[0.0, 1.0], [1.0, 0.0]]
+    >>> found = eot.divergence(cost, cost, cost, [0.7, 0.3], [0.4, 0.6], epsilon=0.2)
+    >>> found.converged, found.gap < 1e-6
+    (True, True)
+    """
+
+    value: float
+    cross: Solution
+    self_x: Solution
+    self_y: Solution
+    origin: Origin = field(default=Origin(), repr=False)
+
+    def __repr__(self) -> str:
+        n, m = self.cross.problem.shape
+        state = "converged" if self.converged else "not converged"
+        return f"Divergence({self.value:.6g}, {n} and {m} points, epsilon={self.cross.epsilon:g}, {state})"
+
+    @property
+    def converged(self) -> bool:
+        """True if all three solutions meet the tolerance."""
+        return self.cross.converged and self.self_x.converged and self.self_y.converged
+
+    @cached_property
+    def gap(self) -> float:
+        """A bound on the error of `value`: it is at most `cross.gap` too low, and half the other gaps too high."""
+        return max(self.cross.gap, 0.5 * (self.self_x.gap + self.self_y.gap))
+
+    def gradients(self) -> DivergenceGradients:
+        """Derivatives of `value` in costs, weights and epsilon.
+
+        Returns
+        -------
+        DivergenceGradients
+            Arrays in NumPy and float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            A solution is not converged.
+        """
+        cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
+        xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
+        epsilon = xy.epsilon
+        a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
+        b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
+        if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
+            excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
+            a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
+        masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
+        return DivergenceGradients(
+            cost_xy=cross.cost,
+            cost_xx=-0.5 * x.cost,
+            cost_yy=-0.5 * y.cost,
+            a=a,
+            b=b,
+            epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
+        )
+
+
+def divergence(
+    cost_xy: Any,
+    cost_xx: Any,
+    cost_yy: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: float,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    method: Method | Newton = "auto",
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    time_limit: float | None = None,
+    on_failure: Literal["warn", "raise", "ignore"] = "warn",
+) -> Divergence:
+    """Debiased Sinkhorn divergence of two weighted clouds, 0 where they are the same.
+
+    S(a, b) = OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 + epsilon (sum a - sum b)^2 / 2, where OT is the optimal value of
+    `solve` with the product reference.
+
+    Parameters
+    ----------
+    cost_xy : array_like, shape (n, m)
+        Costs from the points of a to those of b. +inf forbids a cell, here and below.
+    cost_xx, cost_yy : array_like, shapes (n, n) and (m, m)
+        Costs within each cloud, symmetric.
+    a, b : array_like, shapes (n,) and (m,), optional
+        Weights >= 0, default 1/n and 1/m. Their sums may differ if a side is relaxed.
+    epsilon : float
+        Strength of the entropy, in the units of the cost, > 0.
+    rows, cols : Penalty
+        As for `solve`. OT(a, a) has `rows` on both sides, OT(b, b) has `cols`. Only with equal ones is S(a, a) = 0.
+    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
+        As for `solve`. OT(a, a) and OT(b, b) begin with averaged updates of one potential, and need it where the Gibbs
+        kernel is far from positive definite.
+    tol : float
+        As for `solve`, > 0; each of the three terms meets it.
+    max_iter : int
+        Passes over its cost at most, for each term.
+    time_limit : float, optional
+        Seconds at most, for all.
+    on_failure : {"warn", "raise", "ignore"}
+        What to do if a term ends unconverged.
+
+    Returns
+    -------
+    Divergence
+        The value, a bound on its error, gradients, and the three solutions.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its index and value.
+    InfeasibleError
+        No plan meets the hard sides.
+    ConvergenceError
+        Not converged and ``on_failure="raise"``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Not converged and ``on_failure="warn"``.
+
+    Notes
+    -----
+    If exp(-C / epsilon) over both clouds together is positive definite (it is for C = abs(x - y)^p with 0 < p <= 2),
+    the value is >= 0 at any `tol`: the same potentials serve OT(a, a), OT(b, b) and, as a lower bound, OT(a, b). A
+    negative value within rounding (1e-14 of the terms it is a difference of) is returned as 0; a larger one, which
+    other costs can have, as it is. With forbidden cells the last term is epsilon times half the sum of a a^T, of b b^T
+    and of -2 a b^T over the allowed cells.
+
+    References
+    ----------
+    Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, *Interpolating between optimal transport and MMD using Sinkhorn
+    divergences*, 2019; Séjourné, Feydy, Vialard, Trouvé, Peyré, *Sinkhorn divergences for unbalanced optimal
+    transport*, 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> x, y = np.linspace(0, 1, 4), np.linspace(0.5, 1.5, 5)
+    >>> def cost(x, y):
+    ...     return (x[:, None] - y) ** 2
+    >>> eot.divergence(cost(x, y), cost(x, x), cost(y, y), epsilon=0.1).value
+    0.250...
+    >>> eot.divergence(cost(x, x), cost(x, x), cost(x, x), epsilon=0.1).value
+    0.0
+    """
+    _check_method(method)
+    _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    limits = Limits(*_limits(tol, max_iter, time_limit, None))
+    if limits.tol == 0:
+        raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
+    deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
+    origin = origin_of(cost_xy=cost_xy, cost_xx=cost_xx, cost_yy=cost_yy, a=a, b=b)
+    problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
+    problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
+    problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
+    terms = _Terms(method, limits, deadline, origin)
+    self_x, dual_x = terms.self_term(problem_x)
+    self_y, dual_y = terms.self_term(problem_y)
+    cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
+    value = dual - 0.5 * (dual_x + dual_y)  # the constants epsilon sum(R) cancel
+    if -ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
+        value = 0.0
+    found = Divergence(value, cross, self_x, self_y, origin)
+    if not found.converged and on_failure != "ignore":
+        parts = (("cost_xy", cross), ("cost_xx", self_x), ("cost_yy", self_y))
+        text = "; ".join(f"the term of {name}: {part.message}" for name, part in parts if not part.converged)
+        if on_failure == "raise":
+            raise ConvergenceError(text)
+        warnings.warn(text, ConvergenceWarning, stacklevel=2)
+    return found
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """How each term is solved; dual values come without the constant epsilon sum(R)."""
+
+    method: Method | Newton
+    limits: Limits
+    deadline: float
+    origin: Origin
+
+    def self_term(self, problem: Problem) -> tuple[Solution, float]:
+        working = problem.transpose() if problem.cost.fortran else problem
+        limits = self._limits_now()
+        others = choose(self.method, working, 1.0, limits.tol)
+        outcome = solve_symmetric(make_task(working, load()), self._start(problem, "rows"), limits, others)
+        return self._solution(problem, outcome, False), outcome.measure.dual
+
+    def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
+        swapped, end = problem.cost.fortran, _end(problem, None)
+        working = problem
+        if swapped:
+            working, f, g = problem.transpose(), g, f
+            end = "cols" if end == "rows" else "rows"
+        limits = self._limits_now()
+        phases = choose(self.method, working, 1.0, limits.tol)
+        outcome, dual = solve_from(make_task(working, load()), self._start(problem, end), f, g, limits, phases)
+        return self._solution(problem, outcome, swapped), dual
+
+    def _start(self, problem: Problem, end: str) -> Start:
+        fast = (self.method == "auto" or problem.cost.matrix.dtype == np.float32) and self.limits.tol >= SINGLE_TOL
+        return Start(None, None, end, (1.0, 1.0), fast, self.limits.tol, self.deadline)
+
+    def _limits_now(self) -> Limits:
+        if self.limits.time_limit is None:
+            return self.limits
+        left = max(self.deadline - time.perf_counter(), 1e-3)  # too little for anything but saying so
+        return Limits(self.limits.tol, self.limits.max_iter, left)
+
+    def _solution(self, problem: Problem, outcome: Outcome, swapped: bool) -> Solution:
+        return _solution(problem, outcome, swapped, self.limits.tol, self.origin)
+
+
+def _size(solution: Solution) -> float:
+    """What the terms of a dual value add up to, without their signs; costs where there is mass are no larger."""
+    host, problem = solution.host, solution.problem
+    used_r, used_c = problem.row_used, problem.col_used
+    r, c = host.row_marginal[used_r], host.col_marginal[used_c]
+    terms = r @ np.abs(host.f[used_r]) + c @ np.abs(host.g[used_c]) + problem.epsilon * r.sum()
+    return float(terms + abs(solution.dual_value))
+
+
+def _partners(problem: Problem) -> Vector:
+    """Mass of b over the allowed columns of every row: the derivative of the sum of a b^T in a."""
+    if not problem.cost.masked:
+        return np.full(problem.shape[0], float(problem.b.sum()))
+    b = np.where(problem.col_used, problem.b, 0.0)
+    return np.where(problem.row_used, np.isfinite(problem.cost.matrix) @ b, 0.0)
