@@ -147,10 +147,10 @@ class Averaged:
 
     def start(self, task: Task, start: Start) -> AveragedState:
         problem = task.problem
-        if start.f is not None and start.g is not None:
-            p = 0.5 * (start.f + start.g)
-        else:  # no entry of the plan exceeds that of R
-            p = np.full(problem.shape[0], max(0.5 * problem.cost.lowest, problem.rows.least_potential()))
+        lowest = max(
+            0.5 * problem.cost.lowest, problem.rows.least_potential()
+        )  # no entry of the plan exceeds that of R
+        p = np.full(problem.shape[0], lowest)
         scratch = task.backend.scratch(problem.shape, False)
         state = AveragedState(
             task, *task.alphas(p, p), "rows", (self.omega, 0.0), False, scratch, log_mass=float(np.log(problem.mass))
