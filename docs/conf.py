@@ -50,6 +50,8 @@ numpydoc_xref_aliases = {
     "Solution": "elastic_ot.Solution",
     "Assignment": "elastic_ot.Assignment",
     "ExactSolution": "elastic_ot.ExactSolution",
+    "Divergence": "elastic_ot.Divergence",
+    "DivergenceGradients": "elastic_ot.DivergenceGradients",
     "Status": "elastic_ot.Status",
     "History": "elastic_ot.History",
     "ConvergenceError": "elastic_ot.ConvergenceError",
