@@ -28,9 +28,7 @@ SLOWEST = 0.8  # rate above which the averaged iteration gives up; only kernels 
 LOOK = 6  # sweeps before its rate is judged
 FLOOR = 1e-12  # residual, relative to the mass, at which a slow rate is rounding
 RETRIES = 3  # times a general solve is repeated when its symmetrised potentials miss the tolerance
-NEAR = (
-    1.0  # residual of given potentials, relative to the mass, up to which they make a better start than none; measured
-)
+NEAR = 1.0  # residual, relative to the mass, up to which given potentials are a better start than none; measured
 
 
 def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[Phase]) -> Outcome:
