@@ -57,20 +57,28 @@ def check_divergence(options: Mapping[str, Any]) -> None:
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Penalties and `Newton` as their names and fields; written so that torch.compile can trace it."""
+    """Options as names and texts, exactly; written so that torch.compile can trace it, whose numbers may be symbols."""
     found = {}
     for name, value in options.items():
         names = FIELDS.get(type(value))
         if names is not None:
-            value = {"kind": type(value).__name__, **{field: getattr(value, field) for field in names}}
+            value = {"kind": type(value).__name__, **{field: _plain(getattr(value, field)) for field in names}}
         elif name in ("rows", "cols"):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {value!r}")
-        found[name] = value
+        found[name] = _plain(value)
     return found
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"int": hex(value)}
+    return value
+
+
 def encode(plain_options: Mapping[str, Any]) -> str:
-    """Text that `decode` reads exactly: a float has as many digits as it needs."""
+    """Text for `decode`."""
     return json.dumps(plain_options, default=_scalar)
 
 
@@ -89,7 +97,11 @@ def decode(text: str) -> dict[str, Any]:
 def _restored(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return KINDS[value["kind"]](**{name: x for name, x in value.items() if name != "kind"})
+    if "float" in value:
+        return float.fromhex(value["float"])
+    if "int" in value:
+        return int(value["int"], 16)
+    return KINDS[value["kind"]](**{name: _restored(x) for name, x in value.items() if name != "kind"})
 
 
 @dataclass(frozen=True, eq=False)

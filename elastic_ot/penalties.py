@@ -29,7 +29,7 @@ def _strength(name: str, value: float) -> float:
         value = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if math.isnan(value) or value < 0:
+    if not value >= 0:  # nor nan; torch.compile traces this
         raise ValueError(f"{name} is {value}; it must be >= 0")
     return value
 

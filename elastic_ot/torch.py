@@ -84,7 +84,7 @@ def plan(
     torch.Size([3, 4])
     """
     given = _given(cost, a, b, epsilon, grad, mask, options)
-    return _PLAN(*given.problem, given.options)[0].to(given.dtype)
+    return _solve_plan(*given.problem, given.options)[0].to(given.dtype)
 
 
 def potentials(
@@ -110,7 +110,7 @@ def potentials(
     (torch.Size([8, 3]), torch.Size([8, 4]))
     """
     given = _given(cost, a, b, epsilon, grad, mask, options)
-    f, g = _POTENTIALS(*given.problem, given.options)
+    f, g = _solve_potentials(*given.problem, given.options)
     return f.to(given.dtype), g.to(given.dtype)
 
 
@@ -134,7 +134,7 @@ def transport_cost(
     tensor(0.)
     """
     given = _given(cost, a, b, epsilon, grad, mask, options)
-    moved = _PLAN(*given.problem, given.options)[0]
+    moved = _solve_plan(*given.problem, given.options)[0]
     price = torch.where(moved > 0, given.problem[0], 0.0)
     return (price * moved).sum(dim=(-2, -1)).to(given.dtype)
 
@@ -163,7 +163,7 @@ def value(
     True
     """
     given = _given(cost, a, b, epsilon, "implicit", mask, options)
-    return _VALUE(*given.problem, given.options)[0].to(given.dtype)
+    return _solve_value(*given.problem, given.options)[0].to(given.dtype)
 
 
 def divergence(
@@ -354,58 +354,113 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     return op
 
 
-_PLAN = _define("plan", host_calls.plan)
-_POTENTIALS = _define("potentials", host_calls.potentials)
-_VALUE = _define("value", host_calls.value)
-_PULL_BACK = _define("pull_back", host_calls.pull_back, optional=(6,))
-_VALUE_GRADIENTS = _define("value_gradients", host_calls.value_gradients)
-_VALUE_HVP = _define("value_hvp", host_calls.value_hvp)
+def _differentiable(
+    op: Any, save: Callable[..., None], backward: Callable[..., Any], jvp: Callable[..., Any]
+) -> Callable[..., Any]:
+    """`op` with derivatives.
+
+    Compiled graphs hold the operator with its own autograd, which torch.func and forward mode do not understand
+    (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand.
+    """
+    members = {"forward": op, "setup_context": save, "backward": backward, "jvp": jvp}
+    methods = {name: staticmethod(member) for name, member in members.items()}
+    function = type("_Function", (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
+    op.register_autograd(backward, setup_context=save)
+
+    def call(*arguments: Any) -> Any:
+        return op(*arguments) if torch.compiler.is_compiling() else function.apply(*arguments)
+
+    return call
 
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *problem, ctx.options = inputs
-    ctx.save_for_backward(*problem, *output[-2:])
+    _save(ctx, *problem, *output[-2:])
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.options = inputs
+    _save(ctx, *tensors)
+
+
+def _save(ctx: Any, *tensors: Tensor) -> None:
     ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
+def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
+    """Tangents of the four inputs; None is 0."""
+    pairs = zip(ctx.saved_tensors[:4], tangents, strict=True)
+    return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
 
 
 def _plan_backward(ctx: Any, plan_bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_PULL_BACK(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
+    return *_pull_back(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
+
+
+def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
 
 
 def _potentials_backward(ctx: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_PULL_BACK(*ctx.saved_tensors, None, f_bar, g_bar, ctx.options), None
+    return *_pull_back(*ctx.saved_tensors, None, f_bar, g_bar, ctx.options), None
+
+
+def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _plan_jvp(ctx, *tangents)[1:]
 
 
 def _value_backward(ctx: Any, bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
     """Of the value alone; the potentials are there to be saved."""
-    found = _VALUE_GRADIENTS(*ctx.saved_tensors, ctx.options)
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
     scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], "": bar}
     pairs = zip(found, host_calls.PROBLEM, strict=True)
     return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
 
 
+def _value_jvp(ctx: Any, *tangents: Any) -> Any:
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    move = sum(
+        (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
+        if CORE[name]
+        else x * tangent
+        for x, tangent, name in zip(found, _moves(ctx, tangents[:4]), host_calls.PROBLEM, strict=True)
+    )
+    f, g = ctx.saved_tensors[4:]
+    return move, torch.zeros_like(f), torch.zeros_like(g)
+
+
 def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
     """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
-    return *_VALUE_HVP(*ctx.saved_tensors, *directions, ctx.options), None, None, None
+    return *_value_hvp(*ctx.saved_tensors, *directions, ctx.options), None, None, None
 
 
-def _refuse_twice(ctx: Any, *bars: Tensor) -> tuple[Any, ...]:
+def _gradients_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
+
+
+def _refuse(*arguments: Any) -> Any:
     raise RuntimeError(
         "elastic_ot.torch: plan, potentials and transport_cost can be differentiated once, value and divergence twice"
     )
 
 
 def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """For derivatives that have none."""
+    """For what has no derivatives."""
 
 
-_PLAN.register_autograd(_plan_backward, setup_context=_save_solution)
-_POTENTIALS.register_autograd(_potentials_backward, setup_context=_save_solution)
-_VALUE.register_autograd(_value_backward, setup_context=_save_solution)
-_VALUE_GRADIENTS.register_autograd(_gradients_backward, setup_context=_save_inputs)
-_PULL_BACK.register_autograd(_refuse_twice, setup_context=_save_nothing)
-_VALUE_HVP.register_autograd(_refuse_twice, setup_context=_save_nothing)
+def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:
+    return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
+
+
+_pull_back = _last("pull_back", host_calls.pull_back, optional=(6,))
+_push_forward = _last("push_forward", host_calls.push_forward)
+_value_hvp = _last("value_hvp", host_calls.value_hvp)
+_value_gradients = _differentiable(
+    _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
+)
+_solve_plan = _differentiable(_define("plan", host_calls.plan), _save_solution, _plan_backward, _plan_jvp)
+_solve_potentials = _differentiable(
+    _define("potentials", host_calls.potentials), _save_solution, _potentials_backward, _potentials_jvp
+)
+_solve_value = _differentiable(_define("value", host_calls.value), _save_solution, _value_backward, _value_jvp)
