@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return {"float": value.hex()}
     if isinstance(value, int) and not isinstance(value, bool):
-        return {"int": hex(value)}
+        return {"int": float(value).hex()}
     return value
 
 
@@ -100,7 +100,7 @@ def _restored(value: Any) -> Any:
     if "float" in value:
         return float.fromhex(value["float"])
     if "int" in value:
-        return int(value["int"], 16)
+        return int(float.fromhex(value["int"]))
     return KINDS[value["kind"]](**{name: _restored(x) for name, x in value.items() if name != "kind"})
 
 

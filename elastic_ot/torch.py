@@ -23,6 +23,7 @@ from .penalties import Fixed, Penalty
 try:
     import torch
     from torch import Tensor
+    from torch.autograd import forward_ad
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 
@@ -368,7 +369,11 @@ def _differentiable(
     op.register_autograd(backward, setup_context=save)
 
     def call(*arguments: Any) -> Any:
-        return op(*arguments) if torch.compiler.is_compiling() else function.apply(*arguments)
+        if not torch.compiler.is_compiling():
+            return function.apply(*arguments)
+        if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
+            raise RuntimeError("elastic_ot.torch: torch.compile has no forward mode here; call jvp outside of it")
+        return op(*arguments)
 
     return call
 
