@@ -221,6 +221,7 @@ class Point:
         return (cols, rows) if self.view.swapped else (rows, cols)
 
     def oriented(self, matrix: Matrix) -> Matrix:
+        """The same for a matrix."""
         return plans.oriented(self.view, matrix)
 
     @cached_property

@@ -8,6 +8,7 @@ say which directions are left out.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,9 @@ class LinearSystem:
 
     def _complete(self, row_side: Vector, col_side: Vector, y: Vector) -> tuple[Vector, Vector]:
         """The x that goes with y, and what is left of the columns' side."""
-        x: Vector = self.inverse * (row_side - self.plan @ y)
-        residual = np.where(self.free, col_side - self.col_diagonal * y - x @ self.plan, 0.0)
+        # einsum, because threads of a BLAS wait for each other on a busy machine, by far longer than this takes
+        x: Vector = self.inverse * (row_side - np.einsum("ij,j->i", self.plan, y) if y.any() else row_side)
+        residual = np.where(self.free, col_side - self.col_diagonal * y - np.einsum("i,ij->j", x, self.plan), 0.0)
         if self.rigid:
             residual -= self.col_diagonal * (residual.sum() / self.col_diagonal.sum())
         return x, residual
@@ -88,10 +90,7 @@ class LinearSystem:
     def _improve(
         self, row_side: Vector, col_side: Vector, y: Vector, residual: Vector, goal: float, budget: int
     ) -> tuple[Vector, Vector, Vector]:
-        self.reduced = krylov.System(
-            self.reduced.diagonal, self.free, self.reduced.gradients, self.reduced.squares, budget
-        )
-        step, _ = krylov.solve(self.reduced, residual, goal, np.inf, lambda: False)
+        step, _ = krylov.solve(replace(self.reduced, budget=budget), residual, goal, np.inf, lambda: False)
         y = y + step
         return y, *self._complete(row_side, col_side, y)
 

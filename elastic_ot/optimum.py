@@ -78,6 +78,7 @@ class Side:
     # Of the optimal value
 
     def dual_by_weight(self) -> Vector:
+        """Derivative of the dual in the weights."""
         return np.where(self.used, self.penalty.dual_by_weight(self.potential, self.weights), 0.0)
 
     def dual_by_weight_step(self, potential: Vector, weights: Vector, strength: Any) -> Vector:
@@ -86,6 +87,7 @@ class Side:
         return np.where(self.used, by_potential * potential + by_weight * weights + by_strength * strength, 0.0)
 
     def value_by_strength(self) -> Any:
+        """Derivative of the penalty in rho."""
         per_entry = self.penalty.phi_by_strength(self.marginal, self.weights)
         return np.where(self.used, per_entry, 0.0).sum(axis=-1)
 
@@ -155,6 +157,7 @@ class Optimum:
         return f, g
 
     def demand_steps(self, step: Step) -> tuple[Vector, Vector]:
+        """Changes of both sides' demands along a direction, at held potentials."""
         return self.rows.demand_step(step.a, step.rows), self.cols.demand_step(step.b, step.cols)
 
     def potential_steps(self, step: Step, x: Vector, y: Vector) -> tuple[Vector, Vector]:

@@ -218,10 +218,11 @@ class Backend(Protocol):
         col_sum: Array,
         row_dot: Array,
     ) -> None:
-        """out_ij = inv_epsilon P_ij (x_i + y_j + slope E_ij - bar_ij), with E_ij = alpha_i + beta_j - cost_ij inv_epsilon.
+        """A change of the plan and its row and column sums, in float64, one pass over cost and bar.
 
-        In float64, with its row and column sums and row_dot_i = sum_j out_ij E_ij, one pass over cost and bar. Where P
-        is 0 so is `out`, whatever `bar` holds.
+            out_ij = inv_epsilon P_ij (x_i + y_j + slope E_ij - bar_ij),    row_dot_i = sum_j out_ij E_ij,
+
+        with E_ij = alpha_i + beta_j - cost_ij inv_epsilon. Where P is 0 so is `out`, whatever `bar` holds.
         """
 
     def rounded_sums(
