@@ -29,6 +29,7 @@ _HOME = {
     "ExactSolution": "exact_result",
     "Status": "result",
     "Gradients": "gradients",
+    "Tangents": "gradients",
     "History": "result",
     "ConvergenceWarning": "errors",
     "ConvergenceError": "errors",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .exact_result import Assignment as Assignment
     from .exact_result import ExactSolution as ExactSolution
     from .gradients import Gradients as Gradients
+    from .gradients import Tangents as Tangents
     from .penalties import KL as KL
     from .penalties import L2 as L2
     from .penalties import TV as TV

@@ -59,7 +59,7 @@ def ingest_bar(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[np.flo
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of what it differentiates, {shape}")
     _working_dtype(name, array.dtype)
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def ingest_number(name: str, value: Any) -> float:
