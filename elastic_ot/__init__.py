@@ -37,7 +37,7 @@ _HOME = {
     "BackendUnavailable": "errors",
 }
 
-_SUBMODULES = ("torch",)
+_SUBMODULES = ("jax", "torch")
 
 __all__ = ["__version__", *_HOME]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .api import recall, solve
+from .gradients import Gradients
 from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
 from .problem import build
 from .result import Solution
@@ -30,6 +31,7 @@ KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Fr
 FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS.values()}
 CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "value": ""}
 
+Shape = Sequence[int]
 Arrays = Sequence[NDArray[Any] | None]
 
 
@@ -54,6 +56,40 @@ def check_divergence(options: Mapping[str, Any]) -> None:
     for name in ("mask", "reference"):
         if name in options:
             raise TypeError(f"a divergence has no {name}")
+
+
+def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape) -> tuple[int, ...]:
+    """The leading dimensions of a call; refuses shapes that do not fit, by name."""
+    batch = tuple(cost[:-2])
+    for name, shape, core in (("a", a, cost[-2:-1]), ("b", b, cost[-1:]), ("epsilon", epsilon, ())):
+        leading = tuple(shape[: len(shape) - len(core)])
+        if tuple(shape[len(leading) :]) != tuple(core) or not _broadcast(leading, batch):
+            raise ValueError(
+                f"{name} has shape {tuple(shape)} and cost {tuple(cost)}; {name} must broadcast to "
+                f"{(*cost[:-2], *core)}"
+            )
+        batch = _joined(leading, batch)
+    return batch
+
+
+def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
+    """A mask forbids cells of the cost: it may have more leading dimensions, never more rows or columns."""
+    if not is_bool:
+        raise TypeError(f"mask has dtype {kind}; it must be bool (True = allowed)")
+    if not _broadcast(mask, cost) or _joined(mask, cost)[-2:] != tuple(cost[-2:]):
+        raise ValueError(f"mask has shape {tuple(mask)} and cost {tuple(cost)}; it must broadcast to that")
+
+
+def _broadcast(first: Shape, second: Shape) -> bool:
+    return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(first), reversed(second), strict=False))
+
+
+def _joined(first: Shape, second: Shape) -> tuple[int, ...]:
+    """The shape that two shapes broadcast to; in plain terms, since torch.compile traces it with symbols."""
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    extra = len(longer) - len(shorter)
+    pairs = zip(longer[extra:], shorter, strict=True)
+    return (*longer[:extra], *(y if x == 1 else x for x, y in pairs))
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,25 +217,39 @@ def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
 
 def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     *known, plan, f, g = arrays
-    found = _recalled(options, *known).vjp(plan=plan, f=f, g=g)
-    return found.cost, found.a, found.b, found.epsilon
+    return _inputs(options, _recalled(options, *known).vjp(plan=plan, f=f, g=g))
 
 
 def _push_forward(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     *known, cost, a, b, epsilon = arrays
-    found = _recalled(options, *known).jvp(cost=cost, a=a, b=b, epsilon=float(epsilon))
+    found = _recalled(options, *known).jvp(cost, a, b, *_strengths(options, epsilon))
     return found.plan, found.f, found.g
 
 
 def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
-    found = _recalled(options, *known).gradients()
-    return found.cost, found.a, found.b, found.epsilon
+    return _inputs(options, _recalled(options, *known).gradients())
 
 
 def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     *known, cost, a, b, epsilon = arrays
-    found = _recalled(options, *known).hvp(cost=cost, a=a, b=b, epsilon=float(epsilon))
-    return found.cost, found.a, found.b, found.epsilon
+    return _inputs(options, _recalled(options, *known).hvp(cost, a, b, *_strengths(options, epsilon)))
+
+
+def _slopes(options: dict[str, Any]) -> list[float]:
+    """How the strengths rho of both sides grow with epsilon: `Elastic` holds lam = rho / (rho + epsilon)."""
+    lams = [getattr(options.get(side), "lam", 0.0) for side in ("rows", "cols")]
+    return [lam / (1.0 - lam) if lam < 1 else 0.0 for lam in lams]
+
+
+def _inputs(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
+    rows, cols = _slopes(options)
+    return found.cost, found.a, found.b, found.epsilon + rows * found.rows + cols * found.cols
+
+
+def _strengths(options: dict[str, Any], epsilon: Any) -> tuple[float, float, float]:
+    """The direction in epsilon and in what it takes along."""
+    rows, cols = _slopes(options)
+    return float(epsilon), rows * float(epsilon), cols * float(epsilon)
 
 
 PROBLEM = ("cost", "a", "b", "epsilon")

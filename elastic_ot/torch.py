@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import host_calls
 from .errors import BackendUnavailable
-from .host_calls import CORE, HostCall, check_options, encode, plain
+from .host_calls import CORE, HostCall, check_divergence, check_mask, check_options, common_batch, encode, plain
 from .penalties import Fixed, Penalty
 
 try:
@@ -215,7 +215,7 @@ def divergence(
     >>> bool(eot_torch.divergence(cost, cost, cost, epsilon=0.1).abs() < 1e-12)
     True
     """
-    host_calls.check_divergence(options)
+    check_divergence(options)
     for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
         _check_matrix(name, cost)
     a = _uniform(cost_xy.shape[-2]) if a is None else a
@@ -259,15 +259,7 @@ def _given(
     if mask is not None:
         cost = _masked(cost, mask)
     n, m = cost.shape[-2:]
-    batch = cost.shape[:-2]
-    for name, tensor, core in (("a", a, (n,)), ("b", b, (m,)), ("epsilon", epsilon, ())):
-        leading = tensor.shape[: tensor.dim() - len(core)]
-        if tensor.shape[tensor.dim() - len(core) :] != core or not _broadcast(leading, batch):
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)} and cost {tuple(cost.shape)}; {name} must broadcast to "
-                f"{(*cost.shape[:-2], *core)}"
-            )
-        batch = torch.broadcast_shapes(leading, batch)
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape)
     problem = (
         cost.expand(*batch, n, m),
         a.expand(*batch, n),
@@ -307,17 +299,10 @@ def _working(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.dtype in HALF else tensor
 
 
-def _masked(cost: Tensor, mask: Tensor) -> Tensor:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a torch.Tensor of bool, got {getattr(mask, 'dtype', type(mask).__name__)}")
-    if not _broadcast(mask.shape, cost.shape) or torch.broadcast_shapes(mask.shape, cost.shape)[-2:] != cost.shape[-2:]:
-        raise ValueError(f"mask has shape {tuple(mask.shape)} and cost {tuple(cost.shape)}; it must broadcast to that")
+def _masked(cost: Tensor, mask: Any) -> Tensor:
+    _check("mask", mask)
+    check_mask(mask.dtype == torch.bool, mask.dtype, mask.shape, cost.shape)
     return torch.where(mask, cost, torch.inf)
-
-
-def _broadcast(first: Sequence[int], second: Sequence[int]) -> bool:
-    """True if the shapes broadcast."""
-    return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(first), reversed(second), strict=False))
 
 
 # Options are constants of a compiled graph: dynamo runs this and keeps the text.
