@@ -109,8 +109,8 @@ def _on_host(values: Any) -> bool:
 def _refuse_tracer(name: str, values: Any) -> None:
     if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__):
         raise TypeError(
-            f"{name} is a JAX tracer, and this call needs the numbers; call elastic_ot.jax, or this one outside of jit, "
-            f"grad and vmap"
+            f"{name} is a JAX tracer, and this call needs the numbers; call elastic_ot.jax, or this one outside of "
+            f"jit, grad and vmap"
         )
 
 

@@ -5,9 +5,9 @@ Arguments and conventions are those of `elastic_ot.torch`: leading dimensions ar
 must be Python values, not tracers. Under ``jax.vmap`` a batch is one call. Results have the dtype of the cost; solves
 are in float64 on the host, or read a float32 cost, whatever ``jax_enable_x64`` says.
 
-The solver runs on the CPU, through `jax.pure_callback`: on an accelerator arrays travel there and back. What it warns of
-is warned of when the callback runs; what it refuses comes as JAX's error, with the message. A solver on the GPU would
-be called through JAX's foreign function interface (`jax.ffi`) instead, with the derivative rules below.
+The solver runs on the CPU, through `jax.pure_callback`: from an accelerator arrays travel there and back. Its warnings
+come when the callback runs; what it refuses comes as JAX's error, with the message. A solver on the GPU would be called
+through JAX's foreign function interface (`jax.ffi`) instead, with the derivative rules below.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def potentials(
     ((8, 3), (8, 4))
     """
     given = _given(cost, a, b, epsilon, grad, mask, options)
-    f, g = _solve_potentials(given.options, *given.problem)
+    f, g, *_ = _solve_potentials(given.options, *given.problem)
     return f.astype(given.dtype), g.astype(given.dtype)
 
 
@@ -149,7 +149,7 @@ def value(cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = 
     True
     """
     given = _given(cost, a, b, epsilon, "implicit", mask, options)
-    return _solve_value(given.options, *given.problem).astype(given.dtype)
+    return _solve_value(given.options, *given.problem)[0].astype(given.dtype)
 
 
 def divergence(
@@ -299,12 +299,16 @@ def _results(call: HostCall, cost: Array, a: Array, b: Array) -> list[jax.ShapeD
     return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
-def _solve(call: HostCall, options: str, *problem: Array) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
-    """The results, and the bits of the potentials."""
+def _solve(call: HostCall, options: str, *problem: Array) -> tuple[Array, ...]:
+    """The results, then the bits of f and g."""
     results = _results(call, *problem[:3])
     bits = [jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), jnp.uint32) for x in results[-2:]]
-    *found, f, g = _on_host(call, options, results + bits, *problem)
-    return tuple(found), (f, g)
+    return _on_host(call, options, results + bits, *problem)
+
+
+def _no_moves(bits: Sequence[Array]) -> tuple[Any, ...]:
+    """Tangents of integers."""
+    return tuple(np.zeros(x.shape, jax.dtypes.float0) for x in bits)
 
 
 @jax.custom_jvp
@@ -328,8 +332,9 @@ def _linear(
     The only public function of JAX that takes both, and that jit, vmap, jvp and grad all know, is for linear systems:
     the system here is the identity in (moves, results), and its "solution" is (0, forward(moves)).
     """
-    zero = jnp.sum(0 * moves[-1])
-    padding = tuple(jnp.broadcast_to(zero, x.shape).astype(x.dtype) for x in results)
+    zero = sum(jnp.sum(0 * x) for x in moves)  # a linear function of all: JAX asserts that nothing here is constant
+    moves = tuple(x + zero.astype(x.dtype) for x in moves)
+    padding = tuple(jnp.broadcast_to(zero.astype(x.dtype), x.shape) for x in results)
 
     def solve(_: Any, right: Any) -> Any:
         return tuple(map(jnp.zeros_like, right[0])), forward(*right[0])
@@ -337,7 +342,7 @@ def _linear(
     def transpose_solve(_: Any, right: Any) -> Any:
         return transpose(*right[1]), tuple(map(jnp.zeros_like, right[1]))
 
-    return jax.lax.custom_linear_solve(lambda x: x, (tuple(moves), padding), solve, transpose_solve)[1]
+    return jax.lax.custom_linear_solve(lambda x: x, (moves, padding), solve, transpose_solve)[1]
 
 
 def _differentiable(call: HostCall) -> Any:
@@ -346,12 +351,12 @@ def _differentiable(call: HostCall) -> Any:
 
     @partial(jax.custom_jvp, nondiff_argnums=(0,))
     def solve(options: str, *problem: Array) -> tuple[Array, ...]:
-        return _solve(call, options, *problem)[0]
+        return _solve(call, options, *problem)
 
     @solve.defjvp
     def _(options: str, problem: Any, moves: Any) -> Any:
-        found, potentials = _solve(call, options, *problem)
-        known = (*_held(problem), *potentials)
+        *found, f, g = solve(options, *problem)
+        known = (*_held(problem), f, g)
         inputs, outcome = (_results(x, *problem[:3]) for x in (host_calls.pull_back, host_calls.push_forward))
 
         def forward(*moves: Array) -> tuple[Array, ...]:
@@ -360,7 +365,8 @@ def _differentiable(call: HostCall) -> Any:
         def transpose(*bars: Array) -> tuple[Array, ...]:
             return _on_host(host_calls.pull_back, options, inputs, *known, *absent, *bars)
 
-        return found, _linear(forward, transpose, moves, outcome[len(absent) :])
+        moved = _linear(forward, transpose, moves, outcome[len(absent) :])
+        return (*found, f, g), (*moved, *_no_moves((f, g)))
 
     return solve
 
@@ -370,19 +376,20 @@ _solve_potentials = _differentiable(host_calls.potentials)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solve_value(options: str, *problem: Array) -> Array:
-    return _solve(host_calls.value, options, *problem)[0][0]
+def _solve_value(options: str, *problem: Array) -> tuple[Array, ...]:
+    found, _, _, f, g = _solve(host_calls.value, options, *problem)
+    return found, f, g
 
 
 @_solve_value.defjvp
 def _(options: str, problem: Any, moves: Any) -> Any:
-    (found, *_), potentials = _solve(host_calls.value, options, *problem)
-    slopes = _value_gradients(options, *potentials, *problem)
+    found, f, g = _solve_value(options, *problem)
+    slopes = _value_gradients(options, f, g, *problem)
     terms = (
         jnp.sum(slope * move, axis=tuple(range(-len(CORE[name]), 0)))
         for slope, move, name in zip(slopes, moves, PROBLEM, strict=True)
     )
-    return found, sum(term.astype(found.dtype) for term in terms)
+    return (found, f, g), (sum(term.astype(found.dtype) for term in terms), *_no_moves((f, g)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
