@@ -32,6 +32,7 @@ _HOME = {
     "Divergence": "debiased",
     "DivergenceGradients": "debiased",
     "Gradients": "gradients",
+    "Tangents": "gradients",
     "History": "result",
     "ConvergenceWarning": "errors",
     "ConvergenceError": "errors",
@@ -39,7 +40,7 @@ _HOME = {
     "BackendUnavailable": "errors",
 }
 
-_SUBMODULES = ("torch",)
+_SUBMODULES = ("jax", "torch")
 
 __all__ = ["__version__", *_HOME]
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .exact_result import Assignment as Assignment
     from .exact_result import ExactSolution as ExactSolution
     from .gradients import Gradients as Gradients
+    from .gradients import Tangents as Tangents
     from .penalties import KL as KL
     from .penalties import L2 as L2
     from .penalties import TV as TV

@@ -18,10 +18,11 @@ from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
 from .result import Budget, Host, Solution, Status
 from .solvers.choice import METHODS, Method, choose
-from .solvers.driver import Limits, Outcome, run
+from .solvers.driver import Limits, Outcome, certify, run
 from .solvers.fixed_budget import run_budget
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
+from .solvers.record import history_of
 from .solvers.state import Start
 from .solvers.task import make_task
 
@@ -153,7 +154,7 @@ def solve(
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
-    if tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling"):
+    if _is_budget(tol, method):
         _check_budget(relaxation, time_limit, callback, progress)
         start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
         outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
@@ -170,6 +171,32 @@ def solve(
             raise ConvergenceError(solution.message)
         warnings.warn(solution.message, ConvergenceWarning, stacklevel=2)
     return solution
+
+
+def recall(
+    problem: Problem,
+    f: Vector,
+    g: Vector,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    method: Method | Newton = "auto",
+    end: Literal["rows", "cols"] | None = None,
+) -> Solution:
+    """The solution with these potentials, which an earlier solve with these options has found: measured, not solved."""
+    swapped = problem.cost.fortran
+    task = make_task(problem.transpose() if swapped else problem, load())
+    first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
+    budget = Budget(max_iter, _end(problem, end), None, None) if _is_budget(tol, method) else None
+    met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
+    status = Status.BUDGET if budget else Status.CONVERGED if met else Status.STALLED
+    history = history_of([], problem.reference_mass)
+    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, 0, "recalled", history)
+    return replace(_solution(problem, outcome, swapped, tol, Origin()), budget=budget)
+
+
+def _is_budget(tol: float, method: Any) -> bool:
+    """tol=0 runs so many iterations, where the method has such."""
+    return tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling")
 
 
 def _check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:

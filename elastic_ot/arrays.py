@@ -59,7 +59,7 @@ def ingest_bar(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[np.flo
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of what it differentiates, {shape}")
     _working_dtype(name, array.dtype)
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def ingest_number(name: str, value: Any) -> float:
@@ -109,8 +109,8 @@ def _on_host(values: Any) -> bool:
 def _refuse_tracer(name: str, values: Any) -> None:
     if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__):
         raise TypeError(
-            f"{name} is a JAX tracer: elastic_ot needs the numbers; call it outside of jit, grad and vmap, or through "
-            f"jax.pure_callback"
+            f"{name} is a JAX tracer, and this call needs the numbers; call elastic_ot.jax, or this one outside of "
+            f"jit, grad and vmap"
         )
 
 

@@ -5,11 +5,17 @@ and D = diag(marginal + epsilon s), linearising both equations gives the symmetr
 
     A = [D_a, P; P^T, D_b] / epsilon
 
-that Newton's method solves with. Entries on a kink of their penalty keep their potential and are outside of it. For a
-function L of the plan and the potentials, with M = dL/dP * P, and A (x; y) = (M 1 / epsilon + dL/df; M^T 1 / epsilon +
-dL/dg),
+that Newton's method solves with. Entries on a kink of their penalty keep their potential and are outside of it.
+
+Reverse mode. For a function L of the plan and the potentials, with M = dL/dP * P, and A (x; y) = (M 1 / epsilon +
+dL/df; M^T 1 / epsilon + dL/dg),
 
     dL/dC = -P * (dL/dP - x 1^T - 1 y^T) / epsilon.
+
+Forward mode. Let T be the change of the plan along a direction of the inputs while free potentials are held, and t that
+of the demands. Then A (df; dg) = (t_a - T 1; t_b - T^T 1), and the plan changes by
+
+    T + P * (df 1^T + 1 dg^T) / epsilon.
 
 Source: Luise, Rudi, Pontil, Ciliberto, *Differential properties of Sinkhorn approximation*, 2018, for fixed marginals.
 """
@@ -18,21 +24,23 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import plans
 from .errors import ConvergenceWarning
-from .penalties import Penalty, Vector
+from .implicit import LinearSystem
+from .optimum import Optimum, Side, Step
+from .penalties import Vector
 from .problem import Problem
 
 if TYPE_CHECKING:
     from .result import Solution
 
 Matrix = NDArray[np.float64]
-DIRECT = 1500  # rows or columns, of the shorter side, up to which the system is factorised
-KINK = 1e-10  # distance from a kink, relative to the strength and epsilon, that counts as being on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,110 +66,192 @@ class Gradients:
     cols: float
 
 
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """Derivatives of a solution along a direction of its inputs, 0 for removed rows, columns and cells.
+
+    Attributes
+    ----------
+    plan : ndarray, shape (n, m)
+    f, g : ndarray, shapes (n,) and (m,)
+    """
+
+    plan: Matrix
+    f: Vector
+    g: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """Of the inputs; None is 0."""
+
+    cost: Matrix | None = None
+    a: Vector | None = None
+    b: Vector | None = None
+    epsilon: float = 0.0
+    rows: float = 0.0
+    cols: float = 0.0
+
+    def step(self, problem: Problem) -> Step:
+        """What is not n x m, on the rows and columns in use."""
+        a, b = (np.zeros(size) if x is None else x for x, size in zip((self.a, self.b), problem.shape, strict=True))
+        a, b = np.where(problem.row_used, a, 0.0), np.where(problem.col_used, b, 0.0)
+        return Step(a, b, self.epsilon, self.rows, self.cols)
+
+
 def value_gradients(solution: Solution) -> Gradients:
     """Of the optimal value, by the envelope theorem: only what stands in the objective."""
     _warn_unconverged(solution)
-    point = _Point(solution)
-    epsilon, r, c = point.problem.epsilon, point.rows.marginal, point.cols.marginal
-    entropy = float((point.plan * point.exponent).sum() - point.plan.sum()) + point.problem.reference_mass
-    a, b = point.rows.dual_by_weight(), point.cols.dual_by_weight()
-    if point.problem.reference == "product":
-        allowed_b, allowed_a = point.allowed_mass()
-        a += epsilon * np.divide(allowed_b * point.problem.a - r, point.problem.a, out=np.zeros_like(r), where=r > 0)
-        b += epsilon * np.divide(allowed_a * point.problem.b - c, point.problem.b, out=np.zeros_like(c), where=c > 0)
-    return Gradients(point.plan, a, b, entropy, point.rows.value_by_strength(), point.cols.value_by_strength())
+    point = Point(solution)
+    problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
+    f, g = point.optimum.rows.potential, point.optimum.cols.potential
+    exponents = float(f @ rows.marginal + g @ cols.marginal) - solution.transport_cost
+    entropy = exponents / problem.epsilon - float(rows.marginal.sum()) + problem.reference_mass
+    a, b = rows.dual_by_weight(), cols.dual_by_weight()
+    if point.optimum.product:
+        allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
+        a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
+        b += problem.epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
+    strengths = float(rows.value_by_strength()), float(cols.value_by_strength())
+    return Gradients(point.oriented(point.plan), a, b, entropy, *strengths)
 
 
 def pull_back(solution: Solution, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
     """Vector-Jacobian product: from dL/dP, dL/df and dL/dg to the derivatives of L in the inputs."""
     _warn_unconverged(solution)
-    point = _Point(solution)
-    epsilon, problem = point.problem.epsilon, point.problem
-    plan_bar = np.zeros(problem.shape) if plan is None else np.where(point.plan > 0, plan, 0.0)
-    f_bar = np.where(problem.row_used, 0.0 if f is None else f, 0.0)
-    g_bar = np.where(problem.col_used, 0.0 if g is None else g, 0.0)
-    gauge = np.zeros_like(g_bar)
-    if point.rigid:  # (f + t, g - t) with t such that <b, g> = 0
-        excess = float(f_bar.sum() - g_bar.sum())
-        weight = np.where(problem.col_used, problem.b, 0.0) / float(problem.b[problem.col_used].sum())
-        g_bar = g_bar + excess * weight
-        gauge = excess * weight * point.cols.potential / np.where(problem.b > 0, problem.b, 1.0)
-    moved = plan_bar * point.plan
-    row_side, col_side = moved.sum(axis=1) + epsilon * f_bar, moved.sum(axis=0) + epsilon * g_bar
+    point = Point(solution)
+    optimum, (n, m), epsilon = point.optimum, point.problem.shape, point.problem.epsilon
+    bars = optimum.settle(np.zeros(n) if f is None else f, np.zeros(m) if g is None else g)
+    row_side, col_side = epsilon * bars[0], epsilon * bars[1]
+    if plan is not None:
+        moved = point.tangent(np.zeros(n), np.zeros(m), plan)
+        row_side, col_side = row_side - epsilon * moved.rows, col_side - epsilon * moved.cols
     x, y = point.solve(row_side, col_side)
-    rest = point.plan * (plan_bar - x[:, None] - y)
-    row_rest, col_rest = rest.sum(axis=1), rest.sum(axis=0)
-    a, b = x * point.rows.demand_by_weight(), y * point.cols.demand_by_weight() + gauge
-    if problem.reference == "product":
-        a += np.divide(row_rest, problem.a, out=np.zeros_like(a), where=problem.row_used)
-        b += np.divide(col_rest, problem.b, out=np.zeros_like(b), where=problem.col_used)
-    cost = -rest / epsilon
+    moved = point.tangent(x, y, plan)
+    a, b, rows, cols = optimum.pull(x, y, bars, -moved.rows, -moved.cols)
+    return Gradients(point.oriented(moved.plan), a, b, moved.dot, float(rows), float(cols))
+
+
+def push_forward(solution: Solution, direction: Direction) -> Tangents:
+    """Jacobian-vector product: the derivatives of plan and potentials along a direction of the inputs."""
+    _warn_unconverged(solution)
+    point = Point(solution)
+    moved, f, g = _push(point, direction)
+    return Tangents(point.oriented(moved.plan), f, g)
+
+
+def push_value_gradients(solution: Solution, direction: Direction) -> Gradients:
+    """The derivative of `value_gradients` along a direction: the Hessian of the optimal value times that."""
+    _warn_unconverged(solution)
+    point = Point(solution)
+    problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
+    epsilon, step = problem.epsilon, direction.step(problem)
+    moved, f, g = _push(point, direction)
+    a = rows.dual_by_weight_step(f, step.a, step.rows)
+    b = cols.dual_by_weight_step(g, step.b, step.cols)
+    entropy = moved.dot
+    if point.optimum.product:
+        share_a, share_b = rows.over_weights(rows.marginal), cols.over_weights(cols.marginal)
+        allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
+        step_b, step_a = point.allowed_sums(step.a, step.b)
+        a += step.epsilon * (np.where(rows.used, allowed_b, 0.0) - share_a)
+        b += step.epsilon * (np.where(cols.used, allowed_a, 0.0) - share_b)
+        a += epsilon * (np.where(rows.used, step_b, 0.0) - rows.over_weights(moved.rows - share_a * step.a))
+        b += epsilon * (np.where(cols.used, step_a, 0.0) - cols.over_weights(moved.cols - share_b * step.b))
+        entropy += float(step.a @ (allowed_b - share_a) + step.b @ (allowed_a - share_b))
     return Gradients(
-        cost=cost,
+        cost=point.oriented(moved.plan),
         a=a,
         b=b,
-        epsilon=float((cost * point.exponent).sum()),
-        rows=point.rows.by_strength(x, (row_rest + epsilon * f_bar) / epsilon),
-        cols=point.cols.by_strength(y, (col_rest + epsilon * g_bar) / epsilon),
+        epsilon=entropy,
+        rows=float(rows.value_by_strength_step(moved.rows, step.a)),
+        cols=float(cols.value_by_strength_step(moved.cols, step.b)),
     )
 
 
-class _Side:
-    """One marginal at the optimum: which entries are free, and how its penalty bends there."""
-
-    def __init__(
-        self, penalty: Penalty, weights: Vector, used: NDArray[np.bool_], potential: Vector, r: Vector
-    ) -> None:
-        self.penalty, self.weights, self.used = penalty, np.where(used, weights, 1.0), used
-        self.potential, self.marginal = np.where(used, potential, 0.0), r
-        slack, low, high = penalty.smooth(self.potential, self.weights)
-        near = KINK * (np.abs(self.potential) + 1.0)
-        self.free = used & (self.potential - low > near) & (high - self.potential > near)
-        self.slack = np.where(self.free, slack, 0.0)
-
-    def demand_by_weight(self) -> Vector:
-        return np.where(self.free, self.penalty.demand_by_weight(self.potential, self.weights), 0.0)
-
-    def dual_by_weight(self) -> Vector:
-        return np.where(self.used, self.penalty.dual_by_weight(self.potential, self.weights), 0.0)
-
-    def value_by_strength(self) -> float:
-        per_entry = self.penalty.phi_by_strength(self.marginal, self.weights)
-        return float(per_entry[self.used].sum())
-
-    def by_strength(self, multiplier: Vector, pull: Vector) -> float:
-        """Through the demand of free entries, and through the potentials that stay on a kink, which moves with rho."""
-        demand, kink = self.penalty.demand_by_strength(self.potential, self.weights), np.sign(self.potential)
-        on_kink = self.used & ~self.free & np.isfinite(self.penalty.kinks()[0]) & (self.penalty.kinks()[0] != 0)
-        return float((multiplier * demand)[self.free].sum() + (kink * pull)[on_kink].sum())
+def _push(point: Point, direction: Direction) -> tuple[Moved, Vector, Vector]:
+    """The change of the plan and those of the potentials."""
+    optimum, epsilon, step = point.optimum, point.problem.epsilon, direction.step(point.problem)
+    wanted = optimum.demand_steps(step)
+    _check_masses(optimum, *wanted)
+    held = optimum.held(step)
+    moved = point.tangent(*held, direction.cost, -step.epsilon)
+    x, y = point.solve(epsilon * (wanted[0] - moved.rows), epsilon * (wanted[1] - moved.cols))
+    moved = point.tangent(held[0] + x, held[1] + y, direction.cost, -step.epsilon)
+    return moved, *optimum.potential_steps(step, x, y)
 
 
-class _Point:
-    """A solution, with its plan."""
-
-    def __init__(self, solution: Solution) -> None:
-        from . import plans
-
-        problem, host = solution.problem, solution.host
-        self.problem: Problem = problem
-        self.plan = np.asarray(plans.plan(solution), dtype=np.float64)
-        r, c = self.plan.sum(axis=1), self.plan.sum(axis=0)
-        self.rows = _Side(problem.rows, problem.a, problem.row_used, host.f, r)
-        self.cols = _Side(problem.cols, problem.b, problem.col_used, host.g, c)
-        exponent = self.rows.potential[:, None] + self.cols.potential - problem.cost.matrix
-        self.exponent = np.where(self.plan > 0, exponent, 0.0) / problem.epsilon
-        free_r, free_c = self.rows.free, self.cols.free
-        self.rigid = bool(
-            (free_r == problem.row_used).all()
-            and (free_c == problem.col_used).all()
-            and not self.rows.slack.any()
-            and not self.cols.slack.any()
+def _check_masses(optimum: Optimum, rows: Vector, cols: Vector) -> None:
+    total = float(np.abs(rows).sum() + np.abs(cols).sum())
+    if optimum.rigid.all() and abs(float(rows.sum() - cols.sum())) > 1e-6 * total:
+        raise ValueError(
+            f"along this direction the rows' mass changes by {rows.sum():g} and the columns' by {cols.sum():g}; both "
+            f"are fixed, so a and b must change by the same mass"
         )
 
-    def allowed_mass(self) -> tuple[Vector, Vector]:
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """A change of the plan as kernels store it, its sums in the user's orientation, and <change, log(P / R)>."""
+
+    plan: Matrix
+    rows: Vector
+    cols: Vector
+    dot: float
+
+
+class Point:
+    """A solution, with its plan in float64 and as kernels store it."""
+
+    def __init__(self, solution: Solution) -> None:
+        self.view, self.problem = plans.View(solution), solution.problem
+        self.plan: Matrix = np.empty(self.view.problem.shape)
+        self.view.plan(self.plan)
+        r, c = self._swapped(self.plan.sum(axis=1), self.plan.sum(axis=0))
+        problem, host = self.problem, solution.host
+        self.optimum = Optimum(
+            Side(problem.rows, problem.a, problem.row_used, host.f, r, problem.epsilon),
+            Side(problem.cols, problem.b, problem.col_used, host.g, c, problem.epsilon),
+            problem.epsilon,
+            problem.reference == "product",
+        )
+
+    def _swapped(self, rows: Vector, cols: Vector) -> tuple[Vector, Vector]:
+        """Between the orientation of kernels and the user's."""
+        return (cols, rows) if self.view.swapped else (rows, cols)
+
+    def oriented(self, matrix: Matrix) -> Matrix:
+        """The same for a matrix."""
+        return plans.oriented(self.view, matrix)
+
+    @cached_property
+    def _logs(self) -> tuple[Vector, Vector]:
+        """Those of the reference, in the orientation of kernels; 0 where a row or column is removed."""
+        if not self.optimum.product:
+            return np.zeros(self.plan.shape[0]), np.zeros(self.plan.shape[1])
+        return self._swapped(np.log(self.optimum.rows.weights), np.log(self.optimum.cols.weights))
+
+    @cached_property
+    def _out(self) -> Matrix:
+        return np.empty_like(self.plan)
+
+    def tangent(self, x: Vector, y: Vector, bar: Matrix | None, slope: float = 0.0) -> Moved:
+        """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, which the next call overwrites."""
+        view, out = self.view, self._out
+        x, y = self._swapped(x, y)
+        bar = np.zeros_like(out) if bar is None else np.ascontiguousarray(self.oriented(bar))
+        row_log, col_log = self._logs
+        rows, cols, dots = np.empty_like(x), np.empty_like(y), np.empty_like(x)
+        cost, inv_epsilon, alpha, beta = view.kernel
+        alpha = alpha + np.log(view.problem.mass)
+        x, y = x - slope * row_log, y - slope * col_log
+        view.task.backend.plan_tangent(cost, inv_epsilon, alpha, beta, bar, x, y, slope, out, rows, cols, dots)
+        dot = float(dots.sum() - rows @ row_log - cols @ col_log)
+        return Moved(out, *self._swapped(rows, cols), dot)
+
+    def allowed_sums(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """Sums of b over the allowed columns of every row, and of a over the allowed rows of every column."""
-        a = np.where(self.problem.row_used, self.problem.a, 0.0)
-        b = np.where(self.problem.col_used, self.problem.b, 0.0)
+        a, b = np.where(self.problem.row_used, a, 0.0), np.where(self.problem.col_used, b, 0.0)
         if not self.problem.cost.masked:
             return np.full_like(a, b.sum()), np.full_like(b, a.sum())
         allowed = np.isfinite(self.problem.cost.matrix)
@@ -169,51 +259,9 @@ class _Point:
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
-        plan, rows, cols = self.plan, self.rows, self.cols
-        if plan.shape[0] < plan.shape[1]:
-            y, x = _solve(plan.T, cols, rows, self.problem.epsilon, col_side, row_side)
-            return x, y
-        return _solve(plan, rows, cols, self.problem.epsilon, row_side, col_side)
-
-
-def _solve(
-    plan: Matrix, rows: _Side, cols: _Side, epsilon: float, row_side: Vector, col_side: Vector
-) -> tuple[Vector, Vector]:
-    """Rows eliminated: (D_b - P^T D_a^-1 P) y = col_side - P^T D_a^-1 row_side."""
-    inverse = np.divide(1.0, rows.marginal + epsilon * rows.slack, out=np.zeros_like(row_side), where=rows.free)
-    diagonal = np.where(cols.free, cols.marginal + epsilon * cols.slack, 1.0)
-    rhs = np.where(cols.free, col_side - plan.T @ (inverse * row_side), 0.0)
-    y = (
-        _direct(plan, inverse, diagonal, cols.free, rhs)
-        if diagonal.size <= DIRECT
-        else _iterated(plan, inverse, diagonal, cols.free, rhs)
-    )
-    return inverse * (row_side - plan @ y), y
-
-
-def _direct(plan: Matrix, inverse: Vector, diagonal: Vector, free: NDArray[np.bool_], rhs: Vector) -> Vector:
-    """Eigenvalues at rounding belong to shifts of a part of the problem that nothing holds: no component of y."""
-    scale = np.where(free, 1.0 / np.sqrt(np.where(free, diagonal, 1.0)), 0.0)
-    scaled = plan * np.sqrt(inverse)[:, None] * scale
-    matrix = np.eye(diagonal.size) - scaled.T @ scaled
-    values, vectors = np.linalg.eigh(matrix)
-    kept = values > 1e-13 * diagonal.size
-    found: Vector = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ (scale * rhs)) / values[kept]))
-    return found
-
-
-def _iterated(plan: Matrix, inverse: Vector, diagonal: Vector, free: NDArray[np.bool_], rhs: Vector) -> Vector:
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    def product(y: Vector) -> Vector:
-        y = np.where(free, y, 0.0)
-        return np.where(free, diagonal * y - plan.T @ (inverse * (plan @ y)), y)
-
-    operator = LinearOperator((diagonal.size,) * 2, matvec=product, dtype=np.float64)
-    jacobi = LinearOperator((diagonal.size,) * 2, matvec=lambda y: y / diagonal, dtype=np.float64)
-    found, _ = cg(operator, rhs, rtol=1e-12, atol=0.0, maxiter=20 * diagonal.size, M=jacobi)
-    solution: Vector = np.where(free, found, 0.0)
-    return solution
+        optimum, backend = self.optimum, self.view.task.backend
+        system = LinearSystem(self.plan, *self._swapped(*optimum.diagonals), bool(optimum.rigid.all()), backend)
+        return self._swapped(*system.solve(*self._swapped(row_side, col_side)))
 
 
 def _warn_unconverged(solution: Solution) -> None:

@@ -29,7 +29,7 @@ def _strength(name: str, value: float) -> float:
         value = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if math.isnan(value) or value < 0:
+    if not value >= 0:  # nor nan; torch.compile traces this
         raise ValueError(f"{name} is {value}; it must be >= 0")
     return value
 
@@ -88,6 +88,14 @@ class Penalty(ABC):
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         """Derivative of phi in rho."""
         return np.zeros_like(r)
+
+    def dual_by_weight_slopes(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        """Derivatives of `dual_by_weight` in f, a and rho."""
+        return self.demand_by_weight(f, a), np.zeros_like(f), np.zeros_like(f)
+
+    def phi_by_strength_slopes(self, r: Vector, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        """Derivatives of `phi_by_strength` in r and a at an optimal r; where phi is linear, of entries on a kink."""
+        return np.zeros_like(f), np.zeros_like(f)
 
     def kinks(self) -> tuple[float, float]:
         """Where the demand jumps, if it is constant in between: the penalty is linear. (nan, nan) if it is not."""
@@ -162,6 +170,13 @@ class KL(_Strong):
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         return _relative_entropy(r, a)
 
+    def dual_by_weight_slopes(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        x = f / self.rho
+        return np.exp(-x), np.zeros_like(f), -np.expm1(-x) - x * np.exp(-x)
+
+    def phi_by_strength_slopes(self, r: Vector, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return -f / self.rho, -np.expm1(-f / self.rho)
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return self.rho * _relative_entropy(r, a * np.exp(-f / self.rho))
 
@@ -212,6 +227,12 @@ class TV(_Strong):
 
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         return np.abs(r - a)
+
+    def dual_by_weight_slopes(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        return np.ones_like(f), np.zeros_like(f), np.zeros_like(f)
+
+    def phi_by_strength_slopes(self, r: Vector, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return -np.sign(f), np.sign(f)
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         f = np.clip(f, -self.rho, None)  # beyond the edge by rounding only
@@ -272,6 +293,13 @@ class L2(_Strong):
 
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         return 0.5 * (r - a) ** 2
+
+    def dual_by_weight_slopes(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        inside = np.where(f < self.rho * a, 1.0, 0.0)
+        return inside, (1.0 - inside) * self.rho, (1.0 - inside) * a
+
+    def phi_by_strength_slopes(self, r: Vector, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        return r - a, a - r
 
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         inside = 0.5 * self.rho * (r - (a - f / self.rho)) ** 2

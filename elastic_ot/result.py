@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Origin, ingest_bar, origin_of
+from .arrays import Origin, ingest_bar, ingest_number, origin_of
 from .penalties import Vector
 from .problem import Problem
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from scipy.sparse import csr_array
 
-    from .gradients import Gradients
+    from .gradients import Direction, Gradients, Tangents
 
 
 class Status(Enum):
@@ -322,6 +322,119 @@ class Solution:
         from .gradients import pull_back
 
         return pull_back(self, *bars)
+
+    def jvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Tangents:
+        """Derivatives of plan and potentials along a direction of the inputs (forward differentiation).
+
+        The transpose of `vjp`, with the same linear system. After ``tol=0`` the exact derivative of the iterations that
+        were run.
+
+        Parameters
+        ----------
+        cost : array_like, shape (n, m), optional
+            Direction of the cost; forbidden cells do not count.
+        a, b : array_like, shapes (n,) and (m,), optional
+            Directions of the weights; zero weights stay zero. With two `Fixed` sides they must have the same sum.
+        epsilon : float, optional
+            Direction of epsilon, at held strengths rho.
+        rows, cols : float, optional
+            Directions of the strengths rho.
+
+        Returns
+        -------
+        Tangents
+            NumPy, float64.
+
+        Raises
+        ------
+        ValueError
+            A shape is wrong, a penalty has no strength, or the masses of two `Fixed` sides would part.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> cost, step = np.array([[0.0, 1.0], [1.0, 0.3]]), np.array([[0.0, 1.0], [0.0, 0.0]])
+        >>> moved = eot.solve(cost, epsilon=0.5, tol=1e-12).jvp(cost=step)
+        >>> up, down = (eot.solve(c, epsilon=0.5, tol=1e-12).plan for c in (cost + 1e-5 * step, cost - 1e-5 * step))
+        >>> bool(np.allclose(moved.plan, (up - down) / 2e-5, rtol=1e-6))
+        True
+        """
+        direction = self._direction(cost, a, b, epsilon, rows, cols)
+        if self.budget is not None:
+            from .unrolled import push_forward_iterations
+
+            return push_forward_iterations(self, direction)
+        from .gradients import push_forward
+
+        return push_forward(self, direction)
+
+    def hvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Gradients:
+        """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
+
+        Takes the same linear system as `vjp` and `jvp`. With two `Fixed` sides the gradients in a and b, and so their
+        changes, are known up to a constant; they are those of the gauge <b, g> = 0.
+
+        Parameters
+        ----------
+        cost, a, b, epsilon, rows, cols
+            The direction, as in `jvp`.
+
+        Returns
+        -------
+        Gradients
+            Arrays in NumPy and float64.
+
+        Raises
+        ------
+        ValueError
+            As `jvp`, and after ``tol=0``: what a number of iterations ends at is no optimal value.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> cost, more = [[0.0, 1.0], [1.0, 0.3]], [[0.0, 1.00001], [1.0, 0.3]]
+        >>> found, other = (eot.solve(c, epsilon=0.5, cols=eot.KL(1.0), tol=1e-12) for c in (cost, more))
+        >>> change = found.hvp(cost=[[0.0, 1.0], [0.0, 0.0]])
+        >>> [round(change.cols, 4), round((other.gradients().cols - found.gradients().cols) / 1e-5, 4)]
+        [0.1, 0.1]
+        """
+        if self.budget is not None:
+            raise ValueError(
+                "this solution ran a fixed number of iterations (tol=0); hvp needs an optimum, solve to a tol"
+            )
+        from .gradients import push_value_gradients
+
+        return push_value_gradients(self, self._direction(cost, a, b, epsilon, rows, cols))
+
+    def _direction(self, cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Direction:
+        from .gradients import Direction
+
+        shape = self.problem.shape
+        numbers = [
+            0.0 if x is None else ingest_number(name, x)
+            for name, x in (("epsilon", epsilon), ("rows", rows), ("cols", cols))
+        ]
+        for name, penalty, step in (("rows", self.problem.rows, numbers[1]), ("cols", self.problem.cols, numbers[2])):
+            if step and not hasattr(penalty, "rho"):
+                raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
+        return Direction(
+            ingest_bar("cost", cost, shape), ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers
+        )
 
     def plot(self) -> Figure:
         """The plan with its two marginals, and the convergence curves.

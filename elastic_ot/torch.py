@@ -1,28 +1,36 @@
-"""Differentiable solves on torch tensors: plan, potentials, value and transport cost as functions with a backward pass.
+"""Differentiable solves on torch tensors, as operators that torch.compile, torch.func and autocast know.
 
-Costs may have leading dimensions, a problem each; weights broadcast over them. `grad` says what is differentiated:
+Costs, weights and epsilon may have leading dimensions, a problem each, which broadcast: cost (..., n, m), a (..., n),
+b (..., m), epsilon (...). Everything is differentiable in all four. `grad` says what is differentiated:
 ``"implicit"``, the solution (one linear system, see `Solution.vjp`); ``"unroll"``, the `max_iter` iterations that were
-run; ``"detach"``, nothing.
+run; ``"detach"``, nothing. Options are those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless
+given, and a mask broadcasts to the cost.
+
+Results have the dtype of the cost. Half precision is computed in float32; under autocast it comes back in float32, as
+from a softmax on an accelerator.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
-from .api import solve
+from . import host_calls
 from .errors import BackendUnavailable
+from .host_calls import CORE, HostCall, check_divergence, check_mask, check_options, common_batch, encode, plain
+from .penalties import Fixed, Penalty
 
 try:
     import torch
     from torch import Tensor
-    from torch.autograd.function import once_differentiable
+    from torch.autograd import forward_ad
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 
-__all__ = ["plan", "potentials", "transport_cost", "value"]
+__all__ = ["divergence", "plan", "potentials", "transport_cost", "value"]
 
 Grad = Literal["implicit", "unroll", "detach"]
-TOL = 1e-9  # of implicit differentiation, which amplifies errors
+HALF = (torch.float16, torch.bfloat16)
 
 
 def plan(
@@ -32,32 +40,40 @@ def plan(
     *,
     epsilon: float | Tensor,
     grad: Grad = "implicit",
+    mask: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """The entropic plan, differentiable in cost, weights and epsilon.
+    """The entropic plan.
 
     Parameters
     ----------
     cost : Tensor, shape (..., n, m)
         On the CPU.
     a, b : Tensor, shapes (..., n) and (..., m), optional
-        Weights; broadcast over the leading dimensions of the cost.
-    epsilon : float or Tensor of one element
+        Weights, default 1/n and 1/m.
+    epsilon : float or Tensor, shape (...)
         Strength of the entropy.
     grad : {"implicit", "unroll", "detach"}
         What the backward pass differentiates; ``"unroll"`` needs `max_iter`.
+    mask : Tensor of bool, optional
+        False forbids a cell; broadcasts to the cost.
     **options
         Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
 
     Returns
     -------
     Tensor
-        Shape (..., n, m), dtype of the cost.
+        Shape (..., n, m), dtype of the cost. It can be differentiated once.
 
     Raises
     ------
     ValueError, TypeError
-        As `elastic_ot.solve`.
+        As `elastic_ot.solve`; shapes that do not broadcast; tensors on another device.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A problem has not converged.
 
     Examples
     --------
@@ -68,7 +84,8 @@ def plan(
     >>> cost.grad.shape
     torch.Size([3, 4])
     """
-    return _solved(cost, a, b, epsilon, grad, options)[0]
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    return _solve_plan(*given.problem, given.options)[0].to(given.dtype)
 
 
 def potentials(
@@ -78,11 +95,24 @@ def potentials(
     *,
     epsilon: float | Tensor,
     grad: Grad = "implicit",
+    mask: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The potentials f and g, differentiable as `plan`; shapes (..., n) and (..., m)."""
-    _, f, g = _solved(cost, a, b, epsilon, grad, options)
-    return f, g
+    """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
+
+    They are -inf where a row or a column is removed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> f, g = eot_torch.potentials(torch.rand(8, 3, 4), epsilon=0.1)
+    >>> f.shape, g.shape
+    (torch.Size([8, 3]), torch.Size([8, 4]))
+    """
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    f, g = _solve_potentials(*given.problem, given.options)
+    return f.to(given.dtype), g.to(given.dtype)
 
 
 def transport_cost(
@@ -92,121 +122,335 @@ def transport_cost(
     *,
     epsilon: float | Tensor,
     grad: Grad = "implicit",
+    mask: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """<C, P>, shape (...), differentiable as `plan`; forbidden cells count as 0."""
-    moved = plan(cost, a, b, epsilon=epsilon, grad=grad, **options)
-    return torch.where(moved > 0, cost, torch.zeros_like(cost)).mul(moved).sum(dim=(-2, -1))
+    """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> eot_torch.transport_cost(torch.eye(2), epsilon=0.01)
+    tensor(0.)
+    """
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    moved = _solve_plan(*given.problem, given.options)[0]
+    price = torch.where(moved > 0, given.problem[0], 0.0)
+    return (price * moved).sum(dim=(-2, -1)).to(given.dtype)
 
 
 def value(
-    cost: Tensor, a: Tensor | None = None, b: Tensor | None = None, *, epsilon: float | Tensor, **options: Any
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    mask: Tensor | None = None,
+    **options: Any,
 ) -> Tensor:
-    """The optimal value, shape (...): entropy and penalties included.
+    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
-    Its gradients need no linear system (envelope theorem). The one in the cost, the plan, can be differentiated again;
-    those in weights and epsilon cannot.
+    Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
+    again, by one linear system.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> cost = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    >>> (moved,) = torch.autograd.grad(eot_torch.value(cost, epsilon=0.1), cost)
+    >>> torch.allclose(moved, eot_torch.plan(cost, epsilon=0.1))
+    True
     """
-    options = _options("implicit", options)
-    inputs = _inputs(cost, a, b, epsilon)
-    found = [_Value.apply(*problem, options) for problem in _problems(*inputs)]
-    return torch.stack(found).reshape(cost.shape[:-2])
+    given = _given(cost, a, b, epsilon, "implicit", mask, options)
+    return _solve_value(*given.problem, given.options)[0].to(given.dtype)
 
 
-def _solved(
-    cost: Tensor, a: Tensor | None, b: Tensor | None, epsilon: float | Tensor, grad: Grad, options: dict[str, Any]
-) -> tuple[Tensor, Tensor, Tensor]:
-    options = _options(grad, options)
-    inputs = _inputs(cost, a, b, epsilon)
-    if grad == "detach":
-        inputs = tuple(x.detach() for x in inputs)
-    found = [_Plan.apply(*problem, options) for problem in _problems(*inputs)]
-    plans, f, g = (torch.stack(parts) for parts in zip(*found, strict=True))
-    batch, (n, m) = cost.shape[:-2], cost.shape[-2:]
-    return plans.reshape(*batch, n, m), f.reshape(*batch, n), g.reshape(*batch, m)
+def divergence(
+    cost_xy: Tensor,
+    cost_xx: Tensor,
+    cost_yy: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    **options: Any,
+) -> Tensor:
+    """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
+
+    value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
+    those of `value`.
+
+    Parameters
+    ----------
+    cost_xy, cost_xx, cost_yy : Tensor, shapes (..., n, m), (..., n, n) and (..., m, m)
+        Costs between the two measures and within each.
+    a, b : Tensor, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Tensor, shape (...)
+        Strength of the entropy.
+    rows, cols : Penalty
+        Of the first measure and of the second, on both sides of the problem within it.
+    **options
+        As for `plan`, without `mask` and `reference`.
+
+    Returns
+    -------
+    Tensor
+        Dtype of cost_xy.
+
+    References
+    ----------
+    Séjourné, Feydy, Vialard, Trouvé, Peyré, *Sinkhorn divergences for unbalanced optimal transport*, 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> x = torch.linspace(0, 1, 5, dtype=torch.float64)
+    >>> cost = (x[:, None] - x) ** 2
+    >>> bool(eot_torch.divergence(cost, cost, cost, epsilon=0.1).abs() < 1e-12)
+    True
+    """
+    check_divergence(options)
+    for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
+        _check_matrix(name, cost)
+    a = _uniform(cost_xy.shape[-2]) if a is None else a
+    b = _uniform(cost_xy.shape[-1]) if b is None else b
+    between = value(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    first = value(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second = value(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    excess = a.sum(dim=-1) - b.sum(dim=-1)
+    return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).to(between.dtype)
 
 
-def _options(grad: str, options: dict[str, Any]) -> dict[str, Any]:
-    if grad not in ("implicit", "unroll", "detach"):
-        raise ValueError(f"grad is {grad!r}; choose from 'implicit', 'unroll', 'detach'")
-    for name in ("init", "callback"):
-        if name in options:
-            raise ValueError(f"{name} is not for differentiable solves; call elastic_ot.solve")
-    if grad != "unroll":
-        return {"tol": TOL, **options}
-    if "max_iter" not in options:
-        raise ValueError("grad='unroll' differentiates the iterations that are run; give their number as max_iter")
-    return {**options, "tol": 0}
+class _Given(NamedTuple):
+    """A call, ready for an operator: the problem with the same leading dimensions everywhere."""
+
+    problem: tuple[Tensor, Tensor, Tensor, Tensor]
+    options: str
+    dtype: torch.dtype
 
 
-def _inputs(
-    cost: Tensor, a: Tensor | None, b: Tensor | None, epsilon: float | Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Everything as tensors; weights default to uniform ones."""
-    if not isinstance(cost, Tensor):
-        raise TypeError(f"cost must be a torch.Tensor, got {type(cost).__name__}; elastic_ot.solve takes other arrays")
-    if cost.dim() < 2:
-        raise ValueError(f"cost has shape {tuple(cost.shape)}; it must be (..., n, m)")
-    sides = []
-    for name, weights, size in (("a", a, cost.shape[-2]), ("b", b, cost.shape[-1])):
-        given = torch.full((size,), 1.0 / size, dtype=torch.float64) if weights is None else weights
-        if not isinstance(given, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(given).__name__}")
-        try:
-            sides.append(given.expand(*cost.shape[:-2], size))
-        except RuntimeError:
-            raise ValueError(
-                f"{name} has shape {tuple(given.shape)} and cost {tuple(cost.shape)}; {name} must broadcast to "
-                f"{(*cost.shape[:-2], size)}"
-            ) from None
-    strength = torch.as_tensor(epsilon, dtype=torch.float64) if not isinstance(epsilon, Tensor) else epsilon
-    if strength.numel() != 1:
-        raise ValueError(f"epsilon has {strength.numel()} elements; it must be one number")
-    return cost, sides[0], sides[1], strength.reshape(())
-
-
-def _problems(cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _given(
+    cost: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    epsilon: float | Tensor,
+    grad: str,
+    mask: Tensor | None,
+    options: dict[str, Any],
+) -> _Given:
+    text = _encoded(plain(check_options(grad, options)))
+    _check_matrix("cost", cost)
+    a = _uniform(cost.shape[-2]) if a is None else a
+    b = _uniform(cost.shape[-1]) if b is None else b
+    if not isinstance(epsilon, Tensor):
+        epsilon = torch.as_tensor(epsilon, dtype=torch.float64)
+    for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon)):
+        _check(name, tensor)
+    dtype = cost.dtype if cost.is_floating_point() else torch.float64
+    if dtype in HALF and torch.is_autocast_enabled("cpu"):
+        dtype = torch.float32
+    cost, a, b = _working(cost), _working(a), _working(b)
+    if mask is not None:
+        cost = _masked(cost, mask)
     n, m = cost.shape[-2:]
-    parts = zip(cost.reshape(-1, n, m), a.reshape(-1, n), b.reshape(-1, m), strict=True)
-    return [(c, row, col, epsilon) for c, row, col in parts]
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape)
+    problem = (
+        cost.expand(*batch, n, m),
+        a.expand(*batch, n),
+        b.expand(*batch, m),
+        epsilon.to(torch.float64).expand(batch),
+    )
+    if grad == "detach":
+        problem = tuple(x.detach() for x in problem)
+    return _Given(problem, text, dtype)
 
 
-def _solve(cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, options: dict[str, Any]) -> Any:
-    return solve(cost.detach(), a.detach(), b.detach(), epsilon=float(epsilon.detach()), **options)
+def _check(name: str, tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(tensor).__name__}; elastic_ot.solve takes other arrays"
+        )
+    if tensor.device.type != "cpu":
+        raise TypeError(f"{name} is on {tensor.device}; this release computes on the CPU, move it there first")
+    if tensor.is_complex():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
 
 
-def _like(values: Any, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(values).to(tensor.dtype)
+def _check_matrix(name: str, cost: Any) -> None:
+    _check(name, cost)
+    if cost.dim() < 2 or 0 in cost.shape[-2:]:
+        raise ValueError(f"{name} has shape {tuple(cost.shape)}; it must be (..., n, m)")
 
 
-class _Plan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, options: dict[str, Any]) -> Any:
-        ctx.solution = _solve(cost, a, b, epsilon, options)
-        ctx.like = cost, a, b, epsilon
-        return ctx.solution.plan, ctx.solution.f, ctx.solution.g
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, plan_bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> Any:
-        found = ctx.solution.vjp(plan=plan_bar, f=f_bar, g=g_bar)
-        parts = found.cost, found.a, found.b, found.epsilon
-        return *(_like(part, tensor) for part, tensor in zip(parts, ctx.like, strict=True)), None
+def _uniform(size: int) -> Tensor:
+    return torch.full((size,), 1.0 / size, dtype=torch.float64)
 
 
-class _Value(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, cost: Tensor, a: Tensor, b: Tensor, epsilon: Tensor, options: dict[str, Any]) -> Tensor:
-        ctx.save_for_backward(cost, a, b, epsilon)
-        ctx.options, ctx.solution = options, _solve(cost, a, b, epsilon, options)
-        return torch.tensor(ctx.solution.value, dtype=cost.dtype)
+def _working(tensor: Tensor) -> Tensor:
+    """float32 for half precision, float64 for integers."""
+    if not tensor.is_floating_point():
+        return tensor.to(torch.float64)
+    return tensor.to(torch.float32) if tensor.dtype in HALF else tensor
 
-    @staticmethod
-    def backward(ctx: Any, bar: Tensor) -> Any:
-        cost, a, b, epsilon = ctx.saved_tensors
-        found = ctx.solution.gradients()
-        moved = _like(found.cost, cost)
-        if torch.is_grad_enabled() and cost.requires_grad:  # create_graph: the plan again, as a function of the cost
-            moved = _Plan.apply(cost, a.detach(), b.detach(), epsilon.detach(), ctx.options)[0]
-        rest = (bar.detach() * _like(part, x) for part, x in ((found.a, a), (found.b, b), (found.epsilon, epsilon)))
-        return bar * moved, *rest, None
+
+def _masked(cost: Tensor, mask: Any) -> Tensor:
+    _check("mask", mask)
+    check_mask(mask.dtype == torch.bool, mask.dtype, mask.shape, cost.shape)
+    return torch.where(mask, cost, torch.inf)
+
+
+# Options are constants of a compiled graph: dynamo runs this and keeps the text.
+_encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+
+
+def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
+    """`call` as a torch operator elastic_ot::name(Tensor, ..., str options), with its fake kernel and its vmap."""
+    count = len(call.inputs)
+    arguments = ", ".join(f"Tensor{'?' if i in optional else ''} x{i}" for i in range(count))
+    schema = f"({arguments}, str options) -> ({', '.join(['Tensor'] * len(call.results))})"
+
+    @torch.library.custom_op(f"elastic_ot::{name}", mutates_args=(), schema=schema)
+    def op(*arguments: Any) -> tuple[Tensor, ...]:
+        *tensors, options = arguments
+        found = call([None if x is None else x.numpy(force=True) for x in tensors], options)
+        return tuple(torch.from_numpy(x) for x in found)
+
+    @op.register_fake
+    def _(*arguments: Any) -> tuple[Tensor, ...]:
+        cost, a, b = arguments[:3]
+        shapes = call.shapes(tuple(cost.shape[:-2]), *cost.shape[-2:])
+        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, torch.float64)
+        return tuple(cost.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+
+    @op.register_vmap
+    def _(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        *tensors, options = arguments
+        moved = [
+            x if x is None else x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(tensors, in_dims, strict=False)
+        ]
+        return op(*moved, options), (0,) * len(call.results)
+
+    return op
+
+
+def _differentiable(
+    op: Any, save: Callable[..., None], backward: Callable[..., Any], jvp: Callable[..., Any]
+) -> Callable[..., Any]:
+    """`op` with derivatives.
+
+    Compiled graphs hold the operator with its own autograd, which torch.func and forward mode do not understand
+    (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand.
+    """
+    members = {"forward": op, "setup_context": save, "backward": backward, "jvp": jvp}
+    methods = {name: staticmethod(member) for name, member in members.items()}
+    function = type("_Function", (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
+    op.register_autograd(backward, setup_context=save)
+
+    def call(*arguments: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            return function.apply(*arguments)
+        if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
+            raise RuntimeError("elastic_ot.torch: torch.compile has no forward mode here; call jvp outside of it")
+        return op(*arguments)
+
+    return call
+
+
+def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *problem, ctx.options = inputs
+    _save(ctx, *problem, *output[-2:])
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.options = inputs
+    _save(ctx, *tensors)
+
+
+def _save(ctx: Any, *tensors: Tensor) -> None:
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
+def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
+    """Tangents of the four inputs; None is 0."""
+    pairs = zip(ctx.saved_tensors[:4], tangents, strict=True)
+    return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
+
+
+def _plan_backward(ctx: Any, plan_bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    return *_pull_back(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
+
+
+def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
+
+
+def _potentials_backward(ctx: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    return *_pull_back(*ctx.saved_tensors, None, f_bar, g_bar, ctx.options), None
+
+
+def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _plan_jvp(ctx, *tangents)[1:]
+
+
+def _value_backward(ctx: Any, bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    """Of the value alone; the potentials are there to be saved."""
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], "": bar}
+    pairs = zip(found, host_calls.PROBLEM, strict=True)
+    return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
+
+
+def _value_jvp(ctx: Any, *tangents: Any) -> Any:
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    move = sum(
+        (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
+        if CORE[name]
+        else x * tangent
+        for x, tangent, name in zip(found, _moves(ctx, tangents[:4]), host_calls.PROBLEM, strict=True)
+    )
+    f, g = ctx.saved_tensors[4:]
+    return move, torch.zeros_like(f), torch.zeros_like(g)
+
+
+def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
+    """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
+    return *_value_hvp(*ctx.saved_tensors, *directions, ctx.options), None, None, None
+
+
+def _gradients_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
+
+
+def _refuse(*arguments: Any) -> Any:
+    raise RuntimeError(
+        "elastic_ot.torch: plan, potentials and transport_cost can be differentiated once, value and divergence twice"
+    )
+
+
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """For what has no derivatives."""
+
+
+def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:
+    return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
+
+
+_pull_back = _last("pull_back", host_calls.pull_back, optional=(6,))
+_push_forward = _last("push_forward", host_calls.push_forward)
+_value_hvp = _last("value_hvp", host_calls.value_hvp)
+_value_gradients = _differentiable(
+    _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
+)
+_solve_plan = _differentiable(_define("plan", host_calls.plan), _save_solution, _plan_backward, _plan_jvp)
+_solve_potentials = _differentiable(
+    _define("potentials", host_calls.potentials), _save_solution, _potentials_backward, _potentials_jvp
+)
+_solve_value = _differentiable(_define("value", host_calls.value), _save_solution, _value_backward, _value_jvp)

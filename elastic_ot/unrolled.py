@@ -1,11 +1,14 @@
-"""The exact derivative of a fixed number of iterations: their half steps, replayed backwards.
+"""The exact derivative of a fixed number of iterations: their half steps, replayed backwards or with tangents.
 
 With F = f / epsilon and so on, a half step of the rows is
 
     L_i = log sum_j exp(G_j + q_j - C_ij / epsilon),     F_i = potential(log a_i - p_i - L_i),
 
-where exp(p) exp(q)^T is the reference. Only the potentials of every half step are kept, O(T (n + m)); the weights of
-the sums, one n x m matrix at a time, are computed again on the way back.
+where exp(p) exp(q)^T is the reference, and its derivative needs products with the shares exp(G_j + q_j - C_ij / epsilon
+- L_i). The shares of every half step are one kernel between two diagonal matrices. So the kernel, that of the last plan
+to begin with, is stored once, every half step takes a product with it, and the derivative in the cost is the kernel
+times a matrix of a rank of twice the iterations. Where a diagonal leaves the range in which underflow in the kernel
+does not show, the kernel is computed anew for that half step. Otherwise only potentials are kept, O(T (n + m)).
 """
 
 from __future__ import annotations
@@ -18,26 +21,28 @@ from numpy.typing import NDArray
 
 from .backends import load
 from .backends.protocol import Side
-from .gradients import Gradients, Matrix
+from .gradients import Direction, Gradients, Matrix, Tangents
 from .penalties import BOXED, CLIPPED, LOGARITHMIC, Penalty, Vector
 
 if TYPE_CHECKING:
     from .result import Solution
 
+LIMIT = 1e100  # of diagonals and sums: times each other and what has underflown, 1e-308, it is nothing still
+
 
 def pull_back_iterations(solution: Solution, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
     """`gradients.pull_back` for what was computed, converged or not."""
-    problem = solution.problem
-    rows, cols = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
-    replay = _Replay(solution, rows, cols)
-    cells = np.ix_(rows, cols)
-    plan_bar = np.zeros((rows.size, cols.size)) if plan is None else plan[cells]
-    f_bar = np.zeros(rows.size) if f is None else f[rows]
-    g_bar = np.zeros(cols.size) if g is None else g[cols]
-    bars = replay.pull_back(plan_bar, f_bar, g_bar)
-    cost, a, b = np.zeros(problem.shape), np.zeros(problem.shape[0]), np.zeros(problem.shape[1])
-    cost[cells], a[rows], b[cols] = bars.cost, bars.rows.weight, bars.cols.weight
+    replay = _Replay(solution)
+    bars = replay.pull_back(plan, replay.part(f, 0), replay.part(g, 1))
+    cost, a, b = replay.outer(bars.cost), replay.whole(bars.rows.weight, 0), replay.whole(bars.cols.weight, 1)
     return Gradients(cost, a, b, bars.epsilon, bars.rows.strength, bars.cols.strength)
+
+
+def push_forward_iterations(solution: Solution, direction: Direction) -> Tangents:
+    """`gradients.push_forward` for what was computed."""
+    replay = _Replay(solution)
+    plan, f, g = replay.push_forward(direction)
+    return Tangents(replay.outer(plan), replay.whole(f, 0), replay.whole(g, 1))
 
 
 @dataclass(eq=False)
@@ -57,98 +62,244 @@ class _Bars:
     epsilon: float
 
 
+class _Kernel:
+    """K_ij = exp(base[0]_i + base[1]_j - C_ij / epsilon) in float64."""
+
+    def __init__(self, cost: NDArray[np.floating], inv_epsilon: float, base: tuple[Vector, Vector]) -> None:
+        self.backend, self.inv_epsilon, self.swapped = load(), inv_epsilon, not cost.flags.c_contiguous
+        self.cost = cost.T if self.swapped else cost
+        self.stored = np.empty(self.cost.shape)
+        self.fill(base)
+
+    def fill(self, base: tuple[Vector, Vector]) -> None:
+        self.base = base
+        alpha, beta = base[::-1] if self.swapped else base
+        self.backend.plan(self.cost, self.inv_epsilon, alpha, beta, self.stored)
+
+    def normalise(self, side: int, other: Vector) -> None:
+        """Fill for a half step from the other side's potentials (offset included), with maximum 1 along it."""
+        top = np.empty(self.stored.shape[side != self.swapped])
+        largest = self.backend.row_max if (side == 0) != self.swapped else self.backend.col_max
+        largest(self.cost, self.inv_epsilon, other, top)
+        self.fill((-top, other) if side == 0 else (other, -top))
+
+    @property
+    def matrix(self) -> Matrix:
+        return self.stored.T if self.swapped else self.stored
+
+    def factor(self, side: int, potential: Vector) -> Vector | None:
+        """exp(potential - base), None if out of range."""
+        with np.errstate(over="ignore"):
+            found: Vector = np.exp(potential - self.base[side])
+        return found if found.max() < LIMIT else None
+
+    def sums(self, side: int, x: Vector) -> Vector:
+        """K x for the rows, K^T x for the columns."""
+        return _product(self.matrix, side, x)
+
+    def outer(self, rows: list[Vector], cols: list[Vector]) -> Matrix:
+        """K * sum_t rows_t cols_t^T."""
+        left, right = (cols, rows) if self.swapped else (rows, cols)
+        product = np.array(left).T @ np.array(right)
+        product *= self.stored
+        return product.T if self.swapped else product
+
+
 class _Replay:
     """The half steps of a budget, on the rows and columns in use."""
 
-    def __init__(self, solution: Solution, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> None:
+    def __init__(self, solution: Solution) -> None:
         problem, budget = solution.problem, solution.budget
         assert budget is not None
-        self.epsilon, self.product = problem.epsilon, problem.reference == "product"
-        cost = problem.cost.matrix[np.ix_(rows, cols)].astype(np.float64)
-        self.allowed = np.isfinite(cost)
-        self.cost = np.where(self.allowed, cost, 0.0)
-        self.exponent = np.where(self.allowed, -cost / self.epsilon, -np.inf)
-        self.penalties = problem.rows, problem.cols
-        self.weights = problem.a[rows], problem.b[cols]
-        start = [np.zeros(size.size) if x is None else x[size] for x, size in ((budget.f, rows), (budget.g, cols))]
-        self.start = start[0] / self.epsilon, start[1] / self.epsilon
-        self.steps = self._forward(2 * budget.count - (budget.end == "rows"))
+        self.shape, self.epsilon, self.product = problem.shape, problem.epsilon, problem.reference == "product"
+        self.used = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
+        self.full = all(used.size == size for used, size in zip(self.used, self.shape, strict=True))
+        matrix = problem.cost.matrix
+        self.cost = matrix if self.full else matrix[np.ix_(*self.used)]
+        self.allowed = np.isfinite(self.cost) if problem.cost.masked else None
+        self.penalties, self.weights = (problem.rows, problem.cols), (self.part(problem.a, 0), self.part(problem.b, 1))
+        self.offsets = tuple(np.log(w) if self.product else np.zeros_like(w) for w in self.weights)
+        self.start = self.part(budget.f, 0) / self.epsilon, self.part(budget.g, 1) / self.epsilon
+        self.count = 2 * budget.count - (budget.end == "rows")
+        ends = (self.part(x, side) / self.epsilon for side, x in enumerate((solution.host.f, solution.host.g)))
+        f, g = (end + offset for end, offset in zip(ends, self.offsets, strict=True))
+        self.ends = f, g
+        self.kernel = _Kernel(self.cost, 1.0 / self.epsilon, self.ends)
+        self.steps: list[Vector] = []
+        self.log_sums: list[Vector] = []
 
-    def _offset(self, side: int) -> Vector:
-        return np.log(self.weights[side]) if self.product else np.zeros_like(self.weights[side])
+    # Between all rows and columns, and those in use
 
-    def _sums(self, side: int, other: Vector) -> tuple[Vector, Matrix]:
-        """Log-sums over the other side and the weights of their terms."""
-        z = self.exponent if side == 0 else self.exponent.T
-        z = z + (other + self._offset(1 - side))
-        top = z.max(axis=1, keepdims=True)
-        terms = np.exp(z - top)
-        total = terms.sum(axis=1, keepdims=True)
-        return (np.log(total) + top)[:, 0], terms / total
+    def part(self, x: Vector | None, side: int) -> Vector:
+        used = self.used[side]
+        return np.zeros(used.size) if x is None else x[used]
+
+    def inner(self, matrix: Matrix) -> Matrix:
+        """Forbidden cells of it do not count."""
+        matrix = matrix if self.full else matrix[np.ix_(*self.used)]
+        return matrix if self.allowed is None else np.where(self.allowed, matrix, 0.0)
+
+    def whole(self, x: Vector, side: int) -> Vector:
+        out = np.zeros(self.shape[side])
+        out[self.used[side]] = x
+        return out
+
+    def outer(self, matrix: Matrix) -> Matrix:
+        if self.full:
+            return matrix
+        out = np.zeros(self.shape)
+        out[np.ix_(*self.used)] = matrix
+        return out
+
+    def _finite_cost(self) -> Matrix:
+        cost = self.cost if self.allowed is None else np.where(self.allowed, self.cost, 0.0)
+        return cost.astype(np.float64, copy=False)
+
+    # The iterations
 
     def _ratio(self, side: int, log_sum: Vector) -> Vector:
         return -log_sum if self.product else np.log(self.weights[side]) - log_sum
-
-    def _forward(self, count: int) -> list[Vector]:
-        """Potentials after every half step; those of even ones are the rows'."""
-        current, steps = list(self.start), []
-        for step in range(count):
-            side = step % 2
-            log_sum, _ = self._sums(side, current[1 - side])
-            current[side] = _update(self.penalties[side], self._ratio(side, log_sum), self.weights[side], self.epsilon)
-            steps.append(current[side])
-        return steps
 
     def _before(self, step: int, side: int) -> Vector:
         """The potential of a side when a half step begins."""
         last = step - 1 if (step - 1) % 2 == side else step - 2
         return self.steps[last] if last >= 0 else self.start[side]
 
-    def pull_back(self, plan_bar: Matrix, f_bar: Vector, g_bar: Vector) -> _Bars:
-        count, epsilon = len(self.steps), self.epsilon
-        f, g = self._before(count, 0), self._before(count, 1)
-        moved = plan_bar * np.exp(self.exponent + (f + self._offset(0))[:, None] + (g + self._offset(1)))
-        moved = np.where(self.allowed, moved, 0.0)
+    def _advance(self) -> tuple[int, Vector, Vector]:
+        """The next half step, of even numbers the rows'. Returns its side, the other one's factor and the sums."""
+        step, kernel = len(self.steps), self.kernel
+        side = step % 2
+        other = self._before(step, 1 - side) + self.offsets[1 - side]
+        factor = kernel.factor(1 - side, other)
+        total = kernel.sums(side, factor) if factor is not None else np.zeros(1)
+        if factor is None or not (total.min() > 1.0 / LIMIT and total.max() < LIMIT):
+            kernel.normalise(side, other)
+            factor = np.ones_like(other)
+            total = kernel.sums(side, factor)
+        log_sum = np.log(total) - kernel.base[side]
+        penalty, weights = self.penalties[side], self.weights[side]
+        self.steps.append(_update(penalty, self._ratio(side, log_sum), weights, self.epsilon))
+        self.log_sums.append(log_sum)
+        return side, factor, total
+
+    def _slopes(self, step: int) -> tuple[Vector, Vector, Vector, Vector]:
+        side = step % 2
+        ratio = self._ratio(side, self.log_sums[step])
+        return _slopes(self.penalties[side], ratio, self.steps[step], self.weights[side], self.epsilon)
+
+    # Reverse mode
+
+    def pull_back(self, plan_bar: Matrix | None, f_bar: Vector, g_bar: Vector) -> _Bars:
+        epsilon = self.epsilon
+        moved = self.kernel.matrix * (0.0 if plan_bar is None else self.inner(plan_bar))
         row_sums, col_sums = moved.sum(axis=1), moved.sum(axis=0)
+        moved *= -1.0 / epsilon
+        while len(self.steps) < self.count:
+            self._advance()
         rows = _SideBar(row_sums + epsilon * f_bar, row_sums / self.weights[0] if self.product else 0.0 * row_sums)
         cols = _SideBar(col_sums + epsilon * g_bar, col_sums / self.weights[1] if self.product else 0.0 * col_sums)
-        bars = _Bars(
-            cost=-moved / epsilon,
-            rows=rows,
-            cols=cols,
-            epsilon=float((moved * self.cost).sum() / epsilon**2 + f_bar @ f + g_bar @ g),
-        )
-        for step in reversed(range(count)):
-            self._pull_back_step(step, bars)
+        f, g = self._before(self.count, 0), self._before(self.count, 1)
+        bars = _Bars(cost=moved, rows=rows, cols=cols, epsilon=float(f_bar @ f + g_bar @ g))
+        factors: tuple[list[Vector], list[Vector]] = [], []
+        for step in reversed(range(self.count)):
+            self._pull_back_step(step, bars, factors)
+        self._flush(bars, factors)
         # potentials to begin with are given in units of the cost
         bars.epsilon -= float(rows.potential @ self.start[0] + cols.potential @ self.start[1]) / epsilon
+        bars.epsilon -= float(np.einsum("ij,ij->", bars.cost, self._finite_cost())) / epsilon
         return bars
 
-    def _pull_back_step(self, step: int, bars: _Bars) -> None:
+    def _pull_back_step(self, step: int, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
         side = step % 2
         this, other = (bars.rows, bars.cols) if side == 0 else (bars.cols, bars.rows)
-        log_sum, share = self._sums(side, self._before(step, 1 - side))
-        ratio, weights = self._ratio(side, log_sum), self.weights[side]
-        by_ratio, by_weight, by_epsilon, by_strength = _slopes(
-            self.penalties[side], ratio, self.steps[step], weights, self.epsilon
-        )
+        by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
         bar = this.potential
         this.weight += bar * by_weight
         this.strength += float((bar * by_strength).sum())
         bars.epsilon += float((bar * by_epsilon).sum())
         bar = bar * by_ratio
         if not self.product:
-            this.weight += bar / weights
-        pulled = bar[:, None] * share
-        sums = pulled.sum(axis=0)
+            this.weight += bar / self.weights[side]
+        mine, others = self._share(step, bars, factors)
+        mine = mine * bar
+        sums = others * self.kernel.sums(1 - side, mine)
+        factors[side].append(mine)
+        factors[1 - side].append(others)
         other.potential -= sums
         if self.product:
             other.weight -= sums / self.weights[1 - side]
-        if side == 1:
-            pulled = pulled.T
-        bars.cost += pulled / self.epsilon
-        bars.epsilon -= float((pulled * self.cost).sum()) / self.epsilon**2
         this.potential = np.zeros_like(this.potential)
+
+    def _share(self, step: int, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> tuple[Vector, Vector]:
+        """The diagonals that make the kernel the shares of a half step, on its side and on the other."""
+        side, kernel = step % 2, self.kernel
+        potentials = -self.log_sums[step], self._before(step, 1 - side) + self.offsets[1 - side]
+        mine, others = kernel.factor(side, potentials[0]), kernel.factor(1 - side, potentials[1])
+        if mine is None or others is None or not mine.min() > 1.0 / LIMIT:
+            self._flush(bars, factors)
+            kernel.fill(potentials if side == 0 else potentials[::-1])
+            mine, others = np.ones_like(potentials[0]), np.ones_like(potentials[1])
+        return mine, others
+
+    def _flush(self, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
+        """Add what the half steps since the last time have collected for the cost."""
+        if factors[0]:
+            part = self.kernel.outer(*factors)
+            part *= 1.0 / self.epsilon
+            bars.cost += part
+        for side in factors:
+            side.clear()
+
+    # Forward mode
+
+    def push_forward(self, direction: Direction) -> tuple[Matrix, Vector, Vector]:
+        """Changes of the plan and of the potentials."""
+        epsilon, change = self.epsilon, self._exponent_change(direction)
+        weights = self.part(direction.a, 0), self.part(direction.b, 1)
+        relative = weights[0] / self.weights[0], weights[1] / self.weights[1]
+        strengths = direction.rows, direction.cols
+        moves = [-start * (direction.epsilon / epsilon) for start in self.start]
+        filled, weighted = None, np.zeros((0, 0))
+        for step in range(self.count):
+            side, factor, total = self._advance()
+            by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
+            offset = relative[1 - side] if self.product else 0.0
+            log_sum = self.kernel.sums(side, factor * (moves[1 - side] + offset))
+            if change is not None:
+                if filled is not self.kernel.base:
+                    filled, weighted = self.kernel.base, self.kernel.matrix * change
+                log_sum += _product(weighted, side, factor)
+            ratio = (0.0 if self.product else relative[side]) - log_sum / total
+            moves[side] = (
+                by_ratio * ratio
+                + by_weight * weights[side]
+                + by_epsilon * direction.epsilon
+                + by_strength * strengths[side]
+            )
+        if self.kernel.base is not self.ends:
+            self.kernel.fill(self.ends)
+        ends = [move + (part if self.product else 0.0) for move, part in zip(moves, relative, strict=True)]
+        plan = np.add(ends[0][:, None], ends[1], out=np.empty_like(self.kernel.matrix))
+        if change is not None:
+            plan += change
+        plan *= self.kernel.matrix
+        f, g = self._before(self.count, 0), self._before(self.count, 1)
+        return plan, epsilon * moves[0] + direction.epsilon * f, epsilon * moves[1] + direction.epsilon * g
+
+    def _exponent_change(self, direction: Direction) -> Matrix | None:
+        """That of -C / epsilon, None for 0."""
+        if direction.cost is None and direction.epsilon == 0:
+            return None
+        change: Matrix = self._finite_cost() * (direction.epsilon / self.epsilon**2)
+        if direction.cost is not None:
+            change -= self.inner(direction.cost) / self.epsilon
+        return change
+
+
+def _product(matrix: Matrix, side: int, x: Vector) -> Vector:
+    """By einsum: see `implicit` on the threads of a BLAS."""
+    found: Vector = np.einsum("ij,j->i", matrix, x) if side == 0 else np.einsum("i,ij->j", x, matrix)
+    return found
 
 
 def _update(penalty: Penalty, ratio: Vector, a: Vector, epsilon: float) -> Vector:

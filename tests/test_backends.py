@@ -194,6 +194,7 @@ def test_passes_over_the_plan_agree(shape, dtype):
     n, m = shape
     x_m, x_n = rng.random((m, 3)), rng.random((n, 2))
     parts = rng.random(n), rng.random(m), rng.random(n), rng.random(m)
+    bar = np.where(np.isinf(cost), np.nan, rng.normal(size=shape))
     results = []
     for backend in (cpu, reference):
         plan, row_sum, col_sum = np.empty(shape), np.empty(n), np.empty(m)
@@ -207,7 +208,9 @@ def test_passes_over_the_plan_agree(shape, dtype):
         backend.col_max(cost, 20.0, alpha, col_top)
         divergence, transport = np.empty(n), np.empty(n)
         backend.rounded_sums(cost, 20.0, alpha, beta, *parts, divergence, transport)
-        results.append((plan, row_sum, col_sum, rows, cols, row_top, col_top, divergence, transport))
+        tangent, sums = np.empty(shape), [np.empty(n), np.empty(m), np.empty(n)]
+        backend.plan_tangent(cost, 20.0, alpha, beta, bar, x_n[:, 0].copy(), x_m[:, 0].copy(), 0.3, tangent, *sums)
+        results.append((plan, row_sum, col_sum, rows, cols, row_top, col_top, divergence, transport, tangent, *sums))
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 

@@ -10,7 +10,7 @@ import elastic_ot
 ROOT = Path(elastic_ot.__file__).parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 FOREIGN_ARRAYS = {"torch", "jax", "cupy"}
-LEAVES = {"plotting", "cli", "demo", "torch", "__main__"}
+LEAVES = {"plotting", "cli", "demo", "jax", "torch", "__main__"}
 
 
 def imports(name: str) -> set[str]:

@@ -445,6 +445,26 @@ def _apply_transposed_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
 
 
 @rows_kernel
+def _tangent_rows(cost, inv2, alpha, beta2, bar, x, y, slope, out, row_sum, row_dot, acc, lo, hi):
+    m, inv_epsilon = cost.shape[1], inv2 * LN2
+    for j in range(m):
+        acc[j] = 0.0
+    for i in range(lo, hi):
+        start, c, g, q, x_i = alpha[i] * LOG2E, cost[i], bar[i], out[i], x[i]
+        total, dot = 0.0, 0.0
+        for j in range(m):
+            e = start + beta2[j] - c[j] * inv2
+            p = exp2(e)
+            e = max(e, -1100.0) * LN2  # finite where P is 0
+            d = inv_epsilon * p * (x_i + y[j] + slope * e - (g[j] if p > 0.0 else 0.0))
+            q[j] = d
+            acc[j] += d
+            total += d
+            dot += d * e
+        row_sum[i], row_dot[i] = total, dot
+
+
+@rows_kernel
 def _rounded_rows(
     cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
 ):
@@ -1130,6 +1150,29 @@ def apply(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, 
     _split(run, cost.shape[0], threads)
     if transpose:
         np.sum(parts, axis=0, out=out)
+
+
+def plan_tangent(
+    cost: Array,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    bar: Array,
+    x: Array,
+    y: Array,
+    slope: float,
+    out: Array,
+    row_sum: Array,
+    col_sum: Array,
+    row_dot: Array,
+) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _tangent_rows(frozen, inv2, alpha, beta2, frozen_bar, x, y, slope, out, row_sum, row_dot, acc[t], lo, hi)
+
+    frozen, frozen_bar, inv2, beta2 = _frozen(cost), _frozen(bar), inv_epsilon * LOG2E, beta * LOG2E
+    acc = np.empty((_threads(cost), cost.shape[1]))
+    _split(run, cost.shape[0], acc.shape[0])
+    np.sum(acc, axis=0, out=col_sum)
 
 
 def rounded_sums(

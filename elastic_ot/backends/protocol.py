@@ -203,6 +203,28 @@ class Backend(Protocol):
     ) -> None:
         """Out = P x (n, k), or P^T x (m, k) with `transpose`; P is never stored."""
 
+    def plan_tangent(
+        self,
+        cost: Array,
+        inv_epsilon: float,
+        alpha: Array,
+        beta: Array,
+        bar: Array,
+        x: Array,
+        y: Array,
+        slope: float,
+        out: Array,
+        row_sum: Array,
+        col_sum: Array,
+        row_dot: Array,
+    ) -> None:
+        """A change of the plan and its row and column sums, in float64, one pass over cost and bar.
+
+            out_ij = inv_epsilon P_ij (x_i + y_j + slope E_ij - bar_ij),    row_dot_i = sum_j out_ij E_ij,
+
+        with E_ij = alpha_i + beta_j - cost_ij inv_epsilon. Where P is 0 so is `out`, whatever `bar` holds.
+        """
+
     def rounded_sums(
         self,
         cost: Array,

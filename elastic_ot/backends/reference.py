@@ -201,6 +201,30 @@ def apply(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, 
     out[:, :] = p.T @ x if transpose else p @ x
 
 
+def plan_tangent(
+    cost: Array,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    bar: Array,
+    x: Array,
+    y: Array,
+    slope: float,
+    out: Array,
+    row_sum: Array,
+    col_sum: Array,
+    row_dot: Array,
+) -> None:
+    xp = array_namespace(cost)
+    exponent = _exponent(cost, inv_epsilon, alpha, beta)
+    p = xp.exp(exponent)
+    inside = p > 0
+    exponent = xp.where(inside, exponent, xp.zeros_like(p))
+    q = inv_epsilon * p * (x[:, None] + y[None, :] + slope * exponent - xp.where(inside, bar, xp.zeros_like(p)))
+    out[:, :] = q
+    row_sum[:], col_sum[:], row_dot[:] = xp.sum(q, axis=1), xp.sum(q, axis=0), xp.sum(q * exponent, axis=1)
+
+
 def rounded_sums(
     cost: Array,
     inv_epsilon: float,

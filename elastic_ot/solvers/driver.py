@@ -73,6 +73,17 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
     return _Run(phases, task, start, limits).run()
 
 
+def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
+    """The potentials as they are returned, their own marginals and their measure."""
+    rows, cols = np.empty_like(f), np.empty_like(g)
+    alpha, beta = task.alphas(f, g)
+    f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
+    task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
+    with np.errstate(divide="ignore", over="ignore"):
+        found = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
+        return f, g, task.problem.mass * rows, task.problem.mass * cols, found
+
+
 class _Run:
     """One solve. `state` is the only thing that methods change."""
 
@@ -287,13 +298,7 @@ class _Run:
             used = task.problem.col_used
             shift = float(task.problem.b[used] @ g[used]) / float(task.problem.b[used].sum())
             f, g = f + shift, g - shift  # the gauge <b, g> = 0
-        rows, cols = np.empty_like(f), np.empty_like(g)
-        alpha, beta = task.alphas(f, g)
-        f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
-        task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
-        with np.errstate(divide="ignore", over="ignore"):
-            certified = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
-            rows, cols = task.problem.mass * rows, task.problem.mass * cols
+        f, g, rows, cols, certified = certify(task, f, g)
         if not np.isfinite(certified.residual):
             status = Status.NUMERICAL  # float64 cannot hold this plan
         if self.on_target and self.log:  # the last entry is what the verdict rests on

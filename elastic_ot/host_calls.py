@@ -1,0 +1,265 @@
+"""Solves and their derivatives as stateless functions of NumPy arrays: what `elastic_ot.torch` and `.jax` call.
+
+A `HostCall` takes arrays with leading dimensions, a problem each, and options as text, and gives arrays back. Backward
+calls get the inputs and the float64 potentials again and solve nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .api import recall, solve
+from .gradients import Gradients
+from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
+from .problem import build
+from .result import Solution
+from .solvers.newton import Newton
+
+TOL = 1e-9  # of implicit differentiation, which amplifies errors
+OPTIONS = (
+    *("rows", "cols", "reference", "method", "relaxation", "tol", "max_iter", "time_limit", "end", "progress"),
+    "on_failure",
+)
+KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
+FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS.values()}
+CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "value": ""}
+
+Shape = Sequence[int]
+Arrays = Sequence[NDArray[Any] | None]
+
+
+def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a differentiable solve, completed; refuses those that it has not."""
+    if grad not in ("implicit", "unroll", "detach"):
+        raise ValueError(f"grad is {grad!r}; choose from 'implicit', 'unroll', 'detach'")
+    for name in options:
+        if name in ("init", "callback"):
+            raise ValueError(f"{name} is not for differentiable solves; call elastic_ot.solve")
+        if name not in OPTIONS:
+            raise TypeError(f"there is no option {name!r}; options are mask, {', '.join(OPTIONS)}")
+    if grad != "unroll":
+        return {"tol": TOL, **options}
+    if "max_iter" not in options:
+        raise ValueError("grad='unroll' differentiates the iterations that are run; give their number as max_iter")
+    return {**options, "tol": 0}
+
+
+def check_divergence(options: Mapping[str, Any]) -> None:
+    """Refuses what has no meaning for three problems at once."""
+    for name in ("mask", "reference"):
+        if name in options:
+            raise TypeError(f"a divergence has no {name}")
+
+
+def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape) -> tuple[int, ...]:
+    """The leading dimensions of a call; refuses shapes that do not fit, by name."""
+    batch = tuple(cost[:-2])
+    for name, shape, core in (("a", a, cost[-2:-1]), ("b", b, cost[-1:]), ("epsilon", epsilon, ())):
+        leading = tuple(shape[: len(shape) - len(core)])
+        if tuple(shape[len(leading) :]) != tuple(core) or not _broadcast(leading, batch):
+            raise ValueError(
+                f"{name} has shape {tuple(shape)} and cost {tuple(cost)}; {name} must broadcast to "
+                f"{(*cost[:-2], *core)}"
+            )
+        batch = _joined(leading, batch)
+    return batch
+
+
+def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
+    """A mask forbids cells of the cost: it may have more leading dimensions, never more rows or columns."""
+    if not is_bool:
+        raise TypeError(f"mask has dtype {kind}; it must be bool (True = allowed)")
+    if not _broadcast(mask, cost) or _joined(mask, cost)[-2:] != tuple(cost[-2:]):
+        raise ValueError(f"mask has shape {tuple(mask)} and cost {tuple(cost)}; it must broadcast to that")
+
+
+def _broadcast(first: Shape, second: Shape) -> bool:
+    return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(first), reversed(second), strict=False))
+
+
+def _joined(first: Shape, second: Shape) -> tuple[int, ...]:
+    """The shape that two shapes broadcast to; in plain terms, since torch.compile traces it with symbols."""
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    extra = len(longer) - len(shorter)
+    pairs = zip(longer[extra:], shorter, strict=True)
+    return (*longer[:extra], *(y if x == 1 else x for x, y in pairs))
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as names and texts, exactly; written so that torch.compile can trace it, whose numbers may be symbols."""
+    found = {}
+    for name, value in options.items():
+        names = FIELDS.get(type(value))
+        if names is not None:
+            value = {"kind": type(value).__name__, **{field: _plain(getattr(value, field)) for field in names}}
+        elif name in ("rows", "cols"):
+            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {value!r}")
+        found[name] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"int": float(value).hex()}
+    return value
+
+
+def encode(plain_options: Mapping[str, Any]) -> str:
+    """Text for `decode`."""
+    return json.dumps(plain_options, default=_scalar)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be an option of a differentiable solve")
+
+
+@lru_cache(maxsize=256)
+def decode(text: str) -> dict[str, Any]:
+    """The options of `encode`; not to be changed."""
+    return {name: _restored(value) for name, value in json.loads(text).items()}
+
+
+def _restored(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "float" in value:
+        return float.fromhex(value["float"])
+    if "int" in value:
+        return int(float.fromhex(value["int"]))
+    return KINDS[value["kind"]](**{name: _restored(x) for name, x in value.items() if name != "kind"})
+
+
+@dataclass(frozen=True, eq=False)
+class HostCall:
+    """A function of one problem, made one of arrays with leading dimensions, which broadcast.
+
+    Attributes
+    ----------
+    one : callable
+        Called as ``one(options, *arrays)``, the arrays without leading dimensions; returns a tuple.
+    inputs, results : tuple of str
+        What the arrays are: keys of `CORE`, which has their own dimensions.
+    """
+
+    one: Callable[..., tuple[Any, ...]]
+    inputs: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def shapes(self, batch: tuple[int, ...], n: int, m: int) -> list[tuple[int, ...]]:
+        """Shapes of the results."""
+        size = {"n": n, "m": m}
+        return [(*batch, *(size[x] for x in CORE[name])) for name in self.results]
+
+    def dtypes(self, cost: Any, a: Any, b: Any, other: Any) -> list[Any]:
+        """Of the results: a matrix has that of the cost, derivatives in weights have theirs."""
+        known = {"cost": cost, "plan": cost, "a": a, "b": b}
+        return [known.get(name, other) for name in self.results]
+
+    def __call__(self, arrays: Arrays, options: str) -> list[NDArray[Any]]:
+        """The results, new arrays in C order; an input that a derivative does not depend on may be None."""
+        given = decode(options)
+        ranks = [len(CORE[name]) for name in self.inputs]
+        leading = [x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None]
+        batch = np.broadcast_shapes(*leading)
+        views = [
+            None if x is None else np.broadcast_to(x, batch + x.shape[x.ndim - rank :])
+            for x, rank in zip(arrays, ranks, strict=True)
+        ]
+        cost, a, b = (np.asarray(x) for x in arrays[:3])
+        dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.float64))
+        shapes = self.shapes(batch, *cost.shape[-2:])
+        results = [np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        for index in np.ndindex(batch):
+            found = self.one(given, *(None if view is None else view[index] for view in views))
+            for result, values in zip(results, found, strict=True):
+                result[index] = values
+        return results
+
+
+def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any) -> Solution:
+    return solve(cost, a, b, epsilon=float(epsilon), **options)
+
+
+def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any) -> Solution:
+    rows, cols = options.get("rows", Fixed()), options.get("cols", Fixed())
+    problem = build(cost, a, b, float(epsilon), rows, cols, options.get("reference", "product"), None)
+    how = {name: options[name] for name in ("tol", "max_iter", "method", "end") if name in options}
+    if options.get("on_failure") == "ignore" and how["tol"] > 0:
+        how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
+    return recall(problem, f, g, **how)
+
+
+def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
+    found = _solved(options, *problem)
+    return found.plan, found.f, found.g
+
+
+def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
+    found = _solved(options, *problem)
+    return found.f, found.g
+
+
+def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
+    found = _solved(options, *problem)
+    return found.value, found.f, found.g
+
+
+def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    *known, plan, f, g = arrays
+    return _inputs(options, _recalled(options, *known).vjp(plan=plan, f=f, g=g))
+
+
+def _push_forward(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    *known, cost, a, b, epsilon = arrays
+    found = _recalled(options, *known).jvp(cost, a, b, *_strengths(options, epsilon))
+    return found.plan, found.f, found.g
+
+
+def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
+    return _inputs(options, _recalled(options, *known).gradients())
+
+
+def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    *known, cost, a, b, epsilon = arrays
+    return _inputs(options, _recalled(options, *known).hvp(cost, a, b, *_strengths(options, epsilon)))
+
+
+def _slopes(options: dict[str, Any]) -> list[float]:
+    """How the strengths rho of both sides grow with epsilon: `Elastic` holds lam = rho / (rho + epsilon)."""
+    lams = [getattr(options.get(side), "lam", 0.0) for side in ("rows", "cols")]
+    return [lam / (1.0 - lam) if lam < 1 else 0.0 for lam in lams]
+
+
+def _inputs(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
+    rows, cols = _slopes(options)
+    return found.cost, found.a, found.b, found.epsilon + rows * found.rows + cols * found.cols
+
+
+def _strengths(options: dict[str, Any], epsilon: Any) -> tuple[float, float, float]:
+    """The direction in epsilon and in what it takes along."""
+    rows, cols = _slopes(options)
+    return float(epsilon), rows * float(epsilon), cols * float(epsilon)
+
+
+PROBLEM = ("cost", "a", "b", "epsilon")
+SOLVED = (*PROBLEM, "f", "g")
+OUTCOME = ("plan", "f", "g")
+
+plan = HostCall(_plan, PROBLEM, OUTCOME)
+potentials = HostCall(_potentials, PROBLEM, ("f", "g"))
+value = HostCall(_value, PROBLEM, ("value", "f", "g"))
+pull_back = HostCall(_pull_back, (*SOLVED, *OUTCOME), PROBLEM)
+push_forward = HostCall(_push_forward, (*SOLVED, *PROBLEM), OUTCOME)
+value_gradients = HostCall(_value_gradients, SOLVED, PROBLEM)
+value_hvp = HostCall(_value_hvp, (*SOLVED, *PROBLEM), PROBLEM)

@@ -1,0 +1,408 @@
+"""Differentiable solves on JAX arrays, under jit, vmap, grad, jvp and hessian.
+
+Arguments and conventions are those of `elastic_ot.torch`: leading dimensions are problems, which broadcast; `grad` is
+``"implicit"``, ``"unroll"`` or ``"detach"``; options are those of `elastic_ot.solve` but `init` and `callback`, and
+must be Python values, not tracers. Under ``jax.vmap`` a batch is one call. Results have the dtype of the cost; solves
+are in float64 on the host, or read a float32 cost, whatever ``jax_enable_x64`` says.
+
+The solver runs on the CPU, through `jax.pure_callback`: from an accelerator arrays travel there and back. Its warnings
+come when the callback runs; what it refuses comes as JAX's error, with the message. A solver on the GPU would be called
+through JAX's foreign function interface (`jax.ffi`) instead, with the derivative rules below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from . import host_calls
+from .errors import BackendUnavailable
+from .host_calls import (
+    CORE,
+    OUTCOME,
+    PROBLEM,
+    HostCall,
+    check_divergence,
+    check_mask,
+    check_options,
+    common_batch,
+    encode,
+    plain,
+)
+from .penalties import Fixed, Penalty
+
+try:
+    import jax
+    import jax.numpy as jnp
+    from jax import Array
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
+
+__all__ = ["divergence", "plan", "potentials", "transport_cost", "value"]
+
+Grad = Literal["implicit", "unroll", "detach"]
+
+
+def plan(
+    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+) -> Array:
+    """The entropic plan.
+
+    Parameters
+    ----------
+    cost : Array, shape (..., n, m)
+        Cost of moving a unit of mass; +inf forbids a cell.
+    a, b : Array, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Array, shape (...)
+        Strength of the entropy; may be traced.
+    grad : {"implicit", "unroll", "detach"}
+        What is differentiated; ``"unroll"`` needs `max_iter`.
+    mask : Array of bool, optional
+        False forbids a cell; broadcasts to the cost.
+    **options
+        Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
+
+    Returns
+    -------
+    Array
+        Shape (..., n, m), dtype of the cost. It can be differentiated once, forward or backward.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not broadcast, options that do not exist.
+    jax.errors.JaxRuntimeError
+        What `elastic_ot.solve` refuses.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A problem has not converged.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> costs = jnp.arange(24.0).reshape(2, 3, 4) % 5
+    >>> jax.vmap(jax.grad(lambda cost: eot_jax.plan(cost, epsilon=1.0)[0, 0]))(costs).shape
+    (2, 3, 4)
+    """
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    return _solve_plan(given.options, *given.problem)[0].astype(given.dtype)
+
+
+def potentials(
+    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+) -> tuple[Array, Array]:
+    """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
+
+    They are -inf where a row or a column is removed.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> f, g = eot_jax.potentials(jnp.ones((8, 3, 4)), epsilon=0.1)
+    >>> f.shape, g.shape
+    ((8, 3), (8, 4))
+    """
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    f, g, *_ = _solve_potentials(given.options, *given.problem)
+    return f.astype(given.dtype), g.astype(given.dtype)
+
+
+def transport_cost(
+    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+) -> Array:
+    """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> float(eot_jax.transport_cost(1 - jnp.eye(2), epsilon=0.01))
+    0.0
+    """
+    given = _given(cost, a, b, epsilon, grad, mask, options)
+    moved = _solve_plan(given.options, *given.problem)[0]
+    price = jnp.where(moved > 0, given.problem[0], 0.0)
+    return jnp.sum(price * moved, axis=(-2, -1)).astype(given.dtype)
+
+
+def value(cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = None, **options: Any) -> Array:
+    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
+
+    Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
+    again, by one linear system.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> cost = 1.0 - jnp.eye(2)
+    >>> moved = jax.grad(lambda cost: eot_jax.value(cost, epsilon=0.5))(cost)
+    >>> bool(jnp.allclose(moved, eot_jax.plan(cost, epsilon=0.5)))
+    True
+    """
+    given = _given(cost, a, b, epsilon, "implicit", mask, options)
+    return _solve_value(given.options, *given.problem)[0].astype(given.dtype)
+
+
+def divergence(
+    cost_xy: Any,
+    cost_xx: Any,
+    cost_yy: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    **options: Any,
+) -> Array:
+    """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
+
+    value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
+    those of `value`.
+
+    Parameters
+    ----------
+    cost_xy, cost_xx, cost_yy : Array, shapes (..., n, m), (..., n, n) and (..., m, m)
+        Costs between the two measures and within each.
+    a, b : Array, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Array, shape (...)
+        Strength of the entropy.
+    rows, cols : Penalty
+        Of the first measure and of the second, on both sides of the problem within it.
+    **options
+        As for `plan`, without `mask` and `reference`.
+
+    Returns
+    -------
+    Array
+        Dtype of cost_xy.
+
+    References
+    ----------
+    Séjourné, Feydy, Vialard, Trouvé, Peyré, *Sinkhorn divergences for unbalanced optimal transport*, 2019.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> x = jnp.linspace(0, 1, 5)
+    >>> cost = (x[:, None] - x) ** 2
+    >>> bool(abs(eot_jax.divergence(cost, cost, cost, epsilon=0.1)) < 1e-6)
+    True
+    """
+    check_divergence(options)
+    shape = _matrix("cost_xy", cost_xy).shape
+    a = _uniform(shape[-2]) if a is None else _array("a", a)
+    b = _uniform(shape[-1]) if b is None else _array("b", b)
+    between = value(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    first = value(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second = value(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    excess = a.sum(axis=-1) - b.sum(axis=-1)
+    return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).astype(between.dtype)
+
+
+class _Given(NamedTuple):
+    """A call, ready for the solver: the problem with the same leading dimensions everywhere."""
+
+    problem: tuple[Array, Array, Array, Array]
+    options: str
+    dtype: Any
+
+
+def _given(cost: Any, a: Any, b: Any, epsilon: Any, grad: str, mask: Any, options: dict[str, Any]) -> _Given:
+    text = encode(plain(check_options(grad, options)))
+    cost = _matrix("cost", cost)
+    dtype = cost.dtype
+    if mask is not None:
+        mask = jnp.asarray(mask)
+        check_mask(mask.dtype == bool, mask.dtype, mask.shape, cost.shape)
+        cost = jnp.where(mask, cost, jnp.inf)
+    n, m = cost.shape[-2:]
+    a = _uniform(n) if a is None else _array("a", a)
+    b = _uniform(m) if b is None else _array("b", b)
+    cost, a, b = _working(cost), _working(a), _working(b)
+    epsilon = jnp.asarray(epsilon).astype(cost.dtype)
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape)
+    problem = (
+        jnp.broadcast_to(cost, (*batch, n, m)),
+        jnp.broadcast_to(a, (*batch, n)),
+        jnp.broadcast_to(b, (*batch, m)),
+        jnp.broadcast_to(epsilon, batch),
+    )
+    if grad == "detach":
+        problem = jax.lax.stop_gradient(problem)
+    return _Given(problem, text, dtype)
+
+
+def _array(name: str, values: Any) -> Array:
+    if not isinstance(values, jax.Array | np.ndarray):
+        raise TypeError(f"{name} must be a jax.Array, got {type(values).__name__}; elastic_ot.solve takes other arrays")
+    if values.dtype.kind == "c":
+        raise TypeError(f"{name} has dtype {values.dtype}; it must hold real numbers")
+    array = jnp.asarray(values)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def _matrix(name: str, cost: Any) -> Array:
+    matrix = _array(name, cost)
+    if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
+        raise ValueError(f"{name} has shape {matrix.shape}; it must be (..., n, m)")
+    return matrix
+
+
+def _uniform(size: int) -> Array:
+    return jnp.full((size,), 1.0 / size)
+
+
+def _working(array: Array) -> Array:
+    """float32 for half precision."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+def _on_host(call: HostCall, options: str, results: Sequence[Any], *arrays: Any) -> tuple[Array, ...]:
+    return tuple(jax.pure_callback(_callback(call, options), results, *arrays, vmap_method="expand_dims"))
+
+
+@lru_cache(maxsize=1024)
+def _callback(call: HostCall, options: str) -> Callable[..., list[Any]]:
+    """One function for one call and options, so that JAX compiles it once. It must not use JAX, which may deadlock.
+
+    JAX without float64 has no place for the potentials that derivatives need, so their bits travel as integers.
+    """
+
+    def run(*arrays: Any) -> list[Any]:
+        host = [None if x is None else np.asarray(x) for x in arrays]
+        if call.inputs != PROBLEM:
+            host[4:6] = (np.ascontiguousarray(x).view(np.float64) for x in host[4:6] if x is not None)
+        found = call(host, options)
+        cost, a, b = host[:3]
+        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, cost.dtype)
+        bits = [x.view(np.uint32) for x in found[-2:]] if call.inputs == PROBLEM else []
+        return [x.astype(dtype, copy=False) for x, dtype in zip(found, dtypes, strict=True)] + bits
+
+    return run
+
+
+def _results(call: HostCall, cost: Array, a: Array, b: Array) -> list[jax.ShapeDtypeStruct]:
+    shapes = call.shapes(cost.shape[:-2], *cost.shape[-2:])
+    dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, cost.dtype)
+    return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+
+
+def _solve(call: HostCall, options: str, *problem: Array) -> tuple[Array, ...]:
+    """The results, then the bits of f and g."""
+    results = _results(call, *problem[:3])
+    bits = [jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), jnp.uint32) for x in results[-2:]]
+    return _on_host(call, options, results + bits, *problem)
+
+
+def _no_moves(bits: Sequence[Array]) -> tuple[Any, ...]:
+    """Tangents of integers."""
+    return tuple(np.zeros(x.shape, jax.dtypes.float0) for x in bits)
+
+
+@jax.custom_jvp
+def _held(problem: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The problem in the last derivative that there is: it must not be taken for a constant."""
+    return problem
+
+
+@_held.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    raise TypeError(
+        "elastic_ot.jax: plan, potentials and transport_cost can be differentiated once, value and divergence twice"
+    )
+
+
+def _linear(
+    forward: Callable[..., tuple[Array, ...]], transpose: Callable[..., tuple[Array, ...]], moves: Any, results: Any
+) -> tuple[Array, ...]:
+    """``forward(*moves)``, a linear function whose transpose is `transpose`.
+
+    The only public function of JAX that takes both, and that jit, vmap, jvp and grad all know, is for linear systems:
+    the system here is the identity in (moves, results), and its "solution" is (0, forward(moves)).
+    """
+    zero = sum(jnp.sum(0 * x) for x in moves)  # a linear function of all: JAX asserts that nothing here is constant
+    moves = tuple(x + zero.astype(x.dtype) for x in moves)
+    padding = tuple(jnp.broadcast_to(zero.astype(x.dtype), x.shape) for x in results)
+
+    def solve(_: Any, right: Any) -> Any:
+        return tuple(map(jnp.zeros_like, right[0])), forward(*right[0])
+
+    def transpose_solve(_: Any, right: Any) -> Any:
+        return transpose(*right[1]), tuple(map(jnp.zeros_like, right[1]))
+
+    return jax.lax.custom_linear_solve(lambda x: x, (moves, padding), solve, transpose_solve)[1]
+
+
+def _differentiable(call: HostCall) -> Any:
+    """A solve whose results are differentiated by `push_forward` and `pull_back`."""
+    absent = (None,) * (len(OUTCOME) - len(call.results))
+
+    @partial(jax.custom_jvp, nondiff_argnums=(0,))
+    def solve(options: str, *problem: Array) -> tuple[Array, ...]:
+        return _solve(call, options, *problem)
+
+    @solve.defjvp
+    def _(options: str, problem: Any, moves: Any) -> Any:
+        *found, f, g = solve(options, *problem)
+        known = (*_held(problem), f, g)
+        inputs, outcome = (_results(x, *problem[:3]) for x in (host_calls.pull_back, host_calls.push_forward))
+
+        def forward(*moves: Array) -> tuple[Array, ...]:
+            return _on_host(host_calls.push_forward, options, outcome, *known, *moves)[len(absent) :]
+
+        def transpose(*bars: Array) -> tuple[Array, ...]:
+            return _on_host(host_calls.pull_back, options, inputs, *known, *absent, *bars)
+
+        moved = _linear(forward, transpose, moves, outcome[len(absent) :])
+        return (*found, f, g), (*moved, *_no_moves((f, g)))
+
+    return solve
+
+
+_solve_plan = _differentiable(host_calls.plan)
+_solve_potentials = _differentiable(host_calls.potentials)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solve_value(options: str, *problem: Array) -> tuple[Array, ...]:
+    found, _, _, f, g = _solve(host_calls.value, options, *problem)
+    return found, f, g
+
+
+@_solve_value.defjvp
+def _(options: str, problem: Any, moves: Any) -> Any:
+    found, f, g = _solve_value(options, *problem)
+    slopes = _value_gradients(options, f, g, *problem)
+    terms = (
+        jnp.sum(slope * move, axis=tuple(range(-len(CORE[name]), 0)))
+        for slope, move, name in zip(slopes, moves, PROBLEM, strict=True)
+    )
+    return (found, f, g), (sum(term.astype(found.dtype) for term in terms), *_no_moves((f, g)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value_gradients(options: str, f: Array, g: Array, *problem: Array) -> tuple[Array, ...]:
+    results = _results(host_calls.value_gradients, *problem[:3])
+    return _on_host(host_calls.value_gradients, options, results, *problem, f, g)
+
+
+@_value_gradients.defjvp
+def _(options: str, primals: Any, tangents: Any) -> Any:
+    """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
+    f, g, *problem = primals
+    known = (*_held(tuple(problem)), f, g)
+    results = _results(host_calls.value_hvp, *problem[:3])
+    multiply = partial(_on_host, host_calls.value_hvp, options, results, *known)
+    return _value_gradients(options, *primals), _linear(multiply, multiply, tangents[2:], results)
