@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .result import Solution
 
 LIMIT = 1e100  # of diagonals and sums: times each other and what has underflown, 1e-308, it is nothing still
+SINGLE = 1 << 18  # multiplications that a BLAS gives to one thread
 
 
 def pull_back_iterations(solution: Solution, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
@@ -97,12 +98,15 @@ class _Kernel:
         """K x for the rows, K^T x for the columns."""
         return _product(self.matrix, side, x)
 
-    def outer(self, rows: list[Vector], cols: list[Vector]) -> Matrix:
-        """K * sum_t rows_t cols_t^T."""
-        left, right = (cols, rows) if self.swapped else (rows, cols)
-        product = np.array(left).T @ np.array(right)
-        product *= self.stored
-        return product.T if self.swapped else product
+    def add_outer(self, rows: list[Vector], cols: list[Vector], scale: float, out: Matrix) -> None:
+        """Out += scale K * sum_t rows_t cols_t^T, in blocks of rows that stay in cache and on one thread."""
+        left, right, out = (cols, rows, out.T) if self.swapped else (rows, cols, out)
+        factors, others = scale * np.array(left).T, np.array(right)
+        length = max(1, SINGLE // others.size)
+        for i in range(0, out.shape[0], length):
+            part = factors[i : i + length] @ others
+            part *= self.stored[i : i + length]
+            out[i : i + length] += part
 
 
 class _Replay:
@@ -191,7 +195,8 @@ class _Replay:
 
     def pull_back(self, plan_bar: Matrix | None, f_bar: Vector, g_bar: Vector) -> _Bars:
         epsilon = self.epsilon
-        moved = self.kernel.matrix * (0.0 if plan_bar is None else self.inner(plan_bar))
+        matrix = self.kernel.matrix
+        moved = np.multiply(matrix, 0.0 if plan_bar is None else self.inner(plan_bar), out=np.empty_like(matrix))
         row_sums, col_sums = moved.sum(axis=1), moved.sum(axis=0)
         moved *= -1.0 / epsilon
         while len(self.steps) < self.count:
@@ -244,9 +249,7 @@ class _Replay:
     def _flush(self, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
         """Add what the half steps since the last time have collected for the cost."""
         if factors[0]:
-            part = self.kernel.outer(*factors)
-            part *= 1.0 / self.epsilon
-            bars.cost += part
+            self.kernel.add_outer(*factors, 1.0 / self.epsilon, bars.cost)
         for side in factors:
             side.clear()
 
