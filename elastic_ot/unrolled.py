@@ -94,9 +94,13 @@ class _Kernel:
             found: Vector = np.exp(potential - self.base[side])
         return found if found.max() < LIMIT else None
 
-    def sums(self, side: int, x: Vector) -> Vector:
-        """K x for the rows, K^T x for the columns."""
-        return _product(self.matrix, side, x)
+    def sums(self, side: int, x: Vector, matrix: Matrix | None = None) -> Vector:
+        """K x for the rows, K^T x for the columns; or of another matrix, stored like K."""
+        matrix = self.stored if matrix is None else matrix
+        transpose = (side == 1) != self.swapped
+        out = np.empty(matrix.shape[1 if transpose else 0])
+        self.backend.dense_product(matrix, x, transpose, out)
+        return out
 
     def add_outer(self, rows: list[Vector], cols: list[Vector], scale: float, out: Matrix) -> None:
         """Out += scale K * sum_t rows_t cols_t^T, in blocks of rows that stay in cache and on one thread."""
@@ -270,8 +274,11 @@ class _Replay:
             log_sum = self.kernel.sums(side, factor * (moves[1 - side] + offset))
             if change is not None:
                 if filled is not self.kernel.base:
-                    filled, weighted = self.kernel.base, self.kernel.matrix * change
-                log_sum += _product(weighted, side, factor)
+                    filled, weighted = (
+                        self.kernel.base,
+                        self.kernel.stored * (change.T if self.kernel.swapped else change),
+                    )
+                log_sum += self.kernel.sums(side, factor, weighted)
             ratio = (0.0 if self.product else relative[side]) - log_sum / total
             moves[side] = (
                 by_ratio * ratio
@@ -297,12 +304,6 @@ class _Replay:
         if direction.cost is not None:
             change -= self.inner(direction.cost) / self.epsilon
         return change
-
-
-def _product(matrix: Matrix, side: int, x: Vector) -> Vector:
-    """By einsum: see `implicit` on the threads of a BLAS."""
-    found: Vector = np.einsum("ij,j->i", matrix, x) if side == 0 else np.einsum("i,ij->j", x, matrix)
-    return found
 
 
 def _update(penalty: Penalty, ratio: Vector, a: Vector, epsilon: float) -> Vector:
