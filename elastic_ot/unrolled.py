@@ -266,7 +266,7 @@ class _Replay:
         relative = weights[0] / self.weights[0], weights[1] / self.weights[1]
         strengths = direction.rows, direction.cols
         moves = [-start * (direction.epsilon / epsilon) for start in self.start]
-        filled, weighted = None, np.zeros((0, 0))
+        filled, weighted = None, self.kernel.stored
         for step in range(self.count):
             side, factor, total = self._advance()
             by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
@@ -274,10 +274,8 @@ class _Replay:
             log_sum = self.kernel.sums(side, factor * (moves[1 - side] + offset))
             if change is not None:
                 if filled is not self.kernel.base:
-                    filled, weighted = (
-                        self.kernel.base,
-                        self.kernel.stored * (change.T if self.kernel.swapped else change),
-                    )
+                    filled = self.kernel.base
+                    weighted = self.kernel.stored * (change.T if self.kernel.swapped else change)
                 log_sum += self.kernel.sums(side, factor, weighted)
             ratio = (0.0 if self.product else relative[side]) - log_sum / total
             moves[side] = (
