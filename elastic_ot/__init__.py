@@ -26,6 +26,7 @@ _HOME = {
     "Elastic": "penalties",
     "Newton": "solvers.newton",
     "Solution": "result",
+    "BatchSolution": "batch_result",
     "Assignment": "exact_result",
     "ExactSolution": "exact_result",
     "Status": "result",
@@ -61,6 +62,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .api import solve as solve
+    from .batch_result import BatchSolution as BatchSolution
     from .debiased import Divergence as Divergence
     from .debiased import DivergenceGradients as DivergenceGradients
     from .debiased import divergence as divergence

@@ -12,6 +12,8 @@ import numpy as np
 
 from .arrays import Origin, ingest_number, ingest_vector, origin_of
 from .backends import load
+from .batch_api import How, solve_batch
+from .batch_problem import build_batch, is_batch
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .penalties import Fixed, Penalty, Vector
@@ -46,10 +48,12 @@ def solve(
     time_limit: float | None = None,
     init: Solution | ExactSolution | tuple[Any, Any] | None = None,
     end: Literal["rows", "cols"] | None = None,
-    callback: Callable[[int, float], object] | None = None,
+    row_lengths: Any = None,
+    col_lengths: Any = None,
+    callback: Callable[[int, Any], object] | None = None,
     progress: bool = False,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
-) -> Solution:
+) -> Any:
     """Entropic optimal transport with elastic marginals.
 
     Minimises <C, P> + epsilon KL(P | R) + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0.
@@ -140,6 +144,16 @@ def solve(
     omega = _relaxation(relaxation, method)
     limits = _limits(tol, max_iter, time_limit, callback)
     origin = _origin(cost, a, b, mask, init)
+    if is_batch(cost, a, b, epsilon, mask, (rows, cols), (row_lengths, col_lengths)):
+        if progress:
+            raise ValueError("progress shows one problem; for a batch use callback")
+        lengths = row_lengths, col_lengths
+        batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
+        budget = _is_budget(tol, method)
+        if budget:
+            _check_budget(relaxation, time_limit, callback, progress)
+        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, budget)
+        return solve_batch(batch, how, init, origin)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
@@ -183,15 +197,24 @@ def recall(
     end: Literal["rows", "cols"] | None = None,
 ) -> Solution:
     """The solution with these potentials, which an earlier solve with these options has found: measured, not solved."""
+    budget = Budget(max_iter, _end(problem, end), None, None) if _is_budget(tol, method) else None
+    found = solution_of(problem, f, g, Status.BUDGET if budget else None, 0, "recalled", tol)
+    return replace(found, budget=budget)
+
+
+def solution_of(
+    problem: Problem, f: Vector, g: Vector, status: Status | None, n_iter: int, method: str, tol: float
+) -> Solution:
+    """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
     swapped = problem.cost.fortran
     task = make_task(problem.transpose() if swapped else problem, load())
     first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
-    budget = Budget(max_iter, _end(problem, end), None, None) if _is_budget(tol, method) else None
-    met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
-    status = Status.BUDGET if budget else Status.CONVERGED if met else Status.STALLED
+    if status is None:
+        met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
+        status = Status.CONVERGED if met else Status.STALLED
     history = history_of([], problem.reference_mass)
-    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, 0, "recalled", history)
-    return replace(_solution(problem, outcome, swapped, tol, Origin()), budget=budget)
+    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, n_iter, method, history)
+    return _solution(problem, outcome, swapped, tol, Origin())
 
 
 def _is_budget(tol: float, method: Any) -> bool:

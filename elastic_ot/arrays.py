@@ -32,6 +32,15 @@ def ingest_cost(cost: Any) -> NDArray[np.floating]:
     return matrix
 
 
+def ingest_stack(name: str, cost: Any, least: int) -> NDArray[np.floating]:
+    """Matrices (..., n, m) as float32 or float64 in C order; anything else is copied."""
+    stack = as_numpy(name, cost)
+    if stack.ndim < least or stack.size == 0:
+        raise ValueError(f"{name} has shape {stack.shape}; it must be (..., n, m), and none of these may be 0")
+    stack = stack.astype(_working_dtype(name, stack.dtype), copy=False)
+    return stack if stack.flags.c_contiguous and stack.flags.aligned else np.array(stack, order="C")
+
+
 def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
     """Weights or potentials as a float64 vector of their own."""
     vector = as_numpy(name, values)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,38 @@ Vector = NDArray[np.float64]
 LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
 
 
-def _strength(name: str, value: float) -> float:
+def _strength(name: str, value: Any, upper: float = math.inf) -> Any:
+    """A number, or one for every problem of a batch as a read-only array."""
+    allowed = "be >= 0" if upper > 1 else "lie between 0 and 1"
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        return _strengths(name, value, upper, allowed)
     try:
         value = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not value >= 0:  # nor nan; torch.compile traces this
-        raise ValueError(f"{name} is {value}; it must be >= 0")
+        raise TypeError(f"{name} must be a number, or an array of one for every problem, got {value!r}") from None
+    if not 0 <= value <= upper:  # nor nan; torch.compile traces this
+        raise ValueError(f"{name} is {value}; it must {allowed}")
     return value
+
+
+def _strengths(name: str, values: Any, upper: float, allowed: str) -> Vector:
+    try:
+        strengths = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must hold a number for every problem, got {values!r}") from None
+    bad = np.argwhere(~((strengths >= 0) & (strengths <= upper)))
+    if len(bad):
+        raise ValueError(f"{name}[{', '.join(map(str, bad[0]))}] is {strengths[tuple(bad[0])]}; it must {allowed}")
+    if strengths.size == 0:
+        raise ValueError(f"{name} has shape {strengths.shape}; it must hold a number for every problem")
+    strengths.flags.writeable = False
+    return strengths
+
+
+def _bound(name: str, value: Any) -> float:
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(_strength(name, value))
 
 
 @dataclass(frozen=True)
@@ -120,6 +144,8 @@ class _Strong(Penalty):
         object.__setattr__(self, "rho", _strength("rho", self.rho))
 
     def at(self, epsilon: float) -> Penalty:
+        if np.ndim(self.rho):
+            raise TypeError(f"rho has shape {np.shape(self.rho)}, one for every problem; here is one problem")
         return Free() if self.rho == 0 else Fixed() if math.isinf(self.rho) else self
 
 
@@ -332,7 +358,7 @@ class Between(Penalty):
 
     def __post_init__(self) -> None:
         for name in ("lo", "hi"):
-            object.__setattr__(self, name, _strength(name, getattr(self, name)))
+            object.__setattr__(self, name, _bound(name, getattr(self, name)))
         if self.lo > self.hi:
             raise ValueError(f"lo is {self.lo} and hi is {self.hi}; bounds must satisfy lo <= hi")
         if self.hi == 0 or math.isinf(self.lo):
@@ -486,10 +512,7 @@ class Elastic(Penalty):
     lam: float
 
     def __post_init__(self) -> None:
-        lam = _strength("lam", self.lam)
-        if lam > 1:
-            raise ValueError(f"lam is {lam}; it must lie between 0 and 1")
-        object.__setattr__(self, "lam", lam)
+        object.__setattr__(self, "lam", _strength("lam", self.lam, 1.0))
 
     def at(self, epsilon: float) -> Penalty:
         return Fixed() if self.lam == 1 else KL(epsilon * self.lam / (1 - self.lam)).at(epsilon)

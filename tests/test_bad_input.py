@@ -109,7 +109,7 @@ def test_strength_out_of_range(penalty, value):
 
 
 @pytest.mark.parametrize("penalty", ["KL", "TV", "L2", "Elastic"])
-@pytest.mark.parametrize("value", ["strong", None, [1.0]])
+@pytest.mark.parametrize("value", ["strong", None, ["strong"], 1j])
 def test_strength_of_the_wrong_type(penalty, value):
     with pytest.raises((TypeError, ValueError), match=r"rho|lam"):
         getattr(eot, penalty)(value)

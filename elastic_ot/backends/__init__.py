@@ -11,12 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from .protocol import Backend, Paths
+    from .protocol import Backend, BatchBackend, Paths
 
 
 def load(name: str = "cpu") -> Backend:
     """The backend module of that name, imported on first use."""
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
+
+
+def load_batch() -> BatchBackend:
+    """The module of many problems at once, imported on first use."""
+    return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
 
 
 def load_paths() -> Paths:

@@ -25,9 +25,18 @@ class Side(NamedTuple):
     weight: Array
     log_weight: Array
     offset: Array
-    code: int
-    strength: float
-    strength2: float
+    code: Any
+    strength: Any
+    strength2: Any
+
+
+class Batch(NamedTuple):
+    """Many problems on a stack of costs (K, n, m): problem k has the cost `cost_of[k]`, of which it sees a corner."""
+
+    cost_of: Array
+    inv_epsilon: Array
+    row_count: Array
+    col_count: Array
 
 
 class Support(NamedTuple):
@@ -324,6 +333,48 @@ class Backend(Protocol):
         count: int,
     ) -> tuple[int, int]:
         """The same with P_ij = kernel_ij col_factor_j, a stored matrix that is read once a product."""
+
+
+class BatchBackend(Protocol):
+    """The same for many problems in one call: every array has them as its first axis, sides one rule each."""
+
+    def batch_sweeps(
+        self,
+        cost: Array,
+        batch: Batch,
+        rows: Side,
+        cols: Side,
+        omega: tuple[float, float],
+        alpha: Array,
+        beta: Array,
+        which: Array,
+        goal: Array | None,
+        count: int,
+        end: str,
+        cold: bool,
+        precision: str,
+        done: Array,
+        residual: Array,
+    ) -> None:
+        """Iterations on the problems `which`, each a row update and then a column update, from alpha and beta.
+
+        Without `goal` exactly `count`; with end="rows" the last one has no column update. With `goal` every problem
+        stops as soon as the residual (L1 change of both marginals under one more exact update, in units of the mass)
+        is at most goal_k, the potentials then ending on the side `end`; those that have not got there after `count`
+        end on a column update. done_q and residual_q say what became of problem which_q. `cold`: alpha is not looked
+        at. `precision`: "double", or exponentials and kernel in float32 ("mixed"), or their arguments, too ("single").
+        """
+
+    def batch_plan(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
+        """out_kij = P_ij of problem k in the dtype of `out`, 0 beyond its lengths."""
+
+    def batch_marginals(
+        self, cost: Array, batch: Batch, alpha: Array, beta: Array, which: Array, row_sum: Array, col_sum: Array
+    ) -> None:
+        """Marginals of the problems `which` in float64, 0 beyond their lengths; the others' stay as they are."""
+
+    def batch_potential(self, sides: Side, log_ratio: Array, out: Array) -> None:
+        """`Backend.potential` for every problem; -inf on removed entries."""
 
 
 class Paths(Protocol):

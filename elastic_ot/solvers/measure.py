@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,15 +108,64 @@ class _Part:
         log_marginal = np.maximum(log_marginal, -1e6)  # 0 as well, but with a finite logarithm
         target = np.empty_like(scaled)
         task.backend.potential(side, side.log_weight - log_marginal + scaled, target)
-        self.marginal = mass * np.exp(log_marginal)
-        updated = mass * np.exp(log_marginal + (target - scaled))
-        self.residual = float(np.abs(updated - self.marginal).sum())
-        if np.isnan(self.residual) and not np.isnan(log_marginal + target).any():
-            self.residual = np.inf  # inf - inf: both overflow
-        potential = epsilon * scaled
-        self.dual = float(penalty.dual(potential, weights).sum()) + self.constant
-        self.gap = 0.0 if isinstance(penalty, Fixed) else float(penalty.gap(self.marginal, potential, weights).sum())
-        self.marginal_error = _outside(penalty, self.marginal, weights) if penalty.hard else 0.0
+        found = side_measure(penalty, weights, None, scaled, log_marginal, target, epsilon, mass)
+        self.marginal, self.residual = found.marginal, float(found.residual)
+        self.dual, self.gap = float(found.dual) + self.constant, float(found.gap)
+        self.marginal_error = float(found.marginal_error)
+
+
+@dataclass(frozen=True, eq=False)
+class SideMeasure:
+    """One side's share, for one problem or for each of many."""
+
+    marginal: Vector
+    residual: Vector
+    dual: Vector
+    gap: Vector
+    marginal_error: Vector
+
+
+def side_measure(
+    penalty: Penalty,
+    weights: Vector,
+    used: NDArray[np.bool_] | None,
+    scaled: Vector,
+    log_marginal: Vector,
+    target: Vector,
+    epsilon: Any,
+    mass: Any,
+) -> SideMeasure:
+    """From potentials in epsilon, their logarithmic marginals and what an exact update would make of them.
+
+    Sums run over the last axis, over the entries in `used` (None: all of them).
+    """
+    safe = weights if used is None else np.where(used, weights, 1.0)
+    marginal = mass * _kept(np.exp(log_marginal), used)
+    updated = mass * _kept(np.exp(log_marginal + (target - scaled)), used)
+    residual = np.abs(updated - marginal).sum(axis=-1)
+    overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + target, used)).any(axis=-1)
+    potential = epsilon * scaled
+    gap = np.zeros_like(marginal) if isinstance(penalty, Fixed) else penalty.gap(marginal, potential, safe)
+    return SideMeasure(
+        marginal=marginal,
+        residual=np.where(overflow, np.inf, residual),  # inf - inf: both overflow
+        dual=_kept(penalty.dual(potential, safe), used).sum(axis=-1) + _blocked(penalty, weights, used),
+        gap=_kept(gap, used).sum(axis=-1),
+        marginal_error=_kept(_outside(penalty, marginal, safe), used).sum(axis=-1),
+    )
+
+
+def _kept(values: Vector, used: NDArray[np.bool_] | None) -> Vector:
+    return values if used is None else np.where(used, values, 0.0)
+
+
+def _blocked(penalty: Penalty, weights: Vector, used: NDArray[np.bool_] | None) -> Any:
+    """`blocked_value` of every problem."""
+    if used is None or (used == (weights > 0)).all():
+        return 0.0
+    blocked = np.where(used, 0.0, weights)
+    values = penalty.phi(np.zeros_like(blocked), np.where(blocked > 0, blocked, 1.0))
+    return np.where(blocked > 0, values, 0.0).sum(axis=-1)
 
 
 def _sum_or(otherwise: float, *terms: float) -> float:
@@ -123,11 +173,12 @@ def _sum_or(otherwise: float, *terms: float) -> float:
     return otherwise if np.isnan(total) else total
 
 
-def _outside(penalty: Penalty, r: Vector, a: Vector) -> float:
+def _outside(penalty: Penalty, r: Vector, a: Vector) -> Vector:
+    """Distance of every marginal from what a hard side allows, 0 on others."""
+    if isinstance(penalty, Fixed):
+        return np.abs(r - a)
     lo, hi = penalty.box()
-    if lo == hi == 1:
-        return float(np.abs(r - a).sum())
-    return float((np.maximum(lo * a - r, 0.0) + np.maximum(r - hi * a, 0.0)).sum())
+    return np.asarray(np.maximum(lo * a - r, 0.0) + np.maximum(r - hi * a, 0.0))
 
 
 def blocked_value(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> float:

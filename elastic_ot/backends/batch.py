@@ -1,0 +1,791 @@
+"""Many problems in one call, in Numba: threads share out the problems, each is swept by one thread until it is done.
+
+A sweep multiplies a stored kernel K = exp(alpha + beta - cost), made at some potentials, by scalings u and v: no
+exponentials but one pass, until scalings have grown so far that K is made again at the potentials reached (stabilised
+scaling; Schmitzer 2019). K belongs to the thread and holds one problem, so that it stays in the cache.
+
+Two ways to lie in memory. Problems of some size go four rows at a time. Of tiny ones, whose rows are shorter than a
+vector register, `LANES` are swept together: entry (i, j) of all of them lies side by side, and loops run over problems.
+
+Elementary functions and the update rules are those of `cpu`. Numba's cache watches this file only: after a change of
+`cpu` in a checkout, delete the cache (`__pycache__`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .cpu import LOG2E, _frozen, _potential, _power, _row_sum, entry, entry_point, exp2, inner, log
+from .protocol import Array, Batch, Side
+
+SERIAL_BELOW = 200_000  # entries read by one call
+LANES = 256  # tiny problems side by side
+TINY = 64  # entries up to which a problem is tiny
+
+
+def as_like(x, like):
+    """`x` in the precision of `like`."""
+    return like.dtype.type(x)
+
+
+@overload(as_like)
+def _as_like(x, like):
+    if like.dtype == types.float32:
+        return lambda x, like: np.float32(x)
+    return lambda x, like: x
+
+
+# --- updates of one side ----------------------------------------------------------------------------------------------
+# A marginal is u_i s_i, with s_i the sum of K_ij v_j over the other side and exp(alpha_i) = u_i exp(base_i).
+
+
+@inner
+def _side(sides, k):
+    return Side(
+        sides.weight[k], sides.log_weight[k], sides.offset[k], sides.code[k], sides.strength[k], sides.strength2[k]
+    )
+
+
+@inner
+def _plain(side, omega):
+    """True where the update is a division: a fixed marginal, not damped."""
+    return side.code == 0 and side.strength == 1.0 and omega == 1.0
+
+
+@inner
+def _target(side, base, s, i):
+    """The potential F of entry i that its update asks for."""
+    ratio = side.log_weight[i] - log(max(s, 1e-300)) + base - side.offset[i]
+    return _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+
+
+@inner
+def _updated(side, omega, base, u, s, i):
+    """The new scaling of entry i."""
+    if side.log_weight[i] == -np.inf:
+        return 0.0
+    if _plain(side, omega):
+        return side.weight[i] / s
+    moved = side.offset[i] + _target(side, base, s, i) - base
+    if omega != 1.0:
+        old = log(max(u, 1e-300))
+        moved = old + omega * (moved - old)
+    return _power(moved * LOG2E)
+
+
+@inner
+def _exact(side, base, u, s, i):
+    """The scaling that an update without damping would give; what the residual is measured by."""
+    return _updated(side, 1.0, base, u, s, i)
+
+
+# --- problems of some size --------------------------------------------------------------------------------------------
+
+
+@inner
+def _highest(c, inv2, beta2):
+    top = -np.inf
+    for j in range(c.size):
+        top = max(top, beta2[j] - c[j] * inv2)
+    return top
+
+
+@inner
+def _absorbed(c, inv2, beta2, alpha, p, least, huge):
+    """Fill a row of K, around alpha if its sum is then a sound one, else around its highest entry: (sum, base)."""
+    total = _row_sum(c, inv2, beta2, as_like(alpha * LOG2E, beta2), p)
+    if least < total < huge:
+        return total, alpha
+    top = _highest(c, inv2, beta2)
+    if top == -np.inf:
+        p[:] = 0.0
+        return 0.0, 0.0
+    return _row_sum(c, inv2, beta2, as_like(-top, beta2), p), -top / LOG2E
+
+
+@inner
+def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, i, last, s, range_):
+    """Rows i to last of K at (alpha, beta2), their sums and scalings."""
+    low, tiny, huge = range_
+    k, _, m = where
+    for q in range(4):
+        s[q] = 0.0
+        if i + q < last:
+            p = kernel[i + q][:m]
+            u[i + q] = 0.0
+            base[i + q] = 0.0
+            if row.log_weight[i + q] == -np.inf:
+                p[:] = 0.0
+            else:
+                c, least = cost[k, i + q][:m], max(low * row.weight[i + q], tiny)
+                s[q], base[i + q] = _absorbed(c, inv2, beta2, alpha[i + q], p, least, huge)
+                u[i + q] = _power(min(max((alpha[i + q] - base[i + q]) * LOG2E, -900.0), 900.0))
+
+
+@inner
+def _dot(k0, k1, k2, k3, v, s):
+    s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
+    for j in range(v.size):
+        s0 += k0[j] * v[j]
+        s1 += k1[j] * v[j]
+        s2 += k2[j] * v[j]
+        s3 += k3[j] * v[j]
+    s[0] += s0
+    s[1] += s1
+    s[2] += s2
+    s[3] += s3
+
+
+@inner
+def _collect(k0, k1, k2, k3, w0, w1, w2, w3, acc):
+    for j in range(acc.size):
+        acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
+
+
+@inner
+def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, range_):
+    """Update all rows and sum the columns of K under the new ones; returns what the residual of the rows was.
+
+    On exit u is updated and `before` holds what it was; -1 if some sum was no number that can be trusted.
+    """
+    u, before, base, v, beta2, acc, s = vectors
+    _, n, m = where
+    error, plain = 0.0, _plain(row, omega)
+    for j in range(m):
+        acc[j] = 0.0
+    for i in range(0, n, 4):
+        k0, k1 = kernel[i][:m], kernel[i + 1][:m]  # K has rows of zeros to spare
+        k2, k3 = kernel[i + 2][:m], kernel[i + 3][:m]
+        if absorb:
+            _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, i, n, s, range_)
+        else:
+            s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
+            for j in range(0, m, 2048):  # float32 partial sums stay short
+                to = min(j + 2048, m)
+                _dot(k0[j:to], k1[j:to], k2[j:to], k3[j:to], v[j:to], s)
+        for q in range(4):
+            if i + q < n and row.log_weight[i + q] > -np.inf:
+                old = u[i + q]
+                if not (1e-250 < s[q] < 1e250):
+                    return -1.0
+                new = _updated(row, omega, base[i + q], old, s[q], i + q)
+                exact = new if omega == 1.0 else _exact(row, base[i + q], old, s[q], i + q)
+                error += abs(exact - old) * s[q]
+                before[i + q], u[i + q] = old, new
+                s[q] = new
+            else:
+                s[q] = 0.0
+        w0, w1, w2, w3 = as_like(s[0], v), as_like(s[1], v), as_like(s[2], v), as_like(s[3], v)
+        _collect(k0, k1, k2, k3, w0, w1, w2, w3, acc)
+    return error
+
+
+@inner
+def _column_update(col, omega, base, v, acc, new):
+    """New scalings of the columns from acc = K^T u, and the residual of the columns before; -1 for unsound sums."""
+    error, sound = 0.0, True
+    if _plain(col, omega):
+        for j in range(v.size):
+            used = col.log_weight[j] > -np.inf
+            s = acc[j] if used else 1.0
+            sound = sound and 1e-28 < s < 1e250
+            new[j] = col.weight[j] / s if used else 0.0
+            error += abs(new[j] - v[j]) * s
+        return error if sound else -1.0
+    for j in range(v.size):
+        new[j] = 0.0
+        if col.log_weight[j] > -np.inf:
+            s = acc[j]
+            sound = sound and 1e-28 < s < 1e250
+            new[j] = _updated(col, omega, base[j], v[j], s, j)
+            exact = new[j] if omega == 1.0 else _exact(col, base[j], v[j], s, j)
+            error += abs(exact - v[j]) * s
+    return error if sound else -1.0
+
+
+@inner
+def _columns_by_highest(cost, where, inv2, col, omega, alpha, beta, work):
+    """Update beta with sums relative to their largest terms, in double precision: two passes over the cost."""
+    top, total = work
+    k, n, m = where
+    for j in range(m):
+        top[j] = -np.inf
+        total[j] = 0.0
+    for i in range(n):
+        start, c = alpha[i] * LOG2E, cost[k, i][:m]
+        for j in range(m):
+            top[j] = max(top[j], start - c[j] * inv2)
+    for i in range(n):
+        start, c = alpha[i] * LOG2E, cost[k, i][:m]
+        if start > -np.inf:
+            for j in range(m):
+                total[j] += exp2(start - c[j] * inv2 - top[j])
+    for j in range(m):
+        if col.log_weight[j] > -np.inf:
+            target = col.offset[j] + _target(col, -top[j] / LOG2E, total[j], j)
+            beta[j] += omega * (target - beta[j])
+
+
+@inner
+def _logs(u, base, alpha):
+    for i in range(alpha.size):
+        alpha[i] = base[i] + log(u[i]) if u[i] > 0.0 else -np.inf
+
+
+@inner
+def _spread(u, limit):
+    """True if some scaling has left (1 / limit, limit)."""
+    out = 0
+    for i in range(u.size):
+        out += (u[i] != 0.0) & ((u[i] > limit) | (u[i] < 1.0 / limit))
+    return out > 0
+
+
+@inner
+def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, work):
+    """Iterations on problem which[q] until its residual is at most its goal, or there were enough."""
+    k = which[q]
+    count, end_cols, cold, measured = plan
+    kernel, u, before, base, v, new, fresh, col_base, beta2, acc, spare, s, limits = work
+    n, m = batch.row_count[k], batch.col_count[k]
+    where, inv2 = (batch.cost_of[k], n, m), as_like(batch.inv_epsilon[k] * LOG2E, beta2)
+    row, col, alpha, beta = _side(rows, k), _side(cols, k), alphas[k][:n], betas[k][:m]
+    u, before, base = u[:n], before[:n], base[:n]
+    v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
+    beta2, acc, spare = beta2[:m], acc[:m], spare[:, :m]
+    vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
+    for i in range(n, n + 4):
+        kernel[i, :] = 0.0
+    if cold:
+        for i in range(n):
+            guess = cost[where[0], i, 0] * batch.inv_epsilon[k] - beta[0]
+            if alpha[i] > -np.inf and abs(guess) < np.inf:
+                alpha[i] = guess
+    absorb, iteration = True, 0
+    while iteration < count:
+        if absorb:
+            for j in range(m):
+                col_base[j] = beta[j]
+                beta2[j] = beta[j] * LOG2E
+                fresh[j] = 1.0 if beta[j] > -np.inf else 0.0
+        for j in range(m):
+            v[j] = fresh[j]
+        for i in range(n):
+            before[i] = u[i]
+        row_error = _row_pass(cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, range_)
+        col_error = _column_update(col, omega[1], col_base, fresh, acc, new)
+        if (row_error < 0.0 or col_error < 0.0) and not absorb:
+            _logs(before, base, alpha)
+            _logs(fresh, col_base, beta)
+            absorb = True
+            continue
+        iteration += 1
+        done[q] = iteration
+        if row_error < 0.0:
+            residual[q] = np.nan  # cannot be: rows relative to their highest entry
+            return
+        if measured and col_error >= 0.0 and iteration > 1:
+            error = row_error + (0.0 if omega[1] == 1.0 else 0.0) if end_cols else col_error
+            residual[q] = error
+            if error <= goal[k]:
+                _logs(before if end_cols else u, base, alpha)
+                _logs(fresh, col_base, beta)
+                return
+        moves = measured or end_cols or iteration < count
+        if col_error < 0.0:
+            _logs(u, base, alpha)
+            if moves:
+                _columns_by_highest(cost, where, batch.inv_epsilon[k] * LOG2E, col, omega[1], alpha, beta, spare)
+            absorb = True
+            if iteration == count:
+                return
+            continue
+        if moves:
+            for j in range(m):
+                fresh[j] = new[j]
+        absorb = _spread(u, limit) or _spread(fresh, limit)
+        if absorb or iteration == count:
+            _logs(u, base, alpha)
+            _logs(fresh, col_base, beta)
+
+
+# --- tiny problems, side by side --------------------------------------------------------------------------------------
+# Entry i of problem z of a group is x[i, z]; a side is (weight, log_weight, offset, strength, strength2), the strengths
+# one row each. Scalings, sums and K have one precision.
+
+
+@inner
+def _gather(values, size, which, first, out):
+    """Row i of `out` from entry i of every problem; lanes beyond the last problem repeat it."""
+    for z in range(out.shape[1]):
+        x = values[which[min(first + z, which.size - 1)]]
+        for i in range(size):
+            out[i, z] = x[i]
+
+
+@inner
+def _gather_side(sides, size, which, first, plain, packed):
+    """The sides of the problems; a plain one is its weights."""
+    weight, log_weight, offset, strength, strength2 = packed
+    _gather(sides.weight, size, which, first, weight)
+    if not plain:
+        _gather(sides.log_weight, size, which, first, log_weight)
+        _gather(sides.offset, size, which, first, offset)
+        for z in range(strength.size):
+            k = which[min(first + z, which.size - 1)]
+            strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
+
+
+@inner
+def _gather_costs(cost, batch, n, m, which, first, out):
+    """Costs in units of epsilon and base 2."""
+    for z in range(out.shape[1]):
+        k = which[min(first + z, which.size - 1)]
+        inv2, c = batch.inv_epsilon[k] * LOG2E, cost[batch.cost_of[k]]
+        if batch.row_count[k] == n and batch.col_count[k] == m:
+            for i in range(n):
+                for j in range(m):
+                    out[i * m + j, z] = c[i, j] * inv2
+        else:
+            for i in range(n):
+                for j in range(m):
+                    inside = i < batch.row_count[k] and j < batch.col_count[k]
+                    out[i * m + j, z] = c[i, j] * inv2 if inside else 0.0
+
+
+@inner
+def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top):
+    """K and scalings at the potentials a and b: every row of K is 1 at its highest entry."""
+    lanes = top.size
+    base, col_base = bases
+    for j in range(m):
+        for z in range(lanes):
+            used = b[j, z] > -np.inf
+            col_base[j, z] = b[j, z] if used else 0.0
+            v[j, z] = 1.0 if used else 0.0
+            b[j, z] *= LOG2E
+    for i in range(n):
+        for z in range(lanes):
+            top[z] = -np.inf
+        for j in range(m):
+            for z in range(lanes):
+                top[z] = max(top[z], b[j, z] - c[i * m + j, z])
+        for z in range(lanes):
+            top[z] = top[z] if top[z] > -np.inf else 0.0
+            base[i, z] = -top[z] / LOG2E
+        if cold:
+            for z in range(lanes):
+                u[i, z] = 1.0
+        else:
+            for z in range(lanes):
+                u[i, z] = _power(min(max(a[i, z] * LOG2E + top[z], -90.0), 90.0)) if a[i, z] > -np.inf else 0.0
+        for j in range(m):
+            for z in range(lanes):
+                kernel[i * m + j, z] = entry(b[j, z] - c[i * m + j, z] - top[z], kernel)
+
+
+@inner
+def _lane_sums(kernel, start, stride, count, x, s):
+    """s = sum of kernel[start + q stride] x[q], for every problem."""
+    for z in range(s.size):
+        s[z] = 0.0
+    for q in range(0, count - 3, 4):
+        k0, k1 = kernel[start + q * stride], kernel[start + (q + 1) * stride]
+        k2, k3 = kernel[start + (q + 2) * stride], kernel[start + (q + 3) * stride]
+        x0, x1, x2, x3 = x[q], x[q + 1], x[q + 2], x[q + 3]
+        for z in range(s.size):
+            s[z] += (k0[z] * x0[z] + k1[z] * x1[z]) + (k2[z] * x2[z] + k3[z] * x3[z])
+    for q in range(count - count % 4, count):
+        k0, x0 = kernel[start + q * stride], x[q]
+        for z in range(s.size):
+            s[z] += k0[z] * x0[z]
+
+
+@inner
+def _lane_divide(weight, x, s, out, measured, error):
+    """The plain update of one entry, and what the residual was."""
+    for z in range(s.size):
+        out[z] = weight[z] / s[z] if weight[z] > 0 else weight[z]
+    if measured:
+        for z in range(s.size):
+            error[z] += abs(out[z] - x[z]) * s[z]
+
+
+@inner
+def _lane_scale(code, side, i, omega, base, x, s, out, error):
+    """Any other update."""
+    weight, log_weight, offset, strength, strength2 = side
+    for z in range(s.size):
+        used = log_weight[i, z] > -np.inf
+        around = base[z] - offset[i, z] if used else 0.0
+        ratio = (log_weight[i, z] if used else 0.0) - log(max(np.float64(s[z]), 1e-300)) + around
+        if code == 0:
+            target = strength[z] * ratio
+        else:
+            target = _potential(code, strength[z], strength2[z], np.float64(weight[i, z]), ratio)
+        moved = target - around
+        exact = _power(moved * LOG2E) if used else 0.0
+        error[z] += abs(exact - x[z]) * s[z]
+        if omega == 1.0:
+            out[z] = exact
+        else:
+            old = log(max(np.float64(x[z]), 1e-300))
+            out[z] = _power((old + omega * (moved - old)) * LOG2E) if used else 0.0
+
+
+@inner
+def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s):
+    """Update the rows, then what the columns would become."""
+    u, v, before, new, acc = scalings
+    for z in range(s.size):
+        error[0, z] = 0.0
+        error[1, z] = 0.0
+    for i in range(n):
+        _lane_sums(kernel, i * m, 1, m, v, s)
+        for z in range(s.size):
+            before[i, z] = u[i, z]
+        if plain[0]:
+            _lane_divide(sides[0][0][i], before[i], s, u[i], measured, error[0])
+        else:
+            _lane_scale(codes[0], sides[0], i, omega[0], bases[0][i], before[i], s, u[i], error[0])
+    for j in range(m):
+        _lane_sums(kernel, j, m, n, u, acc[j])
+        if plain[1]:
+            _lane_divide(sides[1][0][j], v[j], acc[j], new[j], measured, error[1])
+        else:
+            _lane_scale(codes[1], sides[1], j, omega[1], bases[1][j], v[j], acc[j], new[j], error[1])
+
+
+@inner
+def _outside(x, weight, size, low, high):
+    """How many entries in use lie outside (low, high)."""
+    out = 0
+    for i in range(size):
+        for z in range(x.shape[1]):
+            out += (weight[i, z] > 0.0) & ((x[i, z] > high) | (x[i, z] < low) | (x[i, z] != x[i, z]))
+    return out
+
+
+@inner
+def _leave(x, weight, size, low, high, left):
+    """Lanes with such an entry are left to `_solve`: left = -1."""
+    for i in range(size):
+        for z in range(left.size):
+            if weight[i, z] > 0.0 and not (low < x[i, z] < high):
+                left[z] = -1.0
+
+
+@inner
+def _lane_logs(x, base, size, out):
+    for i in range(size):
+        for z in range(out.shape[1]):
+            out[i, z] = base[i, z] + log(np.float64(x[i, z])) if x[i, z] > 0.0 else -np.inf
+
+
+@inner
+def _scatter(x, base, size, k, z, out):
+    for i in range(size):
+        out[k, i] = base[i, z] + log(np.float64(x[i, z])) if x[i, z] > 0.0 else -np.inf
+
+
+@inner
+def _plain_lanes(side, omega, which, first, lanes):
+    """True if the update is a division for all of these problems."""
+    plain = True
+    for z in range(lanes):
+        k = which[min(first + z, which.size - 1)]
+        plain = plain and side.code[k] == 0 and side.strength[k] == 1.0 and omega == 1.0
+    return plain
+
+
+@inner
+def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, work):
+    """As `_solve` for the `LANES` problems from which[first] on; done = -1 for one that only `_solve` can do."""
+    count, end_cols, cold, measured = plan
+    c, kernel, a, b, sides, bases, scalings, left, error, s, top, limits = work
+    n, m, lanes = cost.shape[1], cost.shape[2], left.size
+    low, high, limit = limits
+    codes = rows.code[which[first]], cols.code[which[first]]
+    plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
+    _gather_side(rows, n, which, first, plain[0], sides[0])
+    _gather_side(cols, m, which, first, plain[1], sides[1])
+    if not cold:
+        _gather(alphas, n, which, first, a)
+    _gather(betas, m, which, first, b)
+    _gather_costs(cost, batch, n, m, which, first, c)
+    held = min(lanes, which.size - first)
+    for z in range(lanes):
+        left[z] = 1.0 if z < held else 0.0
+    u, v, before, new, acc = scalings
+    absorb, fresh = True, cold and omega[0] == 1.0
+    for iteration in range(count):
+        if absorb:
+            _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top)
+            fresh = False
+        _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
+        spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
+        # plain scalings within the limit come from sums that are
+        if not (plain[0] and plain[1] and spread == 0) and _outside(acc, sides[1][0], m, low, high) > 0:
+            _leave(acc, sides[1][0], m, low, high, left)
+        if measured and iteration > 0:
+            busy = 0
+            for z in range(held):
+                if left[z] == 1.0:
+                    busy += 1
+                    found = error[0, z] if end_cols else error[1, z]
+                    residual[first + z], done[first + z] = found, iteration + 1
+                    if found <= goal[which[first + z]]:
+                        left[z] = 0.0
+                        busy -= 1
+                        _scatter(before if end_cols else u, bases[0], n, which[first + z], z, alphas)
+                        _scatter(v, bases[1], m, which[first + z], z, betas)
+            if busy == 0:
+                break
+        if measured or end_cols or iteration + 1 < count:
+            for j in range(m):
+                for z in range(lanes):
+                    v[j, z] = new[j, z]
+        absorb = spread > 0
+        if absorb or iteration + 1 == count:
+            _lane_logs(u, bases[0], n, a)
+            _lane_logs(v, bases[1], m, b)
+    for z in range(held):
+        k = which[first + z]
+        if left[z] == 1.0:
+            done[first + z] = count
+            for i in range(n):
+                alphas[k, i] = a[i, z]
+            for j in range(m):
+                betas[k, j] = b[j, z]
+        elif left[z] == -1.0:
+            done[first + z] = -1
+
+
+# --- the plan and its sums --------------------------------------------------------------------------------------------
+
+
+@inner
+def _plan_row(c, inv2, start, beta, p):
+    """In the precision of p: float32 exponentials are good to 1.2e-7, and those below 2^-125 are exactly 0."""
+    for j in range(c.size):
+        y = start + beta[j] * LOG2E - c[j] * inv2
+        e = entry(y, p)
+        p[j] = e if y > -125.0 or (p.itemsize == 8 and y > -1021.0) else 0.0
+
+
+@inner
+def _plan_of(k, cost, batch, alpha, beta, out):
+    n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
+    for i in range(n):
+        p = out[k, i]
+        _plan_row(cost[where, i][:m], inv2, alpha[k, i] * LOG2E, beta[k], p)
+        for j in range(m, p.size):
+            p[j] = 0.0
+    out[k, n:] = 0.0
+
+
+@inner
+def _plan_lanes(first, cost, batch, alpha, beta, y, p, out):
+    """Plans of tiny problems, a lane each."""
+    n, m, lanes = out.shape[1], out.shape[2], min(y.shape[1], out.shape[0] - first)
+    for z in range(lanes):
+        k = first + z
+        inv2, c = batch.inv_epsilon[k] * LOG2E, cost[batch.cost_of[k]]
+        for i in range(n):
+            start = alpha[k, i] * LOG2E
+            for j in range(m):
+                inside = i < batch.row_count[k] and j < batch.col_count[k]
+                y[i * m + j, z] = start + beta[k, j] * LOG2E - c[i, j] * inv2 if inside else -np.inf
+    least = -125.0 if p.itemsize == 4 else -1021.0
+    for q in range(n * m):
+        for z in range(p.shape[1]):
+            e = entry(y[q, z], p)
+            p[q, z] = e if y[q, z] > least else 0.0
+    for z in range(lanes):
+        for i in range(n):
+            for j in range(m):
+                out[first + z, i, j] = p[i * m + j, z]
+
+
+@inner
+def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
+    n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
+    acc, sums, b = col_sum[k], row_sum[k], beta[k]
+    acc[:] = 0.0
+    sums[:] = 0.0
+    for i in range(n):
+        start, s, c = alpha[k, i] * LOG2E, 0.0, cost[where, i]
+        if start > -np.inf:
+            for j in range(m):
+                e = exp2(start + b[j] * LOG2E - c[j] * inv2)
+                acc[j] += e
+                s += e
+        sums[i] = s
+
+
+# --- entry points -----------------------------------------------------------------------------------------------------
+# Thread t of so many. `task` = (cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual), as
+# `_solve` takes it.
+
+
+@entry_point
+def _sweep_rows(t, threads, task, scratch):
+    cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual = task
+    for q in range(t, which.size, threads):
+        _solve(q, cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, scratch)
+
+
+@entry_point
+def _sweep_lanes(t, threads, task, scratch):
+    cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual = task
+    c, kernel, row, col, row_light, col_light, strengths, small, error, s, limits = scratch
+    side = row_light[0], row[0], row[1], strengths[0], strengths[1]
+    other = col_light[0], col[0], col[1], strengths[2], strengths[3]
+    scalings = row_light[1], col_light[1], row_light[2], col_light[2], col_light[3]
+    vectors = row[2], col[2], (side, other), (row[3], col[3]), scalings
+    work = (c, kernel, *vectors, small[0], error, s, small[1], limits)
+    lanes = small.shape[1]
+    groups = (which.size + lanes - 1) // lanes
+    for group in range(t, groups, threads):
+        first = group * lanes
+        _solve_lanes(first, cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, work)
+
+
+@entry_point
+def _plans(t, threads, cost, batch, alpha, beta, out):
+    for k in range(t, out.shape[0], threads):
+        _plan_of(k, cost, batch, alpha, beta, out)
+
+
+@entry_point
+def _tiny_plans(t, threads, cost, batch, alpha, beta, y, p, out):
+    lanes = y.shape[1]
+    for group in range(t, (out.shape[0] + lanes - 1) // lanes, threads):
+        _plan_lanes(group * lanes, cost, batch, alpha, beta, y, p, out)
+
+
+@entry_point
+def _marginals(t, threads, cost, batch, alpha, beta, which, row_sum, col_sum):
+    for q in range(t, which.size, threads):
+        _marginals_of(which[q], cost, batch, alpha, beta, row_sum, col_sum)
+
+
+@entry_point
+def _targets(sides, log_ratio, out):
+    for k in range(out.shape[0]):
+        code, strength, strength2 = sides.code[k], sides.strength[k], sides.strength2[k]
+        for i in range(out.shape[1]):
+            used = sides.log_weight[k, i] > -np.inf
+            out[k, i] = _potential(code, strength, strength2, sides.weight[k, i], log_ratio[k, i]) if used else -np.inf
+
+
+# --- the functions of `protocol` --------------------------------------------------------------------------------------
+
+
+def _split(run: Callable[[int, int], None], entries: int, problems: int) -> None:
+    """run(thread, threads); the kernels release the interpreter lock."""
+    threads = 1 if entries < SERIAL_BELOW else max(1, min(numba.get_num_threads(), problems))
+    others = [threading.Thread(target=run, args=(t, threads)) for t in range(1, threads)]
+    for thread in others:
+        thread.start()
+    run(0, threads)
+    for thread in others:
+        thread.join()
+
+
+def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
+    """The one array of the size of a problem, K, in float32 if `fast`."""
+    dtype = np.float32 if fast else np.float64
+    low, tiny, huge, limit = (1e-4, 1e-28, 1e30, 1e8) if fast else (1e-20, 1e-250, 1e250, 1e100)
+    u, before, base = np.zeros((3, n))
+    new, fresh, col_base, acc = np.empty((4, m))
+    v, beta2 = np.empty(m, dtype), np.empty(m, np.float32 if single else np.float64)
+    kernel = np.empty((n + 4, m), dtype)
+    return (
+        *(kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4)),
+        (low, tiny, huge, limit),
+    )
+
+
+def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
+    dtype = np.float32 if fast else np.float64
+    limits = (1e-28, 1e28, 1e8) if fast else (1e-250, 1e250, 1e100)
+    doubles = np.empty((4, n, LANES)), np.empty((4, m, LANES))
+    light = np.empty((3, n, LANES), dtype), np.empty((4, m, LANES), dtype)
+    strengths, small = np.empty((4, LANES)), np.empty((2, LANES))
+    error, s = np.empty((2, LANES), dtype), np.empty(LANES, dtype)
+    matrices = np.empty((n * m, LANES)), np.empty((n * m, LANES), dtype)
+    return *matrices, *doubles, *light, strengths, small, error, s, limits
+
+
+def batch_sweeps(
+    cost: Array,
+    batch: Batch,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    alpha: Array,
+    beta: Array,
+    which: Array,
+    goal: Array | None,
+    count: int,
+    end: str,
+    cold: bool,
+    precision: str,
+    done: Array,
+    residual: Array,
+) -> None:
+    def run(t: int, threads: int) -> None:
+        if lanes:
+            _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast))
+        else:
+            _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
+
+    n, m = cost.shape[1:]
+    fast = precision != "double"
+    # lanes need one update rule for all problems
+    lanes = n * m <= TINY and all((side.code == side.code[0]).all() for side in (rows, cols))
+    plan = count, end == "cols", cold, goal is not None
+    goals = residual if goal is None else goal
+    task = _frozen(cost), batch, rows, cols, omega, alpha, beta, which, goals, plan, done, residual
+    _split(run, which.size * n * m * count, which.size // LANES if lanes else which.size)
+    if lanes and (done < 0).any():
+        again = np.flatnonzero(done < 0)
+        lanes, parts = False, (np.empty(again.size, np.int64), np.empty(again.size))
+        task = (*task[:7], which[again], *task[8:10], *parts)
+        _split(run, again.size * n * m * count, again.size)
+        done[again], residual[again] = parts
+
+
+def batch_plan(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
+    def run(t: int, threads: int) -> None:
+        if out[0].size > TINY:
+            _plans(t, threads, frozen, batch, alpha, beta, out)
+        else:
+            y, p = np.zeros((out[0].size, LANES)), np.empty((out[0].size, LANES), out.dtype)
+            _tiny_plans(t, threads, frozen, batch, alpha, beta, y, p, out)
+
+    frozen = _frozen(cost)
+    _split(run, out.size, out.shape[0])
+
+
+def batch_marginals(
+    cost: Array, batch: Batch, alpha: Array, beta: Array, which: Array, row_sum: Array, col_sum: Array
+) -> None:
+    frozen = _frozen(cost)
+    _split(
+        lambda t, threads: _marginals(t, threads, frozen, batch, alpha, beta, which, row_sum, col_sum),
+        which.size * cost[0].size,
+        which.size,
+    )
+
+
+def batch_potential(sides: Side, log_ratio: Array, out: Array) -> None:
+    _targets(sides, log_ratio, out)

@@ -1,0 +1,197 @@
+"""The public call for many problems: start, run, wrap. No arithmetic here."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import Origin, as_numpy
+from .backends import load, load_batch
+from .batch_problem import BatchProblem
+from .batch_result import BatchHost, BatchSolution
+from .errors import ConvergenceError, ConvergenceWarning
+from .exact_result import ExactSolution
+from .penalties import Between, Vector
+from .result import Budget, Solution
+from .solvers.batched import (
+    BatchLimits,
+    BatchState,
+    BatchTask,
+    fixed_sides,
+    make_batch_task,
+    run_batch,
+    run_batch_budget,
+    solve_alone,
+)
+from .solvers.choice import Method, choose
+from .solvers.driver import Limits, Outcome, run
+from .solvers.newton import Newton
+from .solvers.state import Start
+from .solvers.task import make_task
+
+LARGEST = 1 << 22  # entries of a problem up to which it is swept in a batch, where each thread stores one
+
+
+@dataclass(frozen=True)
+class How:
+    """The options of a solve, checked."""
+
+    method: Method | Newton
+    relaxation: Any
+    omega: float
+    tol: float
+    max_iter: int
+    time_limit: float | None
+    callback: Any
+    end: str | None
+    on_failure: str
+    single_tol: float
+    budget: bool
+
+    @property
+    def swept(self) -> bool:
+        """True if sweeps over the whole batch are among the ways to solve it."""
+        return self.budget or (self.method in ("auto", "log") and self.relaxation != "auto" and self.omega <= 1)
+
+
+def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> BatchSolution:
+    """The solutions; one warning or error for all of them."""
+    task = make_batch_task(problem, load_batch())
+    f, g = _initial(init, problem)
+    rows, cols = problem.given
+    end = how.end or ("cols" if cols.hard and not rows.hard else "rows")
+    fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= how.single_tol
+    if how.budget:
+        fast = problem.cost.dtype == np.float32
+    zeros = np.zeros(problem.a.shape), np.zeros(problem.b.shape)
+    alpha, beta = task.alphas(zeros[0] if f is None else f, zeros[1] if g is None else g)
+    limits = BatchLimits(
+        tol=how.tol,
+        max_iter=how.max_iter,
+        end=end,
+        omega=(max(how.omega, 1.0), how.omega),
+        fast=fast,
+        cold=f is None,
+        time_limit=how.time_limit,
+        callback=how.callback,
+    )
+    if how.budget:
+        state = run_batch_budget(task, alpha, beta, limits)
+        return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g))
+    single = _Single(problem, how, end, fast)
+    if how.swept and problem.cost[0].size <= LARGEST:
+        state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
+    else:
+        state = single.all(task, alpha, beta, f is not None)
+    solution = _solution(task, state, how, origin, None)
+    _report(solution, how.on_failure)
+    return solution
+
+
+@dataclass(frozen=True)
+class _Single:
+    """One problem of a batch by the general solver."""
+
+    problem: BatchProblem
+    how: How
+    end: str
+    fast: bool
+
+    def __call__(self, k: int, f: Vector | None, g: Vector | None, max_iter: int) -> Outcome:
+        problem, how = self.problem.single(k), self.how
+        n, m = problem.shape
+        f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
+        task = make_task(problem, load())
+        start = Start(f, g, self.end, (max(how.omega, 1.0), how.omega), self.fast, how.tol)
+        adaptive = how.relaxation == "auto"
+        limits = Limits(how.tol, max_iter, how.time_limit, None, adaptive=adaptive)
+        return run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
+
+    def all(self, task: BatchTask, alpha: Vector, beta: Vector, warm: bool) -> BatchState:
+        """Every problem alone."""
+        return solve_alone(task, alpha, beta, self, self.how.max_iter, warm)
+
+
+def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | None]:
+    """Potentials (B, n) and (B, m) to begin with."""
+    if init is None:
+        return None, None
+    if isinstance(init, BatchSolution):
+        pair = (
+            init.host.f.reshape(init.problem.shape[:-1]),
+            init.host.g.reshape((*init.problem.batch, init.problem.shape[-1])),
+        )
+    elif isinstance(init, Solution):
+        pair = init.host.f, init.host.g
+    elif isinstance(init, ExactSolution):
+        pair = init.f, init.g
+    elif isinstance(init, tuple) and len(init) == 2:
+        pair = as_numpy("init[0]", init[0]), as_numpy("init[1]", init[1])
+    else:
+        raise TypeError(f"init must be a solution or a pair (f, g), got {type(init).__name__}")
+    found = []
+    for name, values, size in (("f", pair[0], problem.shape[-2]), ("g", pair[1], problem.shape[-1])):
+        shape = (*problem.batch, size)
+        try:
+            values = np.broadcast_to(values, shape).reshape(problem.size, size).astype(np.float64)
+        except ValueError:
+            raise ValueError(f"init has a {name} of shape {np.shape(values)}; it must broadcast to {shape}") from None
+        if (np.isnan(values) | np.isposinf(values)).any():
+            raise ValueError(f"init has a {name} with nan or inf; potentials must be numbers or -inf")
+        found.append(np.where(np.isfinite(values), values, 0.0))
+    return found[0], found[1]
+
+
+def _solution(task: BatchTask, state: BatchState, how: How, origin: Origin, budget: Budget | None) -> BatchSolution:
+    problem = task.problem
+    f, g = task.potentials(state.alpha, state.beta)
+    if budget is None:
+        f, g = _gauged(problem, f, g)
+
+    def shaped(values: Any) -> Any:
+        return values.reshape(*problem.batch, *values.shape[1:])
+
+    return BatchSolution(
+        problem=problem,
+        f=origin.emit(shaped(f)),
+        g=origin.emit(shaped(g)),
+        status=shaped(state.status),
+        n_iter=shaped(state.n_iter),
+        method=shaped(state.method),
+        history=state.history(problem),
+        tol=how.tol,
+        host=BatchHost(f, g),
+        task=task,
+        origin=origin,
+        budget=budget,
+    )
+
+
+def _gauged(problem: BatchProblem, f: Vector, g: Vector) -> tuple[Vector, Vector]:
+    """<b, g> = 0 where both sides are fixed."""
+    one, other = fixed_sides(problem)
+    both = one & other & np.asarray([not isinstance(p, Between) for p in (problem.rows, problem.cols)]).all()
+    weights = np.where(problem.col_used, problem.b, 0.0)
+    shift = (weights * np.where(problem.col_used, g, 0.0)).sum(axis=1) / weights.sum(axis=1)
+    shift = np.where(both & np.isfinite(shift), shift, 0.0)[:, None]
+    return f + shift, g - shift
+
+
+def _report(solution: BatchSolution, on_failure: str) -> None:
+    """One message for all problems that did not converge."""
+    if on_failure == "ignore" or solution.converged.all():
+        return
+    problem = solution.problem
+    open_ = np.flatnonzero(~solution.converged.reshape(-1))
+    residual, status = solution.residual.reshape(-1), solution.status.reshape(-1)
+    worst = int(open_[np.argmax(np.nan_to_num(residual[open_], nan=np.inf))])
+    text = (
+        f"{open_.size} of {problem.size} problems did not converge; the worst, [{problem.index(worst)}]: "
+        f"{status[worst].value} (residual {residual[worst]:.2e}, tol {solution.tol:.2e} times the mass)"
+    )
+    if on_failure == "raise":
+        raise ConvergenceError(text)
+    warnings.warn(text, ConvergenceWarning, stacklevel=4)

@@ -1,0 +1,406 @@
+"""Many problems at once, validated: leading dimensions broadcast, shorter problems lie in a corner of their matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_numpy, ingest_stack
+from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
+from .errors import InfeasibleError
+from .penalties import Penalty, Vector
+from .problem import Problem, Reference, build
+
+CHUNK = 1 << 20  # entries looked at together
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchProblem:
+    """Problems of one shape (n, m), counted in C order of the batch shape; B is their number.
+
+    Attributes
+    ----------
+    cost : ndarray, shape (K, n, m)
+        The costs that differ; +inf forbids a cell.
+    cost_of : ndarray of int, shape (B,)
+        Which of them a problem has.
+    batch : tuple of int
+    a, b : ndarray of float64, shapes (B, n) and (B, m)
+        0 beyond the lengths.
+    epsilon : ndarray of float64, shape (B,)
+    rows, cols : Penalty
+        As they hold at each epsilon, for arrays (B, n) and (B, m).
+    given : pair of Penalty
+        As they were given.
+    reference : {"product", "counting"}
+    row_count, col_count : ndarray of int, shape (B,)
+        Lengths: a problem is the leading corner of its matrix.
+    row_used, col_used : ndarray of bool, shapes (B, n) and (B, m)
+        Rows and columns with a weight and an allowed cell.
+    masked : bool
+        Some cell is forbidden.
+    largest : float
+        The largest finite cost in size.
+    """
+
+    cost: NDArray[np.floating]
+    cost_of: NDArray[np.int64]
+    batch: tuple[int, ...]
+    a: Vector
+    b: Vector
+    epsilon: Vector
+    rows: Penalty
+    cols: Penalty
+    given: tuple[Penalty, Penalty]
+    reference: Reference
+    row_count: NDArray[np.int64]
+    col_count: NDArray[np.int64]
+    row_used: Mask
+    col_used: Mask
+    masked: bool
+    largest: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.batch, *self.cost.shape[1:])
+
+    @property
+    def size(self) -> int:
+        """The number of problems."""
+        return int(self.cost_of.size)
+
+    @cached_property
+    def mass(self) -> Vector:
+        total: Vector = self.a.sum(axis=1)
+        return total
+
+    @cached_property
+    def reference_mass(self) -> Vector:
+        """Sum of R over the allowed cells in use, for every problem."""
+        a, b = self.reference_weights
+        if not self.masked:
+            return np.asarray(a.sum(axis=1) * b.sum(axis=1))
+        return np.einsum("bn,bn->b", a, self.allowed(b))
+
+    @property
+    def reference_weights(self) -> tuple[Vector, Vector]:
+        """The two factors of R, 0 for what is not used."""
+        product = self.reference == "product"
+        return np.where(self.row_used, self.a if product else 1.0, 0.0), np.where(
+            self.col_used, self.b if product else 1.0, 0.0
+        )
+
+    def allowed(self, b: Vector, transpose: bool = False) -> Vector:
+        """Sums of b over the allowed cells of every row (of every column, with `transpose`)."""
+        if not self.masked:
+            return np.repeat(b.sum(axis=1)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
+        out = np.empty((self.size, self.cost.shape[2 if transpose else 1]))
+        for part in self.chunks():
+            finite = np.isfinite(self.cost[self.cost_of[part]])
+            out[part] = np.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", finite, b[part])
+        return out
+
+    def chunks(self) -> Iterator[slice]:
+        """Problems to look at together."""
+        step = max(1, CHUNK // self.cost[0].size)
+        return (slice(k, min(k + step, self.size)) for k in range(0, self.size, step))
+
+    def single(self, k: int) -> Problem:
+        """Problem k alone."""
+        n, m = int(self.row_count[k]), int(self.col_count[k])
+        rows, cols = (penalty_of(penalty, self.batch, k) for penalty in self.given)
+        cost = self.cost[self.cost_of[k], :n, :m]
+        epsilon = float(self.epsilon[k])
+        return build(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference, None)
+
+    def index(self, k: int) -> str:
+        """Problem k as users count it."""
+        return ", ".join(str(i) for i in np.unravel_index(k, self.batch))
+
+
+def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tuple[Any, Any], lengths: Any) -> bool:
+    """True if the arguments describe more than one problem, or one with a batch shape."""
+    if any(length is not None for length in lengths) or any(
+        isinstance(penalty, Penalty) and strength_shape(penalty) for penalty in penalties
+    ):
+        return True
+    return any(_dimensions(x) > least for x, least in ((cost, 2), (a, 1), (b, 1), (epsilon, 0), (mask, 2)))
+
+
+def _dimensions(values: Any) -> int:
+    found = getattr(values, "ndim", None)
+    if isinstance(found, int):
+        return found
+    depth = 0
+    while isinstance(values, list | tuple) and values:
+        values, depth = values[0], depth + 1
+    return depth
+
+
+def build_batch(
+    cost: Any,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rows: Any,
+    cols: Any,
+    reference: Any,
+    mask: Any,
+    row_lengths: Any,
+    col_lengths: Any,
+) -> BatchProblem:
+    """The validated problems; ValueError and TypeError name the argument, the index and the value."""
+    for name, penalty in (("rows", rows), ("cols", cols)):
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
+    if reference not in get_args(Reference):
+        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    stack = ingest_stack("cost", cost, 2)
+    n, m = stack.shape[-2:]
+    inputs = _Leading(stack.shape[:-2])
+    weights_a, weights_b = inputs.vector("a", a, n, "rows"), inputs.vector("b", b, m, "columns")
+    allowed = inputs.mask(mask, (n, m))
+    strengths = inputs.numbers("epsilon", epsilon)
+    lengths = inputs.lengths("row_lengths", row_lengths, n), inputs.lengths("col_lengths", col_lengths, m)
+    for name, penalty in (("rows", rows), ("cols", cols)):
+        inputs.add(f"{name}'s {strength_name(penalty)}", strength_shape(penalty))
+    batch = inputs.shape()
+    if allowed is not None:
+        stack = _masked(stack, allowed)
+    cost_of = np.broadcast_to(np.arange(math.prod(stack.shape[:-2])).reshape(stack.shape[:-2]), batch).reshape(-1)
+    stack = stack.reshape(-1, n, m)
+    row_count, col_count = (
+        np.full(cost_of.size, size) if given is None else np.broadcast_to(given, batch).reshape(-1)
+        for given, size in zip(lengths, (n, m), strict=True)
+    )
+    weights_a = _weights("a", weights_a, batch, n, row_count)
+    weights_b = _weights("b", weights_b, batch, m, col_count)
+    epsilons = np.array(np.broadcast_to(strengths, batch)).reshape(-1)
+    problem = BatchProblem(
+        cost=stack,
+        cost_of=cost_of.astype(np.int64),
+        batch=batch,
+        a=weights_a,
+        b=weights_b,
+        epsilon=epsilons,
+        rows=at_each(rows, epsilons, batch),
+        cols=at_each(cols, epsilons, batch),
+        given=(rows, cols),
+        reference=reference,
+        row_count=row_count.astype(np.int64),
+        col_count=col_count.astype(np.int64),
+        row_used=weights_a > 0,
+        col_used=weights_b > 0,
+        masked=False,
+        largest=0.0,
+    )
+    single = any(str(getattr(w, "dtype", "")).endswith(("float32", "float16")) for w in (a, b))
+    return _check_masses(_check_reach(_scan(problem)), 1e-5 if single else 1e-9)
+
+
+class _Leading:
+    """Leading dimensions of the arguments, and the shape that they broadcast to."""
+
+    def __init__(self, cost: tuple[int, ...]) -> None:
+        self.shapes = {"cost": cost}
+
+    def add(self, name: str, shape: tuple[int, ...]) -> None:
+        if shape:
+            self.shapes[name] = shape
+
+    def shape(self) -> tuple[int, ...]:
+        found: tuple[int, ...] = ()
+        seen = {}
+        for name, shape in self.shapes.items():
+            try:
+                found = np.broadcast_shapes(found, shape)
+            except ValueError:
+                other = next(x for x, s in seen.items() if _clash(s, shape)) if len(seen) > 1 else next(iter(seen))
+                raise ValueError(
+                    f"{other} has leading dimensions {seen[other]} and {name} {shape}; they must broadcast"
+                ) from None
+            seen[name] = shape
+        return found
+
+    def vector(self, name: str, values: Any, size: int, what: str) -> Vector | None:
+        if values is None:
+            return None
+        array = as_numpy(name, values)
+        if array.ndim < 1 or array.shape[-1] != size:
+            raise ValueError(f"{name} has shape {array.shape}, cost has {size} {what}; the last dimension must agree")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+        self.add(name, array.shape[:-1])
+        return array
+
+    def numbers(self, name: str, values: Any) -> Vector:
+        array = as_numpy(name, values)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must be a real number or an array of one for every problem, got {values!r}")
+        bad = np.argwhere(~((array > 0) & np.isfinite(array)))
+        if len(bad):
+            index = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
+            raise ValueError(f"{name}{index} is {array[tuple(bad[0])]}; it must be positive and finite")
+        self.add(name, array.shape)
+        return array.astype(np.float64)
+
+    def lengths(self, name: str, values: Any, size: int) -> NDArray[np.int64] | None:
+        if values is None:
+            return None
+        array = as_numpy(name, values)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{name} has dtype {array.dtype}; it must hold integers")
+        bad = np.argwhere((array < 1) | (array > size))
+        if len(bad):
+            index = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
+            raise ValueError(f"{name}{index} is {array[tuple(bad[0])]}; it must lie between 1 and {size}")
+        self.add(name, array.shape)
+        return array
+
+    def mask(self, mask: Any, size: tuple[int, int]) -> Mask | None:
+        if mask is None:
+            return None
+        array = as_numpy("mask", mask)
+        if array.dtype != np.bool_:
+            raise TypeError(f"mask has dtype {array.dtype}; it must be bool (True = allowed)")
+        if array.shape[-2:] != size:
+            raise ValueError(f"mask has shape {array.shape}, cost ends in {size}; they must agree")
+        self.add("mask", array.shape[:-2])
+        return array
+
+
+def _clash(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return any(x != y and x != 1 and y != 1 for x, y in zip(reversed(one), reversed(other), strict=False))
+
+
+def _masked(stack: NDArray[np.floating], allowed: Mask) -> NDArray[np.floating]:
+    """The one copy a mask costs; nan stays where it is, to be refused."""
+    if allowed.all():
+        return stack
+    return np.ascontiguousarray(np.where(allowed | np.isnan(stack), stack, stack.dtype.type(np.inf)))
+
+
+def _weights(
+    name: str, values: Vector | None, batch: tuple[int, ...], size: int, count: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(B, size), 0 beyond the lengths, where nothing is read."""
+    inside = np.arange(size) < count[:, None]
+    if values is None:
+        return np.where(inside, 1.0 / count[:, None], 0.0)
+    weights = np.broadcast_to(values, (*batch, size)).reshape(-1, size).astype(np.float64)
+    weights[~inside] = 0.0
+    wrong = ~(weights >= 0) | np.isinf(weights)
+    if wrong.any():
+        k, i = np.argwhere(wrong)[0]
+        index = ", ".join(map(str, (*np.unravel_index(k, batch), i))) if batch else str(i)
+        raise ValueError(f"{name}[{index}] is {weights[k, i]}; weights must be finite and >= 0")
+    total = weights.sum(axis=1)
+    wrong = (total == 0) | ~np.isfinite(total)
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{name}[{', '.join(map(str, np.unravel_index(k, batch)))}] sums to {total[k]}; it must be positive, finite"
+        )
+    return weights
+
+
+def _scan(problem: BatchProblem) -> BatchProblem:
+    """Range and forbidden cells; refuses what is no cost. One look at the costs, if all are finite."""
+    from dataclasses import replace
+
+    least = float(problem.epsilon.min())
+    low, high = float(problem.cost.min()), float(problem.cost.max())
+    if math.isfinite(low) and math.isfinite(high):
+        _check_range(max(abs(low), abs(high)), least)
+        return replace(problem, largest=max(abs(low), abs(high)))
+    row_used, col_used, largest, masked = problem.row_used.copy(), problem.col_used.copy(), 0.0, False
+    n, m = problem.cost.shape[1:]
+    for part in problem.chunks():
+        block = problem.cost[problem.cost_of[part]]
+        inside = (np.arange(n) < problem.row_count[part, None])[:, :, None] & (
+            np.arange(m) < problem.col_count[part, None]
+        )[:, None, :]
+        for wrong, advice in (
+            (np.isnan(block), "costs must be numbers (+inf forbids a cell)"),
+            (block == -np.inf, "costs must be > -inf"),
+        ):
+            if (wrong & inside).any():
+                k, i, j = np.argwhere(wrong & inside)[0]
+                raise ValueError(f"cost[{problem.index(part.start + k)}, {i}, {j}] is {block[k, i, j]}; {advice}")
+        finite = np.isfinite(block) & inside
+        masked = masked or bool((~finite & inside).any())
+        row_used[part] &= (finite & problem.col_used[part][:, None, :]).any(axis=2)
+        col_used[part] &= (finite & problem.row_used[part][:, :, None]).any(axis=1)
+        largest = max(largest, float(np.abs(block, where=finite, out=np.zeros_like(block)).max()))
+    _check_range(largest, least)
+    return replace(problem, row_used=row_used, col_used=col_used, masked=masked, largest=largest)
+
+
+def _check_range(largest: float, epsilon: float) -> None:
+    if not math.isfinite(largest / epsilon) or not math.isfinite(1.0 / epsilon):
+        raise ValueError(
+            f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
+        )
+
+
+def _check_reach(problem: BatchProblem) -> BatchProblem:
+    """A hard side that wants mass where every cell is forbidden, or no usable cell at all."""
+    if not problem.masked:
+        return problem
+    for name, penalty, weights, used in (
+        ("row", problem.rows, problem.a, problem.row_used),
+        ("column", problem.cols, problem.b, problem.col_used),
+    ):
+        needed = is_hard(penalty) & (np.asarray(penalty.box()[0]) > 0)
+        blocked = (weights > 0) & ~used & needed
+        if blocked.any():
+            k, i = np.argwhere(blocked)[0]
+            raise InfeasibleError(
+                f"problem [{problem.index(k)}]: {name} {i} has only forbidden cells but must carry mass (weight "
+                f"{weights[k, i]:g}); allow a cell, set its weight to 0 or relax that side"
+            )
+    empty = np.flatnonzero(~(problem.row_used.any(axis=1) & problem.col_used.any(axis=1)))
+    if empty.size:
+        raise InfeasibleError(
+            f"problem [{problem.index(empty[0])}]: every cell between a row and a column with weight is forbidden; "
+            f"there is no plan"
+        )
+    return problem
+
+
+def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
+    """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
+    from dataclasses import replace
+
+    lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
+    lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
+    needed, most = np.maximum(lo_a, lo_b), np.minimum(hi_a, hi_b)
+    bad = np.flatnonzero(needed > most * (1 + tolerance))
+    if bad.size:
+        k = int(bad[0])
+        rows, cols = (penalty_of(penalty, problem.batch, k) for penalty in problem.given)
+        raise InfeasibleError(
+            f"problem [{problem.index(k)}]: rows={rows!r} allow a total mass of {lo_a[k]:.12g} to {hi_a[k]:.12g}, "
+            f"cols={cols!r} of {lo_b[k]:.12g} to {hi_b[k]:.12g}; no plan has both (a sums to {problem.a[k].sum():.12g},"
+            f" b to {problem.b[k].sum():.12g})"
+        )
+    off = needed > most
+    if not off.any():
+        return problem
+    with np.errstate(all="ignore"):
+        factor = np.where(off, np.where(lo_a > hi_b, lo_a / hi_b, hi_a / lo_b), 1.0)
+    return replace(problem, b=problem.b * factor[:, None])
+
+
+def _total_range(penalty: Penalty, weights: Vector, used: Mask) -> tuple[Vector, Vector]:
+    lo, hi = (np.broadcast_to(np.asarray(x, dtype=np.float64).reshape(-1), weights.shape[:1]) for x in penalty.box())
+    total = np.where(used, weights, 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return lo * total, np.where(np.isinf(hi), np.inf, hi * total)

@@ -1,0 +1,281 @@
+"""What a solve of many problems returns: the fields of `Solution`, each with the batch shape in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Origin, as_numpy
+from .batch_problem import BatchProblem
+from .penalties import Vector
+from .result import Budget, History, Solution, Status
+
+if TYPE_CHECKING:
+    from .gradients import Gradients
+    from .solvers.batched import BatchMeasure, BatchTask
+
+_MESSAGES = np.vectorize(lambda status: status.value, otypes=[object])
+
+
+@dataclass(frozen=True, eq=False)
+class BatchHost:
+    """Potentials in NumPy and float64, problems counted in C order: shapes (B, n) and (B, m)."""
+
+    f: Vector
+    g: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSolution:
+    """Plans P = R exp((f + g - C) / epsilon) of many problems with their certificates; returned by `solve`.
+
+    ``solution[index]`` is the `Solution` of one problem, with all its methods. Numbers of `Solution` are arrays of the
+    batch shape here. Rows and columns beyond a problem's lengths have potential -inf and carry nothing.
+
+    Attributes
+    ----------
+    f, g : array, shapes (..., n) and (..., m)
+        Potentials in cost units.
+    status : ndarray of Status, shape (...)
+    n_iter : ndarray of int, shape (...)
+    method : ndarray of str, shape (...)
+        What solved each problem: "log" is the batch itself.
+    history : History
+        One entry a round; fields have the batch shape behind it. Nothing is measured on the way in a fixed budget.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> costs = np.random.default_rng(0).random((3, 4, 5))
+    >>> sol = eot.solve(costs, epsilon=[0.1, 0.2, 0.5])
+    >>> sol.plan.shape, sol.converged.all(), sol.gap.shape
+    ((3, 4, 5), np.True_, (3,))
+    """
+
+    problem: BatchProblem
+    f: Any
+    g: Any
+    status: NDArray[np.object_]
+    n_iter: NDArray[np.int64]
+    method: NDArray[np.object_]
+    history: History
+    tol: float
+    host: BatchHost = field(repr=False)
+    task: BatchTask = field(repr=False)
+    origin: Origin = field(default=Origin(), repr=False)
+    budget: Budget | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        n, m = self.problem.shape[-2:]
+        done = f"{int(self.converged.sum())} of {self.problem.size} converged"
+        state = "budget" if self.budget is not None else done
+        return f"BatchSolution({' x '.join(map(str, self.problem.batch))} problems {n} x {m}, {state})"
+
+    def __len__(self) -> int:
+        if not self.problem.batch:
+            raise TypeError("a single problem has no length")
+        return self.problem.batch[0]
+
+    def __getitem__(self, index: Any) -> Solution:
+        """The solution of one problem.
+
+        Parameters
+        ----------
+        index : int or tuple of int
+            One number for every dimension of the batch.
+        """
+        index = index if isinstance(index, tuple) else (index,)
+        if len(index) != len(self.problem.batch):
+            raise IndexError(f"the batch has shape {self.problem.batch}; one index for each dimension is needed")
+        k = int(np.arange(self.problem.size).reshape(self.problem.batch)[index])
+        return self._single(k)
+
+    def __iter__(self) -> Iterator[Solution]:
+        return (self._single(k) for k in range(self.problem.size))
+
+    def _single(self, k: int) -> Solution:
+        from .api import solution_of
+
+        n, m = int(self.problem.row_count[k]), int(self.problem.col_count[k])
+        budget = self.budget
+        if budget is not None:
+            start = (None if x is None else x[k, :size] for x, size in ((budget.f, n), (budget.g, m)))
+            budget = Budget(budget.count, budget.end, *start)
+        status, n_iter, method = (x.reshape(-1)[k] for x in (self.status, self.n_iter, self.method))
+        solution = solution_of(
+            self.problem.single(k), self.host.f[k, :n], self.host.g[k, :m], status, int(n_iter), str(method), self.tol
+        )
+        emitted = self._emitted(solution)
+        return replace(solution, budget=budget, origin=self.origin, **emitted)
+
+    def _emitted(self, solution: Solution) -> dict[str, Any]:
+        """The arrays of a solution in the library of the batch."""
+        names = "f", "g", "row_marginal", "col_marginal"
+        return {name: self.origin.emit(getattr(solution, name)) for name in names}
+
+    def _shaped(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(B, ...) with the batch shape."""
+        return values.reshape(*self.problem.batch, *values.shape[1:])
+
+    def _each(self, value: Callable[[Solution], Any]) -> NDArray[Any]:
+        """A number of every problem alone."""
+        return self._shaped(np.array([value(solution) for solution in self]))
+
+    @cached_property
+    def _potentials(self) -> tuple[Vector, Vector]:
+        """In kernel units."""
+        return self.task.alphas(self.host.f, self.host.g)
+
+    @cached_property
+    def _measure(self) -> BatchMeasure:
+        from .solvers.batched import measure_batch
+
+        return measure_batch(self.task, *self._potentials, np.arange(self.problem.size))
+
+    @property
+    def epsilon(self) -> Vector:
+        """The regularisation strengths, in cost units."""
+        return self._shaped(self.problem.epsilon)
+
+    @cached_property
+    def converged(self) -> NDArray[np.bool_]:
+        """Which problems meet the tolerance."""
+        return np.asarray(self.status == Status.CONVERGED, dtype=bool)
+
+    @cached_property
+    def message(self) -> NDArray[np.object_]:
+        """The status in words."""
+        return np.asarray(_MESSAGES(self.status))
+
+    @cached_property
+    def row_marginal(self) -> Any:
+        """P 1, shape (..., n)."""
+        return self.origin.emit(self._shaped(self._measure.row_marginal))
+
+    @cached_property
+    def col_marginal(self) -> Any:
+        """P^T 1, shape (..., m)."""
+        return self.origin.emit(self._shaped(self._measure.col_marginal))
+
+    @property
+    def marginal_error(self) -> Vector:
+        """L1 distances of the marginals from what the hard sides allow."""
+        return self._shaped(self._measure.marginal_error)
+
+    @property
+    def residual(self) -> Vector:
+        """L1 distances from optimality, over both sides."""
+        return self._shaped(self._measure.residual)
+
+    @property
+    def dual_value(self) -> Vector:
+        """The dual objectives: lower bounds on the optimal values."""
+        return self._shaped(self._measure.dual + self.problem.epsilon * self.problem.reference_mass)
+
+    @cached_property
+    def gap(self) -> Vector:
+        """Duality gaps, as `Solution.gap`."""
+        measure = self._measure
+        exact = measure.marginal_error <= 0
+        gaps = np.where(exact, measure.relaxed_gap, np.inf)
+        for k in np.flatnonzero(~exact):
+            gaps[k] = self._single(int(k)).gap
+        return self._shaped(gaps)
+
+    @property
+    def value(self) -> Vector:
+        """The primal objectives."""
+        return self.dual_value + self.gap
+
+    @cached_property
+    def plan(self) -> Any:
+        """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
+        return self.origin.emit(self._shaped(self.plans()))
+
+    def plans(self, dtype: Any = None) -> NDArray[np.floating]:
+        """The plans in NumPy, shape (B, n, m)."""
+        alpha, beta = self._potentials
+        out = np.empty((self.problem.size, *self.problem.cost.shape[1:]), dtype or self.problem.cost.dtype)
+        start = alpha + np.log(self.problem.mass)[:, None]
+        self.task.backend.batch_plan(self.task.cost, self.task.batch, start, beta, out)
+        return out
+
+    @cached_property
+    def transport_cost(self) -> Vector:
+        """<C, P> of every problem."""
+        out = np.empty(self.problem.size)
+        plans = self.plans()
+        for part in self.problem.chunks():
+            cost = self.problem.cost[self.problem.cost_of[part]]
+            moved = plans[part]
+            out[part] = np.einsum("bnm,bnm->b", moved, np.where(moved > 0, cost, 0.0), dtype=np.float64)
+        return self._shaped(out)
+
+    def apply(self, x: Any, axis: int = 1) -> Any:
+        """The plans times `x`.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape (..., m, k) for ``axis=1``, (..., n, k) for ``axis=0``; leading dimensions broadcast to the batch.
+        axis : {1, 0}
+            The axis of the plans that is summed over.
+
+        Returns
+        -------
+        array
+            Shape (..., n, k) or (..., m, k).
+        """
+        if axis not in (0, 1):
+            raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
+        values = as_numpy("x", x)
+        size = self.problem.shape[-2:][axis]
+        if values.ndim < 2 or values.shape[-2] != size:
+            raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be (..., {size}, k)")
+        plans = self._shaped(self.plans())
+        return self.origin.emit(np.matmul(plans if axis == 1 else np.swapaxes(plans, -1, -2), values))
+
+    def rounded_plan(self) -> Any:
+        """Plans that meet the hard sides to rounding, shape (..., n, m), as `Solution.rounded_plan`."""
+        out = np.zeros((self.problem.size, *self.problem.cost.shape[1:]))
+        for k, solution in enumerate(self):
+            n, m = solution.problem.shape
+            out[k, :n, :m] = as_numpy("plan", solution.rounded_plan())
+        return self.origin.emit(self._shaped(out))
+
+    def bounds(self) -> tuple[Vector, Vector]:
+        """Bounds on the optimal values of the unregularised problems, as `Solution.bounds`."""
+        found = np.array([solution.bounds() for solution in self])
+        return self._shaped(found[:, 0]), self._shaped(found[:, 1])
+
+    def gradients(self) -> Gradients:
+        """Derivatives of the optimal values, as `Solution.gradients`, each with the batch shape in front."""
+        from .batch_gradients import value_gradients
+
+        return value_gradients(self)
+
+    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+        """Derivatives of a function of plans and potentials, as `Solution.vjp`.
+
+        Parameters
+        ----------
+        plan : array_like, shape (..., n, m), optional
+            dL/dP.
+        f, g : array_like, shapes (..., n) and (..., m), optional
+            dL/df and dL/dg.
+
+        Returns
+        -------
+        Gradients
+            dL in what each problem was given: where problems share a cost or weights, the sum over them is still to be
+            taken.
+        """
+        from .batch_gradients import pull_back
+
+        return pull_back(self, plan, f, g)

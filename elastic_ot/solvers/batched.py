@@ -1,0 +1,477 @@
+"""Many problems at once: rounds of sweeps over those that are not done, then the general solver for stragglers.
+
+A round is one call of the backend, which stops every problem as soon as its residual meets its goal. What claims to be
+done is certified: its marginals are computed anew in double precision and measured as for a single solve. A problem
+that misses goes on with a smaller goal. With "auto", problems whose sweeps would take longer than a Newton method are
+handed to the phases of a single solve.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.protocol import Batch, BatchBackend, Side
+from ..batch_penalty import Mixed, is_hard
+from ..batch_problem import BatchProblem
+from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
+from ..result import History, Status
+from .driver import PATIENCE, Outcome
+from .measure import side_measure
+
+Indices = NDArray[np.int64]
+FIRST_ROUND, LONGEST_ROUND, TRANSLATED_ROUND = 10, 640, 20
+RETRIES = 6  # times a problem's goal is lowered because what it returned missed the tolerance
+PATIENT_ENTRIES = 1e7  # entries that sweeps may read before the general solver is the better choice: about 5 ms
+LEAST_PATIENCE = 100
+SINGLE_RANGE = 32.0  # largest cost, in epsilon, for which arguments of exponentials may be computed in float32
+
+
+@dataclass(frozen=True, eq=False)
+class BatchTask:
+    """Problems in the units of the kernels; as `Task`, an entry of every array a problem."""
+
+    problem: BatchProblem
+    backend: BatchBackend
+    batch: Batch
+    rows: Side
+    cols: Side
+
+    @property
+    def cost(self) -> NDArray[np.floating]:
+        return self.problem.cost
+
+    def alphas(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
+        """Kernel potentials of (f, g) in cost units; -inf on removed entries, 0 on free sides."""
+        return self._alpha(f, self.rows, self.problem.row_used), self._alpha(g, self.cols, self.problem.col_used)
+
+    def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
+        kept = used & ~_free(side)[:, None]
+        return np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset
+
+    def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
+        """(f, g) in cost units; -inf on removed entries."""
+        epsilon = self.problem.epsilon[:, None]
+        return tuple(  # type: ignore[return-value]
+            np.where(side.log_weight > -np.inf, epsilon * _scaled(x, side), -np.inf)
+            for x, side in ((alpha, self.rows), (beta, self.cols))
+        )
+
+
+def _free(side: Side) -> NDArray[np.bool_]:
+    return np.asarray((side.code == LOGARITHMIC) & (side.strength == 0))
+
+
+def _scaled(alpha: Vector, side: Side) -> Vector:
+    """As `scaled_potential`; 0 on removed entries."""
+    used = side.log_weight > -np.inf
+    scaled = np.where(used, alpha, 0.0) - np.where(used, side.offset, 0.0)
+    scaled[_free(side)] = 0.0
+    boxed = side.code == BOXED
+    if boxed.any():
+        rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(np.where(used, side.offset, 0.0)))
+        scaled[boxed[:, None] & rounding] = 0.0
+    return scaled
+
+
+def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
+    mass = problem.mass
+    log_mass = np.log(mass)[:, None]
+    rows = _side(problem.rows, problem.a, problem.row_used, problem.epsilon, mass)
+    cols = _side(problem.cols, problem.b, problem.col_used, problem.epsilon, mass)
+    if problem.reference == "product":
+        offsets = rows.log_weight, cols.log_weight + log_mass
+    else:
+        offsets = tuple(
+            np.where(side.log_weight > -np.inf, value, -np.inf) for side, value in ((rows, 0.0), (cols, -log_mass))
+        )
+    batch = Batch(problem.cost_of, 1.0 / problem.epsilon, problem.row_count, problem.col_count)
+    return BatchTask(problem, backend, batch, rows._replace(offset=offsets[0]), cols._replace(offset=offsets[1]))
+
+
+def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: Vector, mass: Vector) -> Side:
+    rule = penalty.rule(epsilon[:, None], mass[:, None])  # type: ignore[arg-type]
+    code, strength, strength2 = (np.broadcast_to(np.asarray(x).reshape(-1), epsilon.shape) for x in rule)
+    weight = np.where(used, weights / mass[:, None], 0.0)
+    log_weight = np.full(weight.shape, -np.inf)
+    np.log(weight, out=log_weight, where=used)
+    strengths = (np.ascontiguousarray(x, dtype=np.float64) for x in (strength, strength2))
+    return Side(weight, log_weight, log_weight, np.ascontiguousarray(code, dtype=np.int64), *strengths)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMeasure:
+    """`Measure` of every problem."""
+
+    residual: Vector
+    marginal_error: Vector
+    relaxed_gap: Vector
+    dual: Vector
+    mass: Vector
+    relaxed: NDArray[np.bool_]
+    row_marginal: Vector
+    col_marginal: Vector
+
+    def meets(self, tol: float, epsilon: Vector) -> NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            met = np.isfinite(self.residual) & np.isfinite(self.dual) & (self.residual <= tol * self.mass)
+            close = self.relaxed_gap <= tol * np.maximum(np.abs(self.dual), epsilon * self.mass)
+        return np.asarray(met & (close | ~self.relaxed))
+
+
+def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) -> BatchMeasure:
+    """Of the problems `which`, from marginals computed anew in double precision."""
+    problem = task.problem
+    rows, cols = np.zeros_like(alpha), np.zeros_like(beta)
+    task.backend.batch_marginals(task.cost, task.batch, alpha, beta, which, rows, cols)
+    with np.errstate(all="ignore"):
+        row = _measured(task, problem.rows, problem.a, problem.row_used, task.rows, alpha, rows, which)
+        col = _measured(task, problem.cols, problem.b, problem.col_used, task.cols, beta, cols, which)
+        total = row.marginal.sum(axis=1)
+        fixed_a, fixed_b = fixed_sides(problem)
+        mass = np.where(
+            fixed_a[which], problem.mass[which], np.where(fixed_b[which], problem.b[which].sum(axis=1), total)
+        )
+        hard = np.broadcast_to(
+            np.asarray(is_hard(problem.rows) & np.asarray(is_hard(problem.cols))).reshape(-1), (problem.size,)
+        )
+        dual = row.dual + col.dual - problem.epsilon[which] * total
+        relaxed_gap = row.gap + col.gap
+    return BatchMeasure(
+        residual=row.residual + col.residual,
+        marginal_error=row.marginal_error + col.marginal_error,
+        relaxed_gap=np.where(np.isnan(relaxed_gap), np.inf, relaxed_gap),
+        dual=np.where(np.isnan(dual), -np.inf, dual),
+        mass=mass,
+        relaxed=~hard[which],
+        row_marginal=row.marginal,
+        col_marginal=col.marginal,
+    )
+
+
+def _measured(
+    task: BatchTask,
+    penalty: Penalty,
+    weights: Vector,
+    used: NDArray[np.bool_],
+    side: Side,
+    alpha: Vector,
+    marginal: Vector,
+    which: Indices,
+) -> Any:
+    part = Side(*(x[which] for x in side))
+    penalty, used = pick(penalty, which), used[which]
+    scaled = _scaled(alpha[which], part)
+    log_marginal = np.where(used, np.maximum(np.log(marginal[which]), -1e6), 0.0)
+    target = np.empty_like(scaled)
+    task.backend.batch_potential(part, np.where(used, part.log_weight, 0.0) - log_marginal + scaled, target)
+    mass, epsilon = task.problem.mass[which, None], task.problem.epsilon[which, None]
+    return side_measure(penalty, weights[which], used, scaled, log_marginal, target, epsilon, mass)
+
+
+def pick(penalty: Penalty, which: Indices) -> Penalty:
+    """The penalty of some problems."""
+    if isinstance(penalty, Mixed):
+        return Mixed(tuple((pick(part, which), where[which]) for part, where in penalty.parts))
+    rho = getattr(penalty, "rho", None)
+    return replace(penalty, rho=rho[which]) if np.ndim(rho) else penalty  # type: ignore[call-arg,index]
+
+
+@dataclass(eq=False)
+class BatchState:
+    """What is known of every problem so far; potentials in kernel units."""
+
+    alpha: Vector
+    beta: Vector
+    n_iter: Indices
+    residual: Vector
+    dual: Vector
+    status: NDArray[np.object_]
+    method: NDArray[np.object_]
+    entries: list[tuple[Indices, Vector, Vector, float]] = field(default_factory=list)
+
+    def record(self, seconds: float) -> None:
+        self.entries.append((self.n_iter.copy(), self.residual.copy(), self.dual.copy(), seconds))
+
+    def history(self, problem: BatchProblem) -> History:
+        """Every field but the seconds with the batch shape behind the rounds."""
+        shape = (len(self.entries), *problem.batch)
+        iterations, residuals, duals, seconds = (list(x) for x in zip(*self.entries, strict=True))
+        constant = problem.epsilon * problem.reference_mass
+        return History(
+            iteration=np.array(iterations).reshape(shape),
+            residual=np.array(residuals).reshape(shape),
+            dual=(np.array(duals) + constant).reshape(shape),
+            epsilon=np.broadcast_to(problem.epsilon.reshape(problem.batch), shape),
+            seconds=np.array(seconds),
+            method=np.full(shape[0], "log"),
+            products=np.zeros(shape[0], np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """When to stop, who is told, and how updates are damped."""
+
+    tol: float
+    max_iter: int
+    end: str
+    omega: tuple[float, float] = (1.0, 1.0)
+    fast: bool = True
+    cold: bool = True
+    time_limit: float | None = None
+    callback: Callable[[int, Vector], object] | None = None
+
+
+Single = Callable[[int, Vector, Vector, int], Outcome]
+"""(problem, f, g, iterations left) -> the outcome of a solve of this problem alone."""
+
+
+def run_batch(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, single: Single | None) -> BatchState:
+    """Every problem to its tolerance; stragglers by `single`, if it is given."""
+    return _Rounds(task, alpha, beta, limits, single).run()
+
+
+def run_batch_budget(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits) -> BatchState:
+    """Exactly max_iter iterations, one call; nothing is measured."""
+    state = _state(task, alpha, beta, Status.BUDGET)
+    spans = task.problem.largest * float(task.batch.inv_epsilon.max())
+    single = task.cost.dtype == np.float32 and spans <= SINGLE_RANGE
+    precision = "double" if not limits.fast else "single" if single else "mixed"
+    _sweep(task, state, np.arange(task.problem.size), None, limits.max_iter, limits, precision, limits.cold)
+    return state
+
+
+def _state(task: BatchTask, alpha: Vector, beta: Vector, status: Status) -> BatchState:
+    size = task.problem.size
+    return BatchState(
+        alpha=alpha,
+        beta=beta,
+        n_iter=np.zeros(size, np.int64),
+        residual=np.full(size, np.inf),
+        dual=np.full(size, np.nan),
+        status=np.full(size, status, dtype=object),
+        method=np.full(size, "log", dtype=object),
+    )
+
+
+def _sweep(
+    task: BatchTask,
+    state: BatchState,
+    which: Indices,
+    goal: Vector | None,
+    count: int,
+    limits: BatchLimits,
+    precision: str,
+    cold: bool,
+) -> Vector:
+    """One call of the backend; returns the residuals it saw."""
+    done, residual = np.zeros(which.size, np.int64), np.full(which.size, np.inf)
+    sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
+    task.backend.batch_sweeps(
+        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual
+    )
+    state.n_iter[which] += done
+    return residual
+
+
+class _Rounds:
+    """One solve of a batch."""
+
+    def __init__(
+        self, task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, single: Single | None
+    ) -> None:
+        self.began = time.perf_counter()
+        self.task, self.limits, self.single = task, limits, single
+        self.state = _state(task, alpha, beta, Status.MAX_ITER)
+        size = task.problem.size
+        self.left: Indices = np.arange(size)
+        self.goal = limits.tol * _masses(task.problem) / task.problem.mass
+        self.retries = np.zeros(size, np.int64)
+        self.double = not limits.fast
+        self.last, self.last_iter = np.full(size, np.inf), np.zeros(size, np.int64)
+        self.best, self.best_iter = np.full(size, np.inf), np.zeros(size, np.int64)
+        self.rhos = _strengths(task.problem)
+
+    def run(self) -> BatchState:
+        state, limits, count, cold = self.state, self.limits, FIRST_ROUND, self.limits.cold
+        longest = LONGEST_ROUND if self.rhos is None else TRANSLATED_ROUND
+        while self.left.size:
+            room = limits.max_iter - int(state.n_iter[self.left].max())
+            if room <= 0:
+                break
+            precision = "double" if self.double else "mixed"
+            with np.errstate(all="ignore"):
+                found = _sweep(self.task, state, self.left, self.goal, min(count, room), limits, precision, cold)
+            state.residual[self.left] = found * self.task.problem.mass[self.left]
+            self._certify(found)
+            state.record(time.perf_counter() - self.began)
+            if self._interrupted():
+                return state
+            self._hand_over()
+            self._translate()
+            count, cold = min(2 * count, longest), False
+        if self.left.size:
+            self._finish(self.left)
+            state.record(time.perf_counter() - self.began)
+        return state
+
+    def _interrupted(self) -> bool:
+        limits, state = self.limits, self.state
+        shape = self.task.problem.batch
+        stopped = limits.callback is not None and limits.callback(
+            int(state.n_iter.max()), state.residual.reshape(shape)
+        )
+        late = limits.time_limit is not None and time.perf_counter() - self.began >= limits.time_limit
+        if not ((stopped or late) and self.left.size):
+            return False
+        self._finish(self.left)
+        missed = self.left[state.status[self.left] == Status.MAX_ITER]
+        state.status[missed] = Status.STOPPED if stopped else Status.TIME_LIMIT
+        return True
+
+    def _certify(self, found: Vector) -> None:
+        """Close the problems that meet the tolerance; lower the goal of those that only seemed to."""
+        claimed = self.left[found <= self.goal[self.left]]
+        if not claimed.size:
+            return
+        met = self._measured(claimed)
+        self.state.status[claimed[met]] = Status.CONVERGED
+        missed = claimed[~met]
+        self.goal[missed] *= 0.3
+        self.retries[missed] += 1
+        self.double = self.double or bool((self.retries[missed] >= 2).any())
+        self.left = np.setdiff1d(self.left, claimed[met], assume_unique=True)
+
+    def _measured(self, which: Indices) -> NDArray[np.bool_]:
+        """Measure and note; which of them meet the tolerance."""
+        state, task = self.state, self.task
+        measure = measure_batch(task, state.alpha, state.beta, which)
+        state.residual[which], state.dual[which] = measure.residual, measure.dual
+        return measure.meets(self.limits.tol, task.problem.epsilon[which])
+
+    def _finish(self, which: Indices) -> None:
+        """Bring problems that are not done to the side that must be exact, and measure them."""
+        state = self.state
+        if self.limits.end == "rows":  # the iteration was counted when its columns were updated
+            state.n_iter[which] -= 1
+            _sweep(self.task, state, which, None, 1, self.limits, "double", False)
+        met = self._measured(which)
+        state.status[which[met]] = Status.CONVERGED
+        state.status[which[~np.isfinite(state.residual[which])]] = Status.NUMERICAL
+
+    def _hand_over(self) -> None:
+        """Problems that sweeps are too slow for go to the general solver, one by one; without it they may stall."""
+        state, left = self.state, self.left
+        if not left.size:
+            return
+        now, then = state.residual[left], self.last[left]
+        steps, target = state.n_iter[left] - self.last_iter[left], self.goal[left] * self.task.problem.mass[left]
+        self.last[left], self.last_iter[left] = now, state.n_iter[left]
+        better = now < 0.99 * self.best[left]
+        self.best[left] = np.where(better, now, self.best[left])
+        self.best_iter[left] = np.where(better, state.n_iter[left], self.best_iter[left])
+        if self.single is None:
+            waited = state.n_iter[left] - self.best_iter[left]
+            stalled = left[(waited > np.maximum(PATIENCE, state.n_iter[left] // 2)) | (self.retries[left] > RETRIES)]
+            if stalled.size:
+                self._finish(stalled)
+                missed = stalled[state.status[stalled] == Status.MAX_ITER]
+                state.status[missed] = Status.STALLED
+                self.left = np.setdiff1d(left, stalled, assume_unique=True)
+            return
+        with np.errstate(all="ignore"):
+            needed = np.where(now < then, steps * np.log(now / target) / np.log(then / now), np.inf)
+        needed[~np.isfinite(then)] = 0.0  # one look tells nothing
+        patience = max(LEAST_PATIENCE, PATIENT_ENTRIES / self.task.cost[0].size)
+        slow = (np.nan_to_num(needed, nan=np.inf, posinf=np.inf) > patience) | (self.retries[left] > RETRIES)
+        if slow.any():
+            f, g = self.task.potentials(state.alpha, state.beta)
+        for k in left[slow]:
+            room = max(self.limits.max_iter - int(state.n_iter[k]), 1)
+            _alone(self.task, state, self.single, int(k), f[k], g[k], room)
+        self.left = left[~slow]
+
+    def _translate(self) -> None:
+        """(f + t, g - t) with the t that balances the masses: `acceleration.translation`, in closed form."""
+        if self.rhos is None or not self.left.size:
+            return
+        task, state, left = self.task, self.state, self.left
+        f, g = (
+            _scaled(x[left], Side(*(v[left] for v in side)))
+            for x, side in ((state.alpha, task.rows), (state.beta, task.cols))
+        )
+        rho_a, rho_b = (rho[left] / task.problem.epsilon[left] for rho in self.rhos)
+        with np.errstate(all="ignore"):
+            log_a, log_b = _log_demand(task.rows.weight[left], f, rho_a), _log_demand(task.cols.weight[left], g, rho_b)
+            rate = 1.0 / rho_a + 1.0 / rho_b
+            t = np.where((rate > 0) & np.isfinite(rate), (log_a - log_b) / rate, 0.0)
+        t = np.where(np.isfinite(t), t, 0.0)[:, None]
+        state.alpha[left] += t
+        state.beta[left] -= t
+
+
+def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, single: Single, max_iter: int, warm: bool) -> BatchState:
+    """Every problem by the general solver."""
+    began = time.perf_counter()
+    state = _state(task, alpha, beta, Status.MAX_ITER)
+    f, g = task.potentials(alpha, beta)
+    for k in range(task.problem.size):
+        _alone(task, state, single, k, f[k] if warm else None, g[k] if warm else None, max_iter)
+    state.record(time.perf_counter() - began)
+    return state
+
+
+def _alone(
+    task: BatchTask, state: BatchState, single: Single, k: int, f: Vector | None, g: Vector | None, max_iter: int
+) -> None:
+    """Problem k by the general solver, from potentials in cost units."""
+    found = single(k, f, g, max_iter)
+    for values, x, side in ((found.f, state.alpha, task.rows), (found.g, state.beta, task.cols)):
+        size, epsilon = values.size, task.problem.epsilon[k]
+        used = side.log_weight[k, :size] > -np.inf
+        x[k, :size] = np.where(used, np.where(used, values, 0.0) / epsilon + side.offset[k, :size], -np.inf)
+    state.n_iter[k] += found.n_iter
+    state.residual[k], state.dual[k] = found.measure.residual, found.measure.dual
+    state.status[k], state.method[k] = found.status, found.method
+
+
+def _masses(problem: BatchProblem) -> Vector:
+    """What residuals are compared with, as far as it is known beforehand."""
+    fixed_a, fixed_b = fixed_sides(problem)
+    return np.where(fixed_a | ~fixed_b, problem.mass, problem.b.sum(axis=1))
+
+
+def fixed_sides(problem: BatchProblem) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of every problem, whether the marginal of its rows, of its columns is given."""
+    boxes = problem.rows.box(), problem.cols.box()
+    one, other = (np.broadcast_to(np.asarray(lo == hi).reshape(-1), (problem.size,)) for lo, hi in boxes)
+    return one, other
+
+
+def _strengths(problem: BatchProblem) -> tuple[Vector, Vector] | None:
+    """Strengths of both sides where a translation in closed form helps: fixed (inf) or KL, not both fixed."""
+    found = []
+    for penalty in (problem.rows, problem.cols):
+        if isinstance(penalty, Fixed):
+            rho: Any = np.inf
+        elif isinstance(penalty, KL):
+            rho = penalty.rho
+        elif isinstance(penalty, Mixed) and all(isinstance(p, Fixed | KL | Free) for p, _ in penalty.parts):
+            rho = penalty.rho_each()
+        else:
+            return None
+        found.append(np.array(np.broadcast_to(np.asarray(rho).reshape(-1), (problem.size,)), dtype=np.float64))
+    return None if np.isinf(found[0]).all() and np.isinf(found[1]).all() else (found[0], found[1])
+
+
+def _log_demand(weight: Vector, scaled: Vector, rho: Vector) -> Vector:
+    """Logarithm of sum a exp(-f / rho)."""
+    exponent = np.where(weight > 0, -scaled / rho[:, None], -np.inf)
+    top = exponent.max(axis=1, keepdims=True)
+    return np.asarray(np.log((weight * np.exp(exponent - top)).sum(axis=1)) + top[:, 0])
