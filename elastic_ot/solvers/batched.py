@@ -201,12 +201,12 @@ class BatchState:
     def history(self, problem: BatchProblem) -> History:
         """Every field but the seconds with the batch shape behind the rounds."""
         shape = (len(self.entries), *problem.batch)
-        iterations, residuals, duals, seconds = (list(x) for x in zip(*self.entries, strict=True))
+        iterations, residuals, duals, seconds = ([entry[i] for entry in self.entries] for i in range(4))
         constant = problem.epsilon * problem.reference_mass
         return History(
-            iteration=np.array(iterations).reshape(shape),
+            iteration=np.array(iterations, dtype=np.int64).reshape(shape),
             residual=np.array(residuals).reshape(shape),
-            dual=(np.array(duals) + constant).reshape(shape),
+            dual=(np.array(duals).reshape(-1, problem.size) + constant).reshape(shape),
             epsilon=np.broadcast_to(problem.epsilon.reshape(problem.batch), shape),
             seconds=np.array(seconds),
             method=np.full(shape[0], "log"),
