@@ -60,20 +60,21 @@ def solve(
 
     Parameters
     ----------
-    cost : array_like, shape (n, m)
+    cost : array_like, shape (n, m) or (..., n, m)
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
-        used in place; float16 is computed in float32, integers in float64.
-    a, b : array_like, shapes (n,) and (m,), optional
+        used in place; float16 is computed in float32, integers in float64. With leading dimensions, here or in what
+        follows, it is a batch: they broadcast, and the result is a `BatchSolution`.
+    a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
-    epsilon : float
+    epsilon : float, or array_like of shape (...)
         Strength of the entropy, in the units of the cost, > 0.
     rows, cols : Penalty
         What the marginals P 1 and P^T 1 are asked to be: `Fixed` (default), `KL`, `TV`, `L2`, `Between`, `AtMost`,
-        `Free` or `Elastic`.
+        `Free` or `Elastic`. A strength may be an array of shape (...).
     reference : {"product", "counting"}
         R = a b^T (default), or R = 1, the convention of attention. The plan depends on it as soon as a side is
         relaxed.
-    mask : array_like of bool, shape (n, m), optional
+    mask : array_like of bool, shape (n, m) or (..., n, m), optional
         False forbids a cell; costs one copy of the cost.
     method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
         How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, "newton" half
@@ -97,16 +98,19 @@ def solve(
         The side that is updated last, and therefore exact; default the only hard one, else the rows. With ``tol=0``
         rows are updated first, so that T iterations are 2 T half steps with ``end="cols"`` and 2 T - 1 with
         ``end="rows"``: a single one is then a row softmax.
+    row_lengths, col_lengths : array_like of int, shape (...), optional
+        How many rows and columns each problem of a batch has; what lies beyond is not read, and carries nothing.
     callback : callable, optional
-        Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve.
+        Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve. In a batch the
+        residual is an array, and the call comes once a round.
     progress : bool
-        Show a tqdm bar of the distance to the tolerance.
+        Show a tqdm bar of the distance to the tolerance; not in a batch.
     on_failure : {"warn", "raise", "ignore"}
         What to do if the solve ends unconverged.
 
     Returns
     -------
-    Solution
+    Solution or BatchSolution
         Potentials, marginals, certificate; the plan when asked for.
 
     Raises
