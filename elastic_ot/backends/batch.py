@@ -22,7 +22,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cpu import LOG2E, _frozen, _potential, _power, _row_sum, entry, entry_point, exp2, inner, log
+from .cpu import LOG2E, _fill, _frozen, _potential, _power, _row_sum, entry, entry_point, exp2, inner, log
 from .protocol import Array, Batch, Side
 
 SERIAL_BELOW = 200_000  # entries read by one call
@@ -98,20 +98,28 @@ def _highest(c, inv2, beta2):
 
 
 @inner
+def _sum(c, inv2, beta2, start, p):
+    """`_row_sum`, without its loop over pieces where one is enough."""
+    if c.size <= 2048:
+        return np.float64(_fill(c, inv2, beta2, start, p))
+    return _row_sum(c, inv2, beta2, start, p)
+
+
+@inner
 def _absorbed(c, inv2, beta2, alpha, p, least, huge):
     """Fill a row of K, around alpha if its sum is then a sound one, else around its highest entry: (sum, base)."""
-    total = _row_sum(c, inv2, beta2, as_like(alpha * LOG2E, beta2), p)
+    total = _sum(c, inv2, beta2, as_like(alpha * LOG2E, beta2), p)
     if least < total < huge:
         return total, alpha
     top = _highest(c, inv2, beta2)
     if top == -np.inf:
         p[:] = 0.0
         return 0.0, 0.0
-    return _row_sum(c, inv2, beta2, as_like(-top, beta2), p), -top / LOG2E
+    return _sum(c, inv2, beta2, as_like(-top, beta2), p), -top / LOG2E
 
 
 @inner
-def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, i, last, s, range_):
+def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i, last, s, range_):
     """Rows i to last of K at (alpha, beta2), their sums and scalings."""
     low, tiny, huge = range_
     k, _, m = where
@@ -125,8 +133,12 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, i, last,
                 p[:] = 0.0
             else:
                 c, least = cost[k, i + q][:m], max(low * row.weight[i + q], tiny)
+                if cold:
+                    guess = np.float64(c[0]) * (inv2 / LOG2E) - beta2[0] / LOG2E
+                    alpha[i + q] = guess if abs(guess) < np.inf else alpha[i + q]
                 s[q], base[i + q] = _absorbed(c, inv2, beta2, alpha[i + q], p, least, huge)
-                u[i + q] = _power(min(max((alpha[i + q] - base[i + q]) * LOG2E, -900.0), 900.0))
+                moved = alpha[i + q] - base[i + q]
+                u[i + q] = 1.0 if moved == 0.0 else _power(min(max(moved * LOG2E, -900.0), 900.0))
 
 
 @inner
@@ -150,7 +162,7 @@ def _collect(k0, k1, k2, k3, w0, w1, w2, w3, acc):
 
 
 @inner
-def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, range_):
+def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, cold, range_):
     """Update all rows and sum the columns of K under the new ones; returns what the residual of the rows was.
 
     On exit u is updated and `before` holds what it was; -1 if some sum was no number that can be trusted.
@@ -164,12 +176,15 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, ran
         k0, k1 = kernel[i][:m], kernel[i + 1][:m]  # K has rows of zeros to spare
         k2, k3 = kernel[i + 2][:m], kernel[i + 3][:m]
         if absorb:
-            _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, i, n, s, range_)
+            _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i, n, s, range_)
         else:
             s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
-            for j in range(0, m, 2048):  # float32 partial sums stay short
-                to = min(j + 2048, m)
-                _dot(k0[j:to], k1[j:to], k2[j:to], k3[j:to], v[j:to], s)
+            if m <= 2048:
+                _dot(k0, k1, k2, k3, v, s)
+            else:
+                for j in range(0, m, 2048):  # float32 partial sums stay short
+                    to = min(j + 2048, m)
+                    _dot(k0[j:to], k1[j:to], k2[j:to], k3[j:to], v[j:to], s)
         for q in range(4):
             if i + q < n and row.log_weight[i + q] > -np.inf:
                 old = u[i + q]
@@ -263,11 +278,6 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
     vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
     for i in range(n, n + 4):
         kernel[i, :] = 0.0
-    if cold:
-        for i in range(n):
-            guess = cost[where[0], i, 0] * batch.inv_epsilon[k] - beta[0]
-            if alpha[i] > -np.inf and abs(guess) < np.inf:
-                alpha[i] = guess
     absorb, iteration = True, 0
     while iteration < count:
         if absorb:
@@ -279,7 +289,9 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
             v[j] = fresh[j]
         for i in range(n):
             before[i] = u[i]
-        row_error = _row_pass(cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, range_)
+        row_error = _row_pass(
+            cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, cold and iteration == 0, range_
+        )
         col_error = _column_update(col, omega[1], col_base, fresh, acc, new)
         if (row_error < 0.0 or col_error < 0.0) and not absorb:
             _logs(before, base, alpha)
