@@ -355,12 +355,20 @@ def _differentiable(
 
     def call(*arguments: Any) -> Any:
         if not torch.compiler.is_compiling():
+            _refuse_nested_forward()
             return function.apply(*arguments)
         if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
             raise RuntimeError("elastic_ot.torch: torch.compile has no forward mode here; call jvp outside of it")
         return op(*arguments)
 
     return call
+
+
+def _refuse_nested_forward() -> None:
+    """Forward mode within forward mode drops the outer derivative of a Function, without an error."""
+    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
+    if levels.count(torch._C._functorch.TransformType.Jvp) > 1:
+        raise RuntimeError("elastic_ot.torch: jvp within jvp; use torch.func.hessian, or jacrev inside")
 
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
