@@ -364,6 +364,7 @@ def _differentiable(
     return call
 
 
+@torch.compiler.disable
 def _refuse_nested_forward() -> None:
     """Forward mode within forward mode drops the outer derivative of a Function, without an error."""
     levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
