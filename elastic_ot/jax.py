@@ -8,7 +8,7 @@ are in float64 on the host, or read a float32 cost, whatever ``jax_enable_x64`` 
 The solver runs on the CPU and reads and writes the memory of JAX there. (`jax.pure_callback` waits for copies, for ever
 where JAX has a single thread.) Arrays on an accelerator travel to the host and back; a solver on the GPU would be
 called through JAX's foreign function interface (`jax.ffi`), with the derivative rules below. Warnings come when the
-compiled function runs; what the solver refuses comes as JAX's error, with the message.
+compiled function runs; what the solver refuses then comes as it is or as JAX's error with its message.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def plan(
     ------
     ValueError, TypeError
         Shapes that do not broadcast, options that do not exist.
-    jax.errors.JaxRuntimeError
-        What `elastic_ot.solve` refuses.
+    ValueError, TypeError, jax.errors.JaxRuntimeError
+        What `elastic_ot.solve` refuses, when it runs.
 
     Warns
     -----

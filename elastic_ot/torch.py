@@ -350,7 +350,7 @@ def _differentiable(
     """
     members = {"forward": op, "setup_context": save, "backward": backward, "jvp": jvp}
     methods = {name: staticmethod(member) for name, member in members.items()}
-    function = type("_Function", (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
+    function: Any = type("_Function", (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
     op.register_autograd(backward, setup_context=save)
 
     def call(*arguments: Any) -> Any:
