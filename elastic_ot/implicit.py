@@ -46,7 +46,7 @@ class LinearSystem:
 
     def __init__(self, plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, backend: Backend) -> None:
         self.plan, self.row_diagonal, self.col_diagonal, self.rigid = plan, row_diagonal, col_diagonal, rigid
-        self.free = col_diagonal > 0
+        self.backend, self.free = backend, col_diagonal > 0
         self.inverse = _inverse(row_diagonal)
         squares = np.einsum("i,ij,ij->j", self.inverse, plan, plan)
         gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
@@ -57,13 +57,15 @@ class LinearSystem:
         size = float(np.abs(row_side[self.row_diagonal > 0]).sum() + np.abs(col_side[self.free]).sum())
         y = np.zeros_like(col_side)
         x, residual = self._complete(row_side, col_side, y)
+        left = PRODUCTS
         for _ in range(3):  # a second round where rounding has built up in the first
-            y, x, residual = self._improve(row_side, col_side, y, residual, ROUNDING * size, PRODUCTS)
+            y, x, residual, done = self._improve(row_side, col_side, y, residual, ROUNDING * size, left)
             if self._solved(residual, y, size):
                 return x, y
+            left -= done
         if min(self.plan.shape) <= DIRECT:
             return self._decomposed(row_side, col_side)
-        y, x, residual = self._improve(row_side, col_side, y, residual, ROUNDING * size, MOST_PRODUCTS)
+        y, x, residual, _ = self._improve(row_side, col_side, y, residual, ROUNDING * size, MOST_PRODUCTS)
         if not self._solved(residual, y, size) and float(np.abs(residual).sum()) > UNSOUND * size:
             warnings.warn(
                 f"the linear system of the derivative was solved to {np.abs(residual).sum() / size:.1e} only: epsilon "
@@ -80,19 +82,24 @@ class LinearSystem:
 
     def _complete(self, row_side: Vector, col_side: Vector, y: Vector) -> tuple[Vector, Vector]:
         """The x that goes with y, and what is left of the columns' side."""
-        # einsum, because threads of a BLAS wait for each other on a busy machine, by far longer than this takes
-        x: Vector = self.inverse * (row_side - np.einsum("ij,j->i", self.plan, y) if y.any() else row_side)
-        residual = np.where(self.free, col_side - self.col_diagonal * y - np.einsum("i,ij->j", x, self.plan), 0.0)
+        x = self.inverse * (row_side - self._product(y, False) if y.any() else row_side)
+        residual = np.where(self.free, col_side - self.col_diagonal * y - self._product(x, True), 0.0)
         if self.rigid:
             residual -= self.col_diagonal * (residual.sum() / self.col_diagonal.sum())
         return x, residual
 
+    def _product(self, x: Vector, transpose: bool) -> Vector:
+        """By the backend, because threads of a BLAS wait for each other on a busy machine, longer than this takes."""
+        out = np.empty(self.plan.shape[1 if transpose else 0])
+        self.backend.dense_product(self.plan, x, transpose, out)
+        return out
+
     def _improve(
         self, row_side: Vector, col_side: Vector, y: Vector, residual: Vector, goal: float, budget: int
-    ) -> tuple[Vector, Vector, Vector]:
-        step, _ = krylov.solve(replace(self.reduced, budget=budget), residual, goal, np.inf, lambda: False)
+    ) -> tuple[Vector, Vector, Vector, int]:
+        step, done = krylov.solve(replace(self.reduced, budget=budget), residual, goal, np.inf, lambda: False)
         y = y + step
-        return y, *self._complete(row_side, col_side, y)
+        return y, *self._complete(row_side, col_side, y), done
 
     def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """By the eigenvalues of the shorter side's matrix."""

@@ -278,9 +278,9 @@ class Solution:
     def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
         """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
 
-        One linear system with the matrix of Newton's method, in the size of the shorter side. Solve to a small `tol`
-        first: errors of the solution enter amplified by 1 / epsilon. With ``tol=0`` instead the exact derivative of the
-        iterations that were run: they are replayed backwards, with O(max_iter (n + m)) memory besides the plan's.
+        One linear system with the matrix of Newton's method. Solve to a small `tol` first: errors of the solution enter
+        amplified by 1 / epsilon. With ``tol=0`` instead the exact derivative of the iterations that were run: they are
+        replayed backwards, with O(max_iter (n + m)) memory besides the plan's.
 
         Parameters
         ----------

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .result import Solution
 
 LIMIT = 1e100  # of diagonals and sums: times each other and what has underflown, 1e-308, it is nothing still
+SINGLE = 1 << 18  # multiplications that a BLAS gives to one thread
 
 
 def pull_back_iterations(solution: Solution, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
@@ -93,16 +94,23 @@ class _Kernel:
             found: Vector = np.exp(potential - self.base[side])
         return found if found.max() < LIMIT else None
 
-    def sums(self, side: int, x: Vector) -> Vector:
-        """K x for the rows, K^T x for the columns."""
-        return _product(self.matrix, side, x)
+    def sums(self, side: int, x: Vector, matrix: Matrix | None = None) -> Vector:
+        """K x for the rows, K^T x for the columns; or of another matrix, stored like K."""
+        matrix = self.stored if matrix is None else matrix
+        transpose = (side == 1) != self.swapped
+        out = np.empty(matrix.shape[1 if transpose else 0])
+        self.backend.dense_product(matrix, x, transpose, out)
+        return out
 
-    def outer(self, rows: list[Vector], cols: list[Vector]) -> Matrix:
-        """K * sum_t rows_t cols_t^T."""
-        left, right = (cols, rows) if self.swapped else (rows, cols)
-        product = np.array(left).T @ np.array(right)
-        product *= self.stored
-        return product.T if self.swapped else product
+    def add_outer(self, rows: list[Vector], cols: list[Vector], scale: float, out: Matrix) -> None:
+        """Out += scale K * sum_t rows_t cols_t^T, in blocks of rows that stay in cache and on one thread."""
+        left, right, out = (cols, rows, out.T) if self.swapped else (rows, cols, out)
+        factors, others = scale * np.array(left).T, np.array(right)
+        length = max(1, SINGLE // others.size)
+        for i in range(0, out.shape[0], length):
+            part = factors[i : i + length] @ others
+            part *= self.stored[i : i + length]
+            out[i : i + length] += part
 
 
 class _Replay:
@@ -191,7 +199,8 @@ class _Replay:
 
     def pull_back(self, plan_bar: Matrix | None, f_bar: Vector, g_bar: Vector) -> _Bars:
         epsilon = self.epsilon
-        moved = self.kernel.matrix * (0.0 if plan_bar is None else self.inner(plan_bar))
+        matrix = self.kernel.matrix
+        moved = np.multiply(matrix, 0.0 if plan_bar is None else self.inner(plan_bar), out=np.empty_like(matrix))
         row_sums, col_sums = moved.sum(axis=1), moved.sum(axis=0)
         moved *= -1.0 / epsilon
         while len(self.steps) < self.count:
@@ -244,9 +253,7 @@ class _Replay:
     def _flush(self, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
         """Add what the half steps since the last time have collected for the cost."""
         if factors[0]:
-            part = self.kernel.outer(*factors)
-            part *= 1.0 / self.epsilon
-            bars.cost += part
+            self.kernel.add_outer(*factors, 1.0 / self.epsilon, bars.cost)
         for side in factors:
             side.clear()
 
@@ -259,7 +266,7 @@ class _Replay:
         relative = weights[0] / self.weights[0], weights[1] / self.weights[1]
         strengths = direction.rows, direction.cols
         moves = [-start * (direction.epsilon / epsilon) for start in self.start]
-        filled, weighted = None, np.zeros((0, 0))
+        filled, weighted = None, self.kernel.stored
         for step in range(self.count):
             side, factor, total = self._advance()
             by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
@@ -267,8 +274,9 @@ class _Replay:
             log_sum = self.kernel.sums(side, factor * (moves[1 - side] + offset))
             if change is not None:
                 if filled is not self.kernel.base:
-                    filled, weighted = self.kernel.base, self.kernel.matrix * change
-                log_sum += _product(weighted, side, factor)
+                    filled = self.kernel.base
+                    weighted = self.kernel.stored * (change.T if self.kernel.swapped else change)
+                log_sum += self.kernel.sums(side, factor, weighted)
             ratio = (0.0 if self.product else relative[side]) - log_sum / total
             moves[side] = (
                 by_ratio * ratio
@@ -294,12 +302,6 @@ class _Replay:
         if direction.cost is not None:
             change -= self.inner(direction.cost) / self.epsilon
         return change
-
-
-def _product(matrix: Matrix, side: int, x: Vector) -> Vector:
-    """By einsum: see `implicit` on the threads of a BLAS."""
-    found: Vector = np.einsum("ij,j->i", matrix, x) if side == 0 else np.einsum("i,ij->j", x, matrix)
-    return found
 
 
 def _update(penalty: Penalty, ratio: Vector, a: Vector, epsilon: float) -> Vector:

@@ -57,7 +57,7 @@ def test_every_public_name_is_there_and_is_listed():
     names = {
         *("solve", "Fixed", "KL", "TV", "L2", "Between", "AtMost", "Free", "Elastic"),
         *("Solution", "Status", "History", "ConvergenceWarning", "ConvergenceError", "InfeasibleError"),
-        *("BackendUnavailable", "__version__"),
+        *("BackendUnavailable", "Gradients", "Tangents", "__version__"),
     }
     assert names - {"__version__"} <= set(eot.__all__)
     assert names <= set(dir(eot))

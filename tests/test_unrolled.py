@@ -58,6 +58,20 @@ def assert_exact(case, bars, steps):
             pairs.append((getattr(found, name), slope))
     for analytic, numeric in pairs:
         assert analytic == pytest.approx(numeric, rel=ACCURACY, abs=ACCURACY)
+    assert_transposed(solve(case), bars, {**steps, "cost": cost_step, "a": steps["a"]}, found)
+
+
+def assert_transposed(solution, bars, steps, found, epsilon=0.3):
+    """Forward mode is the transpose of reverse mode, which differences have confirmed, to rounding."""
+    strengths = [
+        0.7 if hasattr(solution.problem.rows, "rho") else 0.0,
+        -0.4 if hasattr(solution.problem.cols, "rho") else 0.0,
+    ]
+    moved = solution.jvp(**steps, epsilon=epsilon, rows=strengths[0], cols=strengths[1])
+    forward = (bars[0] * moved.plan).sum() + bars[1] @ moved.f + bars[2] @ moved.g
+    reverse = (found.cost * steps["cost"]).sum() + found.a @ steps["a"] + found.b @ steps["b"]
+    reverse += epsilon * found.epsilon + strengths[0] * found.rows + strengths[1] * found.cols
+    assert forward == pytest.approx(reverse, rel=1e-10, abs=1e-10)
 
 
 @pytest.mark.parametrize("reference", ["product", "counting"])
@@ -102,3 +116,42 @@ def test_no_memory_of_iterations_times_the_plan():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * n * n * 8  # a dozen matrices, and not one for each iteration
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("pair", [(eot.Fixed(), eot.KL(0.5)), (eot.L2(2.0), eot.TV(0.3))], ids=repr)
+def test_kernels_are_computed_anew_where_they_leave_the_range(monkeypatch, pair, order):
+    from elastic_ot import unrolled
+
+    case, bars, steps = problem(7, rows=pair[0], cols=pair[1], end="cols", max_iter=4)
+    case["cost"] = np.array(case["cost"], order=order)
+    expected, moved = solve(case).vjp(*bars), solve(case).jvp(**steps, epsilon=1.0)
+    fills = []
+    fill = unrolled._Kernel.fill
+    monkeypatch.setattr(unrolled._Kernel, "fill", lambda self, base: (fills.append(1), fill(self, base))[1])
+    monkeypatch.setattr(unrolled, "LIMIT", 1.01)
+    found, again = solve(case).vjp(*bars), solve(case).jvp(**steps, epsilon=1.0)
+    assert len(fills) > 10
+    for name in ("cost", "a", "b", "epsilon", "rows", "cols"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-12)
+    for name in ("plan", "f", "g"):
+        np.testing.assert_allclose(getattr(again, name), getattr(moved, name), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cols", [eot.Fixed(), eot.KL(3e-4)], ids=repr)
+def test_small_epsilon_is_exact(cols):
+    """Where the first half steps differ from the last plan by factors that no exponential holds."""
+    rng = np.random.default_rng(8)
+    epsilon = 2e-4
+    cost = rng.integers(0, 3, (6, 8)) + epsilon * rng.random((6, 8))  # ties: every sum has several terms that count
+    step, bars = rng.normal(size=(6, 8)), (rng.normal(size=(6, 8)), rng.normal(size=6), rng.normal(size=8))
+    options = {"epsilon": epsilon, "cols": cols, "tol": 0, "max_iter": 4, "end": "cols"}
+    solution = eot.solve(cost, **options)
+    assert np.abs(solution.g).max() / epsilon > 2000
+    ends = [function(eot.solve(cost + sign * 1e-4 * epsilon * step, **options), bars) for sign in (1, -1)]
+    expected = (ends[0] - ends[1]) / (2e-4 * epsilon)
+    found = solution.vjp(*bars)
+    # arguments of 1e4 round at 2e-12, over a step of 1e-4
+    assert (found.cost * step).sum() == pytest.approx(expected, rel=1e-6)
+    # relative to epsilon its derivative is as large as the arguments, and cancels
+    assert_transposed(solution, bars, {"cost": step, "a": np.zeros(6), "b": np.zeros(8)}, found, 1e-3 * epsilon)

@@ -692,6 +692,39 @@ def _dense_product(kernel, row_weight, x, acc, lo, hi):
             acc[j] += (s0 * k0[j] + s1 * k1[j]) + (s2 * k2[j] + s3 * k3[j])
 
 
+@rows_kernel
+def _product_rows(kernel, x, out, lo, hi):
+    """Rows lo to hi of kernel x, four at a time."""
+    last = hi - 1
+    for i in range(lo, hi, 4):
+        k0, k1 = kernel[i], kernel[min(i + 1, last)]
+        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for j in range(x.size):
+            xj = x[j]
+            s0 += k0[j] * xj
+            s1 += k1[j] * xj
+            s2 += k2[j] * xj
+            s3 += k3[j] * xj
+        out[i], out[min(i + 1, last)] = s0, s1
+        out[min(i + 2, last)], out[min(i + 3, last)] = s2, s3
+
+
+@rows_kernel
+def _transposed_product_rows(kernel, x, acc, lo, hi):
+    """What rows lo to hi add to kernel^T x, four at a time."""
+    last = hi - 1
+    for j in range(acc.size):
+        acc[j] = 0.0
+    for i in range(lo, hi, 4):
+        k0, k1 = kernel[i], kernel[min(i + 1, last)]
+        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
+        x0, x1 = x[i], x[i + 1] if i + 1 < hi else 0.0
+        x2, x3 = x[i + 2] if i + 2 < hi else 0.0, x[i + 3] if i + 3 < hi else 0.0
+        for j in range(acc.size):
+            acc[j] += (x0 * k0[j] + x1 * k1[j]) + (x2 * k2[j] + x3 * k3[j])
+
+
 @inner
 def _advance(diagonal, acc, krylov, goal, radius):
     """A step along the direction, given acc = (P^T row_weight P) direction; then the next direction. Returns a code."""
@@ -1293,6 +1326,20 @@ def sparse_gradients(
         if code:
             return done + 1, code
     return count, 0
+
+
+def dense_product(kernel: Array, x: Array, transpose: bool, out: Array) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        if transpose:
+            _transposed_product_rows(frozen, x, acc[t], lo, hi)
+        else:
+            _product_rows(frozen, x, out, lo, hi)
+
+    frozen, threads = _frozen(kernel), _threads(kernel)
+    acc = np.empty((threads, out.size)) if transpose else out[None]
+    _split(run, kernel.shape[0], threads)
+    if transpose:
+        np.sum(acc, axis=0, out=out)
 
 
 def dense_gradients(

@@ -309,6 +309,9 @@ class Backend(Protocol):
         (Steihaug 1983), or if S shows no positive curvature; CONTINUES otherwise.
         """
 
+    def dense_product(self, kernel: Array, x: Array, transpose: bool, out: Array) -> None:
+        """Out = kernel x, or kernel^T x with `transpose`, for a stored matrix in float64."""
+
     def dense_gradients(
         self,
         kernel: Array,

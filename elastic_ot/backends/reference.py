@@ -358,6 +358,10 @@ def sparse_gradients(
     return _gradients(p, row_weight, diagonal, krylov, goal, radius, count)
 
 
+def dense_product(kernel: Array, x: Array, transpose: bool, out: Array) -> None:
+    out[:] = kernel.T @ x if transpose else kernel @ x
+
+
 def dense_gradients(
     kernel: Array,
     col_factor: Array,
