@@ -40,6 +40,7 @@ html_show_sourcelink = False
 
 autosummary_generate = True
 autodoc_typehints = "none"
+autodoc_mock_imports = ["jax", "torch"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # link these words and no others

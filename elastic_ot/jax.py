@@ -5,9 +5,10 @@ Arguments and conventions are those of `elastic_ot.torch`: leading dimensions ar
 must be Python values, not tracers. Under ``jax.vmap`` a batch is one call. Results have the dtype of the cost; solves
 are in float64 on the host, or read a float32 cost, whatever ``jax_enable_x64`` says.
 
-The solver runs on the CPU, through `jax.pure_callback`: from an accelerator arrays travel there and back. Its warnings
-come when the callback runs; what it refuses comes as JAX's error, with the message. A solver on the GPU would be called
-through JAX's foreign function interface (`jax.ffi`) instead, with the derivative rules below.
+The solver runs on the CPU and reads and writes the memory of JAX there. (`jax.pure_callback` waits for copies, for ever
+where JAX has a single thread.) Arrays on an accelerator travel to the host and back; a solver on the GPU would be
+called through JAX's foreign function interface (`jax.ffi`), with the derivative rules below. Warnings come when the
+compiled function runs; what the solver refuses then comes as it is or as JAX's error with its message.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ try:
     import jax
     import jax.numpy as jnp
     from jax import Array
+    from jax.experimental.buffer_callback import buffer_callback
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
 
@@ -75,8 +77,8 @@ def plan(
     ------
     ValueError, TypeError
         Shapes that do not broadcast, options that do not exist.
-    jax.errors.JaxRuntimeError
-        What `elastic_ot.solve` refuses.
+    ValueError, TypeError, jax.errors.JaxRuntimeError
+        What `elastic_ot.solve` refuses, when it runs.
 
     Warns
     -----
@@ -269,41 +271,49 @@ def _working(array: Array) -> Array:
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
-def _on_host(call: HostCall, options: str, results: Sequence[Any], *arrays: Any) -> tuple[Array, ...]:
-    return tuple(jax.pure_callback(_callback(call, options), results, *arrays, vmap_method="expand_dims"))
-
-
 @lru_cache(maxsize=1024)
-def _callback(call: HostCall, options: str) -> Callable[..., list[Any]]:
-    """One function for one call and options, so that JAX compiles it once. It must not use JAX, which may deadlock.
+def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
+    """`call` as a function of JAX arrays, one for one call and options, so that JAX compiles it once.
 
-    JAX without float64 has no place for the potentials that derivatives need, so their bits travel as integers.
+    JAX without float64 has no place for the potentials that derivatives need, so their bits travel as integers: as the
+    last two results of a solve, and back as the inputs f and g of its derivatives.
     """
 
-    def run(*arrays: Any) -> list[Any]:
+    def compute(arrays: Sequence[Any]) -> list[Any]:
         host = [None if x is None else np.asarray(x) for x in arrays]
-        if call.inputs != PROBLEM:
-            host[4:6] = (np.ascontiguousarray(x).view(np.float64) for x in host[4:6] if x is not None)
-        found = call(host, options)
-        cost, a, b = host[:3]
-        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, cost.dtype)
-        bits = [x.view(np.uint32) for x in found[-2:]] if call.inputs == PROBLEM else []
-        return [x.astype(dtype, copy=False) for x, dtype in zip(found, dtypes, strict=True)] + bits
+        if call.inputs == PROBLEM:
+            found = call(host, options)
+            return [*found, *(x.view(np.uint32) for x in found[-2:])]
+        host[4:6] = (np.ascontiguousarray(x).view(np.float64) for x in host[4:6] if x is not None)
+        return list(call(host, options))
 
-    return run
+    def in_place(_: Any, out: Sequence[Any], *arrays: Any) -> None:
+        for place, values in zip(out, compute(arrays), strict=True):
+            np.asarray(place)[...] = values
+
+    def elsewhere(results: Sequence[Any], *arrays: Any) -> Any:
+        def run(*arrays: Any) -> list[Any]:
+            return [x.astype(to.dtype) for x, to in zip(compute(arrays), results, strict=True)]
+
+        return tuple(jax.pure_callback(run, results, *arrays, vmap_method="expand_dims"))
+
+    @jax.jit
+    def function(*arrays: Any) -> tuple[Array, ...]:
+        results = _results(call, *arrays[:3])
+        on_cpu = buffer_callback(in_place, results, vmap_method="expand_dims")
+        return jax.lax.platform_dependent(*arrays, cpu=on_cpu, default=partial(elsewhere, results))
+
+    return function
 
 
-def _results(call: HostCall, cost: Array, a: Array, b: Array) -> list[jax.ShapeDtypeStruct]:
+def _results(call: HostCall, cost: Array, a: Array, b: Array) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What `_on_host` returns."""
     shapes = call.shapes(cost.shape[:-2], *cost.shape[-2:])
     dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, cost.dtype)
-    return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-
-
-def _solve(call: HostCall, options: str, *problem: Array) -> tuple[Array, ...]:
-    """The results, then the bits of f and g."""
-    results = _results(call, *problem[:3])
-    bits = [jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), jnp.uint32) for x in results[-2:]]
-    return _on_host(call, options, results + bits, *problem)
+    found = tuple(map(jax.ShapeDtypeStruct, shapes, dtypes))
+    if call.inputs != PROBLEM:
+        return found
+    return *found, *(jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), jnp.uint32) for x in found[-2:])
 
 
 def _no_moves(bits: Sequence[Array]) -> tuple[Any, ...]:
@@ -351,21 +361,21 @@ def _differentiable(call: HostCall) -> Any:
 
     @partial(jax.custom_jvp, nondiff_argnums=(0,))
     def solve(options: str, *problem: Array) -> tuple[Array, ...]:
-        return _solve(call, options, *problem)
+        return _on_host(call, options)(*problem)
 
     @solve.defjvp
     def _(options: str, problem: Any, moves: Any) -> Any:
         *found, f, g = solve(options, *problem)
         known = (*_held(problem), f, g)
-        inputs, outcome = (_results(x, *problem[:3]) for x in (host_calls.pull_back, host_calls.push_forward))
+        outcome = _results(host_calls.push_forward, *problem[:3])[len(absent) :]
 
         def forward(*moves: Array) -> tuple[Array, ...]:
-            return _on_host(host_calls.push_forward, options, outcome, *known, *moves)[len(absent) :]
+            return _on_host(host_calls.push_forward, options)(*known, *moves)[len(absent) :]
 
         def transpose(*bars: Array) -> tuple[Array, ...]:
-            return _on_host(host_calls.pull_back, options, inputs, *known, *absent, *bars)
+            return _on_host(host_calls.pull_back, options)(*known, *absent, *bars)
 
-        moved = _linear(forward, transpose, moves, outcome[len(absent) :])
+        moved = _linear(forward, transpose, moves, outcome)
         return (*found, f, g), (*moved, *_no_moves((f, g)))
 
     return solve
@@ -377,7 +387,7 @@ _solve_potentials = _differentiable(host_calls.potentials)
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve_value(options: str, *problem: Array) -> tuple[Array, ...]:
-    found, _, _, f, g = _solve(host_calls.value, options, *problem)
+    found, _, _, f, g = _on_host(host_calls.value, options)(*problem)
     return found, f, g
 
 
@@ -394,8 +404,7 @@ def _(options: str, problem: Any, moves: Any) -> Any:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _value_gradients(options: str, f: Array, g: Array, *problem: Array) -> tuple[Array, ...]:
-    results = _results(host_calls.value_gradients, *problem[:3])
-    return _on_host(host_calls.value_gradients, options, results, *problem, f, g)
+    return _on_host(host_calls.value_gradients, options)(*problem, f, g)
 
 
 @_value_gradients.defjvp
@@ -404,5 +413,5 @@ def _(options: str, primals: Any, tangents: Any) -> Any:
     f, g, *problem = primals
     known = (*_held(tuple(problem)), f, g)
     results = _results(host_calls.value_hvp, *problem[:3])
-    multiply = partial(_on_host, host_calls.value_hvp, options, results, *known)
+    multiply = partial(_on_host(host_calls.value_hvp, options), *known)
     return _value_gradients(options, *primals), _linear(multiply, multiply, tangents[2:], results)

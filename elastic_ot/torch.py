@@ -341,26 +341,37 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
 
 
 def _differentiable(
-    op: Any, save: Callable[..., None], backward: Callable[..., Any], jvp: Callable[..., Any]
+    op: Any, save: Callable[..., None], pull: Callable[..., Any], push: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """`op` with derivatives.
+    """`op` with derivatives, backward (`pull`) and forward (`push`).
 
     Compiled graphs hold the operator with its own autograd, which torch.func and forward mode do not understand
     (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand.
     """
-    members = {"forward": op, "setup_context": save, "backward": backward, "jvp": jvp}
-    methods = {name: staticmethod(member) for name, member in members.items()}
-    function = type("_Function", (torch.autograd.Function,), {"generate_vmap_rule": True, **methods})
-    op.register_autograd(backward, setup_context=save)
+    op.register_autograd(pull, setup_context=save)
+
+    class Function(torch.autograd.Function):
+        generate_vmap_rule = True
+        forward, setup_context = staticmethod(op), staticmethod(save)
+        backward, jvp = staticmethod(pull), staticmethod(push)
 
     def call(*arguments: Any) -> Any:
         if not torch.compiler.is_compiling():
-            return function.apply(*arguments)
+            _refuse_nested_forward()
+            return Function.apply(*arguments)
         if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
             raise RuntimeError("elastic_ot.torch: torch.compile has no forward mode here; call jvp outside of it")
         return op(*arguments)
 
     return call
+
+
+@torch.compiler.disable
+def _refuse_nested_forward() -> None:
+    """Forward mode within forward mode drops the outer derivative of a Function, without an error."""
+    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
+    if levels.count(torch._C._functorch.TransformType.Jvp) > 1:
+        raise RuntimeError("elastic_ot.torch: jvp within jvp; use torch.func.hessian, or jacrev inside")
 
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -53,6 +53,18 @@ def test_solving_loads_no_plotting_and_no_other_framework():
     assert loaded.isdisjoint({"matplotlib", "tqdm", "sklearn", "torch", "jax", "cupy", "ot"})
 
 
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_missing_framework_is_named_with_the_way_to_install_it(name):
+    code = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        f"import elastic_ot as eot\n"
+        f"try: eot.{name}\n"
+        f"except eot.BackendUnavailable as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert f'pip install "elastic-ot[{name}]"' in run.stdout
+
+
 def test_every_public_name_is_there_and_is_listed():
     names = {
         *("solve", "divergence", "Divergence", "Fixed", "KL", "TV", "L2", "Between", "AtMost", "Free", "Elastic"),
