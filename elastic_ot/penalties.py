@@ -27,11 +27,13 @@ LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
 def _strength(name: str, value: Any, upper: float = math.inf) -> Any:
     """A number, or one for every problem of a batch as a read-only array."""
     allowed = "be >= 0" if upper > 1 else "lie between 0 and 1"
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple | np.ndarray) and np.ndim(value):
         return _strengths(name, value, upper, allowed)
     try:
         value = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
+        if hasattr(value, "__array__"):
+            return _strengths(name, np.asarray(value), upper, allowed)
         raise TypeError(f"{name} must be a number, or an array of one for every problem, got {value!r}") from None
     if not 0 <= value <= upper:  # nor nan; torch.compile traces this
         raise ValueError(f"{name} is {value}; it must {allowed}")
@@ -53,9 +55,10 @@ def _strengths(name: str, values: Any, upper: float, allowed: str) -> Vector:
 
 
 def _bound(name: str, value: Any) -> float:
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+    found = _strength(name, value)
+    if not isinstance(found, float):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(_strength(name, value))
+    return found
 
 
 @dataclass(frozen=True)
