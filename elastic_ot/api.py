@@ -12,8 +12,9 @@ import numpy as np
 
 from .arrays import Origin, ingest_number, ingest_vector, origin_of
 from .backends import load
-from .batch_api import How, solve_batch
-from .batch_problem import build_batch, is_batch
+from .batch_api import How, recalled, solve_batch
+from .batch_problem import BatchProblem, build_batch, is_batch
+from .batch_result import BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .penalties import Fixed, Penalty, Vector
@@ -204,6 +205,22 @@ def recall(
     budget = Budget(max_iter, _end(problem, end), None, None) if _is_budget(tol, method) else None
     found = solution_of(problem, f, g, Status.BUDGET if budget else None, 0, "recalled", tol)
     return replace(found, budget=budget)
+
+
+def recall_batch(
+    problem: BatchProblem,
+    f: Any,
+    g: Any,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    method: Method | Newton = "auto",
+    end: Literal["rows", "cols"] | None = None,
+) -> BatchSolution:
+    """`recall` for a batch."""
+    flat = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
+    rows, cols = problem.given
+    last = end or ("cols" if cols.hard and not rows.hard else "rows")
+    return recalled(problem, *flat, tol, Budget(max_iter, last, None, None) if _is_budget(tol, method) else None)
 
 
 def solution_of(

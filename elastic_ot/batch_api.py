@@ -22,6 +22,7 @@ from .solvers.batched import (
     BatchTask,
     fixed_sides,
     make_batch_task,
+    remembered,
     run_batch,
     run_batch_budget,
     solve_alone,
@@ -91,6 +92,14 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     return solution
 
 
+def recalled(problem: BatchProblem, f: Vector, g: Vector, tol: float, budget: Budget | None) -> BatchSolution:
+    """The solution with these potentials (B, n) and (B, m), which an earlier solve has found; not solved again."""
+    task = make_batch_task(problem, load_batch())
+    state = remembered(task, *task.alphas(f, g), tol, measured=budget is None)
+    how = How("auto", 1.0, 1.0, tol, 1, None, None, None, "ignore", 0.0, budget is not None)
+    return _solution(task, state, how, Origin(), budget, gauge=False)
+
+
 @dataclass(frozen=True)
 class _Single:
     """One problem of a batch by the general solver."""
@@ -145,10 +154,12 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
     return found[0], found[1]
 
 
-def _solution(task: BatchTask, state: BatchState, how: How, origin: Origin, budget: Budget | None) -> BatchSolution:
+def _solution(
+    task: BatchTask, state: BatchState, how: How, origin: Origin, budget: Budget | None, gauge: bool = True
+) -> BatchSolution:
     problem = task.problem
     f, g = task.potentials(state.alpha, state.beta)
-    if budget is None:
+    if budget is None and gauge:
         f, g = _gauged(problem, f, g)
 
     def shaped(values: Any) -> Any:

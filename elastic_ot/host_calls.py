@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import recall, solve
+from .api import recall, recall_batch, solve
+from .batch_problem import build_batch
 from .gradients import Gradients
 from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
 from .problem import build
-from .result import Solution
 from .solvers.newton import Newton
 
 TOL = 1e-9  # of implicit differentiation, which amplifies errors
@@ -142,17 +142,17 @@ def _restored(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class HostCall:
-    """A function of one problem, made one of arrays with leading dimensions, which broadcast.
+    """A function of one problem or, where arrays have leading dimensions, which broadcast, of a batch.
 
     Attributes
     ----------
-    one : callable
-        Called as ``one(options, *arrays)``, the arrays without leading dimensions; returns a tuple.
+    function : callable
+        Called as ``function(options, *arrays)``; returns a tuple.
     inputs, results : tuple of str
         What the arrays are: keys of `CORE`, which has their own dimensions.
     """
 
-    one: Callable[..., tuple[Any, ...]]
+    function: Callable[..., tuple[Any, ...]]
     inputs: tuple[str, ...]
     results: tuple[str, ...]
 
@@ -179,25 +179,38 @@ class HostCall:
         cost, a, b = (np.asarray(x) for x in arrays[:3])
         dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.float64))
         shapes = self.shapes(batch, *cost.shape[-2:])
-        results = [np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        for index in np.ndindex(batch):
-            found = self.one(given, *(None if view is None else view[index] for view in views))
-            for result, values in zip(results, found, strict=True):
-                result[index] = values
+        results = []
+        for shape, dtype, values in zip(shapes, dtypes, self.function(given, *views), strict=True):
+            fits = isinstance(values, np.ndarray) and values.shape == shape and values.flags.c_contiguous
+            result = values.astype(dtype, copy=False) if fits and values.flags.writeable else np.empty(shape, dtype)
+            if result is not values and not fits:
+                result[...] = values
+            results.append(result)
         return results
 
 
-def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any) -> Solution:
-    return solve(cost, a, b, epsilon=float(epsilon), **options)
+def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
+    """Without the repetitions along leading dimensions, which have size 1 then."""
+    kept = tuple(slice(0, 1) if x.strides[axis] == 0 else slice(None) for axis in range(x.ndim - rank))
+    return x[kept]
 
 
-def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any) -> Solution:
+def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any) -> Any:
+    if cost.ndim == 2:
+        return solve(cost, a, b, epsilon=float(epsilon), **options)
+    return solve(_shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon=epsilon, **options)
+
+
+def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any) -> Any:
     rows, cols = options.get("rows", Fixed()), options.get("cols", Fixed())
-    problem = build(cost, a, b, float(epsilon), rows, cols, options.get("reference", "product"), None)
+    reference = options.get("reference", "product")
     how = {name: options[name] for name in ("tol", "max_iter", "method", "end") if name in options}
     if options.get("on_failure") == "ignore" and how["tol"] > 0:
         how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
-    return recall(problem, f, g, **how)
+    if cost.ndim == 2:
+        return recall(build(cost, a, b, float(epsilon), rows, cols, reference, None), f, g, **how)
+    given = _shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon
+    return recall_batch(build_batch(*given, rows, cols, reference, None, None, None), f, g, **how)
 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
@@ -246,10 +259,11 @@ def _inputs(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
     return found.cost, found.a, found.b, found.epsilon + rows * found.rows + cols * found.cols
 
 
-def _strengths(options: dict[str, Any], epsilon: Any) -> tuple[float, float, float]:
+def _strengths(options: dict[str, Any], epsilon: Any) -> tuple[Any, Any, Any]:
     """The direction in epsilon and in what it takes along."""
     rows, cols = _slopes(options)
-    return float(epsilon), rows * float(epsilon), cols * float(epsilon)
+    epsilon = epsilon[()]  # a number if it is one
+    return epsilon, rows * epsilon, cols * epsilon
 
 
 PROBLEM = ("cost", "a", "b", "epsilon")

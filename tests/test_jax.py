@@ -48,11 +48,12 @@ def test_results_are_those_of_solve(rows, cols):
     found = {name: jax.jit(lambda *x, solve=solve: solve(*x, **options))(cost, a, b) for name, solve in SOLVES.items()}
     for i in range(2):
         one = eot.solve(np.asarray(cost[i]), np.asarray(a), np.asarray(b), **options)
-        np.testing.assert_array_equal(found["plan"][i], one.plan)
-        np.testing.assert_array_equal(found["potentials"][0][i], one.f)
-        np.testing.assert_array_equal(found["potentials"][1][i], one.g)
-        np.testing.assert_allclose(found["transport_cost"][i], one.transport_cost, rtol=1e-14)
-        assert found["value"][i] == one.value
+        # a batch does not stop at the same iteration as a single solve: both meet the tolerance
+        np.testing.assert_allclose(found["plan"][i], one.plan, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(found["potentials"][0][i], one.f, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(found["potentials"][1][i], one.g, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(found["transport_cost"][i], one.transport_cost, rtol=1e-7)
+        np.testing.assert_allclose(found["value"][i], one.value, rtol=1e-7)
 
 
 def test_leading_dimensions_broadcast():
@@ -66,7 +67,7 @@ def test_leading_dimensions_broadcast():
     found = plan(cost, epsilon)
     assert found.shape == (3, 2, 4, 5)
     one = eot.solve(np.asarray(cost[1, 0]), np.asarray(a), np.asarray(b[1]), epsilon=0.2, tol=1e-9)
-    np.testing.assert_array_equal(found[1, 1], one.plan)
+    np.testing.assert_allclose(found[1, 1], one.plan, rtol=0, atol=1e-8)
     slopes = jax.grad(lambda *x: (plan(*x) ** 2).sum(), (0, 1))(cost, epsilon)
     assert slopes[0].shape == cost.shape
     assert slopes[1].shape == epsilon.shape

@@ -52,11 +52,12 @@ def test_results_are_those_of_solve(rows, cols):
     found = {name: function(cost, a, b, **options) for name, function in SOLVES.items()}
     for i in range(2):
         one = eot.solve(cost[i], a, b, **options)
-        np.testing.assert_array_equal(found["plan"][i], one.plan)
-        np.testing.assert_array_equal(found["potentials"][0][i], one.f)
-        np.testing.assert_array_equal(found["potentials"][1][i], one.g)
-        np.testing.assert_allclose(found["transport_cost"][i], one.transport_cost, rtol=1e-14)
-        assert found["value"][i] == one.value
+        # a batch does not stop at the same iteration as a single solve: both meet the tolerance
+        np.testing.assert_allclose(found["plan"][i], one.plan, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(found["potentials"][0][i], one.f, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(found["potentials"][1][i], one.g, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(found["transport_cost"][i], one.transport_cost, rtol=1e-7)
+        np.testing.assert_allclose(found["value"][i], one.value, rtol=1e-7)
 
 
 def test_leading_dimensions_broadcast():
@@ -67,7 +68,7 @@ def test_leading_dimensions_broadcast():
     found = eot_torch.plan(cost.requires_grad_(), a, b, epsilon=epsilon)
     assert found.shape == (3, 2, 4, 5)
     one = eot.solve(cost[1, 0].detach(), a, b[1], epsilon=0.2, tol=1e-9)
-    np.testing.assert_array_equal(found[1, 1].detach(), one.plan)
+    np.testing.assert_allclose(found[1, 1].detach(), one.plan, rtol=0, atol=1e-8)
     found.square().sum().backward()
     assert cost.grad.shape == cost.shape
     assert epsilon.grad.shape == epsilon.shape

@@ -416,6 +416,17 @@ class _Rounds:
         state.beta[left] -= t
 
 
+def remembered(task: BatchTask, alpha: Vector, beta: Vector, tol: float, measured: bool) -> BatchState:
+    """The state at given potentials, judged by the tolerance if they are to be measured."""
+    state = _state(task, alpha, beta, Status.STALLED if measured else Status.BUDGET)
+    if measured:
+        measure = measure_batch(task, alpha, beta, np.arange(task.problem.size))
+        met = measure.meets(tol + 1e-12, task.problem.epsilon)  # rounding of potentials that stood in other units
+        state.status[met] = Status.CONVERGED
+        state.residual, state.dual = measure.residual, measure.dual
+    return state
+
+
 def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, single: Single, max_iter: int, warm: bool) -> BatchState:
     """Every problem by the general solver."""
     began = time.perf_counter()
