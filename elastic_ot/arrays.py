@@ -60,15 +60,15 @@ def ingest_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return array
 
 
-def ingest_bar(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """A derivative of the shape of what it belongs to."""
+def ingest_bar(name: str, values: Any, shape: tuple[int, ...], narrow: bool = False) -> NDArray[Any] | None:
+    """A derivative of the shape of what it belongs to, in float64; in single precision if `narrow` and it came so."""
     if values is None:
         return None
     array = as_numpy(name, values)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of what it differentiates, {shape}")
-    _working_dtype(name, array.dtype)
-    return array.astype(np.float64, copy=False)
+    dtype = _working_dtype(name, array.dtype)
+    return array.astype(dtype if narrow else np.float64, copy=False)
 
 
 def ingest_number(name: str, value: Any) -> float:

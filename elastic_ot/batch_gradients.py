@@ -1,50 +1,278 @@
-"""Derivatives of many solves at once: those of `gradients` and `unrolled`, problem by problem."""
+"""Derivatives of many solves at once: those of `gradients` and `unrolled`, in a few calls for all problems.
+
+What is O(n + m) works on arrays (B, n), what is O(n m) is one call of the backend. A problem whose numbers leave the
+range there, or whose linear system takes too long, is looked at alone. 0 stands beyond the lengths.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .arrays import ingest_bar
-from .gradients import Gradients
+from .arrays import as_numpy, ingest_bar
+from .backends import load_batch_gradients
+from .backends.protocol import BatchBars, BatchSystem
+from .errors import ConvergenceWarning
+from .gradients import Gradients, Tangents
+from .optimum import Optimum, Side
+from .penalties import Vector
+from .result import Solution, Status
 
 if TYPE_CHECKING:
+    from .batch_problem import BatchProblem
     from .batch_result import BatchSolution
 
 NAMES = "cost", "a", "b", "epsilon", "rows", "cols"
 
 
 def value_gradients(solution: BatchSolution) -> Gradients:
-    """`Solution.gradients` of every problem."""
-    return _stacked(solution, [single.gradients() for single in solution])
+    """`Solution.gradients` of every problem; that in the cost has the dtype of the cost."""
+    _warn_unconverged(solution)
+    problem, optimum = solution.problem, _optimum(solution)
+    rows, cols, epsilon = optimum.rows, optimum.cols, optimum.epsilon
+    cost, dots = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype), np.empty(problem.size)
+    task, backend = solution.task, load_batch_gradients()
+    backend.batch_plan_dots(task.cost, task.batch, *_plan_potentials(solution), cost, dots)
+    entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
+    entropy += problem.reference_mass - rows.marginal.sum(axis=1)
+    a, b = rows.dual_by_weight(), cols.dual_by_weight()
+    if optimum.product:
+        allowed_b = problem.allowed(np.where(cols.used, problem.b, 0.0))
+        allowed_a = problem.allowed(np.where(rows.used, problem.a, 0.0), transpose=True)
+        a += epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
+        b += epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
+    return _shaped(problem, cost, a, b, entropy, rows.value_by_strength(), cols.value_by_strength())
 
 
-def pull_back(solution: BatchSolution, plan: Any, f: Any, g: Any) -> Gradients:
-    """`Solution.vjp` of every problem."""
+def pull_back(solution: BatchSolution, plan: Any, f: Any, g: Any, dtype: Any = None) -> Gradients:
+    """`Solution.vjp` of every problem; that in the cost in `dtype`, by default the cost's."""
     problem = solution.problem
-    shape = problem.shape
+    shape, dtype = problem.shape, dtype or problem.cost.dtype
     shapes = shape, shape[:-1], (*shape[:-2], shape[-1])
-    bars = [ingest_bar(name, x, size) for name, x, size in zip(("plan", "f", "g"), (plan, f, g), shapes, strict=True)]
-    flat = [None if x is None else x.reshape(problem.size, *x.shape[len(problem.batch) :]) for x in bars]
-    found = []
-    for k, single in enumerate(solution):
-        n, m = single.problem.shape
-        corners = (slice(n), slice(m)), (slice(n),), (slice(m),)
-        parts = (None if x is None else x[k][corner] for x, corner in zip(flat, corners, strict=True))
-        found.append(single.vjp(*parts))
-    return _stacked(solution, found)
+    named = zip(("plan", "f", "g"), (plan, f, g), shapes, (2, 1, 1), strict=True)
+    bars = [_flat(problem, ingest_bar(name, x, size, narrow=True), ndim) for name, x, size, ndim in named]
+    sides = _side_bar(bars[1], problem.row_used), _side_bar(bars[2], problem.col_used)
+    if solution.budget is not None:
+        return _pull_back_iterations(solution, bars[0], sides, dtype)
+    _warn_unconverged(solution)
+    return _pull_back_optimum(solution, bars[0], sides, dtype)
 
 
-def _stacked(solution: BatchSolution, found: list[Gradients]) -> Gradients:
-    """0 beyond the lengths."""
+def push_forward(solution: BatchSolution, **direction: Any) -> Tangents:
+    """`Solution.jvp` of every problem."""
+    if solution.budget is None:
+        _warn_unconverged(solution)
     problem = solution.problem
     n, m = problem.shape[-2:]
-    sizes = (n, m), (n,), (m,), (), (), ()
-    out = {name: np.zeros((problem.size, *size)) for name, size in zip(NAMES, sizes, strict=True)}
-    for k, gradients in enumerate(found):
-        for name, values in out.items():
-            part = np.asarray(getattr(gradients, name))
-            values[(k, *map(slice, part.shape))] = part
-    shaped = {name: values.reshape(*problem.batch, *values.shape[1:]) for name, values in out.items()}
-    return Gradients(**shaped)  # type: ignore[arg-type]
+    plan, f, g = (np.zeros((problem.size, *size)) for size in ((n, m), (n,), (m,)))
+    for k, single, parts in _each(solution, direction):
+        found = single.jvp(**parts)
+        rows, cols = map(slice, single.problem.shape)
+        plan[k, rows, cols], f[k, rows], g[k, cols] = found.plan, found.f, found.g
+    return Tangents(*(x.reshape(*problem.batch, *x.shape[1:]) for x in (plan, f, g)))
+
+
+def push_value_gradients(solution: BatchSolution, **direction: Any) -> Gradients:
+    """`Solution.hvp` of every problem."""
+    if solution.budget is None:
+        _warn_unconverged(solution)
+    out = _empty_bars(solution.problem, np.float64)
+    for k, single, parts in _each(solution, direction):
+        _write(out, k, single.hvp(**parts))
+    return _shaped(solution.problem, *out[:6])
+
+
+# Of iterations
+
+
+def _pull_back_iterations(
+    solution: BatchSolution, plan: NDArray[Any] | None, sides: tuple[Vector, Vector], dtype: Any
+) -> Gradients:
+    problem, task, budget, backend = solution.problem, solution.task, solution.budget, load_batch_gradients()
+    assert budget is not None
+    zeros = np.zeros_like(problem.a), np.zeros_like(problem.b)
+    start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
+    epsilon, out = problem.epsilon[:, None], _empty_bars(problem, dtype)
+    bars = epsilon * sides[0], epsilon * sides[1]
+    which = np.arange(problem.size)
+    for precision in ("mixed", "double") if task.cost.dtype == np.float32 else ("double",):
+        if which.size:
+            backend.batch_pull_back_iterations(
+                task.cost,
+                task.batch,
+                task.rows,
+                task.cols,
+                problem.mass,
+                solution._potentials,
+                start,
+                budget.count,
+                budget.end,
+                problem.reference == "product",
+                plan,
+                *bars,
+                precision,
+                which,
+                out,
+            )
+            which = which[~out.sound[which]]
+    potentials = (np.where(x == 0.0, 0.0, y) for x, y in zip(sides, (solution.host.f, solution.host.g), strict=True))
+    f, g = potentials
+    np.add(out.epsilon, ((sides[0] * f).sum(axis=1) + (sides[1] * g).sum(axis=1)) / problem.epsilon, out=out.epsilon)
+    for k in which:
+        _write(out, k, _alone(solution, int(k)).vjp(*_of(solution, k, plan, *sides)))
+    return _shaped(problem, *out[:6])
+
+
+# Of the optimum
+
+
+def _pull_back_optimum(
+    solution: BatchSolution, plan: NDArray[Any] | None, sides: tuple[Vector, Vector], dtype: Any
+) -> Gradients:
+    problem, task, optimum = solution.problem, solution.task, _optimum(solution)
+    (size, n), m = problem.a.shape, problem.b.shape[1]
+    bars = optimum.settle(*sides)
+    log_mass, row_side, col_side = np.log(problem.mass), optimum.epsilon * bars[0], optimum.epsilon * bars[1]
+    sums = np.zeros((size, n)), np.zeros((size, m)), np.zeros((size, n)), np.zeros((size, m))
+    found = BatchSystem(np.empty((size, n, m), dtype), *sums, np.empty(size), np.empty(size, np.bool_))
+    load_batch_gradients().batch_pull_back(
+        task.cost,
+        task.batch,
+        log_mass,
+        *solution._potentials,
+        optimum.diagonals,
+        np.ascontiguousarray(np.broadcast_to(optimum.rigid, (size, 1))[:, 0]),
+        plan,
+        row_side,
+        col_side,
+        found,
+    )
+    lost = np.flatnonzero(~found.sound)
+    for part in found[1:6]:
+        part[lost] = 0.0
+    a, b, rows, cols = optimum.pull(found.x, found.y, bars, -found.rows, -found.cols)
+    epsilon = found.dot - _reference_part(optimum, found.rows, found.cols)
+    out = BatchBars(found.cost, a, b, epsilon, *(np.array(np.broadcast_to(x, size)) for x in (rows, cols)), found.sound)
+    for k in lost:
+        _write(out, k, _alone(solution, int(k)).vjp(*_of(solution, k, plan, *sides)))
+    return _shaped(problem, *out[:6])
+
+
+def _optimum(solution: BatchSolution) -> Optimum:
+    problem, measure, epsilon = solution.problem, solution._measure, solution.problem.epsilon[:, None]
+    f, g = solution.host.f, solution.host.g
+    return Optimum(
+        Side(problem.rows, problem.a, problem.row_used, f, measure.row_marginal, epsilon),
+        Side(problem.cols, problem.b, problem.col_used, g, measure.col_marginal, epsilon),
+        epsilon,
+        problem.reference == "product",
+    )
+
+
+def _plan_potentials(solution: BatchSolution) -> tuple[Vector, Vector]:
+    """Those of the plan in the user's units of mass."""
+    alpha, beta = solution._potentials
+    return alpha + np.log(solution.problem.mass)[:, None], beta
+
+
+def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
+    """<change, log R> from the sums of a change of the plan."""
+    if not optimum.product:
+        return 0.0
+    return (rows * np.log(optimum.rows.weights)).sum(axis=1) + (cols * np.log(optimum.cols.weights)).sum(axis=1)
+
+
+# Shapes
+
+
+def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
+    """With the problems in one dimension, in C order."""
+    return None if bar is None else np.ascontiguousarray(bar).reshape(problem.size, *bar.shape[-ndim:])
+
+
+def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:
+    return np.zeros(used.shape) if bar is None else np.where(used, bar, 0.0)
+
+
+def _empty_bars(problem: BatchProblem, dtype: Any) -> BatchBars:
+    size, (n, m) = problem.size, problem.shape[-2:]
+    numbers = (np.zeros(size) for _ in range(3))
+    return BatchBars(
+        np.empty((size, n, m), dtype), np.zeros((size, n)), np.zeros((size, m)), *numbers, np.empty(size, np.bool_)
+    )
+
+
+def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
+    """Those of problem k."""
+    for values, name in zip(out, NAMES, strict=False):
+        part = np.asarray(getattr(gradients, name))
+        values[k] = 0.0
+        values[(k, *map(slice, part.shape))] = part
+
+
+def _shaped(problem: BatchProblem, *values: Any) -> Gradients:
+    """With the batch shape in front."""
+    arrays = (np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in values)
+    return Gradients(*(x.reshape(*problem.batch, *x.shape[1:]) for x in arrays))  # type: ignore[arg-type]
+
+
+# Problems alone
+
+
+def _alone(solution: BatchSolution, k: int) -> Solution:
+    """Problem k without a warning: there was one for the batch."""
+    single = solution._single(k)
+    return replace(single, status=Status.CONVERGED)
+
+
+def _of(solution: BatchSolution, k: int, plan: NDArray[Any] | None, f: Vector, g: Vector) -> tuple[Any, Vector, Vector]:
+    """Derivatives of problem k in its own shape."""
+    n, m = solution.problem.row_count[k], solution.problem.col_count[k]
+    return None if plan is None else plan[k, :n, :m], f[k, :n], g[k, :m]
+
+
+def _each(solution: BatchSolution, direction: dict[str, Any]) -> Iterator[tuple[int, Solution, dict[str, Any]]]:
+    """(k, problem k, its part of the direction)."""
+    problem = solution.problem
+    n, m = problem.shape[-2:]
+    sizes: dict[str, tuple[int, ...]] = {"cost": (n, m), "a": (n,), "b": (m,)}
+    steps = {name: _step(name, x, problem, sizes.get(name, ())) for name, x in direction.items() if x is not None}
+    for k in range(problem.size):
+        corner = int(problem.row_count[k]), int(problem.col_count[k])
+        cut = {"cost": corner, "a": corner[:1], "b": corner[1:]}
+        parts = {name: x[(k, *map(slice, cut.get(name, ())))] for name, x in steps.items()}
+        yield k, _alone(solution, k), {name: x if name in cut else float(x) for name, x in parts.items()}
+
+
+def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) -> NDArray[Any]:
+    """A part of a direction with the problems in front."""
+    array, shape = as_numpy(name, values), (*problem.batch, *size)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
+    try:
+        fits = array.shape[array.ndim - len(size) :] == size and array.ndim >= len(size)
+        whole = np.broadcast_to(array, shape) if fits else None
+    except ValueError:
+        whole = None
+    if whole is None:
+        raise ValueError(f"{name} has shape {array.shape}; it must have that of the input it changes, {shape}")
+    return whole.reshape(problem.size, *size)
+
+
+def _warn_unconverged(solution: BatchSolution) -> None:
+    if solution.converged.all():
+        return
+    open_ = np.flatnonzero(~solution.converged.reshape(-1))
+    residual = solution.residual.reshape(-1)
+    worst = int(open_[np.argmax(np.nan_to_num(residual[open_], nan=np.inf))])
+    warnings.warn(
+        f"gradients hold at the optimum, and {open_.size} of {solution.problem.size} problems did not reach it; the "
+        f"worst, [{solution.problem.index(worst)}], ended with residual {residual[worst]:.1e}",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -110,6 +110,9 @@ class Mixed(Penalty):
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         return np.asarray(self._choose(lambda p: p.phi_by_strength(r, a)))
 
+    def kinks(self) -> tuple[Any, Any]:
+        return self._choose(lambda p: p.kinks()[0]), self._choose(lambda p: p.kinks()[1])
+
     def gap(self, r: Vector, f: Vector, a: Vector) -> Vector:
         return np.asarray(self._choose(lambda p: p.gap(r, f, a)))
 

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from .protocol import Backend, BatchBackend, Paths
+    from .protocol import Backend, BatchBackend, BatchDerivatives, Paths
 
 
 def load(name: str = "cpu") -> Backend:
@@ -22,6 +22,11 @@ def load(name: str = "cpu") -> Backend:
 def load_batch() -> BatchBackend:
     """The module of many problems at once, imported on first use."""
     return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
+
+
+def load_batch_gradients() -> BatchDerivatives:
+    """The module of their derivatives, imported on first use."""
+    return cast("BatchDerivatives", importlib.import_module(f"{__name__}.batch_gradients"))
 
 
 def load_paths() -> Paths:

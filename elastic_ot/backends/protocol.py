@@ -39,6 +39,30 @@ class Batch(NamedTuple):
     col_count: Array
 
 
+class BatchBars(NamedTuple):
+    """Derivatives of many problems in their inputs: cost (B, n, m), a (B, n), b (B, m), the others and `sound` (B,)."""
+
+    cost: Array
+    a: Array
+    b: Array
+    epsilon: Array
+    rows: Array
+    cols: Array
+    sound: Array
+
+
+class BatchSystem(NamedTuple):
+    """What `batch_pull_back` finds: a change of the plans, its sums, x and y; dot and `sound` (B,)."""
+
+    cost: Array
+    rows: Array
+    cols: Array
+    x: Array
+    y: Array
+    dot: Array
+    sound: Array
+
+
 class Support(NamedTuple):
     """Some cells of a plan, row by row (CSR): those of row i are pointers[i] : pointers[i + 1].
 
@@ -375,6 +399,69 @@ class BatchBackend(Protocol):
 
     def batch_potential(self, sides: Side, log_ratio: Array, out: Array) -> None:
         """`Backend.potential` for every problem; -inf on removed entries."""
+
+
+class BatchDerivatives(Protocol):
+    """Derivatives of many problems in one call; `sound` is False where a problem needs the formulas for one alone."""
+
+    def batch_pull_back_iterations(
+        self,
+        cost: Array,
+        batch: Batch,
+        rows: Side,
+        cols: Side,
+        mass: Array,
+        ends: tuple[Array, Array],
+        start: Array,
+        count: int,
+        end: str,
+        product: bool,
+        plan_bar: Array | None,
+        row_bar: Array,
+        col_bar: Array,
+        precision: str,
+        which: Array,
+        out: BatchBars,
+    ) -> None:
+        """The derivative of `count` iterations from the columns' potentials `start` to `ends` (alpha and beta).
+
+        A half step of the rows, with a scaling u_i = exp(alpha_i - base_i) and so on, is s = K v, u = update(s); a
+        derivative bar_i in alpha_i becomes, with x_i = bar_i (d update / d log ratio)_i / s_i,
+
+            dL/dv_j v_j = - v_j (K^T x)_j,      dL/dC_ij += K_ij x_i v_j / epsilon,
+
+        and the columns' half step the same with rows and columns exchanged. plan_bar is dL/dP, the other two are
+        dL/df and dL/dg times epsilon, 0 on removed entries. K is in float32 unless precision = "double"; not sound are
+        problems whose scalings leave its range. With `product` the reference moves with the weights. Only the problems
+        `which` are looked at, and everything of theirs is written, beyond their lengths as well.
+        """
+
+    def batch_pull_back(
+        self,
+        cost: Array,
+        batch: Batch,
+        log_mass: Array,
+        alpha: Array,
+        beta: Array,
+        diagonals: tuple[Array, Array],
+        rigid: Array,
+        plan_bar: Array | None,
+        row_side: Array,
+        col_side: Array,
+        out: BatchSystem,
+    ) -> None:
+        """Implicit differentiation, O(n m): [D_a, P; P^T, D_b] (x; y) = (row_side + B 1; col_side + B^T 1).
+
+        B = P * plan_bar and (D_a, D_b) = diagonals, 0 for entries outside of the system. Then
+
+            cost = P * (x 1^T + 1 y^T - plan_bar) / epsilon,    rows, cols = its sums,     dot = <cost, log P>.
+
+        By conjugate gradients on S = D_b - P^T D_a^-1 P, in double precision, to rounding; a `rigid` system is solved
+        up to constants. Not sound are problems where that took too long.
+        """
+
+    def batch_plan_dots(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array, dots: Array) -> None:
+        """`batch_plan`, and dots_k = <P, log P> of problem k."""
 
 
 class Paths(Protocol):
