@@ -181,12 +181,18 @@ class HostCall:
         shapes = self.shapes(batch, *cost.shape[-2:])
         results = []
         for shape, dtype, values in zip(shapes, dtypes, self.function(given, *views), strict=True):
-            fits = isinstance(values, np.ndarray) and values.shape == shape and values.flags.c_contiguous
-            result = values.astype(dtype, copy=False) if fits and values.flags.writeable else np.empty(shape, dtype)
-            if result is not values and not fits:
-                result[...] = values
-            results.append(result)
+            if not _serves(values, shape, dtype):
+                values, found = np.empty(shape, dtype), values
+                values[...] = found
+            results.append(values)
         return results
+
+
+def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
+    """True for an array that can be given away as it is."""
+    if not (isinstance(values, np.ndarray) and values.shape == shape and values.dtype == dtype):
+        return False
+    return bool(values.flags.c_contiguous and values.flags.writeable)
 
 
 def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
