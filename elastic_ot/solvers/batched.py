@@ -51,16 +51,24 @@ class BatchTask:
         return self._alpha(f, self.rows, self.problem.row_used), self._alpha(g, self.cols, self.problem.col_used)
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
-        kept = used & ~_free(side)[:, None]
-        return np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset
+        free = _free(side)
+        scaled = f * self.batch.inv_epsilon[:, None] if used.all() else self._used(f, used)
+        scaled[free] = 0.0
+        scaled += side.offset
+        return scaled
+
+    def _used(self, f: Vector, used: NDArray[np.bool_]) -> Vector:
+        return np.where(used, f, 0.0) * self.batch.inv_epsilon[:, None]
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units; -inf on removed entries."""
-        epsilon = self.problem.epsilon[:, None]
-        return tuple(  # type: ignore[return-value]
-            np.where(side.log_weight > -np.inf, epsilon * _scaled(x, side), -np.inf)
-            for x, side in ((alpha, self.rows), (beta, self.cols))
-        )
+        return self._potential(alpha, self.rows), self._potential(beta, self.cols)
+
+    def _potential(self, alpha: Vector, side: Side) -> Vector:
+        scaled, removed = _scaled(alpha, side), np.isneginf(side.log_weight)
+        scaled *= self.problem.epsilon[:, None]
+        scaled[removed] = -np.inf
+        return scaled
 
 
 def _free(side: Side) -> NDArray[np.bool_]:
@@ -69,12 +77,14 @@ def _free(side: Side) -> NDArray[np.bool_]:
 
 def _scaled(alpha: Vector, side: Side) -> Vector:
     """As `scaled_potential`; 0 on removed entries."""
-    used = side.log_weight > -np.inf
-    scaled = np.where(used, alpha, 0.0) - np.where(used, side.offset, 0.0)
+    removed = np.isneginf(side.log_weight)
+    offset = np.where(removed, 0.0, side.offset) if removed.any() else side.offset
+    scaled = alpha - offset
+    scaled[removed] = 0.0
     scaled[_free(side)] = 0.0
     boxed = side.code == BOXED
     if boxed.any():
-        rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(np.where(used, side.offset, 0.0)))
+        rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(offset))
         scaled[boxed[:, None] & rounding] = 0.0
     return scaled
 
@@ -97,9 +107,10 @@ def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: Vector, mass: Vector) -> Side:
     rule = penalty.rule(epsilon[:, None], mass[:, None])  # type: ignore[arg-type]
     code, strength, strength2 = (np.broadcast_to(np.asarray(x).reshape(-1), epsilon.shape) for x in rule)
-    weight = np.where(used, weights / mass[:, None], 0.0)
-    log_weight = np.full(weight.shape, -np.inf)
-    np.log(weight, out=log_weight, where=used)
+    weight = weights / mass[:, None]
+    weight[~used] = 0.0
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(weight)
     strengths = (np.ascontiguousarray(x, dtype=np.float64) for x in (strength, strength2))
     return Side(weight, log_weight, log_weight, np.ascontiguousarray(code, dtype=np.int64), *strengths)
 
@@ -202,7 +213,7 @@ class BatchState:
         """Every field but the seconds with the batch shape behind the rounds."""
         shape = (len(self.entries), *problem.batch)
         iterations, residuals, duals, seconds = ([entry[i] for entry in self.entries] for i in range(4))
-        constant = problem.epsilon * problem.reference_mass
+        constant = problem.epsilon * problem.reference_mass if self.entries else 0.0
         return History(
             iteration=np.array(iterations, dtype=np.int64).reshape(shape),
             residual=np.array(residuals).reshape(shape),
