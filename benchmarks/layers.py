@@ -74,16 +74,18 @@ def forward(scale: "Scale") -> Section:
         cost = -scores
         runs: dict[str, Run] = {
             "elastic_ot": lambda cost=cost, count=count: layer(cost, count),
-            "solve": lambda cost=cost, count=count: eot.solve(
-                cost,
-                np.ones(cost.shape[-2]).tolist(),
-                np.full(cost.shape[-1], cost.shape[-2] / cost.shape[-1]).tolist(),
-                epsilon=1.0,
-                reference="counting",
-                tol=0,
-                max_iter=count,
-                end="cols",
-            ).f,
+            "solve": lambda cost=cost, count=count: (
+                eot.solve(
+                    cost,
+                    np.ones(cost.shape[-2]).tolist(),
+                    np.full(cost.shape[-1], cost.shape[-2] / cost.shape[-1]).tolist(),
+                    epsilon=1.0,
+                    reference="counting",
+                    tol=0,
+                    max_iter=count,
+                    end="cols",
+                ).f
+            ),
             "softmax": lambda scores=scores: torch.softmax(scores, -1),
             "torch loop": lambda cost=cost, count=count: torch_loop(cost, count),
         }
@@ -129,7 +131,9 @@ def unrolled(scale: "Scale") -> Section:
         graph = layer(cost, count)
         runs: dict[str, Run] = {
             "forward": lambda cost=cost, count=count: layer(cost, count),
-            "backward": lambda cost=cost, bar=bar, graph=graph: torch.autograd.grad(graph, cost, bar, retain_graph=True),
+            "backward": lambda cost=cost, bar=bar, graph=graph: torch.autograd.grad(
+                graph, cost, bar, retain_graph=True
+            ),
         }
         loop = torch_loop(cost, count)
         runs["loop backward"] = lambda cost=cost, bar=bar, loop=loop: torch.autograd.grad(
@@ -221,9 +225,7 @@ def ott_calls(
     device_cost, device_bar = jax.numpy.asarray(cost), jax.numpy.asarray(bar)
     for threshold in (1e-6, 1e-8, 1e-10, 1e-12):
         solver = sinkhorn.Sinkhorn(
-            threshold=threshold,
-            max_iterations=20_000,
-            implicit_diff=implicit_differentiation.ImplicitDiff(),
+            threshold=threshold, max_iterations=20_000, implicit_diff=implicit_differentiation.ImplicitDiff()
         )
 
         def plan(c, solver=solver):  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -142,6 +143,41 @@ def solve(
     >>> sol.status.name, sol.plan.shape
     ('CONVERGED', (4, 3))
     """
+    problem = cost, a, b, epsilon, rows, cols, reference, mask, (row_lengths, col_lengths)
+    how = method, relaxation, tol, max_iter, time_limit, init, end, callback, progress, on_failure
+    return _solve(*problem, *how)
+
+
+def solve_with_plan(cost: Any, a: Any, b: Any, *, epsilon: Any, **options: Any) -> Any:
+    """`solve` where the plan is wanted in any case: that of a batch's budget comes cheaper with it."""
+    given = {name: parameter.default for name, parameter in signature(solve).parameters.items()} | options
+    lengths = given.pop("row_lengths"), given.pop("col_lengths")
+    given |= {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "lengths": lengths}
+    return _solve(**given, with_plan=True)
+
+
+def _solve(
+    cost: Any,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rows: Penalty,
+    cols: Penalty,
+    reference: Reference,
+    mask: Any,
+    lengths: tuple[Any, Any],
+    method: Method | Newton,
+    relaxation: Any,
+    tol: float,
+    max_iter: int,
+    time_limit: float | None,
+    init: Any,
+    end: Literal["rows", "cols"] | None,
+    callback: Any,
+    progress: bool,
+    on_failure: str,
+    with_plan: bool = False,
+) -> Any:
     _check_method(method)
     _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     if end is not None:
@@ -149,15 +185,14 @@ def solve(
     omega = _relaxation(relaxation, method)
     limits = _limits(tol, max_iter, time_limit, callback)
     origin = _origin(cost, a, b, mask, init)
-    if is_batch(cost, a, b, epsilon, mask, (rows, cols), (row_lengths, col_lengths)):
+    if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
         if progress:
             raise ValueError("progress shows one problem; for a batch use callback")
-        lengths = row_lengths, col_lengths
         batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
-        budget = _is_budget(tol, method)
-        if budget:
+        budgeted = _is_budget(tol, method)
+        if budgeted:
             _check_budget(relaxation, time_limit, callback, progress)
-        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, budget)
+        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, budgeted, with_plan)
         return solve_batch(batch, how, init, origin)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
@@ -188,7 +223,7 @@ def solve(
     if not solution.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(solution.message)
-        warnings.warn(solution.message, ConvergenceWarning, stacklevel=2)
+        warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
     return solution
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Origin, as_numpy
 from .backends import load, load_batch
@@ -51,6 +52,8 @@ class How:
     on_failure: str
     single_tol: float
     budget: bool
+    with_plan: bool = False
+    """Compute the plans of a budget along with it, which is cheaper than afterwards."""
 
     @property
     def swept(self) -> bool:
@@ -80,8 +83,9 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         callback=how.callback,
     )
     if how.budget:
-        state = run_batch_budget(task, alpha, beta, limits)
-        return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g))
+        plans = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype) if how.with_plan else None
+        state = run_batch_budget(task, alpha, beta, limits, plans)
+        return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g), plans=plans)
     single = _Single(problem, how, end, fast)
     if how.swept and problem.cost[0].size <= LARGEST:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
@@ -155,7 +159,13 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
 
 
 def _solution(
-    task: BatchTask, state: BatchState, how: How, origin: Origin, budget: Budget | None, gauge: bool = True
+    task: BatchTask,
+    state: BatchState,
+    how: How,
+    origin: Origin,
+    budget: Budget | None,
+    gauge: bool = True,
+    plans: NDArray[Any] | None = None,
 ) -> BatchSolution:
     problem = task.problem
     f, g = task.potentials(state.alpha, state.beta)
@@ -178,6 +188,7 @@ def _solution(
         task=task,
         origin=origin,
         budget=budget,
+        known_plans=plans,
     )
 
 

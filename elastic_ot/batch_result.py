@@ -70,6 +70,7 @@ class BatchSolution:
     task: BatchTask = field(repr=False)
     origin: Origin = field(default=Origin(), repr=False)
     budget: Budget | None = field(default=None, repr=False)
+    known_plans: NDArray[np.floating] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         n, m = self.problem.shape[-2:]
@@ -196,7 +197,7 @@ class BatchSolution:
     @cached_property
     def plan(self) -> Any:
         """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
-        return self.origin.emit(self._shaped(self.plans()))
+        return self.origin.emit(self._shaped(self.plans() if self.known_plans is None else self.known_plans))
 
     def plans(self, dtype: Any = None) -> NDArray[np.floating]:
         """The plans in NumPy, shape (B, n, m)."""

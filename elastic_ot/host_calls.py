@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import recall, recall_batch, solve
+from .api import recall, recall_batch, solve, solve_with_plan
 from .batch_problem import build_batch
 from .gradients import Gradients
 from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
@@ -201,7 +201,7 @@ def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
     return x[kept]
 
 
-def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any) -> Any:
+def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, solve: Callable[..., Any] = solve) -> Any:
     if cost.ndim == 2:
         return solve(cost, a, b, epsilon=float(epsilon), **options)
     return solve(_shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon=epsilon, **options)
@@ -220,7 +220,7 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, *problem)
+    found = _solved(options, *problem, solve=solve_with_plan)
     return found.plan, found.f, found.g
 
 

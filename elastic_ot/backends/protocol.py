@@ -31,12 +31,16 @@ class Side(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Many problems on a stack of costs (K, n, m): problem k has the cost `cost_of[k]`, of which it sees a corner."""
+    """Many problems on a stack of costs (K, n, m): problem k has the cost `cost_of[k]`, of which it sees a corner.
+
+    `mass` is the unit of mass of each.
+    """
 
     cost_of: Array
     inv_epsilon: Array
     row_count: Array
     col_count: Array
+    mass: Array
 
 
 class BatchBars(NamedTuple):

@@ -100,7 +100,7 @@ def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
         offsets = tuple(
             np.where(side.log_weight > -np.inf, value, -np.inf) for side, value in ((rows, 0.0), (cols, -log_mass))
         )
-    batch = Batch(problem.cost_of, 1.0 / problem.epsilon, problem.row_count, problem.col_count)
+    batch = Batch(problem.cost_of, 1.0 / problem.epsilon, problem.row_count, problem.col_count, mass)
     return BatchTask(problem, backend, batch, rows._replace(offset=offsets[0]), cols._replace(offset=offsets[1]))
 
 
@@ -248,13 +248,16 @@ def run_batch(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits,
     return _Rounds(task, alpha, beta, limits, single).run()
 
 
-def run_batch_budget(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits) -> BatchState:
-    """Exactly max_iter iterations, one call; nothing is measured."""
+def run_batch_budget(
+    task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, plans: NDArray[Any] | None = None
+) -> BatchState:
+    """Exactly max_iter iterations, one call; nothing is measured. `plans` is filled on the way out, if it is given."""
     state = _state(task, alpha, beta, Status.BUDGET)
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
     single = task.cost.dtype == np.float32 and spans <= SINGLE_RANGE
     precision = "double" if not limits.fast else "single" if single else "mixed"
-    _sweep(task, state, np.arange(task.problem.size), None, limits.max_iter, limits, precision, limits.cold)
+    which = np.arange(task.problem.size)
+    _sweep(task, state, which, None, limits.max_iter, limits, precision, limits.cold, plans)
     return state
 
 
@@ -280,12 +283,13 @@ def _sweep(
     limits: BatchLimits,
     precision: str,
     cold: bool,
+    plans: NDArray[Any] | None = None,
 ) -> Vector:
     """One call of the backend; returns the residuals it saw."""
     done, residual = np.zeros(which.size, np.int64), np.full(which.size, np.inf)
     sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
     task.backend.batch_sweeps(
-        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual
+        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual, plans
     )
     state.n_iter[which] += done
     return residual
