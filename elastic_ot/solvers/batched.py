@@ -51,23 +51,20 @@ class BatchTask:
         return self._alpha(f, self.rows, self.problem.row_used), self._alpha(g, self.cols, self.problem.col_used)
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
-        free = _free(side)
-        scaled = f * self.batch.inv_epsilon[:, None] if used.all() else self._used(f, used)
-        scaled[free] = 0.0
+        scaled = (f if used.all() else np.where(used, f, 0.0)) * self.batch.inv_epsilon[:, None]
+        _clear(scaled, _free(side))
         scaled += side.offset
         return scaled
-
-    def _used(self, f: Vector, used: NDArray[np.bool_]) -> Vector:
-        return np.where(used, f, 0.0) * self.batch.inv_epsilon[:, None]
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units; -inf on removed entries."""
         return self._potential(alpha, self.rows), self._potential(beta, self.cols)
 
     def _potential(self, alpha: Vector, side: Side) -> Vector:
-        scaled, removed = _scaled(alpha, side), np.isneginf(side.log_weight)
+        scaled = _scaled(alpha, side)
         scaled *= self.problem.epsilon[:, None]
-        scaled[removed] = -np.inf
+        if not side.weight.all():
+            scaled[side.weight == 0] = -np.inf
         return scaled
 
 
@@ -75,13 +72,21 @@ def _free(side: Side) -> NDArray[np.bool_]:
     return np.asarray((side.code == LOGARITHMIC) & (side.strength == 0))
 
 
+def _clear(values: Vector, where: NDArray[np.bool_]) -> None:
+    if where.any():
+        values[where] = 0.0
+
+
 def _scaled(alpha: Vector, side: Side) -> Vector:
     """As `scaled_potential`; 0 on removed entries."""
-    removed = np.isneginf(side.log_weight)
-    offset = np.where(removed, 0.0, side.offset) if removed.any() else side.offset
-    scaled = alpha - offset
-    scaled[removed] = 0.0
-    scaled[_free(side)] = 0.0
+    offset = side.offset
+    if side.weight.all():
+        scaled: Vector = alpha - offset
+    else:
+        removed = side.weight == 0
+        offset = np.where(removed, 0.0, offset)
+        scaled = np.where(removed, 0.0, alpha) - offset
+    _clear(scaled, _free(side))
     boxed = side.code == BOXED
     if boxed.any():
         rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(offset))
@@ -97,18 +102,24 @@ def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
     if problem.reference == "product":
         offsets = rows.log_weight, cols.log_weight + log_mass
     else:
-        offsets = tuple(
-            np.where(side.log_weight > -np.inf, value, -np.inf) for side, value in ((rows, 0.0), (cols, -log_mass))
-        )
+        offsets = _constant(rows, 0.0), _constant(cols, -log_mass)
     batch = Batch(problem.cost_of, 1.0 / problem.epsilon, problem.row_count, problem.col_count, mass)
     return BatchTask(problem, backend, batch, rows._replace(offset=offsets[0]), cols._replace(offset=offsets[1]))
+
+
+def _constant(side: Side, value: Any) -> Vector:
+    """One value for all entries, -inf for removed ones."""
+    if side.weight.all():
+        return np.zeros_like(side.weight) + value
+    return np.where(side.weight > 0, value, -np.inf)
 
 
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: Vector, mass: Vector) -> Side:
     rule = penalty.rule(epsilon[:, None], mass[:, None])  # type: ignore[arg-type]
     code, strength, strength2 = (np.broadcast_to(np.asarray(x).reshape(-1), epsilon.shape) for x in rule)
     weight = weights / mass[:, None]
-    weight[~used] = 0.0
+    if not used.all():
+        weight[~used] = 0.0
     with np.errstate(divide="ignore"):
         log_weight = np.log(weight)
     strengths = (np.ascontiguousarray(x, dtype=np.float64) for x in (strength, strength2))
@@ -252,13 +263,16 @@ def run_batch_budget(
     task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, plans: NDArray[Any] | None = None
 ) -> BatchState:
     """Exactly max_iter iterations, one call; nothing is measured. `plans` is filled on the way out, if it is given."""
-    state = _state(task, alpha, beta, Status.BUDGET)
+    size = task.problem.size
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
     single = task.cost.dtype == np.float32 and spans <= SINGLE_RANGE
     precision = "double" if not limits.fast else "single" if single else "mixed"
-    which = np.arange(task.problem.size)
-    _sweep(task, state, which, None, limits.max_iter, limits, precision, limits.cold, plans)
-    return state
+    done, residual = np.zeros(size, np.int64), np.zeros(size)
+    sides = task.rows, task.cols, limits.omega, alpha, beta, np.arange(size)
+    how = limits.max_iter, limits.end, limits.cold, precision
+    task.backend.batch_sweeps(task.cost, task.batch, *sides, None, *how, done, residual, plans)
+    unknown, status, method = (np.broadcast_to(np.array(x, dtype=object), size) for x in (np.nan, Status.BUDGET, "log"))
+    return BatchState(alpha, beta, np.full(size, limits.max_iter), unknown, unknown, status, method)
 
 
 def _state(task: BatchTask, alpha: Vector, beta: Vector, status: Status) -> BatchState:
@@ -283,13 +297,12 @@ def _sweep(
     limits: BatchLimits,
     precision: str,
     cold: bool,
-    plans: NDArray[Any] | None = None,
 ) -> Vector:
     """One call of the backend; returns the residuals it saw."""
     done, residual = np.zeros(which.size, np.int64), np.full(which.size, np.inf)
     sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
     task.backend.batch_sweeps(
-        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual, plans
+        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual
     )
     state.n_iter[which] += done
     return residual
