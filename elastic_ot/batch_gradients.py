@@ -191,8 +191,9 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
 
 
 def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
-    """With the problems in one dimension, in C order."""
-    return None if bar is None else np.ascontiguousarray(bar).reshape(problem.size, *bar.shape[-ndim:])
+    """With the problems in one dimension, in C order; matrices in the dtype of the cost."""
+    dtype = problem.cost.dtype if ndim == 2 else np.float64
+    return None if bar is None else np.ascontiguousarray(bar, dtype).reshape(problem.size, *bar.shape[-ndim:])
 
 
 def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:

@@ -16,7 +16,7 @@ from .penalties import Vector
 from .result import Budget, History, Solution, Status
 
 if TYPE_CHECKING:
-    from .gradients import Gradients
+    from .gradients import Gradients, Tangents
     from .solvers.batched import BatchMeasure, BatchTask
 
 _MESSAGES = np.vectorize(lambda status: status.value, otypes=[object])
@@ -256,7 +256,18 @@ class BatchSolution:
         return self._shaped(found[:, 0]), self._shaped(found[:, 1])
 
     def gradients(self) -> Gradients:
-        """Derivatives of the optimal values, as `Solution.gradients`, each with the batch shape in front."""
+        """Derivatives of the optimal values, as `Solution.gradients`, each with the batch shape in front.
+
+        Returns
+        -------
+        Gradients
+            NumPy: that in the cost in the dtype of the cost, the others in float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
         from .batch_gradients import value_gradients
 
         return value_gradients(self)
@@ -275,8 +286,75 @@ class BatchSolution:
         -------
         Gradients
             dL in what each problem was given: where problems share a cost or weights, the sum over them is still to be
-            taken.
+            taken. NumPy: that in the cost in the dtype of the cost, the others in float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
         """
         from .batch_gradients import pull_back
 
         return pull_back(self, plan, f, g)
+
+    def jvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Tangents:
+        """Derivatives of plans and potentials along a direction of the inputs, as `Solution.jvp`, problem by problem.
+
+        Parameters
+        ----------
+        cost : array_like, shape (..., n, m), optional
+            Directions of the costs; forbidden cells do not count.
+        a, b : array_like, shapes (..., n) and (..., m), optional
+            Directions of the weights; zero weights stay zero. With two `Fixed` sides they must have the same sum.
+        epsilon, rows, cols : float or array_like, shape (...), optional
+            Directions of epsilon, at held strengths rho, and of these.
+
+        Returns
+        -------
+        Tangents
+            NumPy, float64; leading dimensions of the directions broadcast to the batch.
+
+        Raises
+        ------
+        ValueError
+            A shape is wrong, a penalty has no strength, or the masses of two `Fixed` sides would part.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        from .batch_gradients import push_forward
+
+        return push_forward(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+
+    def hvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Gradients:
+        """The Hessians of the optimal values times a direction of the inputs, as `Solution.hvp`, problem by problem.
+
+        Parameters
+        ----------
+        cost, a, b, epsilon, rows, cols
+            The direction, as in `jvp`.
+
+        Returns
+        -------
+        Gradients
+            NumPy, float64.
+
+        Raises
+        ------
+        ValueError
+            As `jvp`, and after ``tol=0``: what a number of iterations ends at is no optimal value.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        from .batch_gradients import push_value_gradients
+
+        return push_value_gradients(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)

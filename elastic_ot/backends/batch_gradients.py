@@ -45,6 +45,7 @@ FLOOR = 1e-3  # share of its diagonal that the preconditioner of S keeps at leas
 PRODUCTS = 500  # with S, in at most ROUNDS of conjugate gradients
 ROUNDS = 3
 ROUNDING, SOUND = 1e-15, 1e-12  # residual aimed at and accepted, as in `implicit`
+UNSOUND = 1e-8  # is not accepted, however large y is: it may have grown along a direction that nothing holds
 
 
 def lowest(like):
@@ -531,7 +532,7 @@ def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, p
         for j in range(m):
             missed += abs(residual[j])
             heavy += diagonal[j] * abs(y[j])
-        solved = missed <= SOUND * size + 1e-14 * heavy
+        solved = missed <= min(SOUND * size + 1e-14 * heavy, UNSOUND * size)
         if solved:
             break
     if not solved:
@@ -550,10 +551,10 @@ def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, p
 
 
 @inner
-def _plan_dot_row(c, inv2, beta2, start, q):
+def _plan_dot_row(c, inv2, beta, start, q):
     dot, least = 0.0, lowest(q)
     for j in range(c.size):
-        e = start + beta2[j] - c[j] * inv2
+        e = start + beta[j] * LOG2E - c[j] * inv2
         p = entry(e, q)
         p = p if e > least else as_like(0.0, q)
         q[j] = p
@@ -562,7 +563,7 @@ def _plan_dot_row(c, inv2, beta2, start, q):
 
 
 # --- iterations, tiny problems side by side ---------------------------------------------------------------------------
-# As in `batch`: entry i of problem z of a group is x[i, z]. `sound` falls to 0 for a problem that leaves the range.
+# As in `batch`: entry i of problem z of a group is x[i, z].
 
 
 @inner
@@ -591,42 +592,76 @@ def _lane_kernel(c, n, m, beta, start, kernel, base, col_base, v, top):
 
 
 @inner
-def _lane_update(code, plain, side, i, base, s, kept, u, sound, limit):
-    """A half step of entry i; sums of removed entries become 1."""
-    weight, log_weight, offset, strength, strength2 = side
-    for z in range(s.size):
-        s[z] = s[z] if weight[i, z] > 0.0 else as_like(1.0, s)
-        sound[z] = sound[z] if (s[z] > 1.0 / limit) & (s[z] < limit) else 0.0
-    if plain:
-        for z in range(s.size):
-            u[z] = weight[i, z] / s[z]
+def _lane_product(kernel, start, stride, count, x, s):
+    """As `_lane_sums`, without a loop of its own that clears s: loops this short cost as much as what they do."""
+    if count < 4:
+        _lane_sums(kernel, start, stride, count, x, s)
         return
+    k0, k1, k2, k3 = kernel[start], kernel[start + stride], kernel[start + 2 * stride], kernel[start + 3 * stride]
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
     for z in range(s.size):
-        used = weight[i, z] > 0.0
-        kept[z] = (log_weight[i, z] + base[z] - offset[i, z] if used else 0.0) - log(max(np.float64(s[z]), 1e-300))
-    for z in range(s.size):
-        used, ratio = weight[i, z] > 0.0, kept[z]
-        scaled = ratio * strength[z]
-        if code > 0:
-            scaled = _potential(code, strength[z], strength2[z], np.float64(weight[i, z]), ratio) if used else 0.0
-        kept[z] = ratio if code < 2 else scaled
-        new = _power((scaled - base[z] + offset[i, z]) * LOG2E) if used else 0.0
-        sound[z] = sound[z] if new < limit else 0.0
-        u[z] = new
+        s[z] = (k0[z] * x0[z] + k1[z] * x1[z]) + (k2[z] * x2[z] + k3[z] * x3[z])
+    for q in range(4, count - 3, 4):
+        i = start + q * stride
+        k0, k1, k2, k3 = kernel[i], kernel[i + stride], kernel[i + 2 * stride], kernel[i + 3 * stride]
+        x0, x1, x2, x3 = x[q], x[q + 1], x[q + 2], x[q + 3]
+        for z in range(s.size):
+            s[z] += (k0[z] * x0[z] + k1[z] * x1[z]) + (k2[z] * x2[z] + k3[z] * x3[z])
+    for q in range(count - count % 4, count):
+        k0, x0 = kernel[start + q * stride], x[q]
+        for z in range(s.size):
+            s[z] += k0[z] * x0[z]
 
 
 @inner
-def _lane_pull(code, plain, product, side, i, bar, kept, total, found, sums):
-    """A half step of entry i backwards: x from the derivative in its potential."""
-    weight, strength, (weight_bar, x) = side[0], side[3], found
+def _lane_update(code, plain, side, i, base, s, kept, u):
+    """A half step of entry i; sums of removed entries become 1."""
+    weight, log_weight, offset, strength, strength2 = side
+    a = weight[i]
     if plain:
-        for z in range(x.size):
-            x[z] = bar[z] / total[z]
-        if not product:
-            for z in range(x.size):
-                weight_bar[z] += bar[z]
+        for z in range(s.size):
+            total = s[z] if a[z] > 0.0 else as_like(1.0, s)
+            s[z], u[z] = total, a[z] / total
         return
-    for z in range(x.size):
+    for z in range(s.size):
+        total = s[z] if a[z] > 0.0 else as_like(1.0, s)
+        s[z] = total
+        kept[z] = (log_weight[i, z] + base[z] - offset[i, z] if a[z] > 0.0 else 0.0) - log(max(total, 1e-300))
+    for z in range(s.size):
+        used, ratio = a[z] > 0.0, kept[z]
+        scaled = ratio * strength[z]
+        if code > 0:
+            scaled = _potential(code, strength[z], strength2[z], np.float64(a[z]), ratio) if used else 0.0
+        kept[z] = ratio if code < 2 else scaled
+        u[z] = _power((scaled - base[z] + offset[i, z]) * LOG2E) if used else 0.0
+
+
+@inner
+def _lane_range(x, low, high, sound):
+    """No longer sound are problems with an entry outside of [low, high]."""
+    flat, out = x.ravel(), 0
+    for q in range(flat.size):
+        out += 0 if low <= flat[q] <= high else 1
+    if out > 0:
+        for step in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                for z in range(sound.size):
+                    sound[z] = sound[z] if low <= x[step, i, z] <= high else 0.0
+
+
+@inner
+def _lane_pull(code, plain, product, side, i, bar, kept, total, weight_bar, sums):
+    """A half step of entry i backwards: what was its sum becomes x, from the derivative in its potential."""
+    weight, strength = side[0], side[3]
+    if plain:
+        if not product:
+            for z in range(total.size):
+                weight_bar[z] += bar[z]
+        for z in range(total.size):
+            total[z] = bar[z] / total[z]
+            bar[z] = 0.0
+        return
+    for z in range(total.size):
         if code == 0:
             rest = 1.0 - strength[z]
             by_ratio, by_weight, by_epsilon = strength[z], 0.0, -strength[z] * rest * kept[z]
@@ -641,7 +676,8 @@ def _lane_pull(code, plain, product, side, i, bar, kept, total, found, sums):
         sums[0, z] += b * by_epsilon if used else 0.0
         sums[1, z] += b * by_strength if used else 0.0
         weight_bar[z] += (b * by_weight if used else 0.0) + (0.0 if product else share)
-        x[z] = share / total[z]
+        total[z] = share / total[z]
+        bar[z] = 0.0
 
 
 @inner
@@ -667,12 +703,18 @@ def _lane_drop(drop, product, bar, weight_bar, scaling):
 
 
 @inner
-def _lane_outer(moved, n, m, u, y, x, v):
-    for i in range(n):
-        for j in range(m):
-            q, ui, yj, xi, vj = moved[i * m + j], u[i], y[j], x[i], v[j]
-            for z in range(q.size):
-                q[z] += ui[z] * yj[z] + xi[z] * vj[z]
+def _lane_outer(moved, step, u, y, x, v):
+    """Add what an even step and the next one, while both are in the cache, have collected for the cost."""
+    for i in range(u.shape[1]):
+        for j in range(y.shape[1]):
+            q, u0, y0, x0, v0 = moved[i * y.shape[1] + j], u[step, i], y[step, j], x[step, i], v[step, j]
+            if step + 1 < u.shape[0]:
+                u1, y1, x1, v1 = u[step + 1, i], y[step + 1, j], x[step + 1, i], v[step + 1, j]
+                for z in range(q.size):
+                    q[z] += (u0[z] * y0[z] + x0[z] * v0[z]) + (u1[z] * y1[z] + x1[z] * v1[z])
+            else:
+                for z in range(q.size):
+                    q[z] += u0[z] * y0[z] + x0[z] * v0[z]
 
 
 @inner
@@ -726,7 +768,7 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
     """As `_pull_rows` for the problems from which[first] on."""
     count, end_cols, product, has = plan
     matrices, sides, bases, steps, kept, found, vectors, small, limit = work
-    (c, kernel, moved), (u, v, s, t), (x, y, row_bar, col_bar) = matrices, steps, vectors
+    (c, kernel, moved), (u, v, s, t), (row_bar, col_bar, spare) = matrices, steps, vectors
     (row_weight, col_weight, sums), (beta, begin), (top, drop, sound, masses) = found, bases[2:], small
     n, m, lanes = cost.shape[1], cost.shape[2], top.size
     codes = rows.code[which[first]], cols.code[which[first]]
@@ -740,50 +782,50 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
         masses[z] = mass[which[min(first + z, which.size - 1)]]
         sound[z] = 1.0
     _lane_kernel(c, n, m, beta, begin, kernel, bases[0], bases[1], v[0], top)
-    for j in range(m):
-        for z in range(lanes):
-            sound[z] = sound[z] if v[0, j, z] < limit else 0.0
-    last = v[count if end_cols else count - 1]
+    last, ended = v[count if end_cols else count - 1], count if end_cols else count - 1
     for step in range(count):
         for i in range(n):
-            _lane_sums(kernel, i * m, 1, m, v[step], s[step, i])
             side, base, held = sides[0], bases[0][i], kept[0][step, i]
-            _lane_update(codes[0], plain[0], side, i, base, s[step, i], held, u[step, i], sound, limit)
-        if step + 1 < count or end_cols:
+            _lane_product(kernel, i * m, 1, m, v[step], s[step, i])
+            _lane_update(codes[0], plain[0], side, i, base, s[step, i], held, u[step, i])
+        if step < ended:
             for j in range(m):
-                _lane_sums(kernel, j, m, n, u[step], t[step, j])
                 side, base, held = sides[1], bases[1][j], kept[1][step, j]
-                _lane_update(codes[1], plain[1], side, j, base, t[step, j], held, v[step + 1, j], sound, limit)
+                _lane_product(kernel, j, m, n, u[step], t[step, j])
+                _lane_update(codes[1], plain[1], side, j, base, t[step, j], held, v[step + 1, j])
+    _lane_range(s, 1.0 / limit, limit, sound)
+    _lane_range(t[:ended], 1.0 / limit, limit, sound)
+    _lane_range(u, 0.0, limit, sound)
+    _lane_range(v[: ended + 1], 0.0, limit, sound)
     row_bar[:, :] = 0.0
     col_bar[:, :] = 0.0
     moved[:, :] = 0.0
     if has:
         _lane_gather(bars[0], which, first, m, moved)
         _lane_plan_sums(kernel, n, m, u[count - 1], last, moved, masses, row_bar, col_bar)
-    _lane_begin(bars[1], which, first, product, row_bar, row_weight, x)
-    _lane_begin(bars[2], which, first, product, col_bar, col_weight, y)
+    _lane_begin(bars[1], which, first, product, row_bar, row_weight, spare[0])
+    _lane_begin(bars[2], which, first, product, col_bar, col_weight, spare[1])
     sums[:, :] = 0.0
     for step in range(count - 1, -1, -1):
-        after, side, left = step + 1 < count or end_cols, sides[1], kept[1][step]
+        y, x, after, held = t[step], s[step], step < ended, kept[1][step]
         for j in range(m):
             if after:
-                pair = col_weight[j], y[j]
-                _lane_pull(codes[1], plain[1], product, side, j, col_bar[j], left[j], t[step, j], pair, sums[2:4])
-                col_bar[j] = 0.0
+                _lane_pull(
+                    codes[1], plain[1], product, sides[1], j, col_bar[j], held[j], y[j], col_weight[j], sums[2:4]
+                )
             else:
                 y[j] = 0.0
-        side, left = sides[0], kept[0][step]
+        held = kept[0][step]
         for i in range(n):
             if after:
-                _lane_sums(kernel, i * m, 1, m, y, drop)
+                _lane_product(kernel, i * m, 1, m, y, drop)
                 _lane_drop(drop, product, row_bar[i], row_weight[i], u[step, i])
-            pair = row_weight[i], x[i]
-            _lane_pull(codes[0], plain[0], product, side, i, row_bar[i], left[i], s[step, i], pair, sums[:2])
-            row_bar[i] = 0.0
+            _lane_pull(codes[0], plain[0], product, sides[0], i, row_bar[i], held[i], x[i], row_weight[i], sums[:2])
         for j in range(m):
-            _lane_sums(kernel, j, m, n, x, drop)
+            _lane_product(kernel, j, m, n, x, drop)
             _lane_drop(drop, product, col_bar[j], col_weight[j], v[step, j])
-        _lane_outer(moved, n, m, u[step], y, x, v[step])
+        if step % 2 == 0:
+            _lane_outer(moved, step, u, t, s, v)
     pulled = row_weight, col_weight, col_bar, sums
     _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, pulled, start, sound, out)
 
@@ -813,21 +855,27 @@ def _optima(t, threads, cost, batch, log_mass, alpha, beta, system, sides, has, 
 
 
 @entry_point
-def _plan_dots(t, threads, cost, batch, alpha, beta, beta2, out, dots):
+def _plan_dots(t, threads, cost, batch, alpha, beta, out, dots):
     for k in range(t, dots.size, threads):
         n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
         dot = 0.0
-        for j in range(m):
-            beta2[j] = beta[k, j] * LOG2E
         for i in range(n):
             q = out[k, i]
-            dot += _plan_dot_row(cost[where, i][:m], inv2, beta2[:m], alpha[k, i] * LOG2E, q[:m])
+            dot += _plan_dot_row(cost[where, i][:m], inv2, beta[k], alpha[k, i] * LOG2E, q[:m])
             q[m:] = 0.0
         out[k, n:] = 0.0
         dots[k] = dot
 
 
 # --- the functions of `protocol` --------------------------------------------------------------------------------------
+
+
+def _all_frozen(values: Any) -> Any:
+    """Every array in nested tuples read-only, so that kernels are compiled once."""
+    if not isinstance(values, tuple):
+        return _frozen(values) if isinstance(values, np.ndarray) else values
+    parts = (_all_frozen(x) for x in values)
+    return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
 
 
 def _rows_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
@@ -858,7 +906,7 @@ def _lanes_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
     steps = light(count, n), light(count + 1, m), light(count, n), light(count, m)
     kept = double(count, n), double(count, m)
     found = light(n), light(m), double(5)
-    vectors = light(n), light(m), light(n), light(m)
+    vectors = light(n), light(m), (light(n), light(m))
     small = double(), light(), double(), light()
     limit = SINGLE_LIMIT if dtype == np.float32 else LIMIT
     return matrices, sides, bases, steps, kept, found, vectors, small, limit
@@ -891,9 +939,9 @@ def batch_pull_back_iterations(
     # lanes need one update rule for all problems
     lanes = n * m <= TINY and all((side.code == side.code[0]).all() for side in (rows, cols))
     has = plan_bar is not None
-    bars = _frozen(np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar), row_bar, col_bar
+    bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
-    task = _frozen(cost), batch, rows, cols, mass, ends, start, plan, bars, which, out
+    task = *_all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars, which)), out
     _split(run, 2 * which.size * n * m * (count + 2), which.size // LANES if lanes else which.size)
 
 
@@ -916,16 +964,12 @@ def batch_pull_back(
         _optima(t, threads, *task, scratch)
 
     n, m = cost.shape[1:]
-    bar = _frozen(np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar)
+    bar = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar
     system, sides, has = (*diagonals, rigid), (row_side, col_side), plan_bar is not None
-    task = _frozen(cost), batch, log_mass, alpha, beta, system, sides, has, bar, out
+    task = *_all_frozen((cost, batch, log_mass, alpha, beta, system, sides, has, bar)), out
     _split(run, out.cost.size * 10, out.cost.shape[0])
 
 
 def batch_plan_dots(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array, dots: Array) -> None:
-    frozen = _frozen(cost)
-    _split(
-        lambda t, threads: _plan_dots(t, threads, frozen, batch, alpha, beta, np.empty(out.shape[2]), out, dots),
-        out.size,
-        out.shape[0],
-    )
+    task = _all_frozen((cost, batch, alpha, beta))
+    _split(lambda t, threads: _plan_dots(t, threads, *task, out, dots), out.size, out.shape[0])
