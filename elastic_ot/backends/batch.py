@@ -170,7 +170,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
     """
     u, before, base, v, beta2, acc, s = vectors
     _, n, m = where
-    error, plain = 0.0, _plain(row, omega)
+    error = 0.0
     for j in range(m):
         acc[j] = 0.0
     for i in range(0, n, 4):
@@ -485,7 +485,7 @@ def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top, reach):
 
 @inner
 def _lane_sums(kernel, start, stride, count, x, s):
-    """s = sum of kernel[start + q stride] x[q], for every problem."""
+    """Sum s of kernel[start + q stride] x[q], for every problem."""
     for z in range(s.size):
         s[z] = 0.0
     for q in range(0, count - 3, 4):
