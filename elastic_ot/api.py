@@ -149,10 +149,10 @@ def solve(
             raise ValueError("progress shows one problem; for a batch use callback")
         lengths = row_lengths, col_lengths
         batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
-        budget = _is_budget(tol, method)
-        if budget:
+        counted = _is_budget(tol, method)
+        if counted:
             _check_budget(relaxation, time_limit, callback, progress)
-        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, budget)
+        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, counted)
         return solve_batch(batch, how, init, origin)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)

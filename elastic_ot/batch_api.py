@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from .arrays import Origin, as_numpy
 from .backends import load, load_batch
+from .batch_penalty import is_hard
 from .batch_problem import BatchProblem
 from .batch_result import BatchHost, BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
@@ -59,10 +61,11 @@ class How:
 
 def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> BatchSolution:
     """The solutions; one warning or error for all of them."""
+    began = time.perf_counter()
     task = make_batch_task(problem, load_batch())
     f, g = _initial(init, problem)
-    rows, cols = problem.given
-    end = how.end or ("cols" if cols.hard and not rows.hard else "rows")
+    rows, cols = (bool(np.all(is_hard(penalty))) for penalty in (problem.rows, problem.cols))
+    end = how.end or ("cols" if cols and not rows else "rows")  # one for all problems
     fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= how.single_tol
     if how.budget:
         fast = problem.cost.dtype == np.float32
@@ -81,11 +84,11 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     if how.budget:
         state = run_batch_budget(task, alpha, beta, limits)
         return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g))
-    single = _Single(problem, how, end, fast)
+    single = _Single(problem, how, end, fast, np.inf if how.time_limit is None else began + how.time_limit)
     if how.swept and problem.cost[0].size <= LARGEST:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
     else:
-        state = single.all(task, alpha, beta, f is not None)
+        state = solve_alone(task, alpha, beta, limits, single)
     solution = _solution(task, state, how, origin, None)
     _report(solution, how.on_failure)
     return solution
@@ -99,20 +102,17 @@ class _Single:
     how: How
     end: str
     fast: bool
+    deadline: float
 
     def __call__(self, k: int, f: Vector | None, g: Vector | None, max_iter: int) -> Outcome:
         problem, how = self.problem.single(k), self.how
         n, m = problem.shape
         f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
         task = make_task(problem, load())
-        start = Start(f, g, self.end, (max(how.omega, 1.0), how.omega), self.fast, how.tol)
-        adaptive = how.relaxation == "auto"
-        limits = Limits(how.tol, max_iter, how.time_limit, None, adaptive=adaptive)
+        start = Start(f, g, self.end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
+        rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)
+        limits = Limits(how.tol, max_iter, rest, adaptive=how.relaxation == "auto")
         return run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
-
-    def all(self, task: BatchTask, alpha: Vector, beta: Vector, warm: bool) -> BatchState:
-        """Every problem alone."""
-        return solve_alone(task, alpha, beta, self, self.how.max_iter, warm)
 
 
 def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | None]:
@@ -189,7 +189,7 @@ def _report(solution: BatchSolution, on_failure: str) -> None:
     residual, status = solution.residual.reshape(-1), solution.status.reshape(-1)
     worst = int(open_[np.argmax(np.nan_to_num(residual[open_], nan=np.inf))])
     text = (
-        f"{open_.size} of {problem.size} problems did not converge; the worst, [{problem.index(worst)}]: "
+        f"{open_.size} of {problem.size} problems did not converge; the worst is {problem.label(worst)}"
         f"{status[worst].value} (residual {residual[worst]:.2e}, tol {solution.tol:.2e} times the mass)"
     )
     if on_failure == "raise":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,10 @@ def is_hard(penalty: Penalty) -> Any:
     return penalty.hard_each() if isinstance(penalty, Mixed) else penalty.hard
 
 
+def _part(values: Callable[[Penalty], tuple[Any, ...]], q: int, penalty: Penalty) -> Any:
+    return values(penalty)[q]
+
+
 @dataclass(frozen=True, eq=False)
 class Mixed(Penalty):
     """One penalty on some problems and another one on others: (penalty, column of bool) each."""
@@ -75,14 +80,19 @@ class Mixed(Penalty):
                 out = np.where(where, found, 0.0 if out is None else out)
         return out
 
+    def _choose_each(self, values: Callable[[Penalty], tuple[Any, ...]], count: int) -> tuple[Any, ...]:
+        """The same for each of `count` values."""
+        return tuple(self._choose(partial(_part, values, q)) for q in range(count))
+
     def hard_each(self) -> NDArray[np.bool_]:
         return np.asarray(self._choose(lambda penalty: penalty.hard), dtype=bool)
 
     def box(self) -> tuple[Any, Any]:
-        return self._choose(lambda p: p.box()[0]), self._choose(lambda p: p.box()[1])
+        lo, hi = self._choose_each(lambda p: p.box(), 2)
+        return lo, hi
 
     def rule(self, epsilon: Any, mass: Any) -> tuple[Any, Any, Any]:
-        code, strength, strength2 = (self._choose(lambda p, q=q: p.rule(epsilon, mass)[q]) for q in range(3))
+        code, strength, strength2 = self._choose_each(lambda p: p.rule(epsilon, mass), 3)
         return code.astype(np.int64), strength, strength2
 
     def phi(self, r: Vector, a: Vector) -> Vector:
@@ -92,10 +102,11 @@ class Mixed(Penalty):
         return np.asarray(self._choose(lambda p: p.dual(f, a)))
 
     def demand(self, f: Vector, a: Vector) -> tuple[Vector, Vector]:
-        return self._choose(lambda p: p.demand(f, a)[0]), self._choose(lambda p: p.demand(f, a)[1])
+        low, high = self._choose_each(lambda p: p.demand(f, a), 2)
+        return low, high
 
     def smooth(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
-        slope, low, high = (self._choose(lambda p, q=q: p.smooth(f, a)[q]) for q in range(3))
+        slope, low, high = self._choose_each(lambda p: p.smooth(f, a), 3)
         return slope, low, high
 
     def dual_by_weight(self, f: Vector, a: Vector) -> Vector:

@@ -87,7 +87,7 @@ class BatchProblem:
         a, b = self.reference_weights
         if not self.masked:
             return np.asarray(a.sum(axis=1) * b.sum(axis=1))
-        return np.einsum("bn,bn->b", a, self.allowed(b))
+        return np.asarray(np.einsum("bn,bn->b", a, self.allowed(b)))
 
     @property
     def reference_weights(self) -> tuple[Vector, Vector]:
@@ -123,6 +123,10 @@ class BatchProblem:
     def index(self, k: int) -> str:
         """Problem k as users count it."""
         return ", ".join(str(i) for i in np.unravel_index(k, self.batch))
+
+    def label(self, k: int) -> str:
+        """How messages about problem k begin."""
+        return f"problem [{self.index(k)}]: " if self.batch else ""
 
 
 def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tuple[Any, Any], lengths: Any) -> bool:
@@ -202,7 +206,9 @@ def build_batch(
         largest=0.0,
     )
     single = any(str(getattr(w, "dtype", "")).endswith(("float32", "float16")) for w in (a, b))
-    return _check_masses(_check_reach(_scan(problem)), 1e-5 if single else 1e-9)
+    problem = _check_reach(_scan(problem, inputs.shapes["cost"]))
+    _check_product(problem)
+    return _check_masses(problem, 1e-5 if single else 1e-9)
 
 
 class _Leading:
@@ -212,12 +218,14 @@ class _Leading:
         self.shapes = {"cost": cost}
 
     def add(self, name: str, shape: tuple[int, ...]) -> None:
+        if 0 in shape:
+            raise ValueError(f"{name} has leading dimensions {shape}; none of them may be 0")
         if shape:
             self.shapes[name] = shape
 
     def shape(self) -> tuple[int, ...]:
         found: tuple[int, ...] = ()
-        seen = {}
+        seen: dict[str, tuple[int, ...]] = {}
         for name, shape in self.shapes.items():
             try:
                 found = np.broadcast_shapes(found, shape)
@@ -299,29 +307,35 @@ def _weights(
     wrong = ~(weights >= 0) | np.isinf(weights)
     if wrong.any():
         k, i = np.argwhere(wrong)[0]
-        index = ", ".join(map(str, (*np.unravel_index(k, batch), i))) if batch else str(i)
-        raise ValueError(f"{name}[{index}] is {weights[k, i]}; weights must be finite and >= 0")
+        place = _place(name, values.shape, (*np.unravel_index(k, batch), i))
+        raise ValueError(f"{place} is {weights[k, i]}; weights must be finite and >= 0")
     total = weights.sum(axis=1)
     wrong = (total == 0) | ~np.isfinite(total)
     if wrong.any():
         k = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{name}[{', '.join(map(str, np.unravel_index(k, batch)))}] sums to {total[k]}; it must be positive, finite"
-        )
+        place = _place(name, values.shape[:-1], np.unravel_index(k, batch)).removesuffix("[]")
+        raise ValueError(f"{place} sums to {total[k]}; it must be positive and finite")
     return weights
 
 
-def _scan(problem: BatchProblem) -> BatchProblem:
+def _place(name: str, shape: tuple[int, ...], index: tuple[Any, ...]) -> str:
+    """Where an entry stands in what was given with that shape, which was broadcast."""
+    own = index[len(index) - len(shape) :]
+    return f"{name}[{', '.join(str(0 if size == 1 else i) for i, size in zip(own, shape, strict=True))}]"
+
+
+def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
     """Range and forbidden cells; refuses what is no cost. One look at the costs, if all are finite."""
     from dataclasses import replace
 
     least = float(problem.epsilon.min())
     low, high = float(problem.cost.min()), float(problem.cost.max())
-    if math.isfinite(low) and math.isfinite(high):
+    n, m = problem.cost.shape[1:]
+    ragged = bool((problem.row_count < n).any() or (problem.col_count < m).any())
+    if math.isfinite(low) and math.isfinite(high) and not (ragged and _overflows(max(abs(low), abs(high)), least)):
         _check_range(max(abs(low), abs(high)), least)
         return replace(problem, largest=max(abs(low), abs(high)))
     row_used, col_used, largest, masked = problem.row_used.copy(), problem.col_used.copy(), 0.0, False
-    n, m = problem.cost.shape[1:]
     for part in problem.chunks():
         block = problem.cost[problem.cost_of[part]]
         inside = (np.arange(n) < problem.row_count[part, None])[:, :, None] & (
@@ -333,7 +347,8 @@ def _scan(problem: BatchProblem) -> BatchProblem:
         ):
             if (wrong & inside).any():
                 k, i, j = np.argwhere(wrong & inside)[0]
-                raise ValueError(f"cost[{problem.index(part.start + k)}, {i}, {j}] is {block[k, i, j]}; {advice}")
+                where = *np.unravel_index(part.start + k, problem.batch), i, j
+                raise ValueError(f"{_place('cost', (*given, n, m), where)} is {block[k, i, j]}; {advice}")
         finite = np.isfinite(block) & inside
         masked = masked or bool((~finite & inside).any())
         row_used[part] &= (finite & problem.col_used[part][:, None, :]).any(axis=2)
@@ -343,8 +358,13 @@ def _scan(problem: BatchProblem) -> BatchProblem:
     return replace(problem, row_used=row_used, col_used=col_used, masked=masked, largest=largest)
 
 
+def _overflows(largest: float, epsilon: float) -> bool:
+    with np.errstate(over="ignore"):
+        return not np.isfinite(np.array([largest, 1.0]) / epsilon).all()
+
+
 def _check_range(largest: float, epsilon: float) -> None:
-    if not math.isfinite(largest / epsilon) or not math.isfinite(1.0 / epsilon):
+    if _overflows(largest, epsilon):
         raise ValueError(
             f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
         )
@@ -363,16 +383,30 @@ def _check_reach(problem: BatchProblem) -> BatchProblem:
         if blocked.any():
             k, i = np.argwhere(blocked)[0]
             raise InfeasibleError(
-                f"problem [{problem.index(k)}]: {name} {i} has only forbidden cells but must carry mass (weight "
+                f"{problem.label(k)}{name} {i} has only forbidden cells but must carry mass (weight "
                 f"{weights[k, i]:g}); allow a cell, set its weight to 0 or relax that side"
             )
     empty = np.flatnonzero(~(problem.row_used.any(axis=1) & problem.col_used.any(axis=1)))
     if empty.size:
         raise InfeasibleError(
-            f"problem [{problem.index(empty[0])}]: every cell between a row and a column with weight is forbidden; "
+            f"{problem.label(int(empty[0]))}every cell between a row and a column with weight is forbidden; "
             f"there is no plan"
         )
     return problem
+
+
+def _check_product(problem: BatchProblem) -> None:
+    if problem.reference != "product":
+        return
+    sums = problem.a.sum(axis=1), problem.b.sum(axis=1)
+    with np.errstate(over="ignore"):
+        bad = np.flatnonzero(np.isinf(sums[0] * sums[1]))
+    if bad.size:
+        k = int(bad[0])
+        raise ValueError(
+            f"{problem.label(k)}a sums to {sums[0][k]:g} and b to {sums[1][k]:g}; their product overflows, rescale the "
+            f"weights"
+        )
 
 
 def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
@@ -387,7 +421,7 @@ def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
         k = int(bad[0])
         rows, cols = (penalty_of(penalty, problem.batch, k) for penalty in problem.given)
         raise InfeasibleError(
-            f"problem [{problem.index(k)}]: rows={rows!r} allow a total mass of {lo_a[k]:.12g} to {hi_a[k]:.12g}, "
+            f"{problem.label(k)}rows={rows!r} allow a total mass of {lo_a[k]:.12g} to {hi_a[k]:.12g}, "
             f"cols={cols!r} of {lo_b[k]:.12g} to {hi_b[k]:.12g}; no plan has both (a sums to {problem.a[k].sum():.12g},"
             f" b to {problem.b[k].sum():.12g})"
         )

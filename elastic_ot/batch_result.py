@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Origin, as_numpy
+from .arrays import Origin, as_numpy, origin_of
 from .batch_problem import BatchProblem
 from .penalties import Vector
 from .result import Budget, History, Solution, Status
@@ -123,10 +123,6 @@ class BatchSolution:
         """(B, ...) with the batch shape."""
         return values.reshape(*self.problem.batch, *values.shape[1:])
 
-    def _each(self, value: Callable[[Solution], Any]) -> NDArray[Any]:
-        """A number of every problem alone."""
-        return self._shaped(np.array([value(solution) for solution in self]))
-
     @cached_property
     def _potentials(self) -> tuple[Vector, Vector]:
         """In kernel units."""
@@ -198,23 +194,24 @@ class BatchSolution:
         """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
         return self.origin.emit(self._shaped(self.plans()))
 
-    def plans(self, dtype: Any = None) -> NDArray[np.floating]:
+    def plans(self) -> NDArray[np.floating]:
         """The plans in NumPy, shape (B, n, m)."""
-        alpha, beta = self._potentials
-        out = np.empty((self.problem.size, *self.problem.cost.shape[1:]), dtype or self.problem.cost.dtype)
-        start = alpha + np.log(self.problem.mass)[:, None]
-        self.task.backend.batch_plan(self.task.cost, self.task.batch, start, beta, out)
-        return out
+        out = np.empty((self.problem.size, *self.problem.cost.shape[1:]), self.problem.cost.dtype)
+        return self.task.plans(slice(None), *self._potentials, out)
+
+    def _parts(self) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+        """The plans in float64, some at a time."""
+        for part in self.problem.chunks():
+            size = part.stop - part.start
+            yield part, self.task.plans(part, *self._potentials, np.empty((size, *self.problem.cost.shape[1:])))
 
     @cached_property
     def transport_cost(self) -> Vector:
         """<C, P> of every problem."""
         out = np.empty(self.problem.size)
-        plans = self.plans()
-        for part in self.problem.chunks():
+        for part, moved in self._parts():
             cost = self.problem.cost[self.problem.cost_of[part]]
-            moved = plans[part]
-            out[part] = np.einsum("bnm,bnm->b", moved, np.where(moved > 0, cost, 0.0), dtype=np.float64)
+            out[part] = np.einsum("bnm,bnm->b", moved, np.where(moved > 0, cost, 0.0))
         return self._shaped(out)
 
     def apply(self, x: Any, axis: int = 1) -> Any:
@@ -230,16 +227,26 @@ class BatchSolution:
         Returns
         -------
         array
-            Shape (..., n, k) or (..., m, k).
+            Shape (..., n, k) or (..., m, k); float64 in NumPy.
         """
+        origin_of(cost=self.f, x=x)
         if axis not in (0, 1):
             raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
         values = as_numpy("x", x)
         size = self.problem.shape[-2:][axis]
         if values.ndim < 2 or values.shape[-2] != size:
             raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be (..., {size}, k)")
-        plans = self._shaped(self.plans())
-        return self.origin.emit(np.matmul(plans if axis == 1 else np.swapaxes(plans, -1, -2), values))
+        try:
+            values = np.broadcast_to(values, (*self.problem.batch, *values.shape[-2:]))
+        except ValueError:
+            raise ValueError(
+                f"x has leading dimensions {values.shape[:-2]} and the batch {self.problem.batch}; they must broadcast"
+            ) from None
+        flat = values.reshape(self.problem.size, *values.shape[-2:])
+        out = np.empty((self.problem.size, self.problem.cost.shape[2 - axis], values.shape[-1]))
+        for part, plans in self._parts():
+            np.matmul(plans if axis == 1 else np.swapaxes(plans, 1, 2), flat[part], out=out[part])
+        return self.origin.emit(self._shaped(out))
 
     def rounded_plan(self) -> Any:
         """Plans that meet the hard sides to rounding, shape (..., n, m), as `Solution.rounded_plan`."""

@@ -27,7 +27,7 @@ LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
 def _strength(name: str, value: Any, upper: float = math.inf) -> Any:
     """A number, or one for every problem of a batch as a read-only array."""
     allowed = "be >= 0" if upper > 1 else "lie between 0 and 1"
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
         return _strengths(name, value, upper, allowed)
     try:
         value = float(value)
@@ -53,7 +53,7 @@ def _strengths(name: str, values: Any, upper: float, allowed: str) -> Vector:
 
 
 def _bound(name: str, value: Any) -> float:
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(_strength(name, value))
 

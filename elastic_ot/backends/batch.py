@@ -28,6 +28,7 @@ from .protocol import Array, Batch, Side
 SERIAL_BELOW = 200_000  # entries read by one call
 LANES = 256  # tiny problems side by side
 TINY = 64  # entries up to which a problem is tiny
+SMALL, LARGE = 1e-260, 1e260  # scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024
 
 
 def as_like(x, like):
@@ -157,7 +158,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, ran
     """
     u, before, base, v, beta2, acc, s = vectors
     _, n, m = where
-    error, plain = 0.0, _plain(row, omega)
+    error = 0.0
     for j in range(m):
         acc[j] = 0.0
     for i in range(0, n, 4):
@@ -176,6 +177,8 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, ran
                 if not (1e-250 < s[q] < 1e250):
                     return -1.0
                 new = _updated(row, omega, base[i + q], old, s[q], i + q)
+                if not (SMALL < new < LARGE):
+                    return -1.0
                 exact = new if omega == 1.0 else _exact(row, base[i + q], old, s[q], i + q)
                 error += abs(exact - old) * s[q]
                 before[i + q], u[i + q] = old, new
@@ -205,14 +208,42 @@ def _column_update(col, omega, base, v, acc, new):
             s = acc[j]
             sound = sound and 1e-28 < s < 1e250
             new[j] = _updated(col, omega, base[j], v[j], s, j)
+            sound = sound and SMALL < new[j] < LARGE
             exact = new[j] if omega == 1.0 else _exact(col, base[j], v[j], s, j)
             error += abs(exact - v[j]) * s
     return error if sound else -1.0
 
 
 @inner
+def _log_update(side, omega, top, total, old, i):
+    """New potential, in kernel units, from a sum of 2^top total, and the entry's share of the residual."""
+    log_sum = top / LOG2E + log(max(total, 1e-300))
+    exact = side.offset[i] + _target(side, -top / LOG2E, total, i)
+    error = abs(_power((exact + log_sum) * LOG2E) - _power((old + log_sum) * LOG2E))
+    return (exact if omega == 1.0 else old + omega * (exact - old)), error
+
+
+@inner
+def _rows_by_highest(cost, where, inv2, row, omega, alpha, beta, out):
+    """Potentials of the rows from sums relative to their largest terms, in double precision, and their residual."""
+    k, n, m = where
+    error = 0.0
+    for i in range(n):
+        out[i] = -np.inf
+        if row.log_weight[i] > -np.inf:
+            c, top, total = cost[k, i][:m], -np.inf, 0.0
+            for j in range(m):
+                top = max(top, beta[j] * LOG2E - c[j] * inv2)
+            for j in range(m):
+                total += exp2(beta[j] * LOG2E - c[j] * inv2 - top)
+            out[i], part = _log_update(row, omega, top, total, alpha[i], i)
+            error += part
+    return error
+
+
+@inner
 def _columns_by_highest(cost, where, inv2, col, omega, alpha, beta, work):
-    """Update beta with sums relative to their largest terms, in double precision: two passes over the cost."""
+    """The same for the columns, whose new potentials are work[1]: two passes over the cost."""
     top, total = work
     k, n, m = where
     for j in range(m):
@@ -227,10 +258,14 @@ def _columns_by_highest(cost, where, inv2, col, omega, alpha, beta, work):
         if start > -np.inf:
             for j in range(m):
                 total[j] += exp2(start - c[j] * inv2 - top[j])
+    error = 0.0
     for j in range(m):
         if col.log_weight[j] > -np.inf:
-            target = col.offset[j] + _target(col, -top[j] / LOG2E, total[j], j)
-            beta[j] += omega * (target - beta[j])
+            total[j], part = _log_update(col, omega, top[j], total[j], beta[j], j)
+            error += part
+        else:
+            total[j] = -np.inf
+    return error
 
 
 @inner
@@ -255,7 +290,8 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
     count, end_cols, cold, measured = plan
     kernel, u, before, base, v, new, fresh, col_base, beta2, acc, spare, s, limits = work
     n, m = batch.row_count[k], batch.col_count[k]
-    where, inv2 = (batch.cost_of[k], n, m), as_like(batch.inv_epsilon[k] * LOG2E, beta2)
+    where, inv_double = (batch.cost_of[k], n, m), batch.inv_epsilon[k] * LOG2E
+    inv2 = as_like(inv_double, beta2)
     row, col, alpha, beta = _side(rows, k), _side(cols, k), alphas[k][:n], betas[k][:m]
     u, before, base = u[:n], before[:n], base[:n]
     v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
@@ -280,33 +316,44 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
         for i in range(n):
             before[i] = u[i]
         row_error = _row_pass(cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, range_)
-        col_error = _column_update(col, omega[1], col_base, fresh, acc, new)
-        if (row_error < 0.0 or col_error < 0.0) and not absorb:
+        if absorb and iteration > 0 and _spread(before, LARGE):
+            row_error = -1.0
+        col_error = _column_update(col, omega[1], col_base, fresh, acc, new) if row_error >= 0.0 else -1.0
+        if col_error < 0.0 and not absorb:
             _logs(before, base, alpha)
             _logs(fresh, col_base, beta)
             absorb = True
             continue
         iteration += 1
         done[q] = iteration
-        if row_error < 0.0:
-            residual[q] = np.nan  # cannot be: rows relative to their highest entry
-            return
-        if measured and col_error >= 0.0 and iteration > 1:
-            error = row_error + (0.0 if omega[1] == 1.0 else 0.0) if end_cols else col_error
+        looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
+        if col_error < 0.0:  # an iteration in the log domain
+            if row_error < 0.0:
+                row_error = _rows_by_highest(cost, where, inv_double, row, omega[0], alpha, beta, u)
+            else:
+                _logs(u, base, u)
+            if looks and end_cols and row_error <= goal[k]:
+                residual[q] = row_error
+                return
+            for i in range(n):
+                alpha[i], u[i] = u[i], 0.0
+            if moves:
+                col_error = _columns_by_highest(cost, where, inv_double, col, omega[1], alpha, beta, spare)
+                if looks:
+                    residual[q] = row_error if end_cols else col_error
+                if looks and not end_cols and col_error <= goal[k]:
+                    return
+                for j in range(m):
+                    beta[j] = spare[1, j]
+            absorb = True
+            continue
+        if looks:
+            error = row_error if end_cols else col_error
             residual[q] = error
             if error <= goal[k]:
                 _logs(before if end_cols else u, base, alpha)
                 _logs(fresh, col_base, beta)
                 return
-        moves = measured or end_cols or iteration < count
-        if col_error < 0.0:
-            _logs(u, base, alpha)
-            if moves:
-                _columns_by_highest(cost, where, batch.inv_epsilon[k] * LOG2E, col, omega[1], alpha, beta, spare)
-            absorb = True
-            if iteration == count:
-                return
-            continue
         if moves:
             for j in range(m):
                 fresh[j] = new[j]
@@ -331,10 +378,19 @@ def _gather(values, size, which, first, out):
 
 
 @inner
-def _gather_side(sides, size, which, first, plain, packed):
+def _gather_weights(values, size, which, first, floor, out):
+    """The same; positive weights that the precision of `out` cannot hold stay positive, and their scalings tiny."""
+    for z in range(out.shape[1]):
+        x = values[which[min(first + z, which.size - 1)]]
+        for i in range(size):
+            out[i, z] = max(x[i], floor) if x[i] > 0.0 else 0.0
+
+
+@inner
+def _gather_side(sides, size, which, first, plain, floor, packed):
     """The sides of the problems; a plain one is its weights."""
     weight, log_weight, offset, strength, strength2 = packed
-    _gather(sides.weight, size, which, first, weight)
+    _gather_weights(sides.weight, size, which, first, floor, weight)
     if not plain:
         _gather(sides.log_weight, size, which, first, log_weight)
         _gather(sides.offset, size, which, first, offset)
@@ -361,8 +417,8 @@ def _gather_costs(cost, batch, n, m, which, first, out):
 
 
 @inner
-def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top):
-    """K and scalings at the potentials a and b: every row of K is 1 at its highest entry."""
+def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top, reach):
+    """K and scalings (within 2^-reach, 2^reach) at the potentials a and b: every row of K is 1 at its highest entry."""
     lanes = top.size
     base, col_base = bases
     for j in range(m):
@@ -385,7 +441,7 @@ def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top):
                 u[i, z] = 1.0
         else:
             for z in range(lanes):
-                u[i, z] = _power(min(max(a[i, z] * LOG2E + top[z], -90.0), 90.0)) if a[i, z] > -np.inf else 0.0
+                u[i, z] = _power(min(max(a[i, z] * LOG2E + top[z], -reach), reach)) if a[i, z] > -np.inf else 0.0
         for j in range(m):
             for z in range(lanes):
                 kernel[i * m + j, z] = entry(b[j, z] - c[i * m + j, z] - top[z], kernel)
@@ -393,7 +449,7 @@ def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top):
 
 @inner
 def _lane_sums(kernel, start, stride, count, x, s):
-    """s = sum of kernel[start + q stride] x[q], for every problem."""
+    """Sum s of kernel[start + q stride] x[q], for every problem."""
     for z in range(s.size):
         s[z] = 0.0
     for q in range(0, count - 3, 4):
@@ -478,8 +534,19 @@ def _leave(x, weight, size, low, high, left):
     """Lanes with such an entry are left to `_solve`: left = -1."""
     for i in range(size):
         for z in range(left.size):
-            if weight[i, z] > 0.0 and not (low < x[i, z] < high):
+            if left[z] == 1.0 and weight[i, z] > 0.0 and not (low < x[i, z] < high):
                 left[z] = -1.0
+
+
+@inner
+def _empty(side, size, plain, left):
+    """Lanes that were left have no weight here, so that they ask for no new kernels."""
+    for i in range(size):
+        for z in range(left.size):
+            if left[z] == -1.0:
+                side[0][i, z] = 0.0
+                if not plain:
+                    side[1][i, z] = -np.inf
 
 
 @inner
@@ -511,11 +578,11 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
     count, end_cols, cold, measured = plan
     c, kernel, a, b, sides, bases, scalings, left, error, s, top, limits = work
     n, m, lanes = cost.shape[1], cost.shape[2], left.size
-    low, high, limit = limits
+    low, high, limit, reach, least, most = limits
     codes = rows.code[which[first]], cols.code[which[first]]
     plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
-    _gather_side(rows, n, which, first, plain[0], sides[0])
-    _gather_side(cols, m, which, first, plain[1], sides[1])
+    _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
+    _gather_side(cols, m, which, first, plain[1], 1e-9 * least, sides[1])
     if not cold:
         _gather(alphas, n, which, first, a)
     _gather(betas, m, which, first, b)
@@ -523,17 +590,31 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
     held = min(lanes, which.size - first)
     for z in range(lanes):
         left[z] = 1.0 if z < held else 0.0
+    gone = False
     u, v, before, new, acc = scalings
     absorb, fresh = True, cold and omega[0] == 1.0
     for iteration in range(count):
         if absorb:
-            _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top)
+            _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
             fresh = False
+            if iteration > 0:
+                gone = _outside(u, sides[0][0], n, least, most) > 0
+                if gone:
+                    _leave(u, sides[0][0], n, least, most, left)
+        if gone:
+            _empty(sides[0], n, plain[0], left)
+            _empty(sides[1], m, plain[1], left)
+            gone = False
         _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
         spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
         # plain scalings within the limit come from sums that are
         if not (plain[0] and plain[1] and spread == 0) and _outside(acc, sides[1][0], m, low, high) > 0:
             _leave(acc, sides[1][0], m, low, high, left)
+            gone = True
+        if spread > 0:
+            _leave(u, sides[0][0], n, least, most, left)
+            _leave(new, sides[1][0], m, least, most, left)
+            gone = True
         if measured and iteration > 0:
             busy = 0
             for z in range(held):
@@ -716,7 +797,8 @@ def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
 
 def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
     dtype = np.float32 if fast else np.float64
-    limits = (1e-28, 1e28, 1e8) if fast else (1e-250, 1e250, 1e100)
+    # sums and scalings stay within these bounds, K is made again at the third
+    limits = (1e-28, 1e28, 1e8, 120.0, 1e-35, 1e35) if fast else (1e-250, 1e250, 1e100, 900.0, SMALL, LARGE)
     doubles = np.empty((4, n, LANES)), np.empty((4, m, LANES))
     light = np.empty((3, n, LANES), dtype), np.empty((4, m, LANES), dtype)
     strengths, small = np.empty((4, LANES)), np.empty((2, LANES))
@@ -742,26 +824,37 @@ def batch_sweeps(
     done: Array,
     residual: Array,
 ) -> None:
-    def run(t: int, threads: int) -> None:
-        if lanes:
-            _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast))
-        else:
-            _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
-
     n, m = cost.shape[1:]
     fast = precision != "double"
-    # lanes need one update rule for all problems
-    lanes = n * m <= TINY and all((side.code == side.code[0]).all() for side in (rows, cols))
     plan = count, end == "cols", cold, goal is not None
     goals = residual if goal is None else goal
-    task = _frozen(cost), batch, rows, cols, omega, alpha, beta, which, goals, plan, done, residual
-    _split(run, which.size * n * m * count, which.size // LANES if lanes else which.size)
-    if lanes and (done < 0).any():
-        again = np.flatnonzero(done < 0)
-        lanes, parts = False, (np.empty(again.size, np.int64), np.empty(again.size))
-        task = (*task[:7], which[again], *task[8:10], *parts)
-        _split(run, again.size * n * m * count, again.size)
-        done[again], residual[again] = parts
+    problem = _frozen(cost), batch, rows, cols, omega, alpha, beta
+
+    def sweep(some: Array, lanes: bool, done: Array, residual: Array) -> None:
+        def run(t: int, threads: int) -> None:
+            if lanes:
+                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast))
+            else:
+                _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
+
+        task = *problem, some, goals, plan, done, residual
+        _split(run, some.size * n * m * count, some.size // LANES if lanes else some.size)
+
+    rule = 4 * rows.code[which] + cols.code[which]  # lanes need one rule for all
+    if n * m > TINY or (rule == rule[0]).all():
+        sweep(which, n * m <= TINY, done, residual)
+    else:
+        for code in np.unique(rule):
+            _scattered(sweep, which, np.flatnonzero(rule == code), True, done, residual)
+    if (done < 0).any():
+        _scattered(sweep, which, np.flatnonzero(done < 0), False, done, residual)
+
+
+def _scattered(sweep: Any, which: Array, where: Array, lanes: bool, done: Array, residual: Array) -> None:
+    """`sweep` on some of the problems."""
+    parts = np.empty(where.size, np.int64), np.full(where.size, np.inf)
+    sweep(which[where], lanes, *parts)
+    done[where], residual[where] = parts
 
 
 def batch_plan(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:

@@ -52,7 +52,7 @@ class BatchTask:
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
         kept = used & ~_free(side)[:, None]
-        return np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset
+        return np.asarray(np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset)
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units; -inf on removed entries."""
@@ -61,6 +61,12 @@ class BatchTask:
             np.where(side.log_weight > -np.inf, epsilon * _scaled(x, side), -np.inf)
             for x, side in ((alpha, self.rows), (beta, self.cols))
         )
+
+    def plans(self, part: slice, alpha: Vector, beta: Vector, out: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The plans of some problems, in `out`."""
+        start = alpha[part] + np.log(self.problem.mass[part])[:, None]
+        self.backend.batch_plan(self.cost, Batch(*(x[part] for x in self.batch)), start, beta[part], out)
+        return out
 
 
 def _free(side: Side) -> NDArray[np.bool_]:
@@ -85,13 +91,13 @@ def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
     rows = _side(problem.rows, problem.a, problem.row_used, problem.epsilon, mass)
     cols = _side(problem.cols, problem.b, problem.col_used, problem.epsilon, mass)
     if problem.reference == "product":
-        offsets = rows.log_weight, cols.log_weight + log_mass
+        row_offset, col_offset = rows.log_weight, cols.log_weight + log_mass
     else:
-        offsets = tuple(
+        row_offset, col_offset = (
             np.where(side.log_weight > -np.inf, value, -np.inf) for side, value in ((rows, 0.0), (cols, -log_mass))
         )
     batch = Batch(problem.cost_of, 1.0 / problem.epsilon, problem.row_count, problem.col_count)
-    return BatchTask(problem, backend, batch, rows._replace(offset=offsets[0]), cols._replace(offset=offsets[1]))
+    return BatchTask(problem, backend, batch, rows._replace(offset=row_offset), cols._replace(offset=col_offset))
 
 
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: Vector, mass: Vector) -> Side:
@@ -178,8 +184,8 @@ def pick(penalty: Penalty, which: Indices) -> Penalty:
     """The penalty of some problems."""
     if isinstance(penalty, Mixed):
         return Mixed(tuple((pick(part, which), where[which]) for part, where in penalty.parts))
-    rho = getattr(penalty, "rho", None)
-    return replace(penalty, rho=rho[which]) if np.ndim(rho) else penalty  # type: ignore[call-arg,index]
+    rho: Any = getattr(penalty, "rho", 0.0)
+    return replace(penalty, rho=rho[which]) if np.ndim(rho) else penalty  # type: ignore[call-arg]
 
 
 @dataclass(eq=False)
@@ -228,7 +234,7 @@ class BatchLimits:
     callback: Callable[[int, Vector], object] | None = None
 
 
-Single = Callable[[int, Vector, Vector, int], Outcome]
+Single = Callable[[int, Vector | None, Vector | None, int], Outcome]
 """(problem, f, g, iterations left) -> the outcome of a solve of this problem alone."""
 
 
@@ -293,83 +299,73 @@ class _Rounds:
         self.left: Indices = np.arange(size)
         self.goal = limits.tol * _masses(task.problem) / task.problem.mass
         self.retries = np.zeros(size, np.int64)
-        self.double = not limits.fast
+        self.double = np.full(size, not limits.fast)
         self.last, self.last_iter = np.full(size, np.inf), np.zeros(size, np.int64)
         self.best, self.best_iter = np.full(size, np.inf), np.zeros(size, np.int64)
         self.rhos = _strengths(task.problem)
 
     def run(self) -> BatchState:
         state, limits, count, cold = self.state, self.limits, FIRST_ROUND, self.limits.cold
-        longest = LONGEST_ROUND if self.rhos is None else TRANSLATED_ROUND
+        longest, status = LONGEST_ROUND if self.rhos is None else TRANSLATED_ROUND, Status.MAX_ITER
         while self.left.size:
             room = limits.max_iter - int(state.n_iter[self.left].max())
             if room <= 0:
                 break
-            precision = "double" if self.double else "mixed"
-            with np.errstate(all="ignore"):
-                found = _sweep(self.task, state, self.left, self.goal, min(count, room), limits, precision, cold)
+            found = self._swept(min(count, room), cold)
             state.residual[self.left] = found * self.task.problem.mass[self.left]
             self._certify(found)
             state.record(time.perf_counter() - self.began)
-            if self._interrupted():
-                return state
-            self._hand_over()
+            status = _interruption(self.task, state, limits, self.began) or status
+            if status is not Status.MAX_ITER:
+                break
+            if self._hand_over():
+                state.record(time.perf_counter() - self.began)
             self._translate()
             count, cold = min(2 * count, longest), False
         if self.left.size:
-            self._finish(self.left)
+            self._finish(self.left, status)
             state.record(time.perf_counter() - self.began)
         return state
 
-    def _interrupted(self) -> bool:
-        limits, state = self.limits, self.state
-        shape = self.task.problem.batch
-        stopped = limits.callback is not None and limits.callback(
-            int(state.n_iter.max()), state.residual.reshape(shape)
-        )
-        late = limits.time_limit is not None and time.perf_counter() - self.began >= limits.time_limit
-        if not ((stopped or late) and self.left.size):
-            return False
-        self._finish(self.left)
-        missed = self.left[state.status[self.left] == Status.MAX_ITER]
-        state.status[missed] = Status.STOPPED if stopped else Status.TIME_LIMIT
-        return True
+    def _swept(self, count: int, cold: bool) -> Vector:
+        """One round; every problem in the precision that it needs, whatever its neighbours need."""
+        found = np.empty(self.left.size)
+        double = self.double[self.left]
+        for precision, where in (("mixed", np.flatnonzero(~double)), ("double", np.flatnonzero(double))):
+            if where.size:
+                which = self.left[where]
+                found[where] = _sweep(self.task, self.state, which, self.goal, count, self.limits, precision, cold)
+        return found
 
     def _certify(self, found: Vector) -> None:
         """Close the problems that meet the tolerance; lower the goal of those that only seemed to."""
         claimed = self.left[found <= self.goal[self.left]]
         if not claimed.size:
             return
-        met = self._measured(claimed)
+        met = _noted(self.task, self.state, claimed, self.limits.tol)
         self.state.status[claimed[met]] = Status.CONVERGED
         missed = claimed[~met]
         self.goal[missed] *= 0.3
         self.retries[missed] += 1
-        self.double = self.double or bool((self.retries[missed] >= 2).any())
+        self.double[missed] |= self.retries[missed] >= 2
         self.left = np.setdiff1d(self.left, claimed[met], assume_unique=True)
 
-    def _measured(self, which: Indices) -> NDArray[np.bool_]:
-        """Measure and note; which of them meet the tolerance."""
-        state, task = self.state, self.task
-        measure = measure_batch(task, state.alpha, state.beta, which)
-        state.residual[which], state.dual[which] = measure.residual, measure.dual
-        return measure.meets(self.limits.tol, task.problem.epsilon[which])
-
-    def _finish(self, which: Indices) -> None:
-        """Bring problems that are not done to the side that must be exact, and measure them."""
+    def _finish(self, which: Indices, status: Status) -> None:
+        """Bring problems that are not done to the side that must be exact, and close them."""
         state = self.state
         if self.limits.end == "rows":  # the iteration was counted when its columns were updated
             state.n_iter[which] -= 1
             _sweep(self.task, state, which, None, 1, self.limits, "double", False)
-        met = self._measured(which)
-        state.status[which[met]] = Status.CONVERGED
-        state.status[which[~np.isfinite(state.residual[which])]] = Status.NUMERICAL
+        _close(self.task, state, which, self.limits, status)
 
-    def _hand_over(self) -> None:
-        """Problems that sweeps are too slow for go to the general solver, one by one; without it they may stall."""
+    def _hand_over(self) -> bool:
+        """Problems that sweeps are too slow for go to the general solver, one by one; without it they may stall.
+
+        True if some went.
+        """
         state, left = self.state, self.left
         if not left.size:
-            return
+            return False
         now, then = state.residual[left], self.last[left]
         steps, target = state.n_iter[left] - self.last_iter[left], self.goal[left] * self.task.problem.mass[left]
         self.last[left], self.last_iter[left] = now, state.n_iter[left]
@@ -380,22 +376,23 @@ class _Rounds:
             waited = state.n_iter[left] - self.best_iter[left]
             stalled = left[(waited > np.maximum(PATIENCE, state.n_iter[left] // 2)) | (self.retries[left] > RETRIES)]
             if stalled.size:
-                self._finish(stalled)
-                missed = stalled[state.status[stalled] == Status.MAX_ITER]
-                state.status[missed] = Status.STALLED
+                self._finish(stalled, Status.STALLED)
                 self.left = np.setdiff1d(left, stalled, assume_unique=True)
-            return
+            return bool(stalled.size)
         with np.errstate(all="ignore"):
             needed = np.where(now < then, steps * np.log(now / target) / np.log(then / now), np.inf)
         needed[~np.isfinite(then)] = 0.0  # one look tells nothing
         patience = max(LEAST_PATIENCE, PATIENT_ENTRIES / self.task.cost[0].size)
-        slow = (np.nan_to_num(needed, nan=np.inf, posinf=np.inf) > patience) | (self.retries[left] > RETRIES)
+        rooms = 0.9 * (self.limits.max_iter - state.n_iter[left])
+        slow = np.nan_to_num(needed, nan=np.inf, posinf=np.inf) > np.minimum(patience, rooms)
+        slow |= self.retries[left] > RETRIES
         if slow.any():
             f, g = self.task.potentials(state.alpha, state.beta)
         for k in left[slow]:
             room = max(self.limits.max_iter - int(state.n_iter[k]), 1)
             _alone(self.task, state, self.single, int(k), f[k], g[k], room)
         self.left = left[~slow]
+        return bool(slow.any())
 
     def _translate(self) -> None:
         """(f + t, g - t) with the t that balances the masses: `acceleration.translation`, in closed form."""
@@ -416,15 +413,46 @@ class _Rounds:
         state.beta[left] -= t
 
 
-def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, single: Single, max_iter: int, warm: bool) -> BatchState:
-    """Every problem by the general solver."""
+def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, single: Single) -> BatchState:
+    """Every problem by the general solver; after each of them there is a look at the limits."""
     began = time.perf_counter()
     state = _state(task, alpha, beta, Status.MAX_ITER)
-    f, g = task.potentials(alpha, beta)
-    for k in range(task.problem.size):
-        _alone(task, state, single, k, f[k] if warm else None, g[k] if warm else None, max_iter)
+    size, starts = task.problem.size, None if limits.cold else task.potentials(alpha, beta)
+    for k in range(size):
+        f, g = (None, None) if starts is None else (starts[0][k], starts[1][k])
+        _alone(task, state, single, k, f, g, limits.max_iter)
+        status = _interruption(task, state, limits, began)
+        if status is not None:
+            rest = np.arange(k + 1, size)
+            _sweep(task, state, rest, None, 1, limits, "double", limits.cold)
+            _close(task, state, rest, limits, status)
+            break
     state.record(time.perf_counter() - began)
     return state
+
+
+def _interruption(task: BatchTask, state: BatchState, limits: BatchLimits, began: float) -> Status | None:
+    """Whether to stop here, because the callback or the clock says so."""
+    residual = state.residual.reshape(task.problem.batch)
+    if limits.callback is not None and limits.callback(int(state.n_iter.max()), residual):
+        return Status.STOPPED
+    late = limits.time_limit is not None and time.perf_counter() - began >= limits.time_limit
+    return Status.TIME_LIMIT if late else None
+
+
+def _close(task: BatchTask, state: BatchState, which: Indices, limits: BatchLimits, status: Status) -> None:
+    """Measure problems that end here; `status` holds for those that miss the tolerance."""
+    met = _noted(task, state, which, limits.tol)
+    state.status[which] = status
+    state.status[which[met]] = Status.CONVERGED
+    state.status[which[~np.isfinite(state.residual[which])]] = Status.NUMERICAL
+
+
+def _noted(task: BatchTask, state: BatchState, which: Indices, tol: float) -> NDArray[np.bool_]:
+    """Measure and note; which of them meet the tolerance."""
+    measure = measure_batch(task, state.alpha, state.beta, which)
+    state.residual[which], state.dual[which] = measure.residual, measure.dual
+    return measure.meets(tol, task.problem.epsilon[which])
 
 
 def _alone(
