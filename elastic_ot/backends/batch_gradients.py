@@ -20,7 +20,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .batch import LANES, TINY, _gather, _gather_costs, _gather_side, _plain, _plain_lanes, _side, _split, as_like
+from .batch import LANES, TINY, _gather, _gather_costs, _plain, _plain_lanes, _side, _split, as_like
 from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log
 from .protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
 
@@ -155,6 +155,15 @@ def _collected(kernel, i, m, s, acc):
     w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
     for j in range(m):
         acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
+
+
+@inner
+def _sound_weights(weight, size, limit):
+    """True if scalings in the precision that has this limit resolve all weights."""
+    out = 0
+    for i in range(size):
+        out += 1 if 0.0 < weight[i] < 1.0 / limit / limit else 0
+    return out == 0
 
 
 @inner
@@ -315,6 +324,8 @@ def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, w
     where, inv_epsilon = (batch.cost_of[k], n, m), batch.inv_epsilon[k]
     row, col = _side(rows, k), _side(cols, k)
     plain = _plain(row, 1.0), _plain(col, 1.0)
+    if not (_sound_weights(row.weight, n, limit) and _sound_weights(col.weight, m, limit)):
+        return False
     beta, begin, acc, z, last = ends[1][k], start[k], acc[:m], z[:m], last[:m]
     first = right[count][:m]
     for j in range(m):
@@ -570,6 +581,21 @@ def _plan_dot_row(c, inv2, beta, start, q):
 
 
 @inner
+def _lane_side(sides, size, which, first, plain, limit, packed, sound):
+    """The sides of the problems; a plain one is its weights."""
+    weight, log_weight, offset, strength, strength2 = packed
+    _gather(sides.weight, size, which, first, weight)
+    for z in range(sound.size):
+        k = which[min(first + z, which.size - 1)]
+        strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
+        if not _sound_weights(sides.weight[k], size, limit):
+            sound[z] = 0.0
+    if not plain:
+        _gather(sides.log_weight, size, which, first, log_weight)
+        _gather(sides.offset, size, which, first, offset)
+
+
+@inner
 def _lane_kernel(c, n, m, beta, start, kernel, base, col_base, v, top):
     """K with a largest entry of 1 in every row, under the last plan's column potentials; v at the first ones."""
     lanes, least = top.size, lowest(kernel)
@@ -787,14 +813,14 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
     n, m, lanes = cost.shape[1], cost.shape[2], top.size
     codes = rows.code[which[first]], cols.code[which[first]]
     plain = _plain_lanes(rows, 1.0, which, first, lanes), _plain_lanes(cols, 1.0, which, first, lanes)
-    _gather_side(rows, n, which, first, plain[0], row_side)
-    _gather_side(cols, m, which, first, plain[1], col_side)
+    sound[:] = 1.0
+    _lane_side(rows, n, which, first, plain[0], limit, row_side, sound)
+    _lane_side(cols, m, which, first, plain[1], limit, col_side, sound)
     _gather(ends[1], m, which, first, beta)
     _gather(start, m, which, first, begin)
     _gather_costs(cost, batch, n, m, which, first, c)
     for z in range(lanes):
         masses[z] = mass[which[min(first + z, which.size - 1)]]
-        sound[z] = 1.0
     _lane_kernel(c, n, m, beta, begin, kernel, base, col_base, v, top)
     ended = count if end_cols else count - 1
     for step in range(count):
@@ -957,19 +983,21 @@ def batch_pull_back_iterations(
     which: Array,
     out: BatchBars,
 ) -> None:
-    def run(t: int, threads: int) -> None:
-        scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
-        (_tiny_iterations if lanes else _iterations)(t, threads, *task, scratch)
+    def sweep(some: Array) -> None:
+        def run(t: int, threads: int) -> None:
+            scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
+            (_tiny_iterations if lanes else _iterations)(t, threads, *task, _frozen(some), out, scratch)
+
+        _split(run, 2 * some.size * n * m * (count + 2), some.size // LANES if lanes else some.size)
 
     n, m = cost.shape[1:]
-    dtype = np.float64 if precision == "double" else np.float32
-    # lanes need one update rule for all problems
-    lanes = n * m <= TINY and all((side.code == side.code[0]).all() for side in (rows, cols))
-    has = plan_bar is not None
+    lanes, dtype, has = n * m <= TINY, np.float64 if precision == "double" else np.float32, plan_bar is not None
     bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
-    task = *_all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars, which)), out
-    _split(run, 2 * which.size * n * m * (count + 2), which.size // LANES if lanes else which.size)
+    task = _all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars))
+    rule = 4 * rows.code[which] + cols.code[which]  # lanes need one for all
+    for code in np.unique(rule) if lanes else (None,):
+        sweep(which if code is None else which[rule == code])
 
 
 def batch_pull_back(
