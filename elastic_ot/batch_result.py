@@ -46,7 +46,8 @@ class BatchSolution:
     method : ndarray of str, shape (...)
         What solved each problem: "log" is the batch itself.
     history : History
-        One entry a round; fields have the batch shape behind it. Nothing is measured on the way in a fixed budget.
+        One entry a round; fields but the seconds have the batch shape behind it. The dual value of a problem is nan
+        until it is measured, at its end. A fixed budget has no entry.
 
     Examples
     --------

@@ -518,6 +518,8 @@ class Elastic(Penalty):
         object.__setattr__(self, "lam", _strength("lam", self.lam, 1.0))
 
     def at(self, epsilon: float) -> Penalty:
+        if np.ndim(self.lam):
+            raise TypeError(f"lam has shape {np.shape(self.lam)}, one for every problem; here is one problem")
         return Fixed() if self.lam == 1 else KL(epsilon * self.lam / (1 - self.lam)).at(epsilon)
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:

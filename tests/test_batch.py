@@ -114,7 +114,9 @@ def test_the_end_is_the_exact_side(end):
 def test_epsilons_over_five_decades(shape, rows, cols):
     # From potentials that rounding alone moves by 1e-12 of the mass to ones that are almost flat.
     epsilons = np.geomspace(1e-4, 10.0, 7)
-    cases = [case.but(epsilon=e) for case, e in zip(random_cases(30, 7, *shape, rows=rows, cols=cols), epsilons)]
+    cases = [
+        case.but(epsilon=e) for case, e in zip(random_cases(30, 7, *shape, rows=rows, cols=cols), epsilons, strict=True)
+    ]
     check(cases, 1e-8, max_iter=30_000)
     solution = check(cases, 1e-5, np.float32, max_iter=30_000)
     assert solution.method[-1] == "log"
@@ -236,8 +238,8 @@ def test_leading_dimensions_broadcast():
 def test_a_batch_of_one_and_a_batch_without_dimensions():
     cost = costs(50, 4, 5)
     single = eot.solve(cost[:3], epsilon=0.1, tol=1e-12)
-    for given in (cost, np.where(np.arange(4)[:, None] < 3, cost, np.nan)):
-        solution = eot.solve(given, epsilon=0.1, tol=1e-12, row_lengths=3)
+    for padded in (cost, np.where(np.arange(4)[:, None] < 3, cost, np.nan)):
+        solution = eot.solve(padded, epsilon=0.1, tol=1e-12, row_lengths=3)
         assert solution.plan.shape == (4, 5)
         assert solution.gap.shape == solution.status.shape == solution.converged.shape == ()
         np.testing.assert_allclose(solution.plan[:3], single.plan, rtol=0, atol=1e-12)

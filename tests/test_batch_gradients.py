@@ -153,6 +153,14 @@ def test_what_leaves_double_precision_is_done_alone(shape, dtype, alone):
     assert_as_alone(solution, bars, ACCURACY[dtype])
 
 
+@pytest.mark.parametrize("shape", [TINY, SOME], ids=str)
+def test_tiny_weights(shape, alone):
+    case, bars = batch(shape, dtype=np.float32, tol=0, max_iter=4, cols=eot.KL(1.0))
+    case["a"][0, 1], case["b"][1, 2] = 1e-35, 1e-30
+    assert_as_alone(solve(case), bars, ACCURACY[np.float32])
+    assert not alone
+
+
 def test_no_memory_of_iterations_times_the_plan():
     rng = np.random.default_rng(4)
     size, n, count = 20, 120, 50

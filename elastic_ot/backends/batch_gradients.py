@@ -20,22 +20,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .batch import (
-    LANES,
-    TINY,
-    _collect,
-    _dot,
-    _gather,
-    _gather_costs,
-    _gather_side,
-    _lane_sums,
-    _plain,
-    _plain_lanes,
-    _side,
-    _split,
-    as_like,
-)
-from .cpu import LN2, LOG2E, _advance, _dense_product, _frozen, _potential, _power, entry, entry_point, inner, log
+from .batch import LANES, TINY, _gather, _gather_costs, _plain, _plain_lanes, _side, _split, as_like
+from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log
 from .protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
 
 SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of diagonals and sums: twice that times what has underflown in K is nothing still
@@ -66,10 +52,8 @@ def _lowest(like):
 
 
 @inner
-def _update(side, plain, base, s, i, kept):
-    """The scaling of entry i after a half step."""
-    if plain:
-        return side.weight[i] / s
+def _update(side, base, s, i, kept):
+    """The scaling of entry i after a half step that is no division."""
     around = base - side.offset[i]
     ratio = side.log_weight[i] - log(s) + around
     scaled = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
@@ -95,18 +79,12 @@ def _slopes(code, strength, weight, kept):
 
 
 @inner
-def _pulled(side, plain, product, i, bar, kept, weight_bar, sums):
+def _pulled(side, i, bar, kept, weight_bar, sums):
     """The derivative in the log ratio of entry i, from that in its potential; adds to those in weight and strengths."""
-    if plain:
-        if not product:
-            weight_bar[i] += bar
-        return bar
     by_ratio, by_weight, by_epsilon, by_strength = _slopes(side.code, side.strength, side.weight[i], kept[i])
     weight_bar[i] += bar * by_weight
     sums[0] += bar * by_epsilon
     sums[1] += bar * by_strength
-    if not product:
-        weight_bar[i] += bar * by_ratio
     return bar * by_ratio
 
 
@@ -158,32 +136,50 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base, limit):
 def _products(kernel, i, m, v, s):
     """Four rows of K v."""
     s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
-    k0, k1, k2, k3 = kernel[i], kernel[i + 1], kernel[i + 2], kernel[i + 3]
-    for j in range(0, m, LONGEST):
-        to = min(j + LONGEST, m)
-        _dot(k0[j:to], k1[j:to], k2[j:to], k3[j:to], v[j:to], s)
+    for lo in range(0, m, LONGEST):
+        s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
+        for j in range(np.uintp(lo), np.uintp(min(lo + LONGEST, m))):  # signed ones might count from the end
+            s0 += kernel[i, j] * v[j]
+            s1 += kernel[i + 1, j] * v[j]
+            s2 += kernel[i + 2, j] * v[j]
+            s3 += kernel[i + 3, j] * v[j]
+        s[0] += s0
+        s[1] += s1
+        s[2] += s2
+        s[3] += s3
 
 
 @inner
 def _collected(kernel, i, m, s, acc):
     """Add what four rows contribute to K^T s."""
     w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
-    _collect(kernel[i][:m], kernel[i + 1][:m], kernel[i + 2][:m], kernel[i + 3][:m], w0, w1, w2, w3, acc)
+    for j in range(m):
+        acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
+
+
+@inner
+def _sound_weights(weight, size, limit):
+    """True if scalings in the precision that has this limit resolve all weights."""
+    out = 0
+    for i in range(size):
+        out += 1 if 0.0 < weight[i] < 1.0 / limit / limit else 0
+    return out == 0
 
 
 @inner
 def _rows_ahead(kernel, n, m, row, plain, base, v, kept, total, u, acc, s, limit):
     """The rows' half step, and acc = K^T u; False where a number leaves the range."""
     acc[:] = 0.0
+    weight = row.weight  # the tuple is not touched in the loop: every look at it counts references
     for i in range(0, n, 4):
         _products(kernel, i, m, v, s)
         for q in range(i, min(i + 4, n)):
             new = 0.0
-            if row.log_weight[q] > -np.inf:
+            if weight[q] > 0.0:
                 if not (1.0 / limit < s[q - i] < limit):
                     return False
                 total[q] = s[q - i]
-                new = _update(row, plain, base[q], s[q - i], q, kept)
+                new = weight[q] / s[q - i] if plain else _update(row, base[q], s[q - i], q, kept)
                 if not new < limit:
                     return False
             u[q] = new
@@ -195,21 +191,21 @@ def _rows_ahead(kernel, n, m, row, plain, base, v, kept, total, u, acc, s, limit
 @inner
 def _columns_ahead(col, plain, base, acc, kept, total, v, limit):
     """The columns' half step from acc = K^T u."""
-    out = 0
+    out, weight = 0, col.weight
     for j in range(v.size):
-        used = col.log_weight[j] > -np.inf
+        used = weight[j] > 0.0
         total[j] = acc[j] if used else 1.0
         out += 0 if 1.0 / limit < total[j] < limit else 1
     if out > 0:
         return False
     if plain:
         for j in range(v.size):
-            v[j] = col.weight[j] / total[j]  # removed ones weigh nothing
+            v[j] = weight[j] / total[j]  # removed ones weigh nothing
         return True
     for j in range(v.size):
         new = 0.0
-        if col.log_weight[j] > -np.inf:
-            new = _update(col, plain, base[j], total[j], j, kept)
+        if weight[j] > 0.0:
+            new = _update(col, base[j], total[j], j, kept)
             if not new < limit:
                 return False
         v[j] = new
@@ -219,13 +215,14 @@ def _columns_ahead(col, plain, base, acc, kept, total, v, limit):
 @inner
 def _columns_back(col, plain, product, bar, kept, total, weight_bar, y, sums):
     """The columns' half step backwards: y."""
-    if plain and product:
-        for j in range(y.size):
-            y[j] = bar[j] / total[j]
-    else:
-        for j in range(y.size):
-            used = col.log_weight[j] > -np.inf
-            y[j] = _pulled(col, plain, product, j, bar[j], kept, weight_bar, sums) / total[j] if used else 0.0
+    weight = col.weight
+    for j in range(y.size):
+        pulled = bar[j] if weight[j] > 0.0 else 0.0
+        if not plain:
+            pulled = _pulled(col, j, pulled, kept, weight_bar, sums) if weight[j] > 0.0 else 0.0
+        if not product:
+            weight_bar[j] += pulled
+        y[j] = pulled / total[j]
 
 
 @inner
@@ -234,16 +231,19 @@ def _rows_back(kernel, where, row, plain, product, columns, rows, bars, acc, s, 
     (_, n, m), (u, y, after), (x, kept, total), (bar, weight_bar) = where, columns, rows, bars
     acc[:] = 0.0
     s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
+    weight = row.weight
     for i in range(0, n, 4):
         if after:
             _products(kernel, i, m, y, s)
         for q in range(i, min(i + 4, n)):
             mine = 0.0
-            if row.log_weight[q] > -np.inf:
+            if weight[q] > 0.0:
                 drop = u[q] * s[q - i] if after else 0.0
-                if product:
-                    weight_bar[q] -= drop
-                mine = _pulled(row, plain, product, q, bar[q] - drop, kept, weight_bar, sums) / total[q]
+                pulled = bar[q] - drop
+                if not plain:
+                    pulled = _pulled(row, q, pulled, kept, weight_bar, sums)
+                weight_bar[q] += -drop if product else pulled
+                mine = pulled / total[q]
                 bar[q] = 0.0
             x[q] = mine
             s[q - i] = mine
@@ -278,9 +278,10 @@ def _begin(z, factor, v, bar, p):
 
 
 @inner
-def _combine(z, l0, l1, l2, l3, r0, r1, r2, r3):
+def _combine(z, left, right, r, i):
+    l0, l1, l2, l3 = left[r, i], left[r + 1, i], left[r + 2, i], left[r + 3, i]
     for j in range(z.size):
-        z[j] += (l0 * r0[j] + l1 * r1[j]) + (l2 * r2[j] + l3 * r3[j])
+        z[j] += (l0 * right[r, j] + l1 * right[r + 1, j]) + (l2 * right[r + 2, j] + l3 * right[r + 3, j])
 
 
 @inner
@@ -306,8 +307,7 @@ def _cost_bar(cost, where, kernel, factors, moved, z, inv_epsilon, out):
         else:
             z[:] = 0.0
         for r in range(0, left.shape[0], 4):
-            l0, l1, l2, l3 = left[r, i], left[r + 1, i], left[r + 2, i], left[r + 3, i]
-            _combine(z, l0, l1, l2, l3, right[r][:m], right[r + 1][:m], right[r + 2][:m], right[r + 3][:m])
+            _combine(z, left, right, r, i)
         total += _finish(p, cost[k, i][:m], z, scale, out[i][:m])
         out[i, m:] = 0.0
     out[n:] = 0.0
@@ -324,6 +324,8 @@ def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, w
     where, inv_epsilon = (batch.cost_of[k], n, m), batch.inv_epsilon[k]
     row, col = _side(rows, k), _side(cols, k)
     plain = _plain(row, 1.0), _plain(col, 1.0)
+    if not (_sound_weights(row.weight, n, limit) and _sound_weights(col.weight, m, limit)):
+        return False
     beta, begin, acc, z, last = ends[1][k], start[k], acc[:m], z[:m], last[:m]
     first = right[count][:m]
     for j in range(m):
@@ -452,7 +454,19 @@ def _complete(kernel, n, inverse, row_side, col_side, diagonal, rigid, y, x, res
 
 
 @inner
-def _improve(kernel, n, inverse, diagonal, krylov, y, acc, goal, budget):
+def _gram(kernel, n, inverse, x, acc, s):
+    """Acc = P^T D_a^-1 P x."""
+    for j in range(x.size):
+        acc[j] = 0.0
+    for i in range(0, n, 4):
+        _products(kernel, i, x.size, x, s)
+        for q in range(4):
+            s[q] *= inverse[i + q] if i + q < n else 0.0
+        _collected(kernel, i, x.size, s, acc)
+
+
+@inner
+def _improve(kernel, n, inverse, diagonal, krylov, y, acc, s, goal, budget):
     """Conjugate gradients on S from the residual; returns how many products they took."""
     x, residual, direction, preconditioner, scalars = krylov
     scalars[0] = 0.0
@@ -464,7 +478,7 @@ def _improve(kernel, n, inverse, diagonal, krylov, y, acc, goal, budget):
     if not 0.0 < scalars[0] < np.inf:
         return 1
     while code == 0 and done < budget:
-        _dense_product(kernel[:n, : y.size], inverse, direction, acc, 0, n)
+        _gram(kernel, n, inverse, direction, acc, s)
         code = _advance(diagonal, acc, krylov, goal, np.inf)
         done += 1
     for j in range(y.size):
@@ -526,7 +540,7 @@ def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, p
     _project(diagonal, residual, rigid)
     left, solved = PRODUCTS, False
     for _ in range(ROUNDS):
-        left -= _improve(kernel, n, inverse, diagonal, krylov, y, acc, ROUNDING * size, left)
+        left -= _improve(kernel, n, inverse, diagonal, krylov, y, acc, s, ROUNDING * size, left)
         _complete(kernel, n, inverse, row_rest, side, diagonal, rigid, y, x, residual, s)
         missed, heavy = 0.0, 0.0
         for j in range(m):
@@ -567,6 +581,21 @@ def _plan_dot_row(c, inv2, beta, start, q):
 
 
 @inner
+def _lane_side(sides, size, which, first, plain, limit, packed, sound):
+    """The sides of the problems; a plain one is its weights."""
+    weight, log_weight, offset, strength, strength2 = packed
+    _gather(sides.weight, size, which, first, weight)
+    for z in range(sound.size):
+        k = which[min(first + z, which.size - 1)]
+        strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
+        if not _sound_weights(sides.weight[k], size, limit):
+            sound[z] = 0.0
+    if not plain:
+        _gather(sides.log_weight, size, which, first, log_weight)
+        _gather(sides.offset, size, which, first, offset)
+
+
+@inner
 def _lane_kernel(c, n, m, beta, start, kernel, base, col_base, v, top):
     """K with a largest entry of 1 in every row, under the last plan's column potentials; v at the first ones."""
     lanes, least = top.size, lowest(kernel)
@@ -592,129 +621,140 @@ def _lane_kernel(c, n, m, beta, start, kernel, base, col_base, v, top):
 
 
 @inner
-def _lane_product(kernel, start, stride, count, x, s):
-    """As `_lane_sums`, without a loop of its own that clears s: loops this short cost as much as what they do."""
+def _lane_product(kernel, start, stride, count, x, first, s, to):
+    """Row `to` of s becomes the sum of kernel[start + q stride] x[first + q]."""
+    lanes = s.shape[1]
     if count < 4:
-        _lane_sums(kernel, start, stride, count, x, s)
-        return
-    k0, k1, k2, k3 = kernel[start], kernel[start + stride], kernel[start + 2 * stride], kernel[start + 3 * stride]
-    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
-    for z in range(s.size):
-        s[z] = (k0[z] * x0[z] + k1[z] * x1[z]) + (k2[z] * x2[z] + k3[z] * x3[z])
+        for z in range(lanes):
+            s[to, z] = 0.0
+    else:
+        i, j = start, first
+        for z in range(lanes):
+            low = kernel[i, z] * x[j, z] + kernel[i + stride, z] * x[j + 1, z]
+            s[to, z] = low + (kernel[i + 2 * stride, z] * x[j + 2, z] + kernel[i + 3 * stride, z] * x[j + 3, z])
     for q in range(4, count - 3, 4):
-        i = start + q * stride
-        k0, k1, k2, k3 = kernel[i], kernel[i + stride], kernel[i + 2 * stride], kernel[i + 3 * stride]
-        x0, x1, x2, x3 = x[q], x[q + 1], x[q + 2], x[q + 3]
-        for z in range(s.size):
-            s[z] += (k0[z] * x0[z] + k1[z] * x1[z]) + (k2[z] * x2[z] + k3[z] * x3[z])
+        i, j = start + q * stride, first + q
+        for z in range(lanes):
+            low = kernel[i, z] * x[j, z] + kernel[i + stride, z] * x[j + 1, z]
+            s[to, z] += low + (kernel[i + 2 * stride, z] * x[j + 2, z] + kernel[i + 3 * stride, z] * x[j + 3, z])
     for q in range(count - count % 4, count):
-        k0, x0 = kernel[start + q * stride], x[q]
-        for z in range(s.size):
-            s[z] += k0[z] * x0[z]
+        i, j = start + q * stride, first + q
+        for z in range(lanes):
+            s[to, z] += kernel[i, z] * x[j, z]
 
 
 @inner
-def _lane_update(code, plain, side, i, base, s, kept, u):
-    """A half step of entry i; sums of removed entries become 1."""
+def _lane_divide(weight, i, s, step, u, to):
+    """A half step of entry i, whose sum, in row `step` of s, becomes 1 if it is removed: row `to` of u."""
+    for z in range(s.shape[1]):
+        total = s[step, z] if weight[i, z] > 0.0 else as_like(1.0, s)
+        s[step, z], u[to, z] = total, weight[i, z] / total
+
+
+@inner
+def _lane_scale(code, side, i, base, s, kept, step, u, to):
+    """The same for any other update."""
     weight, log_weight, offset, strength, strength2 = side
-    a = weight[i]
-    if plain:
-        for z in range(s.size):
-            total = s[z] if a[z] > 0.0 else as_like(1.0, s)
-            s[z], u[z] = total, a[z] / total
-        return
-    for z in range(s.size):
-        total = s[z] if a[z] > 0.0 else as_like(1.0, s)
-        s[z] = total
-        kept[z] = (log_weight[i, z] + base[z] - offset[i, z] if a[z] > 0.0 else 0.0) - log(max(total, 1e-300))
-    for z in range(s.size):
-        used, ratio = a[z] > 0.0, kept[z]
+    for z in range(s.shape[1]):
+        total = s[step, z] if weight[i, z] > 0.0 else as_like(1.0, s)
+        s[step, z] = total
+        ratio = log_weight[i, z] + base[i, z] - offset[i, z] if weight[i, z] > 0.0 else 0.0
+        kept[step, z] = ratio - log(max(total, 1e-300))
+    for z in range(s.shape[1]):
+        used, ratio = weight[i, z] > 0.0, kept[step, z]
         scaled = ratio * strength[z]
         if code > 0:
-            scaled = _potential(code, strength[z], strength2[z], np.float64(a[z]), ratio) if used else 0.0
-        kept[z] = ratio if code < 2 else scaled
-        u[z] = _power((scaled - base[z] + offset[i, z]) * LOG2E) if used else 0.0
+            scaled = _potential(code, strength[z], strength2[z], np.float64(weight[i, z]), ratio) if used else 0.0
+        kept[step, z] = ratio if code < 2 else scaled
+        u[to, z] = _power((scaled - base[i, z] + offset[i, z]) * LOG2E) if used else 0.0
 
 
 @inner
-def _lane_range(x, low, high, sound):
+def _lane_range(x, rows, low, high, sound):
     """No longer sound are problems with an entry outside of [low, high]."""
-    flat, out = x.ravel(), 0
-    for q in range(flat.size):
-        out += 0 if low <= flat[q] <= high else 1
-    if out > 0:
-        for step in range(x.shape[0]):
-            for i in range(x.shape[1]):
-                for z in range(sound.size):
-                    sound[z] = sound[z] if low <= x[step, i, z] <= high else 0.0
+    low, high = as_like(low, x), as_like(high, x)
+    for i in range(rows):
+        out = 0
+        for z in range(sound.size):
+            out += 0 if low <= x[i, z] <= high else 1
+        if out > 0:
+            for z in range(sound.size):
+                sound[z] = sound[z] if low <= x[i, z] <= high else 0.0
 
 
 @inner
-def _lane_pull(code, plain, product, side, i, bar, kept, total, weight_bar, sums):
+def _lane_divide_back(product, i, bar, total, step, weight_bar):
     """A half step of entry i backwards: what was its sum becomes x, from the derivative in its potential."""
-    weight, strength = side[0], side[3]
-    if plain:
-        if not product:
-            for z in range(total.size):
-                weight_bar[z] += bar[z]
-        for z in range(total.size):
-            total[z] = bar[z] / total[z]
-            bar[z] = 0.0
-        return
-    for z in range(total.size):
+    if not product:
+        for z in range(bar.shape[1]):
+            weight_bar[i, z] += bar[i, z]
+    for z in range(bar.shape[1]):
+        total[step, z] = bar[i, z] / total[step, z]
+        bar[i, z] = 0.0
+
+
+@inner
+def _lane_scale_back(code, product, weight, strength, i, bar, kept, total, step, weight_bar, sums, first):
+    """The same for any other update; adds to `sums` in rows `first` and after it."""
+    for z in range(bar.shape[1]):
         if code == 0:
-            rest = 1.0 - strength[z]
-            by_ratio, by_weight, by_epsilon = strength[z], 0.0, -strength[z] * rest * kept[z]
-            by_strength = rest * rest * kept[z] if strength[z] > 0.0 else 0.0
+            rest, ratio = 1.0 - strength[z], kept[step, z]
+            by_ratio, by_weight, by_epsilon = strength[z], 0.0, -strength[z] * rest * ratio
+            by_strength = rest * rest * ratio if strength[z] > 0.0 else 0.0
         else:
             by_ratio, by_weight, by_epsilon, by_strength = _slopes(
-                code, strength[z], np.float64(weight[i, z]), np.float64(kept[z])
+                code, strength[z], np.float64(weight[i, z]), kept[step, z]
             )
         used = weight[i, z] > 0.0
-        b = np.float64(bar[z]) if used else 0.0
+        b = np.float64(bar[i, z]) if used else 0.0
         share = b * by_ratio if used else 0.0
-        sums[0, z] += b * by_epsilon if used else 0.0
-        sums[1, z] += b * by_strength if used else 0.0
-        weight_bar[z] += (b * by_weight if used else 0.0) + (0.0 if product else share)
-        total[z] = share / total[z]
-        bar[z] = 0.0
+        sums[first, z] += b * by_epsilon if used else 0.0
+        sums[first + 1, z] += b * by_strength if used else 0.0
+        weight_bar[i, z] += (b * by_weight if used else 0.0) + (0.0 if product else share)
+        total[step, z] = share / total[step, z]
+        bar[i, z] = 0.0
 
 
 @inner
-def _lane_plan_sums(kernel, n, m, u, v, moved, mass, row_bar, col_bar):
+def _lane_plan_sums(kernel, n, m, u, at, v, to, moved, mass, row_bar, col_bar):
     """Bar becomes - plan * bar / K in `moved`; the sums of plan * bar are added."""
     for i in range(n):
         for j in range(m):
             q = i * m + j
             for z in range(mass.size):
-                part = mass[z] * u[i, z] * v[j, z] * (moved[q, z] if kernel[q, z] > 0.0 else as_like(0.0, moved))
+                part = (
+                    mass[z] * u[at + i, z] * v[to + j, z] * (moved[q, z] if kernel[q, z] > 0.0 else as_like(0.0, moved))
+                )
                 moved[q, z] = -part
                 row_bar[i, z] += part * kernel[q, z]
                 col_bar[j, z] += part * kernel[q, z]
 
 
 @inner
-def _lane_drop(drop, product, bar, weight_bar, scaling):
-    for z in range(drop.size):
-        part = drop[z] * scaling[z]
-        bar[z] -= part
-        if product:
-            weight_bar[z] -= part
+def _lane_drop(drop, product, bar, weight_bar, i, scaling, at):
+    if product:
+        for z in range(bar.shape[1]):
+            part = drop[0, z] * scaling[at, z]
+            bar[i, z] -= part
+            weight_bar[i, z] -= part
+    else:
+        for z in range(bar.shape[1]):
+            bar[i, z] -= drop[0, z] * scaling[at, z]
 
 
 @inner
-def _lane_outer(moved, step, u, y, x, v):
+def _lane_outer(moved, n, m, step, count, u, y, x, v):
     """Add what an even step and the next one, while both are in the cache, have collected for the cost."""
-    for i in range(u.shape[1]):
-        for j in range(y.shape[1]):
-            q, u0, y0, x0, v0 = moved[i * y.shape[1] + j], u[step, i], y[step, j], x[step, i], v[step, j]
-            if step + 1 < u.shape[0]:
-                u1, y1, x1, v1 = u[step + 1, i], y[step + 1, j], x[step + 1, i], v[step + 1, j]
-                for z in range(q.size):
-                    q[z] += (u0[z] * y0[z] + x0[z] * v0[z]) + (u1[z] * y1[z] + x1[z] * v1[z])
+    for i in range(n):
+        for j in range(m):
+            q, a, b, c, d = i * m + j, step * n + i, step * m + j, (step + 1) * n + i, (step + 1) * m + j
+            if step + 1 < count:
+                for z in range(moved.shape[1]):
+                    now = u[a, z] * y[b, z] + x[a, z] * v[b, z]
+                    moved[q, z] += now + (u[c, z] * y[d, z] + x[c, z] * v[d, z])
             else:
-                for z in range(q.size):
-                    q[z] += u0[z] * y0[z] + x0[z] * v0[z]
+                for z in range(moved.shape[1]):
+                    moved[q, z] += u[a, z] * y[b, z] + x[a, z] * v[b, z]
 
 
 @inner
@@ -767,65 +807,78 @@ def _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, found,
 def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, work):
     """As `_pull_rows` for the problems from which[first] on."""
     count, end_cols, product, has = plan
-    matrices, sides, bases, steps, kept, found, vectors, small, limit = work
+    matrices, (row_side, col_side), bases, steps, (row_kept, col_kept), found, vectors, small, limit = work
     (c, kernel, moved), (u, v, s, t), (row_bar, col_bar, spare) = matrices, steps, vectors
-    (row_weight, col_weight, sums), (beta, begin), (top, drop, sound, masses) = found, bases[2:], small
+    (row_weight, col_weight, sums), (base, col_base, beta, begin), (top, drop, sound, masses) = found, bases, small
     n, m, lanes = cost.shape[1], cost.shape[2], top.size
     codes = rows.code[which[first]], cols.code[which[first]]
     plain = _plain_lanes(rows, 1.0, which, first, lanes), _plain_lanes(cols, 1.0, which, first, lanes)
-    _gather_side(rows, n, which, first, plain[0], sides[0])
-    _gather_side(cols, m, which, first, plain[1], sides[1])
+    sound[:] = 1.0
+    _lane_side(rows, n, which, first, plain[0], limit, row_side, sound)
+    _lane_side(cols, m, which, first, plain[1], limit, col_side, sound)
     _gather(ends[1], m, which, first, beta)
     _gather(start, m, which, first, begin)
     _gather_costs(cost, batch, n, m, which, first, c)
     for z in range(lanes):
         masses[z] = mass[which[min(first + z, which.size - 1)]]
-        sound[z] = 1.0
-    _lane_kernel(c, n, m, beta, begin, kernel, bases[0], bases[1], v[0], top)
-    last, ended = v[count if end_cols else count - 1], count if end_cols else count - 1
+    _lane_kernel(c, n, m, beta, begin, kernel, base, col_base, v, top)
+    ended = count if end_cols else count - 1
     for step in range(count):
         for i in range(n):
-            side, base, held = sides[0], bases[0][i], kept[0][step, i]
-            _lane_product(kernel, i * m, 1, m, v[step], s[step, i])
-            _lane_update(codes[0], plain[0], side, i, base, s[step, i], held, u[step, i])
+            at = step * n + i
+            _lane_product(kernel, i * m, 1, m, v, step * m, s, at)
+            if plain[0]:
+                _lane_divide(row_side[0], i, s, at, u, at)
+            else:
+                _lane_scale(codes[0], row_side, i, base, s, row_kept, at, u, at)
         if step < ended:
             for j in range(m):
-                side, base, held = sides[1], bases[1][j], kept[1][step, j]
-                _lane_product(kernel, j, m, n, u[step], t[step, j])
-                _lane_update(codes[1], plain[1], side, j, base, t[step, j], held, v[step + 1, j])
-    _lane_range(s, 1.0 / limit, limit, sound)
-    _lane_range(t[:ended], 1.0 / limit, limit, sound)
-    _lane_range(u, 0.0, limit, sound)
-    _lane_range(v[: ended + 1], 0.0, limit, sound)
+                at = step * m + j
+                _lane_product(kernel, j, m, n, u, step * n, t, at)
+                if plain[1]:
+                    _lane_divide(col_side[0], j, t, at, v, at + m)
+                else:
+                    _lane_scale(codes[1], col_side, j, col_base, t, col_kept, at, v, at + m)
+    _lane_range(s, count * n, 1.0 / limit, limit, sound)
+    _lane_range(t, ended * m, 1.0 / limit, limit, sound)
+    _lane_range(u, count * n, 0.0, limit, sound)
+    _lane_range(v, (ended + 1) * m, 0.0, limit, sound)
     row_bar[:, :] = 0.0
     col_bar[:, :] = 0.0
     moved[:, :] = 0.0
     if has:
         _lane_gather(bars[0], which, first, m, moved)
-        _lane_plan_sums(kernel, n, m, u[count - 1], last, moved, masses, row_bar, col_bar)
+        _lane_plan_sums(kernel, n, m, u, (count - 1) * n, v, ended * m, moved, masses, row_bar, col_bar)
     _lane_begin(bars[1], which, first, product, row_bar, row_weight, spare[0])
     _lane_begin(bars[2], which, first, product, col_bar, col_weight, spare[1])
     sums[:, :] = 0.0
     for step in range(count - 1, -1, -1):
-        y, x, after, held = t[step], s[step], step < ended, kept[1][step]
+        after = step < ended
         for j in range(m):
-            if after:
-                _lane_pull(
-                    codes[1], plain[1], product, sides[1], j, col_bar[j], held[j], y[j], col_weight[j], sums[2:4]
-                )
+            at = step * m + j
+            if not after:
+                for z in range(lanes):
+                    t[at, z] = 0.0
+            elif plain[1]:
+                _lane_divide_back(product, j, col_bar, t, at, col_weight)
             else:
-                y[j] = 0.0
-        held = kept[0][step]
+                weight, rho, code = col_side[0], col_side[3], codes[1]
+                _lane_scale_back(code, product, weight, rho, j, col_bar, col_kept, t, at, col_weight, sums, 2)
         for i in range(n):
+            at = step * n + i
             if after:
-                _lane_product(kernel, i * m, 1, m, y, drop)
-                _lane_drop(drop, product, row_bar[i], row_weight[i], u[step, i])
-            _lane_pull(codes[0], plain[0], product, sides[0], i, row_bar[i], held[i], x[i], row_weight[i], sums[:2])
+                _lane_product(kernel, i * m, 1, m, t, step * m, drop, 0)
+                _lane_drop(drop, product, row_bar, row_weight, i, u, at)
+            if plain[0]:
+                _lane_divide_back(product, i, row_bar, s, at, row_weight)
+            else:
+                weight, rho, code = row_side[0], row_side[3], codes[0]
+                _lane_scale_back(code, product, weight, rho, i, row_bar, row_kept, s, at, row_weight, sums, 0)
         for j in range(m):
-            _lane_product(kernel, j, m, n, x, drop)
-            _lane_drop(drop, product, col_bar[j], col_weight[j], v[step, j])
+            _lane_product(kernel, j, m, n, s, step * n, drop, 0)
+            _lane_drop(drop, product, col_bar, col_weight, j, v, step * m + j)
         if step % 2 == 0:
-            _lane_outer(moved, step, u, t, s, v)
+            _lane_outer(moved, n, m, step, count, u, t, s, v)
     pulled = row_weight, col_weight, col_bar, sums
     _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, pulled, start, sound, out)
 
@@ -903,11 +956,11 @@ def _lanes_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
     matrices = double(n * m), light(n * m), light(n * m)
     sides = tuple((light(size), double(size), double(size), double(), double()) for size in (n, m))
     bases = double(n), double(m), double(m), double(m)
-    steps = light(count, n), light(count + 1, m), light(count, n), light(count, m)
-    kept = double(count, n), double(count, m)
+    steps = light(count * n), light((count + 1) * m), light(count * n), light(count * m)
+    kept = double(count * n), double(count * m)
     found = light(n), light(m), double(5)
     vectors = light(n), light(m), (light(n), light(m))
-    small = double(), light(), double(), light()
+    small = double(), light(1), double(), light()
     limit = SINGLE_LIMIT if dtype == np.float32 else LIMIT
     return matrices, sides, bases, steps, kept, found, vectors, small, limit
 
@@ -930,19 +983,21 @@ def batch_pull_back_iterations(
     which: Array,
     out: BatchBars,
 ) -> None:
-    def run(t: int, threads: int) -> None:
-        scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
-        (_tiny_iterations if lanes else _iterations)(t, threads, *task, scratch)
+    def sweep(some: Array) -> None:
+        def run(t: int, threads: int) -> None:
+            scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
+            (_tiny_iterations if lanes else _iterations)(t, threads, *task, _frozen(some), out, scratch)
+
+        _split(run, 2 * some.size * n * m * (count + 2), some.size // LANES if lanes else some.size)
 
     n, m = cost.shape[1:]
-    dtype = np.float64 if precision == "double" else np.float32
-    # lanes need one update rule for all problems
-    lanes = n * m <= TINY and all((side.code == side.code[0]).all() for side in (rows, cols))
-    has = plan_bar is not None
+    lanes, dtype, has = n * m <= TINY, np.float64 if precision == "double" else np.float32, plan_bar is not None
     bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
-    task = *_all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars, which)), out
-    _split(run, 2 * which.size * n * m * (count + 2), which.size // LANES if lanes else which.size)
+    task = _all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars))
+    rule = 4 * rows.code[which] + cols.code[which]  # lanes need one for all
+    for code in np.unique(rule) if lanes else (None,):
+        sweep(which if code is None else which[rule == code])
 
 
 def batch_pull_back(

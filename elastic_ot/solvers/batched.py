@@ -229,14 +229,14 @@ class BatchState:
     def history(self, problem: BatchProblem) -> History:
         """Every field but the seconds with the batch shape behind the rounds."""
         shape = (len(self.entries), *problem.batch)
-        iterations, residuals, duals, seconds = ([entry[i] for entry in self.entries] for i in range(4))
+        iterations, residuals, duals, seconds = ([entry[q] for entry in self.entries] for q in range(4))
         constant = problem.epsilon * problem.reference_mass if self.entries else 0.0
         return History(
             iteration=np.array(iterations, dtype=np.int64).reshape(shape),
-            residual=np.array(residuals).reshape(shape),
-            dual=(np.array(duals).reshape(-1, problem.size) + constant).reshape(shape),
+            residual=np.array(residuals, dtype=np.float64).reshape(shape),
+            dual=np.array([dual + constant for dual in duals], dtype=np.float64).reshape(shape),
             epsilon=np.broadcast_to(problem.epsilon.reshape(problem.batch), shape),
-            seconds=np.array(seconds),
+            seconds=np.array(seconds, dtype=np.float64),
             method=np.full(shape[0], "log"),
             products=np.zeros(shape[0], np.int64),
         )
