@@ -136,7 +136,7 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
     for name, values, size in (("f", pair[0], problem.shape[-2]), ("g", pair[1], problem.shape[-1])):
         shape = (*problem.batch, size)
         try:
-            values = np.broadcast_to(values, shape).reshape(problem.size, size).astype(np.float64)
+            values = np.array(np.broadcast_to(values, shape), dtype=np.float64, order="C").reshape(problem.size, size)
         except ValueError:
             raise ValueError(f"init has a {name} of shape {np.shape(values)}; it must broadcast to {shape}") from None
         if (np.isnan(values) | np.isposinf(values)).any():

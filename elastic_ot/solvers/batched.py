@@ -52,7 +52,7 @@ class BatchTask:
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
         kept = used & ~_free(side)[:, None]
-        return np.asarray(np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset)
+        return np.ascontiguousarray(np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset)
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units; -inf on removed entries."""
@@ -106,8 +106,9 @@ def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: V
     weight = np.where(used, weights / mass[:, None], 0.0)
     log_weight = np.full(weight.shape, -np.inf)
     np.log(weight, out=log_weight, where=used)
-    strengths = (np.ascontiguousarray(x, dtype=np.float64) for x in (strength, strength2))
-    return Side(weight, log_weight, log_weight, np.ascontiguousarray(code, dtype=np.int64), *strengths)
+    # copies: kernels are compiled once, for arrays that are neither broadcast nor read-only
+    strengths = (np.array(x, dtype=np.float64) for x in (strength, strength2))
+    return Side(weight, log_weight, log_weight, np.array(code, dtype=np.int64), *strengths)
 
 
 @dataclass(frozen=True, eq=False)
