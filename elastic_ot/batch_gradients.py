@@ -46,5 +46,5 @@ def _stacked(solution: BatchSolution, found: list[Gradients]) -> Gradients:
         for name, values in out.items():
             part = np.asarray(getattr(gradients, name))
             values[(k, *map(slice, part.shape))] = part
-    shaped = {name: values.reshape(*problem.batch, *values.shape[1:]) for name, values in out.items()}
+    shaped = {name: values.reshape((*problem.batch, *values.shape[1:])) for name, values in out.items()}
     return Gradients(**shaped)  # type: ignore[arg-type]
