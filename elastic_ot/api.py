@@ -253,9 +253,8 @@ def recall_batch(
 ) -> BatchSolution:
     """`recall` for a batch."""
     flat = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
-    rows, cols = problem.given
-    last = end or ("cols" if cols.hard and not rows.hard else "rows")
-    return recalled(problem, *flat, tol, Budget(max_iter, last, None, None) if _is_budget(tol, method) else None)
+    budget = Budget(max_iter, end or "mixed", None, None) if _is_budget(tol, method) else None
+    return recalled(problem, *flat, tol, end, budget)
 
 
 def solution_of(

@@ -68,8 +68,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     began = time.perf_counter()
     task = make_batch_task(problem, load_batch())
     f, g = _initial(init, problem)
-    rows, cols = (bool(np.all(is_hard(penalty))) for penalty in (problem.rows, problem.cols))
-    end = how.end or ("cols" if cols and not rows else "rows")  # one for all problems
+    cols_last = _cols_last(problem, how.end)
     fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= how.single_tol
     if how.budget:
         fast = problem.cost.dtype == np.float32
@@ -78,7 +77,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     limits = BatchLimits(
         tol=how.tol,
         max_iter=how.max_iter,
-        end=end,
+        cols_last=cols_last,
         omega=(max(how.omega, 1.0), how.omega),
         fast=fast,
         cold=f is None,
@@ -88,23 +87,26 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     if how.budget:
         plans = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype) if how.with_plan else None
         state = run_batch_budget(task, alpha, beta, limits, plans)
-        return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g), plans=plans)
-    single = _Single(problem, how, end, fast, np.inf if how.time_limit is None else began + how.time_limit)
+        end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
+        return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)
+    single = _Single(problem, how, cols_last, fast, np.inf if how.time_limit is None else began + how.time_limit)
     if how.swept and problem.cost[0].size <= LARGEST:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
     else:
         state = solve_alone(task, alpha, beta, limits, single)
-    solution = _solution(task, state, how, origin, None)
+    solution = _solution(task, state, how, origin, cols_last, None)
     _report(solution, how.on_failure)
     return solution
 
 
-def recalled(problem: BatchProblem, f: Vector, g: Vector, tol: float, budget: Budget | None) -> BatchSolution:
+def recalled(
+    problem: BatchProblem, f: Vector, g: Vector, tol: float, end: str | None, budget: Budget | None
+) -> BatchSolution:
     """The solution with these potentials (B, n) and (B, m), which an earlier solve has found; not solved again."""
     task = make_batch_task(problem, load_batch())
     state = remembered(task, *task.alphas(f, g), tol, measured=budget is None)
     how = How("auto", 1.0, 1.0, tol, 1, None, None, None, "ignore", 0.0, budget is not None)
-    return _solution(task, state, how, Origin(), budget, gauge=False)
+    return _solution(task, state, how, Origin(), _cols_last(problem, end), budget, gauge=False)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Single:
 
     problem: BatchProblem
     how: How
-    end: str
+    cols_last: NDArray[np.bool_]
     fast: bool
     deadline: float
 
@@ -122,10 +124,19 @@ class _Single:
         n, m = problem.shape
         f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
         task = make_task(problem, load())
-        start = Start(f, g, self.end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
+        end = "cols" if self.cols_last[k] else "rows"
+        start = Start(f, g, end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
         rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)
         limits = Limits(how.tol, max_iter, rest, adaptive=how.relaxation == "auto")
         return run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
+
+
+def _cols_last(problem: BatchProblem, end: str | None) -> NDArray[np.bool_]:
+    """Of every problem, whether its columns are updated last."""
+    if end is not None:
+        return np.full(problem.size, end == "cols")
+    rows, cols = (np.asarray(is_hard(penalty)).reshape(-1) for penalty in (problem.rows, problem.cols))
+    return np.array(np.broadcast_to(cols & ~rows, problem.size))
 
 
 def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | None]:
@@ -149,7 +160,7 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
     for name, values, size in (("f", pair[0], problem.shape[-2]), ("g", pair[1], problem.shape[-1])):
         shape = (*problem.batch, size)
         try:
-            values = np.broadcast_to(values, shape).reshape(problem.size, size).astype(np.float64)
+            values = np.array(np.broadcast_to(values, shape), dtype=np.float64, order="C").reshape(problem.size, size)
         except ValueError:
             raise ValueError(f"init has a {name} of shape {np.shape(values)}; it must broadcast to {shape}") from None
         if (np.isnan(values) | np.isposinf(values)).any():
@@ -163,6 +174,7 @@ def _solution(
     state: BatchState,
     how: How,
     origin: Origin,
+    cols_last: NDArray[np.bool_],
     budget: Budget | None,
     gauge: bool = True,
     plans: NDArray[Any] | None = None,
@@ -173,7 +185,7 @@ def _solution(
         f, g = _gauged(problem, f, g)
 
     def shaped(values: Any) -> Any:
-        return values.reshape(*problem.batch, *values.shape[1:])
+        return values.reshape((*problem.batch, *values.shape[1:]))
 
     return BatchSolution(
         problem=problem,
@@ -184,6 +196,7 @@ def _solution(
         method=shaped(state.method),
         history=state.history(problem),
         tol=how.tol,
+        cols_last=cols_last,
         host=BatchHost(f, g),
         task=task,
         origin=origin,

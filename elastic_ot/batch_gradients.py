@@ -99,32 +99,34 @@ def _pull_back_iterations(
     start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
     epsilon, out = problem.epsilon[:, None], _empty_bars(problem, dtype)
     bars = epsilon * sides[0], epsilon * sides[1]
-    which = np.arange(problem.size)
-    for precision in ("mixed", "double") if task.cost.dtype == np.float32 else ("double",):
-        if which.size:
-            backend.batch_pull_back_iterations(
-                task.cost,
-                task.batch,
-                task.rows,
-                task.cols,
-                problem.mass,
-                solution._potentials,
-                start,
-                budget.count,
-                budget.end,
-                problem.reference == "product",
-                plan,
-                *bars,
-                precision,
-                which,
-                out,
-            )
-            which = which[~out.sound[which]]
+    lost: list[int] = []
+    for end, which in (("rows", np.flatnonzero(~solution.cols_last)), ("cols", np.flatnonzero(solution.cols_last))):
+        for precision in ("mixed", "double") if task.cost.dtype == np.float32 else ("double",):
+            if which.size:
+                backend.batch_pull_back_iterations(
+                    task.cost,
+                    task.batch,
+                    task.rows,
+                    task.cols,
+                    problem.mass,
+                    solution._potentials,
+                    start,
+                    budget.count,
+                    end,
+                    problem.reference == "product",
+                    plan,
+                    *bars,
+                    precision,
+                    which,
+                    out,
+                )
+                which = which[~out.sound[which]]
+        lost.extend(which.tolist())
     potentials = (np.where(x == 0.0, 0.0, y) for x, y in zip(sides, (solution.host.f, solution.host.g), strict=True))
     f, g = potentials
     np.add(out.epsilon, ((sides[0] * f).sum(axis=1) + (sides[1] * g).sum(axis=1)) / problem.epsilon, out=out.epsilon)
-    for k in which:
-        _write(out, k, _alone(solution, int(k)).vjp(*_of(solution, k, plan, *sides)))
+    for k in lost:
+        _write(out, k, _alone(solution, k).vjp(*_of(solution, k, plan, *sides)))
     return _shaped(problem, *out[:6])
 
 
