@@ -97,7 +97,7 @@ def _pull_back_iterations(
     assert budget is not None
     zeros = np.zeros_like(problem.a), np.zeros_like(problem.b)
     start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
-    epsilon, out = problem.epsilon[:, None], _empty_bars(problem, dtype)
+    epsilon, out = problem.epsilon[:, None], _empty_bars(problem, task.cost.dtype)
     bars = epsilon * sides[0], epsilon * sides[1]
     lost: list[int] = []
     for end, which in (("rows", np.flatnonzero(~solution.cols_last)), ("cols", np.flatnonzero(solution.cols_last))):
@@ -122,12 +122,13 @@ def _pull_back_iterations(
                 )
                 which = which[~out.sound[which]]
         lost.extend(which.tolist())
-    potentials = (np.where(x == 0.0, 0.0, y) for x, y in zip(sides, (solution.host.f, solution.host.g), strict=True))
-    f, g = potentials
-    np.add(out.epsilon, ((sides[0] * f).sum(axis=1) + (sides[1] * g).sum(axis=1)) / problem.epsilon, out=out.epsilon)
+    for side, potential, used in zip(
+        sides, (solution.host.f, solution.host.g), (problem.row_used, problem.col_used), strict=True
+    ):
+        out.epsilon[:] += (side * np.where(used, potential, 0.0)).sum(axis=1) / problem.epsilon
     for k in lost:
         _write(out, k, _alone(solution, k).vjp(*_of(solution, k, plan, *sides)))
-    return _shaped(problem, *out[:6])
+    return _shaped(problem, out.cost.astype(dtype, copy=False), *out[1:6])
 
 
 # Of the optimum
@@ -159,9 +160,10 @@ def _pull_back_optimum(
         part[lost] = 0.0
     a, b, rows, cols = optimum.pull(found.x, found.y, bars, -found.rows, -found.cols)
     epsilon = found.dot - _reference_part(optimum, found.rows, found.cols)
-    out = BatchBars(found.cost, a, b, epsilon, *(np.array(np.broadcast_to(x, size)) for x in (rows, cols)), found.sound)
-    for k in lost:
-        _write(out, k, _alone(solution, int(k)).vjp(*_of(solution, k, plan, *sides)))
+    rows, cols = (np.array(np.broadcast_to(x, size)) for x in (rows, cols))
+    out = BatchBars(found.cost, a, b, epsilon, rows, cols, found.sound)
+    for k in map(int, lost):
+        _write(out, k, _alone(solution, k).vjp(*_of(solution, k, plan, *sides)))
     return _shaped(problem, *out[:6])
 
 
@@ -204,10 +206,9 @@ def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:
 
 def _empty_bars(problem: BatchProblem, dtype: Any) -> BatchBars:
     size, (n, m) = problem.size, problem.shape[-2:]
-    numbers = (np.zeros(size) for _ in range(3))
-    return BatchBars(
-        np.empty((size, n, m), dtype), np.zeros((size, n)), np.zeros((size, m)), *numbers, np.empty(size, np.bool_)
-    )
+    epsilon, rows, cols = np.zeros((3, size))
+    matrices, a, b = np.empty((size, n, m), dtype), np.zeros((size, n)), np.zeros((size, m))
+    return BatchBars(matrices, a, b, epsilon, rows, cols, np.empty(size, np.bool_))
 
 
 def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
@@ -246,10 +247,10 @@ def _each(solution: BatchSolution, direction: dict[str, Any]) -> Iterator[tuple[
     sizes: dict[str, tuple[int, ...]] = {"cost": (n, m), "a": (n,), "b": (m,)}
     steps = {name: _step(name, x, problem, sizes.get(name, ())) for name, x in direction.items() if x is not None}
     for k in range(problem.size):
-        corner = int(problem.row_count[k]), int(problem.col_count[k])
-        cut = {"cost": corner, "a": corner[:1], "b": corner[1:]}
-        parts = {name: x[(k, *map(slice, cut.get(name, ())))] for name, x in steps.items()}
-        yield k, _alone(solution, k), {name: x if name in cut else float(x) for name, x in parts.items()}
+        rows, cols = slice(int(problem.row_count[k])), slice(int(problem.col_count[k]))
+        cut = {"cost": (rows, cols), "a": (rows,), "b": (cols,)}
+        parts = {name: x[k][cut[name]] if name in cut else float(x[k]) for name, x in steps.items()}
+        yield k, _alone(solution, k), parts
 
 
 def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) -> NDArray[Any]:

@@ -884,31 +884,35 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
-# Thread t of so many.
+# Thread t of so many; `task` as the functions above take it.
 
 
 @entry_point
-def _iterations(t, threads, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, scratch):
+def _iterations(t, threads, task, which, out, scratch):
+    cost, batch, rows, cols, mass, ends, start, plan, bars = task
     for q in range(t, which.size, threads):
         k = which[q]
         out.sound[k] = _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, scratch)
 
 
 @entry_point
-def _tiny_iterations(t, threads, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, scratch):
+def _tiny_iterations(t, threads, task, which, out, scratch):
+    cost, batch, rows, cols, mass, ends, start, plan, bars = task
     lanes = scratch[0][0].shape[1]
     for group in range(t, (which.size + lanes - 1) // lanes, threads):
         _pull_lanes(group * lanes, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, scratch)
 
 
 @entry_point
-def _optima(t, threads, cost, batch, log_mass, alpha, beta, system, sides, has, bar, out, scratch):
+def _optima(t, threads, task, out, scratch):
+    cost, batch, log_mass, alpha, beta, system, sides, has, bar = task
     for k in range(t, log_mass.size, threads):
         out.sound[k] = _pull_optimum(k, cost, batch, log_mass, alpha, beta, system, sides, has, bar, out, scratch)
 
 
 @entry_point
-def _plan_dots(t, threads, cost, batch, alpha, beta, out, dots):
+def _plan_dots(t, threads, task, out, dots):
+    cost, batch, alpha, beta = task
     for k in range(t, dots.size, threads):
         n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
         dot = 0.0
@@ -986,12 +990,13 @@ def batch_pull_back_iterations(
     def sweep(some: Array) -> None:
         def run(t: int, threads: int) -> None:
             scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
-            (_tiny_iterations if lanes else _iterations)(t, threads, *task, _frozen(some), out, scratch)
+            (_tiny_iterations if lanes else _iterations)(t, threads, task, _frozen(some), out, scratch)
 
         _split(run, 2 * some.size * n * m * (count + 2), some.size // LANES if lanes else some.size)
 
     n, m = cost.shape[1:]
-    lanes, dtype, has = n * m <= TINY, np.float64 if precision == "double" else np.float32, plan_bar is not None
+    dtype, has = np.float64 if precision == "double" else np.float32, plan_bar is not None
+    lanes = n * m <= TINY and cost.dtype == dtype  # what has left single precision is rare: no kernel of its own
     bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
     task = _all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars))
@@ -1015,16 +1020,17 @@ def batch_pull_back(
 ) -> None:
     def run(t: int, threads: int) -> None:
         vectors = np.empty(n), *np.empty((4, m)), np.empty(4)
-        scratch = np.empty((n + 4, m)), *vectors, Krylov(*np.empty((4, m)), np.empty(1))
-        _optima(t, threads, *task, scratch)
+        x, residual, direction, preconditioner = np.empty((4, m))
+        krylov = Krylov(x, residual, direction, preconditioner, np.empty(1))
+        _optima(t, threads, task, out, (np.empty((n + 4, m)), *vectors, krylov))
 
     n, m = cost.shape[1:]
     bar = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar
     system, sides, has = (*diagonals, rigid), (row_side, col_side), plan_bar is not None
-    task = *_all_frozen((cost, batch, log_mass, alpha, beta, system, sides, has, bar)), out
+    task = _all_frozen((cost, batch, log_mass, alpha, beta, system, sides, has, bar))
     _split(run, out.cost.size * 10, out.cost.shape[0])
 
 
 def batch_plan_dots(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array, dots: Array) -> None:
     task = _all_frozen((cost, batch, alpha, beta))
-    _split(lambda t, threads: _plan_dots(t, threads, *task, out, dots), out.size, out.shape[0])
+    _split(lambda t, threads: _plan_dots(t, threads, task, out, dots), out.size, out.shape[0])
