@@ -48,7 +48,7 @@ def medians(samples: dict[str, list[float]]) -> dict[str, float]:
 
 
 def torch_loop(cost: torch.Tensor, count: int) -> torch.Tensor:
-    """The log-domain loop that layers are usually written with: doubly stochastic rows and columns of mass 1 and n/m."""
+    """The log-domain loop that layers are usually written with; rows sum to 1, columns to n / m."""
     n, m = cost.shape[-2:]
     f, g = cost.new_zeros(*cost.shape[:-1], 1), cost.new_zeros(*cost.shape[:-2], 1, m)
     log_b = float(np.log(n / m))
@@ -217,8 +217,8 @@ def ott_calls(
 
     jax.config.update("jax_enable_x64", True)
     from ott.geometry import geometry
-    from ott.solvers.linear import implicit_differentiation, sinkhorn
     from ott.problems.linear import linear_problem
+    from ott.solvers.linear import implicit_differentiation, sinkhorn
 
     wanted = 100 * tol
     best: tuple[float, Run, Run, np.ndarray, float] | None = None

@@ -143,9 +143,20 @@ def solve(
     >>> sol.status.name, sol.plan.shape
     ('CONVERGED', (4, 3))
     """
-    problem = cost, a, b, epsilon, rows, cols, reference, mask, (row_lengths, col_lengths)
-    how = method, relaxation, tol, max_iter, time_limit, init, end, callback, progress, on_failure
-    return _solve(*problem, *how)
+    lengths = row_lengths, col_lengths
+    return _solve(
+        *(cost, a, b, epsilon, rows, cols, reference, mask, lengths),
+        method,
+        relaxation,
+        tol,
+        max_iter,
+        time_limit,
+        init,
+        end,
+        callback,
+        progress,
+        on_failure,
+    )
 
 
 def solve_with_plan(cost: Any, a: Any, b: Any, *, epsilon: Any, **options: Any) -> Any:
@@ -252,9 +263,9 @@ def recall_batch(
     end: Literal["rows", "cols"] | None = None,
 ) -> BatchSolution:
     """`recall` for a batch."""
-    flat = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
+    first, second = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
     budget = Budget(max_iter, end or "mixed", None, None) if _is_budget(tol, method) else None
-    return recalled(problem, *flat, tol, end, budget)
+    return recalled(problem, first, second, tol, end, budget)
 
 
 def solution_of(

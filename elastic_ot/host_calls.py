@@ -201,7 +201,8 @@ def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
     return x[kept]
 
 
-def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, solve: Callable[..., Any] = solve) -> Any:
+def _solved(options: dict[str, Any], problem: Any, solve: Callable[..., Any]) -> Any:
+    cost, a, b, epsilon = problem
     if cost.ndim == 2:
         return solve(cost, a, b, epsilon=float(epsilon), **options)
     return solve(_shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon=epsilon, **options)
@@ -220,17 +221,17 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, *problem, solve=solve_with_plan)
+    found = _solved(options, problem, solve_with_plan)
     return found.plan, found.f, found.g
 
 
 def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, *problem)
+    found = _solved(options, problem, solve)
     return found.f, found.g
 
 
 def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, *problem)
+    found = _solved(options, problem, solve)
     return found.value, found.f, found.g
 
 

@@ -383,6 +383,7 @@ class BatchBackend(Protocol):
         precision: str,
         done: Array,
         residual: Array,
+        plans: Array | None = None,
     ) -> None:
         """Iterations on the problems `which`, each a row update and then a column update, from alpha and beta.
 
@@ -391,6 +392,7 @@ class BatchBackend(Protocol):
         is at most goal_k, the potentials then ending on the side `end`; those that have not got there after `count`
         end on a column update. done_q and residual_q say what became of problem which_q. `cold`: alpha is not looked
         at. `precision`: "double", or exponentials and kernel in float32 ("mixed"), or their arguments, too ("single").
+        Without `goal`, `plans` gets the plans in the user's units, as precise as the kernel.
         """
 
     def batch_plan(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:

@@ -51,7 +51,7 @@ class BatchTask:
         return self._alpha(f, self.rows, self.problem.row_used), self._alpha(g, self.cols, self.problem.col_used)
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
-        scaled = (f if used.all() else np.where(used, f, 0.0)) * self.batch.inv_epsilon[:, None]
+        scaled: Vector = (f if used.all() else np.where(used, f, 0.0)) * self.batch.inv_epsilon[:, None]
         _clear(scaled, _free(side))
         scaled += side.offset
         return scaled
@@ -87,7 +87,7 @@ def _scaled(alpha: Vector, side: Side) -> Vector:
     """As `scaled_potential`; 0 on removed entries."""
     offset = side.offset
     if side.weight.all():
-        scaled: Vector = alpha - offset
+        scaled = alpha - offset
     else:
         removed = side.weight == 0
         offset = np.where(removed, 0.0, offset)
@@ -97,7 +97,7 @@ def _scaled(alpha: Vector, side: Side) -> Vector:
     if boxed.any():
         rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(offset))
         scaled[boxed[:, None] & rounding] = 0.0
-    return scaled
+    return np.asarray(scaled)
 
 
 def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
@@ -116,8 +116,8 @@ def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
 def _constant(side: Side, value: Any) -> Vector:
     """One value for all entries, -inf for removed ones."""
     if side.weight.all():
-        return np.zeros_like(side.weight) + value
-    return np.where(side.weight > 0, value, -np.inf)
+        return np.asarray(np.zeros_like(side.weight) + value)
+    return np.asarray(np.where(side.weight > 0, value, -np.inf))
 
 
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: Vector, mass: Vector) -> Side:
