@@ -81,7 +81,7 @@ def test_weights_of_the_wrong_shape(name, size):
     refused(ValueError, rf"\b{name}\b", "shape|dimension", **{name: 1.0})
 
 
-@pytest.mark.parametrize("shape", [(5,), (), (2, 4, 5)])
+@pytest.mark.parametrize("shape", [(5,), ()])
 def test_costs_of_the_wrong_dimension(shape):
     refused(ValueError, r"\bcost\b", "matrix|2-D|two", re.escape(str(shape)), cost=np.zeros(shape))
 
@@ -96,7 +96,7 @@ def test_epsilon_out_of_range(value):
     refused(ValueError, "epsilon", str(value), epsilon=value)
 
 
-@pytest.mark.parametrize("value", ["0.1", None, [0.1, 0.2], 1j])
+@pytest.mark.parametrize("value", ["0.1", None, ["a", "b"], 1j])
 def test_epsilon_of_the_wrong_type(value):
     refused((TypeError, ValueError), "epsilon", epsilon=value)
 

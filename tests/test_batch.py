@@ -541,7 +541,8 @@ def test_a_callback_stops_all_that_are_left(method):
     assert STATUS.STOPPED in solution.status
     assert solution.status[-1] in (STATUS.STOPPED, STATUS.CONVERGED)
     assert np.isfinite(solution.residual).all()
-    np.testing.assert_allclose(solution.row_marginal, 1 / 5, atol=1e-9 if method == "newton" else 1e-12)
+    exact = solution.row_marginal if method in ("auto", "log") else solution.row_marginal[1:]  # one has been solved
+    np.testing.assert_allclose(exact, 1 / 5, rtol=0, atol=1e-12)
     calls = []
     eot.solve(cost, epsilon=0.1, tol=1e-9, callback=lambda *args: calls.append(args), method=method)
     assert calls
@@ -585,9 +586,9 @@ def test_warm_starts_far_from_the_answer_do_no_harm():
             arguments = stacked(random_cases(88, 3, n, m)) | {"rows": rows}
             for start in (1e3, -1e3, 1e4):
                 init = np.full((3, n), start), np.zeros(m)
-                agree(eot.solve(**arguments, tol=1e-10, init=init, on_failure="raise"), arguments, atol=1e-8)
+                agree(eot.solve(**arguments, tol=1e-9, init=init, on_failure="raise"), arguments, atol=1e-7)
                 init = np.zeros(n), start * np.arange(m)
-                agree(eot.solve(**arguments, tol=1e-10, init=init, on_failure="raise"), arguments, atol=1e-8)
+                agree(eot.solve(**arguments, tol=1e-9, init=init, on_failure="raise"), arguments, atol=1e-7)
 
 
 # --- independence -----------------------------------------------------------------------------------------------------

@@ -35,19 +35,29 @@ def inside(name: str) -> set[str]:
     return {module for module in imports(name) if module in MODULES or module in ("backends", "solvers")}
 
 
-@pytest.mark.parametrize("name", ["penalties", "costs", "problem", "errors", "arrays"])
+PROBLEM = ["penalties", "costs", "problem", "errors", "arrays", "batch_penalty", "batch_problem"]
+
+
+@pytest.mark.parametrize("name", PROBLEM)
 def test_the_problem_knows_no_solver_backend_or_framework(name):
     assert not {m for m in inside(name) if m.startswith(("solvers", "backends", "api", "certificate", "result"))}
     assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "scipy"})
 
 
+def test_one_problem_knows_nothing_of_batches():
+    known = {name: {m for m in inside(name) if m.startswith("batch")} for name in ("penalties", "costs", "problem")}
+    assert not any(known.values())
+
+
 def test_the_result_knows_no_solver_and_no_backend():
     assert not {m for m in inside("result") if m.startswith(("solvers", "backends", "api"))}
+    # a problem of a batch is measured by the wiring, and the batch by its solver, when that is asked for
+    assert {m for m in inside("batch_result") if m.startswith(("solvers", "backends"))} == {"solvers/batched"}
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
 def test_backends_import_only_the_protocol(name):
-    parts = {"backends/paths": {"backends/graph", "backends/simplex"}}
+    parts = {"backends/paths": {"backends/graph", "backends/simplex"}, "backends/batch": {"backends/cpu"}}
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
 
@@ -55,11 +65,13 @@ def test_backends_import_only_the_protocol(name):
 def test_solvers_know_no_device_and_no_wiring(name):
     assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
     allowed = ("solvers", "backends/protocol", "penalties", "problem", "costs", "result")
-    assert all(m.startswith(allowed) for m in inside(name))
+    batches = ("batch_penalty", "batch_problem") if name == "solvers/batched" else ()
+    assert all(m.startswith((*allowed, *batches)) for m in inside(name))
 
 
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
+        "backends/batch",
         "backends/cpu",
         "backends/graph",
         "backends/paths",

@@ -109,3 +109,34 @@ def test_a_mask_costs_one_matrix_with_its_temporaries():
     finally:
         tracemalloc.stop()
     assert traced < 1.5 * cost.nbytes
+
+
+@pytest.mark.parametrize("cols", [eot.Fixed(), eot.KL(0.5)], ids=["fixed", "kl"])
+def test_a_batch_allocates_one_problem_a_thread(cols):
+    cost = np.random.default_rng(194).random((64, 128, 128)).astype(np.float32)
+    eot.solve(cost[:2], epsilon=0.1, cols=cols).plan  # noqa: B018 - compile
+    tracemalloc.start()
+    try:
+        solution = eot.solve(cost, epsilon=0.1, cols=cols)
+        _, traced = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert solution.converged.all()
+    # forty vectors of every problem in float64 (a third of the cost, which is small) and two kernels
+    assert traced < 40 * 8 * 64 * (128 + 128) + 2 * 4 * 128 * 128
+    assert traced < 1.3 * cost.nbytes
+
+
+def test_a_batch_reads_its_plans_some_at_a_time():
+    cost = np.random.default_rng(195).random((64, 256, 256)).astype(np.float32)
+    solution = eot.solve(cost, epsilon=0.1)
+    solution.residual  # noqa: B018 - kept
+    tracemalloc.start()
+    try:
+        solution.transport_cost  # noqa: B018
+        solution.apply(np.ones((256, 1)))
+        _, traced = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # about 2^20 entries of plan and cost in float64
+    assert traced < 4 * 8 * 2**20 + cost.nbytes
