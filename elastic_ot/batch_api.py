@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Origin, as_numpy
 from .backends import load, load_batch
@@ -64,8 +65,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     began = time.perf_counter()
     task = make_batch_task(problem, load_batch())
     f, g = _initial(init, problem)
-    rows, cols = (bool(np.all(is_hard(penalty))) for penalty in (problem.rows, problem.cols))
-    end = how.end or ("cols" if cols and not rows else "rows")  # one for all problems
+    cols_last = _cols_last(problem, how.end)
     fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= how.single_tol
     if how.budget:
         fast = problem.cost.dtype == np.float32
@@ -74,7 +74,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     limits = BatchLimits(
         tol=how.tol,
         max_iter=how.max_iter,
-        end=end,
+        cols_last=cols_last,
         omega=(max(how.omega, 1.0), how.omega),
         fast=fast,
         cold=f is None,
@@ -83,13 +83,14 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     )
     if how.budget:
         state = run_batch_budget(task, alpha, beta, limits)
-        return _solution(task, state, how, origin, Budget(how.max_iter, end, f, g))
-    single = _Single(problem, how, end, fast, np.inf if how.time_limit is None else began + how.time_limit)
+        end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
+        return _solution(task, state, how, origin, limits, Budget(how.max_iter, end, f, g))
+    single = _Single(problem, how, cols_last, fast, np.inf if how.time_limit is None else began + how.time_limit)
     if how.swept and problem.cost[0].size <= LARGEST:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
     else:
         state = solve_alone(task, alpha, beta, limits, single)
-    solution = _solution(task, state, how, origin, None)
+    solution = _solution(task, state, how, origin, limits, None)
     _report(solution, how.on_failure)
     return solution
 
@@ -100,7 +101,7 @@ class _Single:
 
     problem: BatchProblem
     how: How
-    end: str
+    cols_last: NDArray[np.bool_]
     fast: bool
     deadline: float
 
@@ -109,10 +110,19 @@ class _Single:
         n, m = problem.shape
         f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
         task = make_task(problem, load())
-        start = Start(f, g, self.end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
+        end = "cols" if self.cols_last[k] else "rows"
+        start = Start(f, g, end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
         rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)
         limits = Limits(how.tol, max_iter, rest, adaptive=how.relaxation == "auto")
         return run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
+
+
+def _cols_last(problem: BatchProblem, end: str | None) -> NDArray[np.bool_]:
+    """Of every problem, whether its columns are updated last."""
+    if end is not None:
+        return np.full(problem.size, end == "cols")
+    rows, cols = (np.asarray(is_hard(penalty)).reshape(-1) for penalty in (problem.rows, problem.cols))
+    return np.array(np.broadcast_to(cols & ~rows, problem.size))
 
 
 def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | None]:
@@ -136,7 +146,7 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
     for name, values, size in (("f", pair[0], problem.shape[-2]), ("g", pair[1], problem.shape[-1])):
         shape = (*problem.batch, size)
         try:
-            values = np.broadcast_to(values, shape).reshape(problem.size, size).astype(np.float64)
+            values = np.array(np.broadcast_to(values, shape), dtype=np.float64, order="C").reshape(problem.size, size)
         except ValueError:
             raise ValueError(f"init has a {name} of shape {np.shape(values)}; it must broadcast to {shape}") from None
         if (np.isnan(values) | np.isposinf(values)).any():
@@ -145,14 +155,16 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
     return found[0], found[1]
 
 
-def _solution(task: BatchTask, state: BatchState, how: How, origin: Origin, budget: Budget | None) -> BatchSolution:
+def _solution(
+    task: BatchTask, state: BatchState, how: How, origin: Origin, limits: BatchLimits, budget: Budget | None
+) -> BatchSolution:
     problem = task.problem
     f, g = task.potentials(state.alpha, state.beta)
     if budget is None:
         f, g = _gauged(problem, f, g)
 
     def shaped(values: Any) -> Any:
-        return values.reshape(*problem.batch, *values.shape[1:])
+        return values.reshape((*problem.batch, *values.shape[1:]))
 
     return BatchSolution(
         problem=problem,
@@ -163,6 +175,7 @@ def _solution(task: BatchTask, state: BatchState, how: How, origin: Origin, budg
         method=shaped(state.method),
         history=state.history(problem),
         tol=how.tol,
+        cols_last=limits.cols_last,
         host=BatchHost(f, g),
         task=task,
         origin=origin,

@@ -302,7 +302,7 @@ def _weights(
     inside = np.arange(size) < count[:, None]
     if values is None:
         return np.where(inside, 1.0 / count[:, None], 0.0)
-    weights = np.broadcast_to(values, (*batch, size)).reshape(-1, size).astype(np.float64)
+    weights = np.array(np.broadcast_to(values, (*batch, size)), dtype=np.float64, order="C").reshape(-1, size)
     weights[~inside] = 0.0
     wrong = ~(weights >= 0) | np.isinf(weights)
     if wrong.any():

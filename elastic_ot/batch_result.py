@@ -67,6 +67,7 @@ class BatchSolution:
     method: NDArray[np.object_]
     history: History
     tol: float
+    cols_last: NDArray[np.bool_] = field(repr=False)
     host: BatchHost = field(repr=False)
     task: BatchTask = field(repr=False)
     origin: Origin = field(default=Origin(), repr=False)
@@ -107,7 +108,7 @@ class BatchSolution:
         budget = self.budget
         if budget is not None:
             start = (None if x is None else x[k, :size] for x, size in ((budget.f, n), (budget.g, m)))
-            budget = Budget(budget.count, budget.end, *start)
+            budget = Budget(budget.count, "cols" if self.cols_last[k] else "rows", *start)
         status, n_iter, method = (x.reshape(-1)[k] for x in (self.status, self.n_iter, self.method))
         solution = solution_of(
             self.problem.single(k), self.host.f[k, :n], self.host.g[k, :m], status, int(n_iter), str(method), self.tol
@@ -122,7 +123,7 @@ class BatchSolution:
 
     def _shaped(self, values: NDArray[Any]) -> NDArray[Any]:
         """(B, ...) with the batch shape."""
-        return values.reshape(*self.problem.batch, *values.shape[1:])
+        return values.reshape((*self.problem.batch, *values.shape[1:]))
 
     @cached_property
     def _potentials(self) -> tuple[Vector, Vector]:

@@ -28,6 +28,7 @@ from .protocol import Array, Batch, Side
 SERIAL_BELOW = 200_000  # entries read by one call
 LANES = 256  # tiny problems side by side
 TINY = 64  # entries up to which a problem is tiny
+KINKED = {1, 2}  # codes of the update rules with kinks
 SMALL, LARGE = 1e-260, 1e260  # scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024
 
 
@@ -833,10 +834,12 @@ def batch_sweeps(
     def sweep(some: Array, lanes: bool, done: Array, residual: Array) -> None:
         def run(t: int, threads: int) -> None:
             if lanes:
-                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast))
+                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast and smooth))
             else:
                 _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
 
+        # scalings in float32 would miss the kinks of a penalty, where potentials have to be exact
+        smooth = not {rows.code[some[0]], cols.code[some[0]]} & KINKED
         task = *problem, some, goals, plan, done, residual
         _split(run, some.size * n * m * count, some.size // LANES if lanes else some.size)
 

@@ -21,7 +21,7 @@ from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
 from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
-from .driver import PATIENCE, Outcome
+from .driver import PATIENCE, RISE, Outcome
 from .measure import side_measure
 
 Indices = NDArray[np.int64]
@@ -52,7 +52,7 @@ class BatchTask:
 
     def _alpha(self, f: Vector, side: Side, used: NDArray[np.bool_]) -> Vector:
         kept = used & ~_free(side)[:, None]
-        return np.asarray(np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset)
+        return np.ascontiguousarray(np.where(kept, f, 0.0) * self.batch.inv_epsilon[:, None] + side.offset)
 
     def potentials(self, alpha: Vector, beta: Vector) -> tuple[Vector, Vector]:
         """(f, g) in cost units; -inf on removed entries."""
@@ -106,8 +106,9 @@ def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: V
     weight = np.where(used, weights / mass[:, None], 0.0)
     log_weight = np.full(weight.shape, -np.inf)
     np.log(weight, out=log_weight, where=used)
-    strengths = (np.ascontiguousarray(x, dtype=np.float64) for x in (strength, strength2))
-    return Side(weight, log_weight, log_weight, np.ascontiguousarray(code, dtype=np.int64), *strengths)
+    # copies: kernels are compiled once, for arrays that are neither broadcast nor read-only
+    strengths = (np.array(x, dtype=np.float64) for x in (strength, strength2))
+    return Side(weight, log_weight, log_weight, np.array(code, dtype=np.int64), *strengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +227,7 @@ class BatchLimits:
 
     tol: float
     max_iter: int
-    end: str
+    cols_last: NDArray[np.bool_]
     omega: tuple[float, float] = (1.0, 1.0)
     fast: bool = True
     cold: bool = True
@@ -277,12 +278,17 @@ def _sweep(
     cold: bool,
 ) -> Vector:
     """One call of the backend; returns the residuals it saw."""
-    done, residual = np.zeros(which.size, np.int64), np.full(which.size, np.inf)
+    residual = np.full(which.size, np.inf)
     sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
-    task.backend.batch_sweeps(
-        task.cost, task.batch, *sides, which, goal, count, limits.end, cold, precision, done, residual
-    )
-    state.n_iter[which] += done
+    for end in ("rows", "cols"):
+        where = np.flatnonzero(limits.cols_last[which] == (end == "cols"))
+        if where.size:
+            some, done, found = which[where], np.zeros(where.size, np.int64), np.full(where.size, np.inf)
+            task.backend.batch_sweeps(
+                task.cost, task.batch, *sides, some, goal, count, end, cold, precision, done, found
+            )
+            state.n_iter[some] += done
+            residual[where] = found
     return residual
 
 
@@ -302,17 +308,16 @@ class _Rounds:
         self.double = np.full(size, not limits.fast)
         self.last, self.last_iter = np.full(size, np.inf), np.zeros(size, np.int64)
         self.best, self.best_iter = np.full(size, np.inf), np.zeros(size, np.int64)
+        self.best_dual = np.full(size, -np.inf)
         self.rhos = _strengths(task.problem)
 
     def run(self) -> BatchState:
         state, limits, count, cold = self.state, self.limits, FIRST_ROUND, self.limits.cold
         longest, status = LONGEST_ROUND if self.rhos is None else TRANSLATED_ROUND, Status.MAX_ITER
-        while self.left.size:
-            room = limits.max_iter - int(state.n_iter[self.left].max())
-            if room <= 0:
-                break
-            found = self._swept(min(count, room), cold)
-            state.residual[self.left] = found * self.task.problem.mass[self.left]
+        while self.left.size and self._rooms(self.left).max() > 0:
+            found = self._swept(count, cold)
+            seen = self.left[found < np.inf]
+            state.residual[seen] = found[found < np.inf] * self.task.problem.mass[seen]
             self._certify(found)
             state.record(time.perf_counter() - self.began)
             status = _interruption(self.task, state, limits, self.began) or status
@@ -329,13 +334,21 @@ class _Rounds:
 
     def _swept(self, count: int, cold: bool) -> Vector:
         """One round; every problem in the precision that it needs, whatever its neighbours need."""
-        found = np.empty(self.left.size)
-        double = self.double[self.left]
-        for precision, where in (("mixed", np.flatnonzero(~double)), ("double", np.flatnonzero(double))):
+        left, found = self.left, np.full(self.left.size, np.inf)
+        kind, rooms = 2 * self.double[left] + self.limits.cols_last[left], self._rooms(left)
+        for code in range(4):
+            where = np.flatnonzero((kind == code) & (rooms > 0))
             if where.size:
-                which = self.left[where]
-                found[where] = _sweep(self.task, self.state, which, self.goal, count, self.limits, precision, cold)
+                number, precision = min(count, int(rooms[where].min())), "double" if code >= 2 else "mixed"
+                found[where] = _sweep(
+                    self.task, self.state, left[where], self.goal, number, self.limits, precision, cold
+                )
         return found
+
+    def _rooms(self, which: Indices) -> Indices:
+        """Iterations left to sweeps: the last of those that end on the rows is that of `_finish`."""
+        limits = self.limits
+        return np.asarray(limits.max_iter - self.state.n_iter[which] - ~limits.cols_last[which])
 
     def _certify(self, found: Vector) -> None:
         """Close the problems that meet the tolerance; lower the goal of those that only seemed to."""
@@ -352,11 +365,11 @@ class _Rounds:
 
     def _finish(self, which: Indices, status: Status) -> None:
         """Bring problems that are not done to the side that must be exact, and close them."""
-        state = self.state
-        if self.limits.end == "rows":  # the iteration was counted when its columns were updated
-            state.n_iter[which] -= 1
-            _sweep(self.task, state, which, None, 1, self.limits, "double", False)
-        _close(self.task, state, which, self.limits, status)
+        rows_last = which[~self.limits.cols_last[which]]
+        if rows_last.size:
+            cold = self.limits.cold and not self.state.n_iter[rows_last].any()
+            _sweep(self.task, self.state, rows_last, None, 1, self.limits, "double", cold)
+        _close(self.task, self.state, which, self.limits, status)
 
     def _hand_over(self) -> bool:
         """Problems that sweeps are too slow for go to the general solver, one by one; without it they may stall.
@@ -374,7 +387,8 @@ class _Rounds:
         self.best_iter[left] = np.where(better, state.n_iter[left], self.best_iter[left])
         if self.single is None:
             waited = state.n_iter[left] - self.best_iter[left]
-            stalled = left[(waited > np.maximum(PATIENCE, state.n_iter[left] // 2)) | (self.retries[left] > RETRIES)]
+            waited_long = left[waited > np.maximum(PATIENCE, state.n_iter[left] // 2)]
+            stalled = np.union1d(waited_long[~self._risen(waited_long)], left[self.retries[left] > RETRIES])
             if stalled.size:
                 self._finish(stalled, Status.STALLED)
                 self.left = np.setdiff1d(left, stalled, assume_unique=True)
@@ -386,13 +400,26 @@ class _Rounds:
         rooms = 0.9 * (self.limits.max_iter - state.n_iter[left])
         slow = np.nan_to_num(needed, nan=np.inf, posinf=np.inf) > np.minimum(patience, rooms)
         slow |= self.retries[left] > RETRIES
+        slow &= rooms > 0
         if slow.any():
             f, g = self.task.potentials(state.alpha, state.beta)
         for k in left[slow]:
-            room = max(self.limits.max_iter - int(state.n_iter[k]), 1)
+            room = self.limits.max_iter - int(state.n_iter[k])
             _alone(self.task, state, self.single, int(k), f[k], g[k], room)
         self.left = left[~slow]
         return bool(slow.any())
+
+    def _risen(self, which: Indices) -> NDArray[np.bool_]:
+        """Where the dual value has risen while the residual was on a plateau; patience begins anew."""
+        if not which.size:
+            return np.zeros(0, dtype=bool)
+        state = self.state
+        found = measure_batch(self.task, state.alpha, state.beta, which)
+        size = np.maximum(np.abs(found.dual), self.task.problem.epsilon[which] * found.mass)
+        risen = found.dual > self.best_dual[which] + RISE * size
+        self.best_dual[which] = np.maximum(found.dual, self.best_dual[which])
+        self.best_iter[which[risen]] = state.n_iter[which[risen]]
+        return np.asarray(risen)
 
     def _translate(self) -> None:
         """(f + t, g - t) with the t that balances the masses: `acceleration.translation`, in closed form."""
