@@ -74,7 +74,7 @@ def push_forward(solution: BatchSolution, **direction: Any) -> Tangents:
         found = single.jvp(**parts)
         rows, cols = map(slice, single.problem.shape)
         plan[k, rows, cols], f[k, rows], g[k, cols] = found.plan, found.f, found.g
-    return Tangents(*(x.reshape(*problem.batch, *x.shape[1:]) for x in (plan, f, g)))
+    return Tangents(*(x.reshape((*problem.batch, *x.shape[1:])) for x in (plan, f, g)))
 
 
 def push_value_gradients(solution: BatchSolution, **direction: Any) -> Gradients:
@@ -197,7 +197,7 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
 def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
     """With the problems in one dimension, in C order; matrices in the dtype of the cost."""
     dtype = problem.cost.dtype if ndim == 2 else np.float64
-    return None if bar is None else np.ascontiguousarray(bar, dtype).reshape(problem.size, *bar.shape[-ndim:])
+    return None if bar is None else np.ascontiguousarray(bar, dtype).reshape((problem.size, *bar.shape[-ndim:]))
 
 
 def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:
@@ -222,7 +222,7 @@ def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
 def _shaped(problem: BatchProblem, *values: Any) -> Gradients:
     """With the batch shape in front."""
     arrays = (np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in values)
-    return Gradients(*(x.reshape(*problem.batch, *x.shape[1:]) for x in arrays))  # type: ignore[arg-type]
+    return Gradients(*(x.reshape((*problem.batch, *x.shape[1:])) for x in arrays))  # type: ignore[arg-type]
 
 
 # Problems alone
@@ -265,7 +265,7 @@ def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) 
         whole = None
     if whole is None:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of the input it changes, {shape}")
-    return whole.reshape(problem.size, *size)
+    return whole.reshape((problem.size, *size))
 
 
 def _warn_unconverged(solution: BatchSolution) -> None:
