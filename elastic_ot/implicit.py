@@ -76,9 +76,9 @@ class LinearSystem:
         return x, y
 
     def _solved(self, residual: Vector, y: Vector, size: float) -> bool:
-        """To what rounding allows, which for a large y is not much."""
-        allowed = SOUND * size + 1e-14 * float(self.col_diagonal @ np.abs(y))
-        return bool(np.abs(residual).sum() <= allowed)
+        """To what rounding allows, which for a large y is not much; a y that explodes is no solution."""
+        rounding = 1e-14 * float(self.col_diagonal @ np.abs(y))
+        return bool(np.abs(residual).sum() <= SOUND * size + min(rounding, UNSOUND * size))
 
     def _complete(self, row_side: Vector, col_side: Vector, y: Vector) -> tuple[Vector, Vector]:
         """The x that goes with y, and what is left of the columns' side."""

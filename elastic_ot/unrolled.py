@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .backends import load
 from .backends.protocol import Side
 from .gradients import Direction, Gradients, Matrix, Tangents
-from .penalties import BOXED, CLIPPED, LOGARITHMIC, Penalty, Vector
+from .penalties import BOXED, CLIPPED, LOGARITHMIC, Free, Penalty, Vector
 
 if TYPE_CHECKING:
     from .result import Solution
@@ -127,7 +127,7 @@ class _Replay:
         self.allowed = np.isfinite(self.cost) if problem.cost.masked else None
         self.penalties, self.weights = (problem.rows, problem.cols), (self.part(problem.a, 0), self.part(problem.b, 1))
         self.offsets = tuple(np.log(w) if self.product else np.zeros_like(w) for w in self.weights)
-        self.start = self.part(budget.f, 0) / self.epsilon, self.part(budget.g, 1) / self.epsilon
+        self.start = self._begin(budget.f, 0), self._begin(budget.g, 1)
         self.count = 2 * budget.count - (budget.end == "rows")
         ends = (self.part(x, side) / self.epsilon for side, x in enumerate((solution.host.f, solution.host.g)))
         f, g = (end + offset for end, offset in zip(ends, self.offsets, strict=True))
@@ -146,6 +146,10 @@ class _Replay:
         """Forbidden cells of it do not count."""
         matrix = matrix if self.full else matrix[np.ix_(*self.used)]
         return matrix if self.allowed is None else np.where(self.allowed, matrix, 0.0)
+
+    def _begin(self, x: Vector | None, side: int) -> Vector:
+        """Scaled potentials to begin with; a free side has none."""
+        return self.part(None if isinstance(self.penalties[side], Free) else x, side) / self.epsilon
 
     def whole(self, x: Vector, side: int) -> Vector:
         out = np.zeros(self.shape[side])

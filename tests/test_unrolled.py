@@ -155,3 +155,16 @@ def test_small_epsilon_is_exact(cols):
     assert (found.cost * step).sum() == pytest.approx(expected, rel=1e-6)
     # relative to epsilon its derivative is as large as the arguments, and cancels
     assert_transposed(solution, bars, {"cost": step, "a": np.zeros(6), "b": np.zeros(8)}, found, 1e-3 * epsilon)
+
+
+def test_a_free_side_starts_at_0_whatever_init_says():
+    """Its potential is 0 in the iterations, so it must be in their derivative."""
+    rng = np.random.default_rng(3)
+    cost, bar, step = rng.random((4, 5)), rng.normal(size=(4, 5)), rng.normal(size=(4, 5))
+    init = rng.normal(size=4), rng.normal(size=5)
+
+    def run(t):
+        return eot.solve(cost + t * step, epsilon=0.3, cols=eot.Free(), tol=0, max_iter=2, end="rows", init=init)
+
+    difference = ((run(1e-5).plan - run(-1e-5).plan) * bar).sum() / 2e-5
+    np.testing.assert_allclose((run(0.0).vjp(plan=bar).cost * step).sum(), difference, rtol=1e-7)
