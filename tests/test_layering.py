@@ -57,7 +57,11 @@ def test_the_result_knows_no_solver_and_no_backend():
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
 def test_backends_import_only_the_protocol(name):
-    parts = {"backends/paths": {"backends/graph", "backends/simplex"}, "backends/batch": {"backends/cpu"}}
+    parts = {
+        "backends/paths": {"backends/graph", "backends/simplex"},
+        "backends/batch": {"backends/cpu"},
+        "backends/batch_gradients": {"backends/batch", "backends/cpu"},
+    }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
 
@@ -72,6 +76,7 @@ def test_solvers_know_no_device_and_no_wiring(name):
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
         "backends/batch",
+        "backends/batch_gradients",
         "backends/cpu",
         "backends/graph",
         "backends/paths",
