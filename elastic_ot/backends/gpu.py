@@ -209,6 +209,13 @@ class Gpu:
     def _vector(self, values: Array) -> Array:
         return self.device.put(np.ascontiguousarray(values, dtype=np.float64))
 
+    def _padded(self, values: Array, matrix: Array) -> Array:
+        """A vector for the columns of a fused sweep, zeros beyond its end: see kernels.cu."""
+        plan = self._fused(matrix)
+        padded = np.zeros(max(values.size, plan.columns * plan.threads))
+        padded[: values.size] = values
+        return self.device.put(padded)
+
     def _row_blocks(self, n: int) -> tuple[int, int]:
         return max(1, min(n, 16 * self.device.multiprocessors)), 1
 
@@ -434,7 +441,7 @@ class Gpu:
         """Iterations with sound column sums; one less than `count` or fewer if the next one had an unsound one."""
         device, (n, m) = self.device, cost.shape
         alpha, beta, log_row, log_col, previous_alpha, log_col_updated = vectors
-        flags, beta2 = device.zeros((3, count), np.int32), device.empty(m, np.float64)
+        flags, beta2 = device.zeros((3, count), np.int32), self._padded(np.zeros(m), cost)
         control = flags, np.int32(count)
         inv2, row_omega, col_omega = np.float64(inv_epsilon * LOG2E), np.float64(omega[0]), np.float64(omega[1])
         rows = *scratch.trust, alpha, previous_alpha, log_row
@@ -525,7 +532,8 @@ class Gpu:
         bases = self._vector(base_alpha), self._vector(base_beta)
         # iteration `it` reads the vectors of it % 2 and writes the others, so that one that fails has spoilt nothing
         start_u, start_v = _exponentials(alpha, base_alpha), _exponentials(beta, base_beta)
-        u, v = (self._vector(start_u), self._vector(start_u)), (self._vector(start_v), self._vector(start_v))
+        u = self._vector(start_u), self._vector(start_u)
+        v = self._padded(start_v, kernel), self._padded(start_v, kernel)
         u_before = device.empty(n, np.float64), device.empty(n, np.float64)
         row_sum = device.empty(n, np.float64), device.empty(n, np.float64)
         start_sum = np.exp(log_col)
@@ -564,7 +572,7 @@ class Gpu:
         if done:
             at = done % 2
             _logarithms(device.get(u[at]), base_alpha, alpha)
-            _logarithms(device.get(v[at]), base_beta, beta)
+            _logarithms(device.get(v[at])[:m], base_beta, beta)
             _logarithms(device.get(row_sum[at]), 0.0, log_row)
             _logarithms(device.get(col_sum[at]), 0.0, log_col)
             _logarithms(device.get(u_before[at]), base_alpha, previous_alpha)
@@ -586,7 +594,7 @@ class Gpu:
         n, m = kernel.shape
         state = device.zeros(2, np.int32)  # the code, which stops what is launched after it, and how many were done
         control = state, np.int32(0)
-        scaled, weight = self._vector(col_factor * krylov.direction), self._vector(row_weight)
+        scaled, weight = self._padded(col_factor * krylov.direction, kernel), self._vector(row_weight)
         x, residual, direction, preconditioner, scalars = (self._vector(values) for values in krylov)
         factors, zero, one = device.empty(n, np.float64), np.float64(0.0), np.float64(1.0)
         rule = np.int32(0), zero, zero
@@ -674,7 +682,7 @@ class Gpu:
         count: int,
     ) -> bool:
         cells = _Cells(support.pointers, support.indices)
-        cost = support.cost[: cells.stored] * inv_epsilon
+        cost = support.cost[: cells.stored].astype(np.float64) * inv_epsilon
         row_used, col_used = rows.log_weight > -np.inf, cols.log_weight > -np.inf
         for _ in range(count):
             change = self._step(cols, omega[1], beta, log_col)

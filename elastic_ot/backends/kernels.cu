@@ -47,8 +47,14 @@ struct Flags {
 
 // --- exponentials ----------------------------------------------------------------------------------------------------
 
-// 2^y in the precision of the second argument; y is always computed in double.
-DEVICE float power(double y, float) { return exp2f(static_cast<float>(y)); }
+// 2^y in the precision of the second argument; y is always computed in double. In float the whole part of y goes into
+// the exponent, because rounding y to float would cost abs(y) 4e-8: what is left is good to 2e-7 at any y. 0 below
+// 2^-126, and 3e38, which no sum is trusted with, from 2^128 on.
+DEVICE float power(double y, float) {
+    const double whole = rint(y = fmin(y, 127.49));
+    const float part = exp2f(static_cast<float>(y - whole));
+    return y > -126.0 ? __int_as_float(__float_as_int(part) + (static_cast<int>(whole) << 23)) : 0.0f;
+}
 DEVICE double power(double y, double) { return exp2(y); }
 
 // 2^y, exactly 0 where the result would not be a normal number: what cpu.py stores in plans.
@@ -162,6 +168,10 @@ __global__ void potentials(const double* weight, const double* log_weight, const
 // sums go through shared memory, one warp a row updates it, and the entries, still in registers, are added to the
 // column sums. These stay in registers, too, and are written once, so that the matrix is the only large thing read.
 // Columns lie in groups that fill 16 bytes, to be loaded at once where rows are aligned so.
+//
+// The vector that goes with the columns (beta2, x) is read again for every few rows, from the L1 cache: registers do not
+// hold it, too. It is not `__restrict__`, else the compiler tries; and as long as the threads have columns, with zeros at
+// its end.
 
 template <typename T>
 struct alignas(16) Pack {
@@ -170,9 +180,9 @@ struct alignas(16) Pack {
 };
 
 // The rows at a barrier: as many as registers allow.
-template <typename E, int COLS>
+template <typename T, typename E, int COLS>
 struct Rows {
-    static constexpr int budget = (sizeof(E) == 4 ? 32 : 16) / COLS;
+    static constexpr int budget = (sizeof(T) + sizeof(E) == 8 ? 32 : 16) / COLS;
     static constexpr int count = budget > 4 ? 4 : budget > 1 ? budget : 1;
 };
 
@@ -204,16 +214,6 @@ DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) 
 template <typename T>
 DEVICE bool rows_aligned(const T* matrix, i64 m) {
     return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % 16 == 0;
-}
-
-// This thread's columns of a vector, where T decides which they are.
-template <typename T, int COLS>
-DEVICE void load_columns(const double* x, i64 m, double (&out)[COLS]) {
-#pragma unroll
-    for (int k = 0; k < COLS; k++) {
-        const i64 j = column_of<T>(k);
-        out[k] = j < m ? x[j] : 0.0;
-    }
 }
 
 template <typename T, int COLS>
@@ -284,14 +284,14 @@ DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, con
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
         const i64 j = column_of<T>(k);
-        top = fmax(top, (j < m ? beta2[j] : 0.0) - c[k] * inv2);
+        top = fmax(top, beta2[j] - c[k] * inv2);
     }
     top = over_block<Max>(top);
     if (top == -infinity()) top = 0.0;  // nothing can be reached: the sum is 0
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
         const i64 j = column_of<T>(k);
-        p[k] = power((j < m ? beta2[j] : 0.0) - c[k] * inv2 - top, E());
+        p[k] = power(beta2[j] - c[k] * inv2 - top, E());
         sum += p[k];
     }
     sum = over_block<Sum>(sum);
@@ -310,42 +310,41 @@ DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, con
 // The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[block] are column sums.
 template <typename T, typename E, int COLS>
 __global__ void __launch_bounds__(512)
-    log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* __restrict__ beta2,
-             const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
+    log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* beta2, const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
              double huge, double* alpha, double* previous_alpha, double* log_row, double* __restrict__ parts,
              int* flags, int flag_count, int it) {
     if (Flags{flags, it, flag_count}.stopped()) return;
-    constexpr int ROWS = Rows<E, COLS>::count;
+    constexpr int ROWS = Rows<T, E, COLS>::count;
     __shared__ double factors[ROWS];
     __shared__ bool again[ROWS];
     const Side rows(packed, n, code, strength, strength2);
     const Trust trust = {low, tiny, huge};
     const bool aligned = rows_aligned(cost, m);
-    double acc[COLS] = {}, beta[COLS];
-    load_columns<T, COLS>(beta2, m, beta);
+    double acc[COLS] = {};
     i64 first, last;
     rows_of_block(n, first, last);
     for (i64 top = first; top < last; top += ROWS) {
         T c[ROWS][COLS];
         E p[ROWS][COLS];
-        double partial[ROWS];
+        double start[ROWS], partial[ROWS];
+        E sums[ROWS] = {};
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
             const i64 i = top + q < last ? top + q : last - 1;  // a spare row is read again, its factor is 0
             load_row<T, COLS>(cost + i * m, m, aligned, (T)infinity(), c[q]);
+            start[q] = alpha[i] * LOG2E;
         }
 #pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            const i64 i = top + q < last ? top + q : last - 1;
-            const double start = alpha[i] * LOG2E;
-            E sum = 0;
+        for (int k = 0; k < COLS; k++) {
+            const double beta = beta2[column_of<T>(k)];
 #pragma unroll
-            for (int k = 0; k < COLS; k++) {
-                p[q][k] = power(start + beta[k] - c[q][k] * inv2, E());
-                sum += p[q][k];
+            for (int q = 0; q < ROWS; q++) {
+                p[q][k] = power(start[q] + beta - c[q][k] * inv2, E());
+                sums[q] += p[q][k];
             }
-            partial[q] = sum;
         }
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) partial[q] = sums[q];
         with_row_sums<ROWS>(partial, [&](int q, double sum) {
             const i64 i = top + q;
             again[q] = false;
@@ -454,33 +453,32 @@ struct Product {
 
 template <typename T, typename Use, int COLS>
 __global__ void __launch_bounds__(512)
-    dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* __restrict__ x, const double* packed, int code,
+    dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* x, const double* packed, int code,
                double strength, double strength2, double omega, const double* base, const double* u_old, double limit,
                double* u_new, double* u_before, double* row_sum, double* __restrict__ parts,
                int* flags, int flag_count, int it) {
     const Flags found = {flags, it, flag_count};
     if (found.stopped()) return;
-    constexpr int ROWS = Rows<T, COLS>::count;
+    constexpr int ROWS = Rows<T, T, COLS>::count;
     __shared__ double factors[ROWS];
     const Side rows(packed, n, code, strength, strength2);
     const bool aligned = rows_aligned(kernel, m);
-    double acc[COLS] = {}, v[COLS];
-    load_columns<T, COLS>(x, m, v);
+    double acc[COLS] = {};
     i64 first, last;
     rows_of_block(n, first, last);
     for (i64 top = first; top < last; top += ROWS) {
         T c[ROWS][COLS];
-        double partial[ROWS];
+        double partial[ROWS] = {};
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
             const i64 i = top + q < last ? top + q : last - 1;
             load_row<T, COLS>(kernel + i * m, m, aligned, (T)0, c[q]);
         }
 #pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            partial[q] = 0.0;
+        for (int k = 0; k < COLS; k++) {
+            const double v = x[column_of<T>(k)];
 #pragma unroll
-            for (int k = 0; k < COLS; k++) partial[q] += c[q][k] * v[k];
+            for (int q = 0; q < ROWS; q++) partial[q] += c[q][k] * v;
         }
         with_row_sums<ROWS>(partial, [&](int q, double sum) {
             const i64 i = top + q;

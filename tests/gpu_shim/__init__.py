@@ -39,11 +39,23 @@ def library() -> ctypes.CDLL:
     source = f'#include "{HERE / "cuda_shim.h"}"\n#include "{gpu.SOURCE}"\n' + "".join(calls)
     folder = tempfile.TemporaryDirectory(prefix="elastic_ot_shim_")
     path = Path(folder.name) / "kernels.so"
-    options = ["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"]
-    subprocess.run([compiler() or "g++", *options, "-xc++", "-", "-o", path], input=source.encode(), check=True)
+    _build(source, path, "-shared", "-fPIC")
     loaded = ctypes.CDLL(str(path))
     folder.cleanup()  # the mapping lives on
     return loaded
+
+
+def run(source: Path) -> int:
+    """Build a program and run it; its exit status."""
+    program = source.with_suffix("")
+    _build(source.read_text(), program)
+    return subprocess.run([program], check=False).returncode
+
+
+def _build(source: str, path: Path, *options: str) -> None:
+    # the fibres jump between stacks, and packs of 16 bytes are read where single numbers were written
+    always = ["-std=c++17", "-O2", "-w", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"]
+    subprocess.run([compiler() or "g++", *always, *options, "-xc++", "-", "-o", path], input=source.encode(), check=True)
 
 
 class Device:

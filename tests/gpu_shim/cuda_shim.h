@@ -208,6 +208,18 @@ static inline unsigned int __ballot_sync(unsigned int, bool vote) {
 
 static inline int __popc(unsigned int x) { return __builtin_popcount(x); }
 
+static inline float __int_as_float(int bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+static inline int __float_as_int(float x) {
+    int bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+
 static inline double __longlong_as_double(long long bits) {
     double x;
     std::memcpy(&x, &bits, 8);
