@@ -22,6 +22,7 @@ from ..errors import BackendUnavailable
 from .protocol import CONTINUES, LEFT, REACHED, Array, Batch, Krylov, Side, Sparse, Support
 
 SOURCE = Path(__file__).with_name("kernels.cu")
+OPTIONS = ("-std=c++17",)
 LOG2E = 1.4426950408889634
 
 # Columns a thread and threads a block of the fused sweeps, narrowest first: `widest` columns fit the last one.
@@ -133,7 +134,7 @@ class CupyDevice:
 
     def _kernel(self, name: str) -> Any:
         """Compiled on first use, a module each, so that a solve compiles what it needs; CuPy keeps the binaries."""
-        module = self.cupy.RawModule(code=source(), options=("-std=c++17",), name_expressions=(name,))
+        module = self.cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
         return module.get_function(name)
 
 

@@ -626,9 +626,10 @@ __global__ void scaling_sums(const double* parts, i64 count, i64 m, const double
 
 // A step along the direction, given acc, with acc * col_factor = (P^T row_weight P) direction; then the next direction
 // and, scaled by the columns, what the next product is applied to. One block. `state` = (code, iterations done).
-__global__ void advance(i64 m, const double* diagonal, const double* acc, const double* col_factor, double* x,
-                        double* residual, double* direction, const double* preconditioner, double* scalar,
-                        double* scaled, double goal, double radius, int* state) {
+__global__ void __launch_bounds__(512)
+    advance(i64 m, const double* diagonal, const double* acc, const double* col_factor, double* x, double* residual,
+            double* direction, const double* preconditioner, double* scalar, double* scaled, double goal, double radius,
+            int* state) {
     if (state[0]) return;
     const double energy = *scalar;
     double curvature = 0.0;
