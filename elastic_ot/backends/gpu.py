@@ -29,6 +29,8 @@ LOG2E = 1.4426950408889634
 FUSED = ((4, 32), (4, 64), (4, 128), (8, 128), (8, 256), (8, 512), (16, 512))
 WIDEST = FUSED[-1][0] * FUSED[-1][1]
 THREADS = 256
+STATIC = 2048  # bytes of shared memory that a kernel may declare, at most
+UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 COSTS, COLUMNS = ("float", "double"), ("4", "8", "16")
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -104,7 +106,7 @@ class CupyDevice:
         attributes = cupy.cuda.Device().attributes
         self.multiprocessors = int(attributes["MultiProcessorCount"])
         self.cache = int(attributes["L2CacheSize"])
-        self.shared = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self.shared = int(attributes["MaxSharedMemoryPerBlockOptin"]) - STATIC
         self.kernels: dict[tuple[str, int], Any] = {}
 
     def empty(self, shape: Any, dtype: Any) -> Array:
@@ -127,9 +129,9 @@ class CupyDevice:
         if key not in self.kernels:
             self.kernels[key] = self._kernel(name)
         kernel = self.kernels[key]
-        if shared > kernel.max_dynamic_shared_size_bytes:
+        if shared > UNASKED:
             kernel.max_dynamic_shared_size_bytes = shared
-        pointers = tuple(np.uintp(0) if x is None else x for x in args)
+        pointers = tuple(np.uintp(0) if x is None else x for x in args)  # CuPy's None is no argument at all
         kernel(grid, (threads,), pointers, shared_mem=shared)
 
     def _kernel(self, name: str) -> Any:
