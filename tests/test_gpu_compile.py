@@ -15,8 +15,17 @@ from elastic_ot.backends import gpu
 ARCHITECTURES = ("80", "90")
 REGISTERS = 65536  # of a multiprocessor, and of a block
 STATIC_SHARED = 48 * 1024  # bytes that a block has without asking
-SPILLS = 512  # bytes a thread: what is spilled around the update of a row is read once for some rows, not for each entry
-THREADS = {"log_rows": 512, "dense_rows": 512, "advance": 512, "count_cells": 32, "write_cells": 32, "smallest_cells": 32}
+SPILLS = (
+    512  # bytes a thread: what is spilled around the update of a row is read once for some rows, not for each entry
+)
+THREADS = {
+    "log_rows": 512,
+    "dense_rows": 512,
+    "advance": 512,
+    "count_cells": 32,
+    "write_cells": 32,
+    "smallest_cells": 32,
+}
 PROPERTIES = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stored>\d+) bytes spill stores, "
     r"(?P<loaded>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
@@ -63,7 +72,9 @@ def test_every_kernel_compiles_and_can_be_launched(nvrtc, architecture):
     if report:
         with Path(report).open("a") as file:
             for name, p in found.items():
-                file.write(f"sm_{architecture} {name}: {p['registers']} registers, {_shared(p)} bytes of shared memory, ")
+                file.write(
+                    f"sm_{architecture} {name}: {p['registers']} registers, {_shared(p)} bytes of shared memory, "
+                )
                 file.write(f"spills {p['stored']} bytes stored, {p['loaded']} loaded\n")
 
 

@@ -24,7 +24,7 @@ from elastic_ot.backends.protocol import LEFT, REACHED, Side, Sparse, Support
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
 WIDE = 24  # columns from which on rows are taken not to fit registers
-# one row, one column; rows that are not a multiple of those at a barrier nor of a block, columns not of 16 bytes; aligned
+# one row, one column; rows that are no multiple of those at a barrier nor of a block, columns not of 16 bytes; aligned
 SHAPES = [(1, 7), (7, 1), (13, 29), (31, 36), (23, 301)]
 LARGE = [(9, 900), (5, 2000), (5, 3001), (5, 5002), (5, 8192)]  # one for each number of columns a thread
 
@@ -315,7 +315,10 @@ def test_conjugate_gradients_stop_at_the_edge_of_the_box_and_without_curvature(s
     assert outcomes[0][1] == LEFT
     np.testing.assert_allclose(found.x, expected.x, rtol=1e-9)
     krylov = begun(np.abs(rhs), 1.0 / diagonal)
-    assert gradients(shim, kind, (kernel, factor, sparse, weight, 1e-3 * diagonal))(krylov, 1e-12, np.inf, 9) == (1, LEFT)
+    assert gradients(shim, kind, (kernel, factor, sparse, weight, 1e-3 * diagonal))(krylov, 1e-12, np.inf, 9) == (
+        1,
+        LEFT,
+    )
     assert (krylov.x == 0.0).all()
 
 
@@ -360,7 +363,9 @@ def batch_of(size, shape, rule, dtype=np.float64, ragged=False, seed=0, inv_epsi
     n, m = shape
     cost = rng.random((size, n, m)).astype(dtype)
     counts = (rng.integers((x + 1) // 2, x + 1, size) if ragged else np.full(size, x) for x in shape)
-    batch = protocol.Batch(rng.integers(0, size, size), np.full(size, inv_epsilon) * rng.uniform(0.5, 1.0, size), *counts)
+    batch = protocol.Batch(
+        rng.integers(0, size, size), np.full(size, inv_epsilon) * rng.uniform(0.5, 1.0, size), *counts
+    )
     sides = []
     for lengths, width in zip(batch[2:], shape, strict=True):
         singles = [side(rng, width, rule, removed=range(k, width)) for k in lengths]
@@ -388,7 +393,11 @@ def test_batches_are_swept_as_on_the_cpu(shape, rule, precision):
     dtype = np.float64 if precision == "double" else np.float32
     args = batch_of(7, shape, rule, dtype, ragged=True)
     which, goal = np.array([0, 2, 3, 4, 6]), np.full(7, 1e-4)
-    for options in ({"goal": None, "count": 4}, {"goal": goal, "count": 400}, {"goal": goal, "count": 400, "end": "cols"}):
+    for options in (
+        {"goal": None, "count": 4},
+        {"goal": goal, "count": 400},
+        {"goal": goal, "count": 400, "end": "cols"},
+    ):
         found = run_batch(backend(), args, which, **options, precision=precision)
         expected = run_batch(batch, args, which, **options, precision=precision)
         np.testing.assert_array_equal(found[2], expected[2])

@@ -47,7 +47,11 @@ def test_the_result_knows_no_solver_and_no_backend():
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
 def test_backends_import_only_the_protocol(name):
-    parts = {"backends/paths": {"backends/graph", "backends/simplex"}}
+    parts = {
+        "backends/paths": {"backends/graph", "backends/simplex"},
+        "backends/batch": {"backends/cpu"},
+        "backends/gpu": {"errors"},
+    }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
 
@@ -55,16 +59,22 @@ def test_backends_import_only_the_protocol(name):
 def test_solvers_know_no_device_and_no_wiring(name):
     assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
     allowed = ("solvers", "backends/protocol", "penalties", "problem", "costs", "result")
+    allowed += ("batch_penalty", "batch_problem") if name == "solvers/batched" else ()
     assert all(m.startswith(allowed) for m in inside(name))
 
 
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
+        "backends/batch",
         "backends/cpu",
         "backends/graph",
         "backends/paths",
         "backends/simplex",
     }
+
+
+def test_cupy_is_imported_by_the_gpu_backend_only():
+    assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu"}
 
 
 def test_leaves_are_imported_by_no_one():
@@ -77,6 +87,7 @@ def test_leaves_are_imported_by_no_one():
 def test_problem_alone_refuses_problems():
     """Backends and solvers get validated input; they raise nothing about it."""
     for name in MODULES:
-        if name.startswith(("backends/", "solvers/")) and name != "solvers/progress":
+        # progress refuses a missing tqdm, the GPU backend a missing device: neither is about the problem
+        if name.startswith(("backends/", "solvers/")) and name not in ("solvers/progress", "backends/gpu"):
             raised = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Raise)]
             assert not raised, f"{name} raises"

@@ -236,7 +236,9 @@ class Gpu:
         per_multiprocessor = max(1, 512 // threads)
         return _Fused(columns, threads, max(1, min(-(-n // 4), self.device.multiprocessors * per_multiprocessor)), n)
 
-    def _columns_of(self, name: str, args: tuple[Any, ...], n: int, width: int, like: Array, top: bool = False) -> Array:
+    def _columns_of(
+        self, name: str, args: tuple[Any, ...], n: int, width: int, like: Array, top: bool = False
+    ) -> Array:
         """Column results of a kernel that leaves a part for each share of the rows; `width` numbers a row."""
         grid = self._column_blocks(n, like)
         parts = self.device.empty((grid[1], width), np.float64)
@@ -256,14 +258,17 @@ class Gpu:
     # --- the side -----------------------------------------------------------------------------------------------------
 
     def potential(self, side: Side, log_ratio: Array, out: Array) -> None:
-        stacked = (x[None] for x in side[:3])
-        rule = np.array([side.code], np.int64), np.array([side.strength], float), np.array([side.strength2], float)
-        self.batch_potential(Side(*stacked, *rule), log_ratio[None], out[None])
+        code, strengths = np.array([side.code], np.int64), np.array([[side.strength], [side.strength2]], np.float64)
+        one = Side(side.weight[None], side.log_weight[None], side.offset[None], code, *strengths)
+        self.batch_potential(one, log_ratio[None], out[None])
 
     def scratch(self, shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
         trust = (1e-4, 1e-28, 1e30) if fast else (1e-20, 1e-250, 1e250)
         low, tiny, huge = (np.float64(x) for x in trust)
         return _Scratch("float" if fast else "double", (low, tiny, huge))
+
+    def matrix_like(self, cost: Array, dtype: Any) -> Array:
+        return self.device.empty(cost.shape, dtype)
 
     # --- passes over the plan -----------------------------------------------------------------------------------------
 

@@ -55,7 +55,9 @@ def run(source: Path) -> int:
 def _build(source: str, path: Path, *options: str) -> None:
     # the fibres jump between stacks, and packs of 16 bytes are read where single numbers were written
     always = ["-std=c++17", "-O2", "-w", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"]
-    subprocess.run([compiler() or "g++", *always, *options, "-xc++", "-", "-o", path], input=source.encode(), check=True)
+    subprocess.run(
+        [compiler() or "g++", *always, *options, "-xc++", "-", "-o", path], input=source.encode(), check=True
+    )
 
 
 class Device:
