@@ -206,7 +206,9 @@ def test_a_plan_in_float32_has_exact_zeros(coarse):
     plan, exact = np.empty(cost.shape, np.float32), np.empty(cost.shape)
     backend().plan(cost, 20.0, alpha, beta, plan, coarse=coarse)
     reference.plan(cost, 20.0, alpha, beta, exact)
-    np.testing.assert_allclose(plan, exact, rtol=2e-7 if coarse else 1e-7)
+    np.testing.assert_allclose(
+        plan, exact, rtol=3e-7 if coarse else 1e-7
+    )  # a device's exp2f is good to 2 units in the last place
     assert ((plan == 0) == (exact == 0)).all()
 
 
@@ -441,7 +443,7 @@ def test_plans_and_marginals_of_batches(dtype):
         for k in range(6):
             exponent = alpha[k][:, None] + beta[k] - cost[batch.cost_of[k]].astype(float) * batch.inv_epsilon[k]
             exact = np.exp(exponent)
-            np.testing.assert_allclose(plan[k], exact, rtol=1e-12 if out_dtype == np.float64 else 2e-7)
+            np.testing.assert_allclose(plan[k], exact, rtol=1e-12 if out_dtype == np.float64 else 3e-7)
             for axis in (0, 1):
                 expected = exact.sum(axis=1 - axis) if k in which else 9.0
                 np.testing.assert_allclose(sums[axis][k], expected, rtol=1e-12)

@@ -832,10 +832,11 @@ __global__ void rounded_rows(const T* cost, i64 n, i64 m, double inv_epsilon, co
     }
 }
 
+// The same product and sum, rounded in the same way, wherever it is asked: cells are counted first and written then.
 template <typename T>
 DEVICE bool kept(const T* row, i64 j, double inv2, double alpha2, const double* beta2, double row_least,
                  const double* col_least) {
-    return alpha2 + beta2[j] - row[j] * inv2 > fmin(row_least, col_least[j]);
+    return fma(-(double)row[j], inv2, alpha2 + beta2[j]) > fmin(row_least, col_least[j]);
 }
 
 // Cells of a support, a warp each row; blocks are one warp.
