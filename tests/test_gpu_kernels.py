@@ -101,6 +101,17 @@ def test_iterations_after_one_with_a_vanished_column_are_not_lost(shim):
     assert_same(found, expected, 1e-12, 1e-11)
 
 
+def test_a_column_that_vanishes_every_time_costs_a_launch_an_iteration(shim):
+    """A column in use that no row reaches: no iteration is sound, and a block is not launched again for each."""
+    cost, row, col, alpha, beta = problem((7, 9))
+    cost[:, 3] = np.inf
+    count, launch = [], shim.device.launch
+    shim.device.launch = lambda name, *args: (count.append(name), launch(name, *args))
+    with np.errstate(invalid="ignore"):
+        run_log(shim, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 100, False)
+    assert count.count("log_sums") < 100 + gpu.LOOK + 2
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", ["fixed", "kl", "tv", "l2"])
 @pytest.mark.parametrize("cols", ["fixed", "between", "free"])

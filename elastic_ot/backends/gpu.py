@@ -27,6 +27,7 @@ LOG2E = 1.4426950408889634
 
 # Columns a thread and threads a block of the fused sweeps, narrowest first: `widest` columns fit the last one.
 FUSED = ((4, 32), (4, 64), (4, 128), (8, 128), (8, 256), (8, 512), (16, 512))
+LOOK = 64  # iterations launched before the device is asked whether they still do anything
 WIDEST = FUSED[-1][0] * FUSED[-1][1]
 THREADS = 256
 STATIC = 2048  # bytes of shared memory that a kernel may declare, at most
@@ -426,15 +427,19 @@ class Gpu:
         cost = self._matrix(cost)
         sides = _side(self.device, rows), _side(self.device, cols)
         vectors = alpha, beta, log_row, log_col, previous_alpha, log_col_updated
+        block = min(count, LOOK)
         while count:
             on_device = [self._vector(x) for x in vectors]
-            done = self._log_block(cost, inv_epsilon, sides, omega, on_device, scratch, count)
+            done = self._log_block(cost, inv_epsilon, sides, omega, on_device, scratch, block)
             for vector, found in zip(vectors, on_device, strict=True):
                 vector[:] = self.device.get(found)
-            if done < count:
+            sound = done == block
+            if not sound:
                 self._log_column_sums(cost, inv_epsilon, cols, alpha, beta, log_col)
                 done += 1
             count -= done
+            # where columns vanish again and again, little is launched in vain
+            block = min(count, LOOK, 2 * block if sound else 1)
 
     def _log_block(
         self,
@@ -573,6 +578,8 @@ class Gpu:
             device.launch("scaling_columns", (-(-m // THREADS), 1), THREADS, (*before, np.int32(it)))
             sweep(it)
             device.launch("scaling_sums", (-(-m // 32), 1), THREADS, (*after, np.int32(it)))
+            if it % LOOK == LOOK - 1 and device.get(flags)[:, it].any():
+                break
         found = device.get(flags)
         sound, inside = _first(found[1]), _first(found[2])
         serves = sound == count and inside == count
