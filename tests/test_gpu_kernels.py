@@ -335,17 +335,25 @@ def test_conjugate_gradients_stop_at_the_edge_of_the_box_and_without_curvature(s
     assert (krylov.x == 0.0).all()
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("order", [1, 7])
-def test_results_do_not_depend_on_the_order_of_the_threads(order):
+def test_results_do_not_depend_on_the_order_of_the_threads(order, wide):
     """Whatever runs first between two barriers, every bit is the same: sums are taken in a fixed order."""
     cost, row, col, alpha, beta = problem((31, 301), "kl", "l2", dtype=np.float32, removed=True)
     results = []
-    for each in (backend(), backend(order)):
+    for each in (backend(wide=wide), backend(order, wide)):
         found = run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, True)
         found += run_log(each, cost, row, col, alpha, beta, 1e4, (1.0, 1.0), 1, True)
         found += run_scaling(each, cost, row, col, alpha, beta, (1.0, 1.0), 2)[1]
-        sums = np.empty(31), np.empty(301)
-        each.marginals(cost, 20.0, alpha, beta, *sums)
+        sums = [np.empty(31) for _ in range(5)] + [np.empty(301) for _ in range(2)]
+        each.marginals(cost, 20.0, alpha, beta, sums[0], sums[5])
+        parts = row.weight, col.weight, row.weight, col.weight
+        each.rounded_sums(cost, 20.0, alpha, beta, *parts, sums[1], sums[2])
+        slopes = np.zeros(cost.shape), row.weight, col.weight, 0.3, np.empty(cost.shape)
+        each.plan_tangent(cost, 20.0, alpha, beta, *slopes, sums[3], sums[6], sums[4])
+        args = batch_of(3, (40, 90), "kl", ragged=True)
+        for goal in (None, np.full(3, 1e-6)):
+            sums += run_batch(each, args, np.arange(3), goal, 30, end="cols", omega=(1.0, 0.8))
         system = positive_definite((31, 301))
         krylov = begun(system[-1], 1.0 / system[4])
         gradients(each, "dense", system)(krylov, 0.0, np.inf, 3)

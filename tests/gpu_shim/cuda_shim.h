@@ -87,26 +87,40 @@ static void create() {
 
 static std::vector<bool> entered;
 
+// Lanes order[first .. first + 31] to their next barrier or collective; false if none could move.
+static bool run_warp(const std::vector<int>& order, int first) {
+    bool moved = false, together = true;
+    for (int k = first; k < first + 32; k++) {
+        const int t = order[k];
+        if (fibres[t].state != READY) continue;
+        moved = true;
+        if (entered[t]) {
+            resume(t);
+        } else {
+            entered[t] = true;
+            current = t;
+            threadIdx.x = t;
+            if (!_setjmp(scheduler)) setcontext(&fibres[t].context);
+        }
+    }
+    for (int k = first; k < first + 32; k++)
+        together = together && fibres[order[k]].state == AT_WARP &&
+                   fibres[order[k]].collectives == fibres[order[first]].collectives;
+    for (int k = first; together && k < first + 32; k++) fibres[order[k]].state = READY;
+    return moved;
+}
+
 // 0, or 1 if threads wait for each other at different places.
 static int run_block(int threads, const std::vector<int>& order) {
     for (int t = 0; t < threads; t++) {
         fibres[t].state = READY;
         fibres[t].collectives = 0;
     }
+    // One warp after the other, each as far as it gets: what runs ahead of the others shows where a barrier is missing.
     for (;;) {
         bool moved = false;
-        for (int t : order)
-            if (fibres[t].state == READY) {
-                moved = true;
-                if (entered[t]) {
-                    resume(t);
-                } else {
-                    entered[t] = true;
-                    current = t;
-                    threadIdx.x = t;
-                    if (!_setjmp(scheduler)) setcontext(&fibres[t].context);
-                }
-            }
+        for (int first = 0; first < threads; first += 32)
+            while (run_warp(order, first)) moved = true;
         int done = 0, waiting = 0;
         for (int t = 0; t < threads; t++) {
             done += fibres[t].state == DONE;
@@ -116,20 +130,24 @@ static int run_block(int threads, const std::vector<int>& order) {
         if (waiting + done == threads) {
             for (int t = 0; t < threads; t++)
                 if (fibres[t].state == AT_BLOCK) fibres[t].state = READY;
-            continue;
+        } else if (!moved) {
+            return 1;
         }
-        for (int first = 0; first < threads; first += 32) {
-            bool all = true;
-            for (int t = first; t < first + 32; t++)
-                all = all && fibres[t].state == AT_WARP && fibres[t].collectives == fibres[first].collectives;
-            for (int t = first; all && t < first + 32; t++) fibres[t].state = READY;
-            moved = moved || all;
-        }
-        if (!moved) return 1;
     }
 }
 
-// order: 0 forwards, 1 backwards, otherwise mixed by multiplication with this odd number.
+// order: 0 forwards, 1 backwards, otherwise shuffled (Fisher and Yates) by a linear congruence from this seed.
+static std::vector<int> permutation(int size, int order) {
+    std::vector<int> turns(size);
+    for (int t = 0; t < size; t++) turns[t] = order == 1 ? size - 1 - t : t;
+    unsigned int seed = order;
+    for (int t = size - 1; order > 1 && t > 0; t--) {
+        seed = seed * 1664525u + 1013904223u;
+        std::swap(turns[t], turns[(seed >> 8) % (t + 1)]);
+    }
+    return turns;
+}
+
 template <typename... A, std::size_t... I>
 int launch_with(void (*kernel)(A...), unsigned int x, unsigned int y, unsigned int threads, long long shared, int order,
                 void** args, std::index_sequence<I...>) {
@@ -149,13 +167,9 @@ int launch_with(void (*kernel)(A...), unsigned int x, unsigned int y, unsigned i
     argument = &call;
     blockDim = {threads, 1, 1};
     gridDim = {x, y, 1};
-    std::vector<int> turns(threads);
-    for (unsigned int t = 0; t < threads; t++) turns[t] = order == 1 ? threads - 1 - t : t;
-    if (order > 1)  // Fisher and Yates, from a linear congruence
-        for (unsigned int t = threads - 1, seed = order; t > 0; t--) {
-            seed = seed * 1664525u + 1013904223u;
-            std::swap(turns[t], turns[(seed >> 8) % (t + 1)]);
-        }
+    std::vector<int> turns(threads);  // warps and their lanes, permuted alike
+    const std::vector<int> warps = permutation(threads / 32, order), lanes = permutation(32, order);
+    for (unsigned int t = 0; t < threads; t++) turns[t] = 32 * warps[t / 32] + lanes[t % 32];
     for (unsigned int by = 0; by < y; by++)
         for (unsigned int bx = 0; bx < x; bx++) {
             blockIdx = {bx, by, 0};
