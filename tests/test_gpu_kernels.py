@@ -101,6 +101,34 @@ def test_iterations_after_one_with_a_vanished_column_are_not_lost(shim):
     assert_same(found, expected, 1e-12, 1e-11)
 
 
+def test_a_block_stops_where_a_column_vanishes(shim):
+    """The first of five iterations: what comes after it must not see the sum that was not known."""
+    cost, row, col, alpha, beta = problem((13, 29), "kl", "kl")
+    results = []
+    for each in (shim, reference):
+        vectors = [alpha.copy(), beta.copy(), np.zeros(13), np.zeros(29), alpha.copy(), np.zeros(29)]
+        scratch = each.scratch(cost.shape, False)
+        each.log_sweeps(cost, 20.0, row, col, (1.0, 0.0), *vectors, scratch, 1)
+        vectors[1][7] -= 700.0  # and no update that would bring it back at once
+        vectors[3][7] = col.log_weight[7] - 0.3 / 0.7 * (vectors[1][7] - col.offset[7])
+        each.log_sweeps(cost, 20.0, row, col, (1.0, 1.0), *vectors, scratch, 5)
+        results.append(vectors)
+    assert_same(*results, 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize("order", [0, 1, 7])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+def test_some_rows_far_from_balance_are_done_again_by_all_threads(order, wide, fast):
+    """Their columns can be trusted, so that nothing else puts a wrong factor right."""
+    cost, row, col, alpha, beta = problem((31, 301), "kl", "kl", dtype=np.float32)
+    alpha[[3, 4, 11, 30]] -= [900.0, 800.0, 700.0, 2000.0]
+    alpha[5] += 900.0
+    found = run_log(backend(order, wide), cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
+    expected = run_log(reference, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, False)
+    assert_same(found, expected, 0, 5e-4 if fast else 1e-9)
+
+
 def test_a_column_that_vanishes_every_time_costs_a_launch_an_iteration(shim):
     """A column in use that no row reaches: no iteration is sound, and a block is not launched again for each."""
     cost, row, col, alpha, beta = problem((7, 9))

@@ -406,7 +406,6 @@ __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 
             const double log_sum = sum > 0.0 ? log(sum) + (old - shift) : -infinity();
             update_row(rows, i, omega, log_sum, shift, alpha, previous_alpha, log_row);
         }
-        __syncthreads();  // all have read alpha_i before it changes, here and in the next row
     }
 }
 
@@ -661,7 +660,6 @@ __global__ void __launch_bounds__(512)
         }
         if (threadIdx.x == 0 && code == 0) *scalar = product;
     }
-    __syncthreads();  // all have read the state
     if (threadIdx.x == 0) {
         state[0] = code;
         state[1] += 1;
@@ -916,7 +914,8 @@ __global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, 
 // --- many problems ---------------------------------------------------------------------------------------------------
 // A block a problem, from its first iteration to its last. Each stabilises like batch.py: K = exp(base + beta - cost) is
 // made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound. K and
-// all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block.
+// all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block. An entry of alpha,
+// beta, v or next is written by the same thread wherever it is, and barriers stand between that and what others read.
 
 #ifndef SHARED_POOL
 #define SHARED_POOL extern __shared__ double pool[]
@@ -983,7 +982,6 @@ __global__ void __launch_bounds__(256)
                              row_omega);
         const BatchSide cols(col_weight, col_log_weight, col_offset, col_code, col_strength, col_strength2, k, M,
                              col_omega);
-        __syncthreads();  // the problem before has been written
         for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = betas[k * M + j];
         for (i64 i = threadIdx.x; i < n; i += blockDim.x) {
             alpha[i] = alphas[k * N + i];
@@ -995,7 +993,6 @@ __global__ void __launch_bounds__(256)
         i64 iteration = 0;
         double found = residual[q];
         while (iteration < count) {
-            __syncthreads();
             if (absorb) {
                 for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
                     col_base[j] = beta[j];
@@ -1104,7 +1101,6 @@ __global__ void __launch_bounds__(256)
                 for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
             }
         }
-        __syncthreads();
         for (i64 i = threadIdx.x; i < n; i += blockDim.x) alphas[k * N + i] = alpha[i];
         for (i64 j = threadIdx.x; j < m; j += blockDim.x) betas[k * M + j] = beta[j];
         if (threadIdx.x == 0) {
