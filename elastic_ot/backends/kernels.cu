@@ -302,9 +302,7 @@ DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, con
         factor = sum > 0.0 ? found : 0.0;
     }
     __syncthreads();
-    const double result = factor;
-    __syncthreads();  // before the next such row writes it
-    return result;
+    return factor;  // the next such row writes it behind the barriers of its sums
 }
 
 // The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[block] are column sums.
