@@ -61,6 +61,7 @@ def test_backends_import_only_the_protocol(name):
         "backends/paths": {"backends/graph", "backends/simplex"},
         "backends/batch": {"backends/cpu"},
         "backends/batch_gradients": {"backends/batch", "backends/cpu"},
+        "backends/gpu": {"errors"},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
@@ -84,6 +85,10 @@ def test_numba_is_imported_by_the_cpu_backend_only():
     }
 
 
+def test_cupy_is_imported_by_the_gpu_backend_only():
+    assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu"}
+
+
 def test_leaves_are_imported_by_no_one():
     importers = {m: inside(m) & LEAVES for m in MODULES if m not in LEAVES and m != "result"}
     assert not {m: found for m, found in importers.items() if found}
@@ -94,6 +99,7 @@ def test_leaves_are_imported_by_no_one():
 def test_problem_alone_refuses_problems():
     """Backends and solvers get validated input; they raise nothing about it."""
     for name in MODULES:
-        if name.startswith(("backends/", "solvers/")) and name != "solvers/progress":
+        # progress refuses a missing tqdm, the GPU backend a missing device: neither is about the problem
+        if name.startswith(("backends/", "solvers/")) and name not in ("solvers/progress", "backends/gpu"):
             raised = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Raise)]
             assert not raised, f"{name} raises"

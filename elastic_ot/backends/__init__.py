@@ -1,8 +1,8 @@
 """Where the arithmetic on n x m data happens: one module a device, the same primitives in each.
 
 `protocol` states every primitive's formula once. `reference` writes them on the array API (the oracle),
-`cpu` in Numba. `paths` holds the shortest paths of the exact limit, for the host. Nothing here validates, allocates
-n x m data or decides when to stop.
+`cpu` in Numba, `gpu` in CUDA C++. `paths` holds the shortest paths of the exact limit, for the host. Nothing here
+validates or decides when to stop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def load(name: str = "cpu") -> Backend:
-    """The backend module of that name, imported on first use."""
+    """The backend of that name, imported on first use: "cpu", "reference" or "gpu".
+
+    Raises
+    ------
+    BackendUnavailable
+        For "gpu", if CuPy or a device is missing.
+    """
+    if name == "gpu":
+        return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect())
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
 
 

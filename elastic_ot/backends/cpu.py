@@ -1054,6 +1054,10 @@ def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     return log, (acc, w, work, np.zeros(n), cols[5])
 
 
+def matrix_like(cost: Array, dtype: Any) -> Array:
+    return np.empty(cost.shape, dtype)
+
+
 def row_max(cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
     def run(t: int, lo: int, hi: int) -> None:
         _row_max_rows(frozen, inv_epsilon, beta, out, lo, hi)

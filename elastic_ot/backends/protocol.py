@@ -155,6 +155,9 @@ class Backend(Protocol):
         `fast`: exponentials in float32, arguments in float64. `brief`: calls are for an iteration or two.
         """
 
+    def matrix_like(self, cost: Array, dtype: Any) -> Array:
+        """A matrix of the shape of `cost`, to be written, in the memory that kernels read."""
+
     def row_max(self, cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
         """out_i = max_j (beta_j - cost_ij inv_epsilon)."""
 

@@ -66,6 +66,10 @@ def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     return None
 
 
+def matrix_like(cost: Array, dtype: Any) -> Array:
+    return array_namespace(cost).empty(cost.shape, dtype=dtype)
+
+
 def row_max(cost: Array, inv_epsilon: float, beta: Array, out: Array) -> None:
     xp = array_namespace(cost)
     out[:] = xp.max(_exponent(cost, inv_epsilon, xp.zeros_like(out), beta), axis=1)

@@ -73,4 +73,4 @@ class NewtonState(AnnealedState):
 
 
 def kernel_passes(task: Task, exact: bool) -> KernelPasses:
-    return KernelPasses(np.empty(task.problem.shape, np.float32), exact)
+    return KernelPasses(task.backend.matrix_like(task.cost, np.float32), exact)

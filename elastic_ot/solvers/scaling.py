@@ -86,7 +86,7 @@ class Stabilized:
 def _kernel_state(task: Task, start: Start, alpha: Vector, beta: Vector) -> KernelState:
     scratch = task.backend.scratch(task.problem.shape, start.fast)
     state = KernelState(task, alpha, beta, start.end, start.omega, start.fast, scratch)
-    state.kernel = np.empty(task.problem.shape, np.float32 if start.fast else np.float64)
+    state.kernel = task.backend.matrix_like(task.cost, np.float32 if start.fast else np.float64)
     return state
 
 

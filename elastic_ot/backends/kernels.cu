@@ -1,0 +1,1153 @@
+// The primitives of protocol.py in CUDA C++, compiled by NVRTC when first used (gpu.py launches them).
+//
+// Contents
+//     types, exponentials, reductions    what every kernel below is made of
+//     the update rule of every penalty   `potential`, as in cpu.py
+//     fused sweeps                       log_rows, dense_rows: one read of the matrix gives row sums, the row update
+//                                        and column sums; rows and columns of any width in wide_*
+//     between the sweeps                 column updates and sums, O(m), and who stops the block of iterations
+//     conjugate gradients                the recurrences, one block
+//     passes over the plan               maxima, products, plan, tangent, rounding, supports
+//     many problems                      a block each, all iterations in one launch
+//
+// Conventions. Matrices are stored by rows, n x m, and indexed in 64 bits. Potentials arrive in units of epsilon; where
+// a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, E
+// that of the exponentials; arguments, sums and vectors are double whatever these are. Blocks have a multiple of 32
+// threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
+//
+// Iterations of a block are launched one after the other without asking how they went. One that finds that the block
+// must end there says so in `Flags`: the kernels after it return at once, and the host looks after the last one.
+
+typedef long long i64;
+
+#define DEVICE __device__ __forceinline__
+
+constexpr double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
+constexpr unsigned int ALL_LANES = 0xffffffffu;
+
+DEVICE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
+
+// What iteration `it` of `count` found: three rows of ints, all 0 at first. `stopped`: an earlier iteration was the last.
+// `unsound`: a sum or a scaling vanished or overflowed. `outside`: a scaling left its limit. Threads that find the same
+// write the same.
+struct Flags {
+    int *rows, it, count;
+
+    DEVICE bool stopped() const { return rows[it]; }
+    DEVICE void unsound() const { rows[count + it] = 1; }
+    DEVICE void outside() const { rows[2 * count + it] = 1; }
+
+    // For the first kernel of an iteration: is it stopped by the one before?
+    DEVICE bool stops() const {
+        const bool stop = it > 0 && (rows[it - 1] || rows[count + it - 1] || rows[2 * count + it - 1]);
+        if (stop && blockIdx.x == 0 && threadIdx.x == 0) rows[it] = 1;
+        return stop;
+    }
+};
+
+// --- exponentials ----------------------------------------------------------------------------------------------------
+
+// 2^y in the precision of the second argument; y is always computed in double. In float the whole part of y goes into
+// the exponent, because rounding y to float would cost abs(y) 4e-8: what is left is good to 2e-7 at any y. 0 below
+// 2^-126, and 3e38, which no sum is trusted with, from 2^128 on.
+DEVICE float power(double y, float) {
+    const double whole = rint(y = fmin(y, 127.49));
+    const float part = exp2f(static_cast<float>(y - whole));
+    return y > -126.0 ? __int_as_float(__float_as_int(part) + (static_cast<int>(whole) << 23)) : 0.0f;
+}
+DEVICE double power(double y, double) { return exp2(y); }
+
+// 2^y, exactly 0 where the result would not be a normal number: what cpu.py stores in plans.
+DEVICE double plan_entry(double y) { return y > -1021.0 ? exp2(y) : 0.0; }
+
+// --- reductions ------------------------------------------------------------------------------------------------------
+
+struct Sum {
+    static DEVICE double of(double x, double y) { return x + y; }
+};
+struct Max {
+    static DEVICE double of(double x, double y) { return fmax(x, y); }
+};
+
+// Every lane gets the result; lanes combine in a tree.
+template <typename Op>
+DEVICE double over_warp(double x) {
+    for (int distance = 16; distance > 0; distance /= 2) x = Op::of(x, __shfl_xor_sync(ALL_LANES, x, distance));
+    return x;
+}
+
+// Every thread gets the result; warps combine in order.
+template <typename Op>
+DEVICE double over_block(double x) {
+    __shared__ double slots[32];
+    const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    x = over_warp<Op>(x);
+    __syncthreads();  // the slots of the call before have been read
+    if (threadIdx.x % 32 == 0) slots[warp] = x;
+    __syncthreads();
+    double result = slots[0];
+    for (int w = 1; w < warps; w++) result = Op::of(result, slots[w]);
+    return result;
+}
+
+// --- the update rule of every penalty --------------------------------------------------------------------------------
+
+// One marginal (protocol.Side): weight, log_weight and offset are the three rows of `packed`.
+struct Side {
+    const double *weight, *log_weight, *offset;
+    int code;
+    double strength, strength2;
+
+    DEVICE Side(const double* packed, i64 size, int code_, double strength_, double strength2_)
+        : weight(packed), log_weight(packed + size), offset(packed + 2 * size), code(code_), strength(strength_),
+          strength2(strength2_) {}
+
+    DEVICE bool used(i64 i) const { return log_weight[i] > -infinity(); }
+
+    // True where the update is a division: a fixed marginal, not damped.
+    DEVICE bool plain(double omega) const { return code == 0 && strength == 1.0 && omega == 1.0; }
+};
+
+// Root F of weight - strength F = weight exp(F - log_ratio): Newton on a convex form, from the right.
+DEVICE double quadratic(double weight, double strength, double log_ratio) {
+    const double slope = strength / weight;
+    if (log_ratio > 0.0) {
+        double x = fmin(log_ratio, 1.0 / slope);
+        for (int k = 0; k < 60; k++) {
+            const double e = exp(x - log_ratio), step = (e + slope * x - 1.0) / (e + slope);
+            x -= step;
+            if (fabs(step) <= 1e-15 * (1.0 + fabs(x))) break;
+        }
+        return x;
+    }
+    double x = 0.0;
+    for (int k = 0; k < 60; k++) {
+        const double rest = 1.0 - slope * x, step = (x - log_ratio - log(rest)) / (1.0 + slope / rest);
+        x -= step;
+        if (fabs(step) <= 1e-15 * (1.0 + fabs(x))) break;
+    }
+    return x;
+}
+
+DEVICE double potential(const Side& side, i64 i, double log_ratio) {
+    switch (side.code) {
+        case 0: return side.strength * log_ratio;
+        case 1: return fmin(fmax(log_ratio, -side.strength), side.strength);
+        case 2: return fmin(fmax(0.0, side.strength + log_ratio), side.strength2 + log_ratio);
+        default: return quadratic(side.weight[i], side.strength, log_ratio);
+    }
+}
+
+// How far entry i moves, given the logarithm of its marginal: omega times the way to the exact update.
+DEVICE double change(const Side& side, i64 i, double omega, double alpha, double log_sum) {
+    const double old = alpha - side.offset[i];
+    return omega * (potential(side, i, side.log_weight[i] - log_sum + old) - old);
+}
+
+// The new scaling of entry i from the old one and its sum `total`, so that the marginal is old * total.
+DEVICE double rescaled(const Side& side, i64 i, double omega, double base, double old, double total) {
+    if (side.plain(omega)) return side.weight[i] / total;
+    const double scaled = log(old) + base - side.offset[i];
+    const double ratio = side.log_weight[i] - log(old * total) + scaled;
+    const double target = potential(side, i, ratio);
+    return exp(side.offset[i] - base + scaled + omega * (target - scaled));
+}
+
+// Penalties alone, for any number of problems with a rule each: out = F, -inf on removed entries.
+__global__ void potentials(const double* weight, const double* log_weight, const i64* code, const double* strength,
+                           const double* strength2, i64 problems, i64 size, const double* log_ratio, double* out) {
+    for (i64 q = blockIdx.x * (i64)blockDim.x + threadIdx.x; q < problems * size; q += (i64)gridDim.x * blockDim.x) {
+        const i64 k = q / size;
+        Side side(weight, 0, (int)code[k], strength[k], strength2[k]);
+        out[q] = log_weight[q] > -infinity() ? potential(side, q, log_ratio[q]) : -infinity();
+    }
+}
+
+// --- fused sweeps ----------------------------------------------------------------------------------------------------
+// A block owns rows, a thread the same COLS columns of every row: ROWS rows of the matrix are read into registers, their
+// sums go through shared memory, one warp a row updates it, and the entries, still in registers, are added to the
+// column sums. These stay in registers, too, and are written once, so that the matrix is the only large thing read.
+// Columns lie in groups that fill 16 bytes, to be loaded at once where rows are aligned so.
+//
+// The vector that goes with the columns (beta2, x) is read again for every few rows, from the L1 cache: registers do not
+// hold it, too. It is not `__restrict__`, else the compiler tries; and as long as the threads have columns, with zeros at
+// its end.
+
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int width = 16 / sizeof(T);
+    T x[width];
+};
+
+// The rows at a barrier: as many as registers allow.
+template <typename T, typename E, int COLS>
+struct Rows {
+    static constexpr int budget = (sizeof(T) + sizeof(E) == 8 ? 32 : 16) / COLS;
+    static constexpr int count = budget > 4 ? 4 : budget > 1 ? budget : 1;
+};
+
+template <typename T>
+DEVICE i64 column_of(int k) {
+    constexpr int width = Pack<T>::width;
+    return ((i64)(k / width) * blockDim.x + threadIdx.x) * width + k % width;
+}
+
+// This thread's columns of a row; `beyond` where the row has ended.
+template <typename T, int COLS>
+DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) {
+    constexpr int width = Pack<T>::width;
+    static_assert(COLS % width == 0, "columns come in groups of 16 bytes");
+#pragma unroll
+    for (int g = 0; g < COLS; g += width) {
+        const i64 j = column_of<T>(g);
+        if (aligned && j < m) {
+            const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(row + j);
+#pragma unroll
+            for (int e = 0; e < width; e++) c[g + e] = pack.x[e];
+        } else {
+#pragma unroll
+            for (int e = 0; e < width; e++) c[g + e] = j + e < m ? row[j + e] : beyond;
+        }
+    }
+}
+
+template <typename T>
+DEVICE bool rows_aligned(const T* matrix, i64 m) {
+    return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % 16 == 0;
+}
+
+template <typename T, int COLS>
+DEVICE void store_columns(const double (&x)[COLS], i64 m, double* out) {
+#pragma unroll
+    for (int k = 0; k < COLS; k++) {
+        const i64 j = column_of<T>(k);
+        if (j < m) out[j] = x[k];
+    }
+}
+
+// Rows of this block, in one piece.
+DEVICE void rows_of_block(i64 n, i64& first, i64& last) {
+    first = blockIdx.x * n / gridDim.x;
+    last = (blockIdx.x + 1) * n / gridDim.x;
+}
+
+// Sums of ROWS rows over the warps. The row q is then left with one thread, the first lane of a warp, for which `mine`
+// is q; its sum is returned there. The caller ends with a barrier.
+template <int ROWS, typename Use>
+DEVICE void with_row_sums(const double (&partial)[ROWS], Use use) {
+    __shared__ double slots[ROWS][32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+#pragma unroll
+    for (int q = 0; q < ROWS; q++) {
+        const double sum = over_warp<Sum>(partial[q]);
+        if (lane == 0) slots[q][warp] = sum;
+    }
+    __syncthreads();
+    for (int q = warp; q < ROWS; q += warps) {
+        const double sum = over_warp<Sum>(lane < warps ? slots[q][lane] : 0.0);
+        if (lane == 0) use(q, sum);
+    }
+}
+
+// What becomes of a row whose sum has the logarithm log_sum; returns the factor from p, built with the potential
+// `base`, to the row under the new potential.
+DEVICE double update_row(const Side& rows, i64 i, double omega, double log_sum, double base, double* alpha,
+                         double* previous_alpha, double* log_row) {
+    const double old = alpha[i], moved = old + change(rows, i, omega, old, log_sum);
+    previous_alpha[i] = old;
+    log_row[i] = log_sum;
+    alpha[i] = moved;
+    return exp(moved - base);
+}
+
+DEVICE double remove_row(i64 i, const double* alpha, double* previous_alpha, double* log_row) {
+    previous_alpha[i] = alpha[i];
+    log_row[i] = -infinity();
+    return 0.0;
+}
+
+// Sums are trusted in (tiny, huge), those of rows also only from `low` of their weight on (cpu.scratch says why).
+struct Trust {
+    double low, tiny, huge;
+    DEVICE bool row(double sum, double weight) const { return sum > fmax(low * weight, tiny) && sum < huge; }
+    DEVICE bool column(double sum) const { return sum > tiny && sum < huge; }
+};
+
+// One row again, relative to its largest entry; returns the factor. All threads of the block come here together.
+template <typename T, typename E, int COLS>
+DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, const double* beta2, const Side& rows,
+                             i64 i, double omega, E (&p)[COLS], double* alpha, double* previous_alpha,
+                             double* log_row) {
+    T c[COLS];
+    load_row<T, COLS>(row, m, aligned, (T)infinity(), c);
+    double top = -infinity(), sum = 0.0;
+#pragma unroll
+    for (int k = 0; k < COLS; k++) {
+        const i64 j = column_of<T>(k);
+        top = fmax(top, beta2[j] - c[k] * inv2);
+    }
+    top = over_block<Max>(top);
+    if (top == -infinity()) top = 0.0;  // nothing can be reached: the sum is 0
+#pragma unroll
+    for (int k = 0; k < COLS; k++) {
+        const i64 j = column_of<T>(k);
+        p[k] = power(beta2[j] - c[k] * inv2 - top, E());
+        sum += p[k];
+    }
+    sum = over_block<Sum>(sum);
+    __shared__ double factor;
+    if (threadIdx.x == 0) {
+        const double log_sum = sum > 0.0 ? log(sum) + top * LN2 + alpha[i] : -infinity();
+        const double found = update_row(rows, i, omega, log_sum, -top * LN2, alpha, previous_alpha, log_row);
+        factor = sum > 0.0 ? found : 0.0;
+    }
+    __syncthreads();
+    return factor;  // the next such row writes it behind the barriers of its sums
+}
+
+// The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[block] are column sums.
+template <typename T, typename E, int COLS>
+__global__ void __launch_bounds__(512)
+    log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* beta2, const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
+             double huge, double* alpha, double* previous_alpha, double* log_row, double* __restrict__ parts,
+             int* flags, int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stopped()) return;
+    constexpr int ROWS = Rows<T, E, COLS>::count;
+    __shared__ double factors[ROWS];
+    __shared__ bool again[ROWS];
+    const Side rows(packed, n, code, strength, strength2);
+    const Trust trust = {low, tiny, huge};
+    const bool aligned = rows_aligned(cost, m);
+    double acc[COLS] = {};
+    i64 first, last;
+    rows_of_block(n, first, last);
+    for (i64 top = first; top < last; top += ROWS) {
+        T c[ROWS][COLS];
+        E p[ROWS][COLS];
+        double start[ROWS], partial[ROWS];
+        E sums[ROWS] = {};
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = top + q < last ? top + q : last - 1;  // a spare row is read again, its factor is 0
+            load_row<T, COLS>(cost + i * m, m, aligned, (T)infinity(), c[q]);
+            start[q] = alpha[i] * LOG2E;
+        }
+#pragma unroll
+        for (int k = 0; k < COLS; k++) {
+            const double beta = beta2[column_of<T>(k)];
+#pragma unroll
+            for (int q = 0; q < ROWS; q++) {
+                p[q][k] = power(start[q] + beta - c[q][k] * inv2, E());
+                sums[q] += p[q][k];
+            }
+        }
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) partial[q] = sums[q];
+        with_row_sums<ROWS>(partial, [&](int q, double sum) {
+            const i64 i = top + q;
+            again[q] = false;
+            factors[q] = 0.0;
+            if (i >= last) return;
+            if (!rows.used(i)) {
+                remove_row(i, alpha, previous_alpha, log_row);
+            } else if (trust.row(sum, rows.weight[i])) {
+                factors[q] = update_row(rows, i, omega, log(sum), alpha[i], alpha, previous_alpha, log_row);
+            } else {
+                again[q] = true;
+            }
+        });
+        __syncthreads();
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            double factor = factors[q];
+            if (again[q])
+                factor = row_by_largest<T, E, COLS>(cost + (top + q) * m, m, aligned, inv2, beta2, rows, top + q, omega,
+                                                    p[q], alpha, previous_alpha, log_row);
+#pragma unroll
+            for (int k = 0; k < COLS; k++) acc[k] += factor * p[q][k];
+        }
+    }
+    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
+}
+
+// The same for rows of any width: first the rows of a chunk that fits the L2 cache, a block each, ...
+template <typename T, typename E>
+__global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
+                              const double* __restrict__ beta2, const double* packed, i64 n, int code, double strength,
+                              double strength2, double omega, double low, double tiny, double huge, double* alpha,
+                              double* previous_alpha, double* log_row, int* flags, int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stopped()) return;
+    const Side rows(packed, n, code, strength, strength2);
+    const Trust trust = {low, tiny, huge};
+    for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
+        const T* row = cost + i * m;
+        if (!rows.used(i)) {
+            if (threadIdx.x == 0) remove_row(i, alpha, previous_alpha, log_row);
+            continue;
+        }
+        const double old = alpha[i];
+        double sum = 0.0, shift = old;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x)
+            sum += power(old * LOG2E + beta2[j] - row[j] * inv2, E());
+        sum = over_block<Sum>(sum);
+        if (!trust.row(sum, rows.weight[i])) {
+            double top = -infinity();
+            for (i64 j = threadIdx.x; j < m; j += blockDim.x) top = fmax(top, beta2[j] - row[j] * inv2);
+            top = over_block<Max>(top);
+            if (top == -infinity()) top = 0.0;
+            sum = 0.0;
+            for (i64 j = threadIdx.x; j < m; j += blockDim.x) sum += power(beta2[j] - row[j] * inv2 - top, E());
+            sum = over_block<Sum>(sum);
+            shift = -top * LN2;
+        }
+        if (threadIdx.x == 0) {
+            const double log_sum = sum > 0.0 ? log(sum) + (old - shift) : -infinity();
+            update_row(rows, i, omega, log_sum, shift, alpha, previous_alpha, log_row);
+        }
+    }
+}
+
+// ... then its columns under the new potentials, added to parts[blockIdx.y]; the first chunk begins them.
+template <typename T, typename E>
+__global__ void wide_log_columns(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
+                                 const double* __restrict__ beta2, const double* __restrict__ alpha,
+                                 double* __restrict__ parts, int* flags, int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stopped()) return;
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
+    const i64 last = begin + (blockIdx.y + 1) * (end - begin) / gridDim.y;
+    double sum = begin == 0 ? 0.0 : parts[blockIdx.y * m + j];
+#pragma unroll 4
+    for (i64 i = first; i < last; i++) sum += power(alpha[i] * LOG2E + beta2[j] - cost[i * m + j] * inv2, E());
+    parts[blockIdx.y * m + j] = sum;
+}
+
+// The row half of two things with a stored matrix: a sweep of scaling, u_i updated from s_i = K_i x, and a product with
+// Newton's matrix, u_i = row_weight_i s_i. Then parts[block] = sum of u_i K_i.
+struct Scaling {
+    static DEVICE double row(const Side& rows, i64 i, double omega, const double* base, const double* u_old, double sum,
+                             double limit, double* u_new, double* u_before, double* row_sum, const Flags& found) {
+        u_before[i] = u_old[i];
+        if (!rows.used(i)) {
+            u_new[i] = row_sum[i] = 0.0;
+            return 0.0;
+        }
+        const double u = rescaled(rows, i, omega, base[i], u_old[i], sum), marginal = u_old[i] * sum;
+        u_new[i] = u;
+        row_sum[i] = marginal;
+        if (!(u > 1e-300 && u < 1e300 && marginal > 1e-300 && marginal < 1e300)) found.unsound();
+        if (!(u > 1.0 / limit && u < limit)) found.outside();
+        return u;
+    }
+};
+struct Product {
+    static DEVICE double row(const Side& rows, i64 i, double, const double*, const double*, double sum, double, double*,
+                             double*, double*, const Flags&) {
+        return rows.weight[i] * sum;
+    }
+};
+
+template <typename T, typename Use, int COLS>
+__global__ void __launch_bounds__(512)
+    dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* x, const double* packed, int code,
+               double strength, double strength2, double omega, const double* base, const double* u_old, double limit,
+               double* u_new, double* u_before, double* row_sum, double* __restrict__ parts,
+               int* flags, int flag_count, int it) {
+    const Flags found = {flags, it, flag_count};
+    if (found.stopped()) return;
+    constexpr int ROWS = Rows<T, T, COLS>::count;
+    __shared__ double factors[ROWS];
+    const Side rows(packed, n, code, strength, strength2);
+    const bool aligned = rows_aligned(kernel, m);
+    double acc[COLS] = {};
+    i64 first, last;
+    rows_of_block(n, first, last);
+    for (i64 top = first; top < last; top += ROWS) {
+        T c[ROWS][COLS];
+        double partial[ROWS] = {};
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = top + q < last ? top + q : last - 1;
+            load_row<T, COLS>(kernel + i * m, m, aligned, (T)0, c[q]);
+        }
+#pragma unroll
+        for (int k = 0; k < COLS; k++) {
+            const double v = x[column_of<T>(k)];
+#pragma unroll
+            for (int q = 0; q < ROWS; q++) partial[q] += c[q][k] * v;
+        }
+        with_row_sums<ROWS>(partial, [&](int q, double sum) {
+            const i64 i = top + q;
+            factors[q] = i < last ? Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found)
+                                  : 0.0;
+        });
+        __syncthreads();
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const double factor = factors[q];
+#pragma unroll
+            for (int k = 0; k < COLS; k++) acc[k] += factor * c[q][k];
+        }
+    }
+    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
+}
+
+template <typename T, typename Use>
+__global__ void wide_dense_rows(const T* __restrict__ kernel, i64 m, i64 begin, i64 end, const double* __restrict__ x,
+                                const double* packed, i64 n, int code, double strength, double strength2, double omega,
+                                const double* base, const double* u_old, double limit, double* u_new, double* u_before,
+                                double* row_sum, double* factors, int* flags, int flag_count, int it) {
+    const Flags found = {flags, it, flag_count};
+    if (found.stopped()) return;
+    const Side rows(packed, n, code, strength, strength2);
+    for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
+        double sum = 0.0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) sum += kernel[i * m + j] * x[j];
+        sum = over_block<Sum>(sum);
+        if (threadIdx.x == 0)
+            factors[i] = Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found);
+    }
+}
+
+template <typename T>
+__global__ void wide_dense_columns(const T* __restrict__ kernel, i64 m, i64 begin, i64 end,
+                                   const double* __restrict__ factors, double* __restrict__ parts, int* flags,
+                                   int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stopped()) return;
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
+    const i64 last = begin + (blockIdx.y + 1) * (end - begin) / gridDim.y;
+    double sum = begin == 0 ? 0.0 : parts[blockIdx.y * m + j];
+#pragma unroll 4
+    for (i64 i = first; i < last; i++) sum += factors[i] * kernel[i * m + j];
+    parts[blockIdx.y * m + j] = sum;
+}
+
+// --- between the sweeps ----------------------------------------------------------------------------------------------
+
+// Column j of the sum over parts, for blocks of 256 threads with 32 columns each: warp w takes the parts w, w + 8, ...,
+// and the first warp adds the eight sums in order. Only its lanes get the result.
+DEVICE double over_parts(const double* parts, i64 count, i64 m, i64 j) {
+    __shared__ double slots[8][32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    double sum = 0.0;
+    if (j < m)
+        for (i64 part = warp; part < count; part += 8) sum += parts[part * m + j];
+    slots[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0) {
+        sum = slots[0][lane];
+        for (int w = 1; w < 8; w++) sum += slots[w][lane];
+    }
+    return sum;
+}
+
+__global__ void sum_parts(const double* parts, i64 count, i64 m, double* out) {
+    const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
+    const double sum = over_parts(parts, count, m, j);
+    if (threadIdx.x < 32 && j < m) out[j] = sum;
+}
+
+__global__ void max_parts(const double* parts, i64 count, i64 m, double* out) {
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    double top = parts[j];
+    for (i64 part = 1; part < count; part++) top = fmax(top, parts[part * m + j]);
+    out[j] = top;
+}
+
+// First third of a log-domain iteration: beta moves by the column sums known from the one before.
+__global__ void log_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
+                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* flags,
+                            int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stops()) return;
+    const Side cols(packed, m, code, strength, strength2);
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    if (cols.used(j)) {
+        const double moved = change(cols, j, omega, beta[j], log_col[j]);
+        beta[j] += moved;
+        log_col_updated[j] = log_col[j] + moved;
+    } else {
+        log_col_updated[j] = -infinity();
+    }
+    beta2[j] = beta[j] * LOG2E;
+}
+
+// Last third: log_col from the blocks' sums. An iteration with a sum that cannot be trusted is the last one: the host
+// sums such columns again, relative to their largest entries.
+__global__ void log_sums(const double* parts, i64 count, i64 m, const double* packed, double tiny, double huge,
+                         double* log_col, int* flags, int flag_count, int it) {
+    const Flags found = {flags, it, flag_count};
+    if (found.stopped()) return;
+    const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
+    const double sum = over_parts(parts, count, m, j);
+    if (threadIdx.x >= 32 || j >= m) return;
+    const bool used = packed[m + j] > -infinity(), fits = sum > tiny && sum < huge;
+    log_col[j] = !used ? -infinity() : fits ? log(sum) : 0.0;
+    if (used && !fits) found.unsound();
+}
+
+// First third of an iteration of scaling. States alternate between two sets of vectors, so that an iteration that
+// fails has not touched the sound one.
+__global__ void scaling_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
+                                const double* base, const double* v_old, const double* col_sum_old, double* v_new,
+                                double* updated, int* flags, int flag_count, int it) {
+    if (Flags{flags, it, flag_count}.stops()) return;
+    const Side cols(packed, m, code, strength, strength2);
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    const double v = v_old[j], sum = col_sum_old[j];
+    const bool used = cols.used(j) && v > 0.0;
+    v_new[j] = used ? rescaled(cols, j, omega, base[j], v, sum / v) : 0.0;
+    updated[j] = used ? sum * (v_new[j] / v) : 0.0;
+}
+
+__global__ void scaling_sums(const double* parts, i64 count, i64 m, const double* packed, double limit, const double* v,
+                             double* col_sum, int* flags, int flag_count, int it) {
+    const Flags found = {flags, it, flag_count};
+    if (found.stopped()) return;
+    const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
+    const double sum = over_parts(parts, count, m, j);
+    if (threadIdx.x >= 32 || j >= m) return;
+    const double marginal = v[j] * sum;
+    col_sum[j] = marginal;
+    if (!(packed[m + j] > -infinity())) return;
+    if (!(v[j] > 1e-300 && v[j] < 1e300 && marginal > 1e-300 && marginal < 1e300)) found.unsound();
+    if (!(v[j] > 1.0 / limit && v[j] < limit)) found.outside();
+}
+
+// --- conjugate gradients ---------------------------------------------------------------------------------------------
+
+// A step along the direction, given acc, with acc * col_factor = (P^T row_weight P) direction; then the next direction
+// and, scaled by the columns, what the next product is applied to. One block. `state` = (code, iterations done).
+__global__ void __launch_bounds__(512)
+    advance(i64 m, const double* diagonal, const double* acc, const double* col_factor, double* x, double* residual,
+            double* direction, const double* preconditioner, double* scalar, double* scaled, double goal, double radius,
+            int* state) {
+    if (state[0]) return;
+    const double energy = *scalar;
+    double curvature = 0.0;
+    for (i64 j = threadIdx.x; j < m; j += blockDim.x)
+        curvature += direction[j] * (diagonal[j] * direction[j] - acc[j] * col_factor[j]);
+    curvature = over_block<Sum>(curvature);
+    int code = curvature > 0.0 ? 0 : 2;
+    if (code == 0) {
+        const double step = energy / curvature;
+        double total = 0.0, product = 0.0, largest = 0.0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+            x[j] += step * direction[j];
+            if (preconditioner[j] > 0.0)
+                residual[j] -= step * (diagonal[j] * direction[j] - acc[j] * col_factor[j]);
+            total += fabs(residual[j]);
+            product += preconditioner[j] * residual[j] * residual[j];
+            largest = fmax(largest, fabs(x[j]));
+        }
+        total = over_block<Sum>(total);
+        product = over_block<Sum>(product);
+        largest = over_block<Max>(largest);
+        code = largest > radius ? 2 : total <= goal ? 1 : 0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+            if (largest > radius) x[j] *= radius / largest;
+            if (code == 0) {
+                direction[j] = preconditioner[j] * residual[j] + (product / energy) * direction[j];
+                scaled[j] = col_factor[j] * direction[j];
+            }
+        }
+        if (threadIdx.x == 0 && code == 0) *scalar = product;
+    }
+    if (threadIdx.x == 0) {
+        state[0] = code;
+        state[1] += 1;
+    }
+}
+
+// --- passes over the plan --------------------------------------------------------------------------------------------
+// Rows: a block each. Columns: a thread each, over the rows of part blockIdx.y, which `sum_parts` or `max_parts` join.
+
+template <typename T>
+__global__ void largest_of_rows(const T* cost, i64 n, i64 m, double inv_epsilon, const double* beta, double* out) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        double top = -infinity();
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) top = fmax(top, beta[j] - cost[i * m + j] * inv_epsilon);
+        top = over_block<Max>(top);
+        if (threadIdx.x == 0) out[i] = top;
+    }
+}
+
+template <typename T>
+__global__ void largest_of_columns(const T* cost, i64 n, i64 m, double inv_epsilon, const double* alpha,
+                                   double* parts) {
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    double top = -infinity();
+    const i64 last = (blockIdx.y + 1) * n / gridDim.y;
+#pragma unroll 4
+    for (i64 i = blockIdx.y * n / gridDim.y; i < last; i++) top = fmax(top, alpha[i] - cost[i * m + j] * inv_epsilon);
+    parts[blockIdx.y * m + j] = top;
+}
+
+template <typename T, typename O>
+__global__ void fill_plan(const T* cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2, O* out) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        const double start = alpha[i] * LOG2E;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x)
+            out[i * m + j] = (O)plan_entry(start + beta2[j] - cost[i * m + j] * inv2);
+    }
+}
+
+// In float32 to 2e-7 relative, 0 below 2^-125.
+template <typename T>
+__global__ void fill_plan_coarse(const T* cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
+                                 float* out) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        const double start = alpha[i] * LOG2E;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+            const double y = start + beta2[j] - cost[i * m + j] * inv2;
+            out[i * m + j] = y > -125.0 ? power(y, 0.0f) : 0.0f;
+        }
+    }
+}
+
+// P X for k columns of X at a time, a power for each entry and group of four columns; x = 0 stands for a column of ones.
+template <typename T>
+__global__ void plan_times(const T* cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
+                           const double* x, i64 k, double* out) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        const double start = alpha[i] * LOG2E;
+        for (i64 q = 0; q < k; q += 4) {
+            double sum[4] = {};
+            for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+                const double p = plan_entry(start + beta2[j] - cost[i * m + j] * inv2);
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    if (q + r < k) sum[r] += x ? p * x[j * k + q + r] : p;
+            }
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+                if (q + r < k) {
+                    const double total = over_block<Sum>(sum[r]);
+                    if (threadIdx.x == 0) out[i * k + q + r] = total;
+                }
+        }
+    }
+}
+
+template <typename T>
+__global__ void plan_transposed_times(const T* cost, i64 n, i64 m, double inv2, const double* alpha,
+                                      const double* beta2, const double* x, i64 k, double* parts) {
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    const i64 first = blockIdx.y * n / gridDim.y, last = (blockIdx.y + 1) * n / gridDim.y;
+    for (i64 q = 0; q < k; q += 4) {
+        double sum[4] = {};
+        for (i64 i = first; i < last; i++) {
+            const double p = plan_entry(alpha[i] * LOG2E + beta2[j] - cost[i * m + j] * inv2);
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+                if (q + r < k) sum[r] += x ? p * x[i * k + q + r] : p;
+        }
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+            if (q + r < k) parts[(blockIdx.y * m + j) * k + q + r] = sum[r];
+    }
+}
+
+template <typename T>
+__global__ void matrix_times(const T* matrix, i64 n, i64 m, const double* x, double* out) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        double sum = 0.0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) sum += matrix[i * m + j] * x[j];
+        sum = over_block<Sum>(sum);
+        if (threadIdx.x == 0) out[i] = sum;
+    }
+}
+
+// x = 0 stands for ones.
+template <typename T>
+__global__ void matrix_transposed_times(const T* matrix, i64 n, i64 m, const double* x, double* parts) {
+    const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j >= m) return;
+    const i64 first = blockIdx.y * n / gridDim.y, last = (blockIdx.y + 1) * n / gridDim.y;
+    double sum = 0.0;
+#pragma unroll 4
+    for (i64 i = first; i < last; i++) sum += x ? matrix[i * m + j] * x[i] : matrix[i * m + j];
+    parts[blockIdx.y * m + j] = sum;
+}
+
+// `plan_tangent` but for the column sums.
+template <typename T, typename B>
+__global__ void tangent_rows(const T* cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
+                             const B* bar, const double* x, const double* y, double slope, double* out, double* row_sum,
+                             double* row_dot) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        double total = 0.0, dot = 0.0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+            double e = alpha[i] * LOG2E + beta2[j] - cost[i * m + j] * inv2;
+            const double p = plan_entry(e);
+            e = fmax(e, -1100.0) * LN2;  // finite where P is 0
+            const double d = p > 0.0 ? inv2 * LN2 * p * (x[i] + y[j] + slope * e - bar[i * m + j]) : 0.0;
+            out[i * m + j] = d;
+            total += d;
+            dot += d * e;
+        }
+        total = over_block<Sum>(total);
+        dot = over_block<Sum>(dot);
+        if (threadIdx.x == 0) {
+            row_sum[i] = total;
+            row_dot[i] = dot;
+        }
+    }
+}
+
+template <typename T>
+__global__ void rounded_rows(const T* cost, i64 n, i64 m, double inv_epsilon, const double* alpha, const double* beta,
+                             const double* row_factor, const double* col_factor, const double* row_rest,
+                             const double* col_rest, double* divergence, double* transport) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        double kl = 0.0, moved = 0.0;
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+            const double exponent = alpha[i] + beta[j] - cost[i * m + j] * inv_epsilon;
+            const double p = plan_entry(exponent * LOG2E);
+            const double q = row_factor[i] * p * col_factor[j] + row_rest[i] * col_rest[j];
+            if (exponent > -infinity() && q > 1e-300) {
+                kl += q * (log(q) - exponent) - q + p;
+                moved += q * cost[i * m + j];
+            } else {
+                kl += p;
+            }
+        }
+        kl = over_block<Sum>(kl);
+        moved = over_block<Sum>(moved);
+        if (threadIdx.x == 0) {
+            divergence[i] = kl;
+            transport[i] = moved;
+        }
+    }
+}
+
+// The same product and sum, rounded in the same way, wherever it is asked: cells are counted first and written then.
+template <typename T>
+DEVICE bool kept(const T* row, i64 j, double inv2, double alpha2, const double* beta2, double row_least,
+                 const double* col_least) {
+    return fma(-(double)row[j], inv2, alpha2 + beta2[j]) > fmin(row_least, col_least[j]);
+}
+
+// Cells of a support, a warp each row; blocks are one warp.
+template <typename T>
+__global__ void count_cells(const T* cost, i64 m, double inv2, const double* alpha2, const double* beta2,
+                            const double* row_least, const double* col_least, const i64* which, i64 size, i64* sizes) {
+    for (i64 k = blockIdx.x; k < size; k += gridDim.x) {
+        const i64 i = which[k];
+        i64 found = 0;
+        for (i64 j = threadIdx.x; j < m; j += 32)
+            found += kept(cost + i * m, j, inv2, alpha2[i], beta2, row_least[i], col_least);
+        for (int distance = 16; distance > 0; distance /= 2) found += __shfl_xor_sync(ALL_LANES, found, distance);
+        if (threadIdx.x == 0) sizes[k] = found;
+    }
+}
+
+template <typename T>
+__global__ void write_cells(const T* cost, i64 n, i64 m, double inv2, const double* alpha2, const double* beta2,
+                            const double* row_least, const double* col_least, const i64* pointers, int* indices,
+                            T* cells) {
+    for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
+        i64 next = pointers[i];
+        for (i64 start = 0; start < m; start += 32) {
+            const i64 j = start + threadIdx.x;
+            const bool keep = j < m && kept(cost + i * m, j, inv2, alpha2[i], beta2, row_least[i], col_least);
+            const unsigned int votes = __ballot_sync(ALL_LANES, keep);
+            if (keep) {
+                const i64 place = next + __popc(votes & ((1u << threadIdx.x) - 1u));
+                indices[place] = (int)j;
+                cells[place] = cost[i * m + j];
+            }
+            next += __popc(votes);
+        }
+    }
+}
+
+// The k smallest of cost_ij - beta_j, one after the other: each is the first after its predecessor in the order by
+// value, then by the distance of the column from one that depends on the row. A warp each row; blocks are one warp.
+template <typename T>
+__global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, const i64* which, i64 size, i64 k,
+                               int* indices, double* least) {
+    for (i64 q = blockIdx.x; q < size; q += gridDim.x) {
+        const i64 i = which[q], begin = i * m / n;
+        double last = -infinity();
+        i64 last_place = -1;
+        for (i64 r = 0; r < k; r++) {
+            double best = infinity();
+            i64 place = m;
+            for (i64 t = threadIdx.x; t < m; t += 32) {
+                const i64 j = t + begin < m ? t + begin : t + begin - m;
+                const double d = cost[i * m + j] - beta[j];
+                const bool after = d > last || (d == last && t > last_place);
+                if (after && (d < best || (d == best && t < place))) {
+                    best = d;
+                    place = t;
+                }
+            }
+            for (int distance = 16; distance > 0; distance /= 2) {
+                const double other = __shfl_xor_sync(ALL_LANES, best, distance);
+                const i64 other_place = __shfl_xor_sync(ALL_LANES, place, distance);
+                if (other < best || (other == best && other_place < place)) {
+                    best = other;
+                    place = other_place;
+                }
+            }
+            if (threadIdx.x == 0) {
+                const i64 j = place + begin < m ? place + begin : place + begin - m;
+                indices[q * k + r] = best < infinity() ? (int)j : -1;
+                if (r == 0) least[q] = best;
+            }
+            last = best;
+            last_place = place;
+        }
+    }
+}
+
+// --- many problems ---------------------------------------------------------------------------------------------------
+// A block a problem, from its first iteration to its last. Each stabilises like batch.py: K = exp(base + beta - cost) is
+// made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound. K and
+// all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block. An entry of alpha,
+// beta, v or next is written by the same thread wherever it is, and barriers stand between that and what others read.
+
+#ifndef SHARED_POOL
+#define SHARED_POOL extern __shared__ double pool[]
+#endif
+
+struct BatchSide {
+    Side side;
+    double omega;
+    bool plain, exact;
+
+    DEVICE BatchSide(const double* weight, const double* log_weight, const double* offset, const i64* code,
+                     const double* strength, const double* strength2, i64 k, i64 size, double omega_)
+        : side(weight, 0, (int)code[k], strength[k], strength2[k]), omega(omega_) {
+        side.weight = weight + k * size;
+        side.log_weight = log_weight + k * size;
+        side.offset = offset + k * size;
+        plain = side.plain(omega);
+        exact = omega == 1.0;
+    }
+
+    // The scaling of an entry whose marginal is u s, moved by `damping` of the way to its exact update.
+    DEVICE double updated(i64 i, double base, double u, double s, double damping) const {
+        if (side.plain(damping)) return side.weight[i] / s;
+        const double around = base - side.offset[i];
+        double moved = potential(side, i, side.log_weight[i] - log(fmax(s, 1e-300)) + around) - around;
+        if (damping != 1.0) {
+            const double old = log(fmax(u, 1e-300));
+            moved = old + damping * (moved - old);
+        }
+        return exp(moved);
+    }
+
+    // The same with the side's own damping; `error` grows by what an exact update would change.
+    DEVICE double step(i64 i, double base, double u, double s, double& error) const {
+        const double moved = updated(i, base, u, s, omega);
+        error += fabs((exact ? moved : updated(i, base, u, s, 1.0)) - u) * s;
+        return moved;
+    }
+};
+
+DEVICE double log_of(double u, double base) { return u > 0.0 ? base + log(u) : -infinity(); }
+
+template <typename T, typename E>
+__global__ void __launch_bounds__(256)
+    batch_solve(const T* costs, const i64* cost_of, const double* inv_epsilons, const i64* row_count,
+                const i64* col_count, i64 N, i64 M, const double* row_weight, const double* row_log_weight,
+                const double* row_offset, const i64* row_code, const double* row_strength, const double* row_strength2,
+                const double* col_weight, const double* col_log_weight, const double* col_offset, const i64* col_code,
+                const double* col_strength, const double* col_strength2, double row_omega, double col_omega,
+                double* alphas, double* betas, const i64* which, i64 size, const double* goal, i64 count, int end_cols,
+                int cold, double low, double tiny, double huge, double limit, E* global_kernel, i64* done,
+                double* residual) {
+    SHARED_POOL;
+    double *u = pool, *before = u + N, *base = before + N, *alpha = base + N;
+    double *v = alpha + N, *next = v + M, *col_base = next + M, *beta = col_base + M;
+    E* K = global_kernel ? global_kernel + blockIdx.x * N * M : reinterpret_cast<E*>(beta + M);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const Trust trust = {low, tiny, huge};
+    for (i64 q = blockIdx.x; q < size; q += gridDim.x) {
+        const i64 k = which[q], n = row_count[k], m = col_count[k];
+        const T* cost = costs + cost_of[k] * N * M;
+        const double inv2 = inv_epsilons[k] * LOG2E;
+        const BatchSide rows(row_weight, row_log_weight, row_offset, row_code, row_strength, row_strength2, k, N,
+                             row_omega);
+        const BatchSide cols(col_weight, col_log_weight, col_offset, col_code, col_strength, col_strength2, k, M,
+                             col_omega);
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = betas[k * M + j];
+        for (i64 i = threadIdx.x; i < n; i += blockDim.x) {
+            alpha[i] = alphas[k * N + i];
+            const double guess = cost[i * M] * inv_epsilons[k] - betas[k * M];
+            if (cold && rows.side.used(i) && fabs(guess) < infinity()) alpha[i] = guess;
+            u[i] = 0.0;
+        }
+        bool absorb = true;
+        i64 iteration = 0;
+        double found = residual[q];
+        while (iteration < count) {
+            if (absorb) {
+                for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+                    col_base[j] = beta[j];
+                    v[j] = beta[j] > -infinity() ? 1.0 : 0.0;
+                }
+                __syncthreads();
+            }
+            // rows, a warp each: their sums, and on absorption K itself, around alpha or around its largest entry
+            double row_error = 0.0, col_error = 0.0;
+            bool row_failed = false, col_failed = false;
+            for (i64 i = warp; i < n; i += warps) {
+                E* p = K + i * M;
+                const T* c = cost + i * M;
+                const bool used = rows.side.used(i);
+                double sum = 0.0;
+                if (absorb) {
+                    double start = alpha[i] * LOG2E;
+                    for (int attempt = 0; attempt < 2; attempt++) {
+                        sum = 0.0;
+                        for (i64 j = lane; j < m; j += 32) {
+                            p[j] = used ? power(start + col_base[j] * LOG2E - c[j] * inv2, E()) : E(0);
+                            sum += p[j];
+                        }
+                        sum = over_warp<Sum>(sum);
+                        if (!used || attempt || trust.row(sum, rows.side.weight[i])) break;
+                        double top = -infinity();
+                        for (i64 j = lane; j < m; j += 32) top = fmax(top, col_base[j] * LOG2E - c[j] * inv2);
+                        top = over_warp<Max>(top);
+                        start = top > -infinity() ? -top : 0.0;
+                    }
+                    if (lane == 0) {
+                        base[i] = used ? start * LN2 : 0.0;
+                        u[i] = used ? exp2(fmin(fmax(alpha[i] * LOG2E - start, -900.0), 900.0)) : 0.0;
+                    }
+                } else {
+                    for (i64 j = lane; j < m; j += 32) sum += p[j] * v[j];
+                    sum = over_warp<Sum>(sum);
+                }
+                if (lane == 0) {
+                    before[i] = u[i];
+                    const bool fits = sum > 1e-250 && sum < 1e250;
+                    row_failed = row_failed || (used && !fits);
+                    if (used && fits) u[i] = rows.step(i, base[i], before[i], sum, row_error);
+                }
+            }
+            __syncthreads();
+            // columns, a thread each
+            for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+                double sum = 0.0;
+                for (i64 i = 0; i < n; i++) sum += K[i * M + j] * u[i];
+                const bool used = cols.side.used(j), fits = sum > 1e-28 && sum < 1e250;
+                col_failed = col_failed || (used && !fits);
+                next[j] = used && fits ? cols.step(j, col_base[j], v[j], sum, col_error) : 0.0;
+            }
+            row_error = over_block<Sum>(row_error);
+            col_error = over_block<Sum>(col_error);
+            row_failed = over_block<Max>(row_failed) > 0.0;
+            col_failed = over_block<Max>(col_failed) > 0.0;
+            if ((row_failed || col_failed) && !absorb) {  // again, with a new K at the potentials before
+                for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(before[i], base[i]);
+                for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
+                absorb = true;
+                continue;
+            }
+            iteration++;
+            if (row_failed) {  // cannot be: rows relative to their largest entry
+                found = infinity() - infinity();
+                break;
+            }
+            if (goal && !col_failed && iteration > 1) {
+                found = end_cols ? row_error : col_error;
+                if (found <= goal[k]) {
+                    const double* last = end_cols ? before : u;
+                    for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(last[i], base[i]);
+                    for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
+                    break;
+                }
+            }
+            const bool moves = goal || end_cols || iteration < count;
+            if (col_failed) {  // columns relative to their largest terms, in double precision: two passes over the cost
+                for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(u[i], base[i]);
+                __syncthreads();
+                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) {
+                    if (!cols.side.used(j)) continue;
+                    double top = -infinity(), sum = 0.0;
+                    for (i64 i = 0; i < n; i++) top = fmax(top, alpha[i] * LOG2E - cost[i * M + j] * inv2);
+                    for (i64 i = 0; i < n; i++)
+                        if (alpha[i] > -infinity()) sum += plan_entry(alpha[i] * LOG2E - cost[i * M + j] * inv2 - top);
+                    const double around = -top * LN2 - cols.side.offset[j];
+                    const double ratio = cols.side.log_weight[j] - log(fmax(sum, 1e-300)) + around;
+                    beta[j] += col_omega * (cols.side.offset[j] + potential(cols.side, j, ratio) - beta[j]);
+                }
+                absorb = true;
+                continue;
+            }
+            bool spread = false;
+            for (i64 i = threadIdx.x; i < n; i += blockDim.x)
+                spread = spread || (u[i] != 0.0 && !(u[i] <= limit && u[i] >= 1.0 / limit));
+            for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
+                if (moves) v[j] = next[j];
+                spread = spread || (v[j] != 0.0 && !(v[j] <= limit && v[j] >= 1.0 / limit));
+            }
+            absorb = over_block<Max>(spread) > 0.0;
+            if (absorb || iteration == count) {
+                for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(u[i], base[i]);
+                for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
+            }
+        }
+        for (i64 i = threadIdx.x; i < n; i += blockDim.x) alphas[k * N + i] = alpha[i];
+        for (i64 j = threadIdx.x; j < m; j += blockDim.x) betas[k * M + j] = beta[j];
+        if (threadIdx.x == 0) {
+            done[q] = iteration;
+            residual[q] = found;
+        }
+    }
+}
+
+// A block each row of each problem.
+template <typename T, typename O>
+__global__ void batch_fill_plan(const T* costs, const i64* cost_of, const double* inv_epsilons, const i64* row_count,
+                                const i64* col_count, i64 problems, i64 N, i64 M, const double* alphas,
+                                const double* betas, O* out) {
+    const double least = sizeof(O) == 4 ? -125.0 : -1021.0;
+    for (i64 row = blockIdx.x; row < problems * N; row += gridDim.x) {
+        const i64 k = row / N, i = row % N;
+        const T* cost = costs + (cost_of[k] * N + i) * M;
+        const double inv2 = inv_epsilons[k] * LOG2E, start = alphas[row] * LOG2E;
+        for (i64 j = threadIdx.x; j < M; j += blockDim.x) {
+            const bool inside = i < row_count[k] && j < col_count[k];
+            const double y = inside ? start + betas[k * M + j] * LOG2E - cost[j] * inv2 : -infinity();
+            out[row * M + j] = y > least ? power(y, O()) : O(0);
+        }
+    }
+}
+
+// A block each problem: its rows by warps, then its columns by threads.
+template <typename T>
+__global__ void batch_sums(const T* costs, const i64* cost_of, const double* inv_epsilons, const i64* row_count,
+                           const i64* col_count, i64 N, i64 M, const double* alphas, const double* betas,
+                           const i64* which, i64 size, double* row_sum, double* col_sum) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    for (i64 q = blockIdx.x; q < size; q += gridDim.x) {
+        const i64 k = which[q], n = row_count[k], m = col_count[k];
+        const T* cost = costs + cost_of[k] * N * M;
+        const double inv2 = inv_epsilons[k] * LOG2E, *alpha = alphas + k * N, *beta = betas + k * M;
+        for (i64 i = warp; i < N; i += warps) {
+            double sum = 0.0;
+            for (i64 j = lane; i < n && j < m; j += 32)
+                sum += plan_entry(alpha[i] * LOG2E + beta[j] * LOG2E - cost[i * M + j] * inv2);
+            sum = over_warp<Sum>(sum);
+            if (lane == 0) row_sum[k * N + i] = sum;
+        }
+        for (i64 j = threadIdx.x; j < M; j += blockDim.x) {
+            double sum = 0.0;
+            for (i64 i = 0; j < m && i < n; i++)
+                sum += plan_entry(alpha[i] * LOG2E + beta[j] * LOG2E - cost[i * M + j] * inv2);
+            col_sum[k * M + j] = sum;
+        }
+    }
+}

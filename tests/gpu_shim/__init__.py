@@ -1,0 +1,123 @@
+"""A device that is none: kernels.cu built for the host by g++, launched on NumPy arrays.
+
+`device()` has what `elastic_ot.backends.gpu` asks of one. Arrays are surrounded by guards, so that a kernel that writes
+where it should not is found out at its launch; memory that was not written is nan.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from elastic_ot.backends import gpu
+
+HERE = Path(__file__).parent
+GUARD = 64  # bytes on either side of an array
+POISON = 0x7F  # as bytes of a double a number that nothing else is, as bytes of an index one that is out of bounds
+OUTCOMES = {1: "some threads wait where others never come", 2: "blocks must have a multiple of 32 threads, at most 512"}
+
+
+def compiler() -> str | None:
+    return shutil.which("g++")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """All kernels, an exported function `launch_<k>` for the k-th name; built once a session."""
+    calls = [
+        f'extern "C" int launch_{k}(unsigned x, unsigned y, unsigned threads, long long shared, int order, void** args)'
+        f" {{ return shim::launch(&{name}, x, y, threads, shared, order, args); }}\n"
+        for k, name in enumerate(gpu.KERNELS)
+    ]
+    source = f'#include "{HERE / "cuda_shim.h"}"\n#include "{gpu.SOURCE}"\n' + "".join(calls)
+    folder = tempfile.TemporaryDirectory(prefix="elastic_ot_shim_")
+    path = Path(folder.name) / "kernels.so"
+    _build(source, path, "-shared", "-fPIC")
+    loaded = ctypes.CDLL(str(path))
+    folder.cleanup()  # the mapping lives on
+    return loaded
+
+
+def run(source: Path) -> int:
+    """Build a program and run it; its exit status."""
+    program = source.with_suffix("")
+    _build(source.read_text(), program)
+    return subprocess.run([program], check=False).returncode
+
+
+def _build(source: str, path: Path, *options: str) -> None:
+    # the fibres jump between stacks, and packs of 16 bytes are read where single numbers were written
+    always = ["-std=c++17", "-O2", "-w", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"]
+    subprocess.run(
+        [compiler() or "g++", *always, *options, "-xc++", "-", "-o", path], input=source.encode(), check=True
+    )
+
+
+class Device:
+    """`gpu.Device` on the host: small, so that few rows already make many blocks, and wide matrices come early."""
+
+    multiprocessors = 3
+    cache = 1 << 15
+    shared = 1 << 14
+
+    def __init__(self, order: int = 0, widest: int = gpu.WIDEST) -> None:
+        self.order, self.widest = order, widest
+        self.launched: set[str] = set()
+        self.numbers = {name: k for k, name in enumerate(gpu.KERNELS)}
+        self.guards: dict[int, weakref.ref] = {}
+
+    def empty(self, shape, dtype) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * GUARD, POISON, np.uint8)
+        array = memory[GUARD : GUARD + size].view(dtype).reshape(shape)
+        if np.dtype(dtype).kind == "f":
+            array.fill(np.nan)
+        self.guards[id(memory)] = weakref.ref(memory)
+        return array
+
+    def zeros(self, shape, dtype) -> np.ndarray:
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
+
+    def put(self, values: np.ndarray) -> np.ndarray:
+        array = self.empty(values.shape, values.dtype)
+        array[...] = values
+        return array
+
+    def get(self, values: np.ndarray) -> np.ndarray:
+        return values.copy()
+
+    def holds(self, values) -> bool:
+        return isinstance(values, np.ndarray)
+
+    def launch(self, name: str, grid: tuple[int, int], threads: int, args: tuple, shared: int = 0) -> None:
+        kept = [x.ctypes.data_as(ctypes.c_void_p) if isinstance(x, np.ndarray) else x for x in args]
+        kept = [
+            ctypes.c_void_p(None)
+            if x is None
+            else x
+            if isinstance(x, ctypes.c_void_p)
+            else np.ctypeslib.as_ctypes_type(x.dtype)(x)
+            for x in kept
+        ]
+        pointers = (ctypes.c_void_p * len(kept))(*(ctypes.addressof(x) for x in kept))
+        function = getattr(library(), f"launch_{self.numbers[name]}")
+        code = function(*grid, threads, ctypes.c_longlong(shared), self.order, pointers)
+        assert code == 0, f"{name}: {OUTCOMES[code]}"
+        self.launched.add(name)
+        self.check(name)
+
+    def check(self, name: str) -> None:
+        alive = {key: memory for key, ref in self.guards.items() if (memory := ref()) is not None}
+        self.guards = {key: self.guards[key] for key in alive}
+        for memory in alive.values():
+            assert (memory[:GUARD] == POISON).all(), f"{name} wrote before an array"
+            assert (memory[-GUARD:] == POISON).all(), f"{name} wrote beyond an array"
