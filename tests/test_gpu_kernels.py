@@ -413,10 +413,13 @@ def batch_of(size, shape, rule, dtype=np.float64, ragged=False, seed=0, inv_epsi
     cost = rng.random((size, n, m)).astype(dtype)
     counts = (rng.integers((x + 1) // 2, x + 1, size) if ragged else np.full(size, x) for x in shape)
     batch = protocol.Batch(
-        rng.integers(0, size, size), np.full(size, inv_epsilon) * rng.uniform(0.5, 1.0, size), *counts
+        rng.integers(0, size, size),
+        np.full(size, inv_epsilon) * rng.uniform(0.5, 1.0, size),
+        *counts,
+        np.full(size, 2.0),
     )
     sides = []
-    for lengths, width in zip(batch[2:], shape, strict=True):
+    for lengths, width in zip(batch[2:4], shape, strict=True):
         singles = [side(rng, width, rule, removed=range(k, width)) for k in lengths]
         stacked = [np.stack([getattr(s, name) for s in singles]) for name in ("weight", "log_weight", "offset")]
         code, strength, strength2 = (np.array([s[i] for s in singles]) for i in (3, 4, 5))
@@ -455,6 +458,20 @@ def test_batches_are_swept_as_on_the_cpu(shape, rule, precision):
             np.testing.assert_allclose(x, y, rtol=0, atol=tolerance)
         if options["goal"] is not None:
             np.testing.assert_allclose(found[3], expected[3], rtol=0, atol=tolerance)
+
+
+def test_a_budget_s_plans_come_with_it():
+    batch = pytest.importorskip("elastic_ot.backends.batch")
+    cost, problems, rows, cols, alpha, beta = batch_of(5, (13, 9), "kl", ragged=True)
+    plans = []
+    for each in (backend(), batch):
+        out, potentials = np.full(cost.shape, np.nan), (alpha.copy(), beta.copy())
+        rest = np.zeros(5, np.int64), np.zeros(5), out
+        each.batch_sweeps(
+            *(cost, problems, rows, cols, (1.0, 1.0), *potentials, np.arange(5), None, 3, "cols", True, "double"), *rest
+        )
+        plans.append(out)
+    np.testing.assert_allclose(plans[0], plans[1], rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("inv_epsilon", [3e3, 1e5])

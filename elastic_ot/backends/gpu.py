@@ -796,6 +796,7 @@ class Gpu:
         precision: str,
         done: Array,
         residual: Array,
+        plans: Array | None = None,
     ) -> None:
         device, cost = self.device, self._matrix(cost)
         n, m = cost.shape[1:]
@@ -818,9 +819,11 @@ class Gpu:
         device.launch(name, (blocks, 1), threads, args, vectors + (entries if inside else 0))
         for values, on_device in ((alpha, potentials[0]), (beta, potentials[1]), (done, found), (residual, errors)):
             values[...] = device.get(on_device)
+        if plans is not None:
+            self.batch_plan(cost, batch, alpha + np.log(batch.mass)[:, None], beta, plans)
 
     def _batch_args(self, batch: Batch) -> tuple[Any, ...]:
-        counts = (self.device.put(np.ascontiguousarray(x, dtype=np.int64)) for x in batch[2:])
+        counts = (self.device.put(np.ascontiguousarray(x, dtype=np.int64)) for x in (batch.row_count, batch.col_count))
         return self.device.put(batch.cost_of.astype(np.int64)), self._vector(batch.inv_epsilon), *counts
 
     def _batch_side(self, side: Side) -> tuple[Any, ...]:
