@@ -6,6 +6,15 @@ from oracle import ULP64, make, random_case
 import elastic_ot as eot
 
 
+def costs(seed, *shape, dtype=np.float64):
+    return np.random.default_rng(seed).random(shape).astype(dtype)
+
+
+def weights(seed, *shape):
+    found = np.random.default_rng(seed).uniform(0.2, 1.0, shape)
+    return found / found.sum(axis=-1, keepdims=True)
+
+
 def stacked(cases, dtype=np.float64):
     """The arguments of `solve` for cases of one shape and one pair of penalties."""
     return {

@@ -122,9 +122,8 @@ def test_a_batch_allocates_one_problem_a_thread(cols):
     finally:
         tracemalloc.stop()
     assert solution.converged.all()
-    # forty vectors of every problem in float64 (a third of the cost, which is small) and two kernels
-    assert traced < 40 * 8 * 64 * (128 + 128) + 2 * 4 * 128 * 128
-    assert traced < 1.3 * cost.nbytes
+    # about fifteen float64 vectors of every problem, each a thirtieth of the cost; measured: half of it
+    assert traced < 0.7 * cost.nbytes
 
 
 def test_a_batch_reads_its_plans_some_at_a_time():
