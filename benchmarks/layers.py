@@ -275,7 +275,7 @@ class Scale:
 
     def __init__(self, quick: bool) -> None:
         self.batches = QUICK if quick else BATCHES
-        self.rounds = 3 if quick else 15
+        self.rounds = 3 if quick else 9
         self.n = 100 if quick else 1000
         self.alone = f"one of {self.n} x {self.n}"
         self.shares = (1e-1, 1e-2)

@@ -78,15 +78,14 @@ class BatchProblem:
 
     @cached_property
     def mass(self) -> Vector:
-        total: Vector = self.a.sum(axis=1)
-        return total
+        return row_sums(self.a)
 
     @cached_property
     def reference_mass(self) -> Vector:
         """Sum of R over the allowed cells in use, for every problem."""
         a, b = self.reference_weights
         if not self.masked:
-            return np.asarray(a.sum(axis=1) * b.sum(axis=1))
+            return np.asarray(row_sums(a) * row_sums(b))
         return np.asarray(np.einsum("bn,bn->b", a, self.allowed(b)))
 
     @property
@@ -100,7 +99,7 @@ class BatchProblem:
     def allowed(self, b: Vector, transpose: bool = False) -> Vector:
         """Sums of b over the allowed cells of every row (of every column, with `transpose`)."""
         if not self.masked:
-            return np.repeat(b.sum(axis=1)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
+            return np.repeat(row_sums(b)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
         out = np.empty((self.size, self.cost.shape[2 if transpose else 1]))
         for part in self.chunks():
             finite = np.isfinite(self.cost[self.cost_of[part]])
@@ -127,6 +126,11 @@ class BatchProblem:
     def label(self, k: int) -> str:
         """How messages about problem k begin."""
         return f"problem [{self.index(k)}]: " if self.batch else ""
+
+
+def row_sums(values: Vector) -> Vector:
+    """Sums over the last axis; where that is short, `sum` takes four times as long."""
+    return np.asarray(np.einsum("...i->...", values))
 
 
 def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tuple[Any, Any], lengths: Any) -> bool:
@@ -309,7 +313,7 @@ def _weights(
         k, i = np.argwhere(wrong)[0]
         place = _place(name, values.shape, (*np.unravel_index(k, batch), i))
         raise ValueError(f"{place} is {weights[k, i]}; weights must be finite and >= 0")
-    total = weights.sum(axis=1)
+    total = row_sums(weights)
     wrong = (total == 0) | ~np.isfinite(total)
     if wrong.any():
         k = int(np.flatnonzero(wrong)[0])
@@ -398,7 +402,7 @@ def _check_reach(problem: BatchProblem) -> BatchProblem:
 def _check_product(problem: BatchProblem) -> None:
     if problem.reference != "product":
         return
-    sums = problem.a.sum(axis=1), problem.b.sum(axis=1)
+    sums = row_sums(problem.a), row_sums(problem.b)
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(np.isinf(sums[0] * sums[1]))
     if bad.size:
@@ -435,6 +439,6 @@ def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
 
 def _total_range(penalty: Penalty, weights: Vector, used: Mask) -> tuple[Vector, Vector]:
     lo, hi = (np.broadcast_to(np.asarray(x, dtype=np.float64).reshape(-1), weights.shape[:1]) for x in penalty.box())
-    total = np.where(used, weights, 0.0).sum(axis=1)
+    total = row_sums(weights if used.all() else np.where(used, weights, 0.0))
     with np.errstate(invalid="ignore"):
         return lo * total, np.where(np.isinf(hi), np.inf, hi * total)
