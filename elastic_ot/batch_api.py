@@ -229,4 +229,4 @@ def _report(solution: BatchSolution, on_failure: str) -> None:
     )
     if on_failure == "raise":
         raise ConvergenceError(text)
-    warnings.warn(text, ConvergenceWarning, stacklevel=4)
+    warnings.warn(text, ConvergenceWarning, stacklevel=5)

@@ -144,23 +144,42 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i,
 
 
 @inner
-def _dot(k0, k1, k2, k3, v, s):
+def _dot(kernel, i, v, s):
+    """Rows i to i + 3 of K v. Indices, not views of rows, which would be counted."""
     s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
     for j in range(v.size):
-        s0 += k0[j] * v[j]
-        s1 += k1[j] * v[j]
-        s2 += k2[j] * v[j]
-        s3 += k3[j] * v[j]
-    s[0] += s0
-    s[1] += s1
-    s[2] += s2
-    s[3] += s3
+        s0 += kernel[i, j] * v[j]
+        s1 += kernel[i + 1, j] * v[j]
+        s2 += kernel[i + 2, j] * v[j]
+        s3 += kernel[i + 3, j] * v[j]
+    s[0], s[1], s[2], s[3] = s0, s1, s2, s3
 
 
 @inner
-def _collect(k0, k1, k2, k3, w0, w1, w2, w3, acc):
+def _long_dot(kernel, i, v, s):
+    """The same in pieces, so that float32 partial sums stay short."""
+    for q in range(4):
+        total, k = 0.0, kernel[i + q]
+        for j in range(0, v.size, 2048):
+            to = min(j + 2048, v.size)
+            total += _piece(k[j:to], v[j:to])
+        s[q] = total
+
+
+@inner
+def _piece(k, v):
+    total = as_like(0.0, v)
+    for j in range(v.size):
+        total += k[j] * v[j]
+    return total
+
+
+@inner
+def _collect(kernel, i, s, acc):
+    """Add what rows i to i + 3, times s, contribute to the column sums."""
+    w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
     for j in range(acc.size):
-        acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
+        acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
 
 
 @inner
@@ -175,18 +194,12 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
     for j in range(m):
         acc[j] = 0.0
     for i in range(0, n, 4):
-        k0, k1 = kernel[i][:m], kernel[i + 1][:m]  # K has rows of zeros to spare
-        k2, k3 = kernel[i + 2][:m], kernel[i + 3][:m]
         if absorb:
             _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i, n, s, range_)
+        elif m <= 2048:
+            _dot(kernel, i, v, s)  # K has rows of zeros to spare
         else:
-            s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
-            if m <= 2048:
-                _dot(k0, k1, k2, k3, v, s)
-            else:
-                for j in range(0, m, 2048):  # float32 partial sums stay short
-                    to = min(j + 2048, m)
-                    _dot(k0[j:to], k1[j:to], k2[j:to], k3[j:to], v[j:to], s)
+            _long_dot(kernel, i, v, s)
         for q in range(4):
             if i + q < n and row.log_weight[i + q] > -np.inf:
                 old = u[i + q]
@@ -201,8 +214,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
                 s[q] = new
             else:
                 s[q] = 0.0
-        w0, w1, w2, w3 = as_like(s[0], v), as_like(s[1], v), as_like(s[2], v), as_like(s[3], v)
-        _collect(k0, k1, k2, k3, w0, w1, w2, w3, acc)
+        _collect(kernel, i, s, acc)
     return error
 
 
