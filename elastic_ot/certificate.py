@@ -65,9 +65,9 @@ def round_plan(view: View) -> Rounding:
         return _round_one_side(view, target_r, target_c, r, c)
     if problem.cost.masked:
         return _polish(view, target_r, target_c)
-    row_factor = np.minimum(_ratio(target_r, r), 1.0)
+    row_factor = np.minimum(ratio(target_r, r), 1.0)
     _, c = view.marginals(row_factor, ones_c)
-    col_factor = np.minimum(_ratio(target_c, c), 1.0)
+    col_factor = np.minimum(ratio(target_c, c), 1.0)
     r, c = view.marginals(row_factor, col_factor)
     row_rest, col_rest = np.maximum(target_r - r, 0.0), np.maximum(target_c - c, 0.0)
     missing = row_rest.sum()
@@ -80,7 +80,7 @@ def round_plan(view: View) -> Rounding:
 
 def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c: Vector) -> Rounding:
     """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
-    row_factor, col_factor = _ratio(target_r, r), _ratio(target_c, c)
+    row_factor, col_factor = ratio(target_r, r), ratio(target_c, c)
     row_rest, col_rest = _rest(target_r, row_factor * r), _rest(target_c, col_factor * c)
     if _distance(row_rest, np.zeros_like(r)) <= EXACT and _distance(col_rest, np.zeros_like(c)) <= EXACT:
         none = np.zeros_like(r), np.zeros_like(c)
@@ -151,7 +151,7 @@ def _rest(target: Vector, scaled: Vector) -> Vector:
     return np.where(scaled >= (1.0 - EXACT) * target, 0.0, target - scaled)
 
 
-def _ratio(target: Vector, r: Vector) -> Vector:
+def ratio(target: Vector, r: Vector) -> Vector:
     """The factor from r to the target, 1 where r is too small to be scaled up."""
     return np.divide(target, r, out=np.ones_like(r), where=r > 1e-250 * target)
 

@@ -286,3 +286,17 @@ def test_gradients_are_those_of_the_problems(options):
     if "col_lengths" in options:
         assert (found.cost[1, :, 3:] == 0).all()
         assert (found.b[1, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("cols", [eot.Fixed(), eot.KL(0.5), eot.TV(0.3), eot.Elastic([0.0, 0.4, 1.0])], ids=repr)
+@pytest.mark.parametrize("tol", [1e-2, 1e-8])
+def test_gaps_are_those_of_single_solutions_without_making_them(cols, tol, monkeypatch):
+    """Values of tens of thousands of problems rest on them."""
+    rng = np.random.default_rng(5)
+    a, b = rng.dirichlet(np.ones(5), 3), rng.dirichlet(np.ones(6), 3)
+    a[1, 2] = 0.0
+    a[1] /= a[1].sum()
+    solution = eot.solve(rng.random((3, 5, 6)), 2 * a, 2 * b, epsilon=0.1, cols=cols, tol=tol)
+    expected = [single.gap for single in solution]
+    monkeypatch.setattr(eot.BatchSolution, "_single", None)
+    np.testing.assert_allclose(solution.gap, expected, rtol=1e-6, atol=1e-14)

@@ -45,7 +45,7 @@ def test_the_gpu_backend_has_the_protocol_s_signatures(name):
 
 
 def test_the_gpu_backend_has_the_batch_protocol_s_signatures():
-    for name in ("batch_sweeps", "batch_plan", "batch_marginals", "batch_potential"):
+    for name in ("batch_sweeps", "batch_plan", "batch_marginals", "batch_rounded_sums", "batch_potential"):
         wanted = list(inspect.signature(getattr(protocol.BatchBackend, name)).parameters)[1:]
         assert list(inspect.signature(getattr(backend(), name)).parameters) == wanted
 

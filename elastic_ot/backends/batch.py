@@ -22,7 +22,20 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cpu import LOG2E, _fill, _frozen, _potential, _power, _row_sum, entry, entry_point, exp2, inner, log
+from .cpu import (
+    LOG2E,
+    _fill,
+    _frozen,
+    _potential,
+    _power,
+    _rounded_rows,
+    _row_sum,
+    entry,
+    entry_point,
+    exp2,
+    inner,
+    log,
+)
 from .protocol import Array, Batch, Side
 
 SERIAL_BELOW = 200_000  # entries read by one call
@@ -827,6 +840,17 @@ def _marginals(t, threads, cost, batch, alpha, beta, which, row_sum, col_sum):
 
 
 @entry_point
+def _rounded(t, threads, cost, batch, alpha, beta, which, parts, divergence, transport):
+    row_factor, col_factor, row_rest, col_rest = parts
+    n = cost.shape[1]
+    for q in range(t, which.size, threads):
+        k = which[q]
+        factors = row_factor[k], col_factor[k], row_rest[k], col_rest[k]
+        where, inv = batch.cost_of[k], batch.inv_epsilon[k]
+        _rounded_rows(cost[where], inv, alpha[k], beta[k], *factors, divergence[k], transport[k], 0, n)
+
+
+@entry_point
 def _targets(sides, log_ratio, out):
     for k in range(out.shape[0]):
         code, strength, strength2 = sides.code[k], sides.strength[k], sides.strength2[k]
@@ -947,6 +971,27 @@ def batch_marginals(
     frozen = _frozen(cost)
     _split(
         lambda t, threads: _marginals(t, threads, frozen, batch, alpha, beta, which, row_sum, col_sum),
+        which.size * cost[0].size,
+        which.size,
+    )
+
+
+def batch_rounded_sums(
+    cost: Array,
+    batch: Batch,
+    alpha: Array,
+    beta: Array,
+    which: Array,
+    row_factor: Array,
+    col_factor: Array,
+    row_rest: Array,
+    col_rest: Array,
+    divergence: Array,
+    transport: Array,
+) -> None:
+    frozen, parts = _frozen(cost), (row_factor, col_factor, row_rest, col_rest)
+    _split(
+        lambda t, threads: _rounded(t, threads, frozen, batch, alpha, beta, which, parts, divergence, transport),
         which.size * cost[0].size,
         which.size,
     )

@@ -853,6 +853,25 @@ class Gpu:
         self.device.launch(f"batch_sums<{_c(cost)}>", self._row_blocks(which.size), THREADS, args)
         row_sum[...], col_sum[...] = self.device.get(sums[0]), self.device.get(sums[1])
 
+    def batch_rounded_sums(
+        self,
+        cost: Array,
+        batch: Batch,
+        alpha: Array,
+        beta: Array,
+        which: Array,
+        row_factor: Array,
+        col_factor: Array,
+        row_rest: Array,
+        col_rest: Array,
+        divergence: Array,
+        transport: Array,
+    ) -> None:
+        parts = row_factor, col_factor, row_rest, col_rest, divergence, transport
+        for k in which:
+            matrix, inv_epsilon = cost[batch.cost_of[k]], float(batch.inv_epsilon[k])
+            self.rounded_sums(matrix, inv_epsilon, alpha[k], beta[k], *(part[k] for part in parts))
+
     def batch_potential(self, sides: Side, log_ratio: Array, out: Array) -> None:
         weight, log_weight, _, *rule = self._batch_side(sides)
         found = self.device.empty(out.shape, np.float64)

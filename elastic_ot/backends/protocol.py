@@ -406,6 +406,22 @@ class BatchBackend(Protocol):
     ) -> None:
         """Marginals of the problems `which` in float64, 0 beyond their lengths; the others' stay as they are."""
 
+    def batch_rounded_sums(
+        self,
+        cost: Array,
+        batch: Batch,
+        alpha: Array,
+        beta: Array,
+        which: Array,
+        row_factor: Array,
+        col_factor: Array,
+        row_rest: Array,
+        col_rest: Array,
+        divergence: Array,
+        transport: Array,
+    ) -> None:
+        """`Backend.rounded_sums` of the problems `which`; arrays have all problems, the others' stay as they are."""
+
     def batch_potential(self, sides: Side, log_ratio: Array, out: Array) -> None:
         """`Backend.potential` for every problem; -inf on removed entries."""
 
