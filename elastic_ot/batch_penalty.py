@@ -121,6 +121,17 @@ class Mixed(Penalty):
     def phi_by_strength(self, r: Vector, a: Vector) -> Vector:
         return np.asarray(self._choose(lambda p: p.phi_by_strength(r, a)))
 
+    def dual_by_weight_slopes(self, f: Vector, a: Vector) -> tuple[Vector, Vector, Vector]:
+        by_potential, by_weight, by_strength = self._choose_each(lambda p: p.dual_by_weight_slopes(f, a), 3)
+        return by_potential, by_weight, by_strength
+
+    def phi_by_strength_slopes(self, r: Vector, f: Vector, a: Vector) -> tuple[Vector, Vector]:
+        by_marginal, by_weight = self._choose_each(lambda p: p.phi_by_strength_slopes(r, f, a), 2)
+        return by_marginal, by_weight
+
+    def least_potential(self) -> Any:
+        return self._choose(lambda p: p.least_potential())
+
     def kinks(self) -> tuple[Any, Any]:
         return self._choose(lambda p: p.kinks()[0]), self._choose(lambda p: p.kinks()[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -330,8 +330,6 @@ def _place(name: str, shape: tuple[int, ...], index: tuple[Any, ...]) -> str:
 
 def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
     """Range and forbidden cells; refuses what is no cost. One look at the costs, if all are finite."""
-    from dataclasses import replace
-
     least = float(problem.epsilon.min())
     low, high = float(problem.cost.min()), float(problem.cost.max())
     n, m = problem.cost.shape[1:]
@@ -415,8 +413,6 @@ def _check_product(problem: BatchProblem) -> None:
 
 def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
     """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
-    from dataclasses import replace
-
     lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
     lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
     needed, most = np.maximum(lo_a, lo_b), np.minimum(hi_a, hi_b)

@@ -102,14 +102,20 @@ def test_epsilons_over_five_decades(shape, rows, cols):
     assert solution.method[-1] == "log"
 
 
-@pytest.mark.parametrize("method", ["auto", "log"])
+# AtMost with fixed columns needs some 1e5 sweeps: a case for "auto", which does not insist on them.
+OUTLIERS = [
+    (rows, cols, method)
+    for rows in (("KL", 0.7), ("L2", 2.0), ("Elastic", 0.6), ("TV", 0.3), ("AtMost",))
+    for cols in (("Fixed",), ("KL", 0.3))
+    for method in ("auto", "log")
+    if (rows, cols, method) != (("AtMost",), ("Fixed",), "log")
+]
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (7, 12)])
-@pytest.mark.parametrize("rows", [("KL", 0.7), ("L2", 2.0), ("Elastic", 0.6), ("TV", 0.3), ("AtMost",)], ids=spec_id)
-@pytest.mark.parametrize("cols", [("Fixed",), ("KL", 0.3)], ids=spec_id)
+@pytest.mark.parametrize(("rows", "cols", "method"), OUTLIERS, ids=lambda x: x if isinstance(x, str) else spec_id(x))
 def test_potentials_of_outliers_are_found_though_their_mass_vanishes(shape, rows, cols, method):
     # exp(-range / epsilon) is below the smallest double, and the dual value rests on those potentials.
-    if (rows, cols, method) == (("AtMost",), ("Fixed",), "log"):
-        pytest.skip("sweeps need 1e5 iterations")
     for dtype, tol in ((np.float64, 1e-9), (np.float32, 1e-5)):
         cases = random_cases(31, 3, *shape, rows=rows, cols=cols)
         for case in cases:

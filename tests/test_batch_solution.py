@@ -6,6 +6,8 @@ import pytest
 from batches import agree, costs, random_cases, stacked
 
 import elastic_ot as eot
+from elastic_ot.batch_penalty import Mixed
+from elastic_ot.penalties import Penalty
 
 STATUS = eot.Status
 
@@ -300,3 +302,9 @@ def test_gaps_are_those_of_single_solutions_without_making_them(cols, tol, monke
     expected = [single.gap for single in solution]
     monkeypatch.setattr(eot.BatchSolution, "_single", None)
     np.testing.assert_allclose(solution.gap, expected, rtol=1e-6, atol=1e-14)
+
+
+def test_mixed_penalties_choose_in_every_formula():
+    """One that is not asked part by part would answer for the wrong penalty, in silence."""
+    formulas = {name for name in dir(Penalty) if not name.startswith("_")} - {"at", "hard"}
+    assert formulas <= set(vars(Mixed))

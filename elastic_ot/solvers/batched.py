@@ -274,15 +274,10 @@ def run_batch_budget(
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
     single = task.cost.dtype == np.float32 and spans <= SINGLE_RANGE
     precision = "double" if not limits.fast else "single" if single else "mixed"
-    for cols in (False, True):
-        which = np.flatnonzero(limits.cols_last == cols)
-        if which.size:
-            how = limits.max_iter, "cols" if cols else "rows", limits.cold, precision
-            sides = task.rows, task.cols, limits.omega, alpha, beta, which, None
-            done, residual = np.zeros(which.size, np.int64), np.zeros(which.size)
-            task.backend.batch_sweeps(task.cost, task.batch, *sides, *how, done, residual, plans)
     unknown, status, method = (np.broadcast_to(np.array(x, dtype=object), size) for x in (np.nan, Status.BUDGET, "log"))
-    return BatchState(alpha, beta, np.full(size, limits.max_iter), unknown, unknown, status, method)
+    state = BatchState(alpha, beta, np.zeros(size, np.int64), unknown, unknown, status, method)
+    _sweep(task, state, np.arange(size), None, limits.max_iter, limits, precision, limits.cold, plans)
+    return state
 
 
 def _state(task: BatchTask, alpha: Vector, beta: Vector, status: Status) -> BatchState:
@@ -307,17 +302,19 @@ def _sweep(
     limits: BatchLimits,
     precision: str,
     cold: bool,
+    plans: NDArray[Any] | None = None,
 ) -> Vector:
-    """One call of the backend; returns the residuals it saw."""
+    """One call of the backend, or one for each end; returns the residuals it saw."""
     residual = np.full(which.size, np.inf)
     sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
-    for end in ("rows", "cols"):
-        where = np.flatnonzero(limits.cols_last[which] == (end == "cols"))
-        if where.size:
-            some, done, found = which[where], np.zeros(where.size, np.int64), np.full(where.size, np.inf)
-            task.backend.batch_sweeps(
-                task.cost, task.batch, *sides, some, goal, count, end, cold, precision, done, found
-            )
+    cols_last = limits.cols_last[which]
+    for end, mine in (("rows", ~cols_last), ("cols", cols_last)):
+        if mine.any():
+            where = slice(None) if mine.all() else np.flatnonzero(mine)
+            some = which[where]
+            done, found = np.zeros(some.size, np.int64), np.full(some.size, np.inf)
+            how = goal, count, end, cold, precision
+            task.backend.batch_sweeps(task.cost, task.batch, *sides, some, *how, done, found, plans)
             state.n_iter[some] += done
             residual[where] = found
     return residual
@@ -366,11 +363,11 @@ class _Rounds:
     def _swept(self, count: int, cold: bool) -> Vector:
         """One round; every problem in the precision that it needs, whatever its neighbours need."""
         left, found = self.left, np.full(self.left.size, np.inf)
-        kind, rooms = 2 * self.double[left] + self.limits.cols_last[left], self._rooms(left)
-        for code in range(4):
-            where = np.flatnonzero((kind == code) & (rooms > 0))
+        rooms, double = self._rooms(left), self.double[left]
+        for precision, mine in (("mixed", ~double), ("double", double)):
+            where = np.flatnonzero(mine & (rooms > 0))
             if where.size:
-                number, precision = min(count, int(rooms[where].min())), "double" if code >= 2 else "mixed"
+                number = min(count, int(rooms[where].min()))
                 found[where] = _sweep(
                     self.task, self.state, left[where], self.goal, number, self.limits, precision, cold
                 )
