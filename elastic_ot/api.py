@@ -5,32 +5,41 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
 
-from .arrays import Origin, ingest_number, ingest_vector, origin_of
+from .arrays import Origin, ingest_vector, origin_of
+from .assembly import solution_from, solution_of
 from .backends import load
 from .batch_api import How, recalled, solve_batch
 from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .options import (
+    SINGLE_TOL,
+    check_budget,
+    check_choice,
+    check_limits,
+    check_method,
+    check_relaxation,
+    is_budget,
+    last_side,
+    other_side,
+)
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
-from .result import Budget, Host, Solution, Status
-from .solvers.choice import METHODS, Method, choose
-from .solvers.driver import Limits, Outcome, certify, run
+from .result import Budget, Solution, Status
+from .solvers.choice import Method, choose
+from .solvers.driver import Limits, run
 from .solvers.fixed_budget import run_budget
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
-from .solvers.record import history_of
 from .solvers.state import Start
 from .solvers.task import make_task
-
-SINGLE_TOL = 1e-6  # smallest tolerance for which sweeps may use float32 exponentials and kernels
 
 
 def solve(
@@ -189,48 +198,48 @@ def _solve(
     on_failure: str,
     with_plan: bool = False,
 ) -> Any:
-    _check_method(method)
-    _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    check_method(method)
+    check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     if end is not None:
-        _check_choice("end", end, ("rows", "cols"))
-    omega = _relaxation(relaxation, method)
-    limits = _limits(tol, max_iter, time_limit, callback)
+        check_choice("end", end, ("rows", "cols"))
+    omega = check_relaxation(relaxation, method)
+    limits = check_limits(tol, max_iter, time_limit, callback)
     origin = _origin(cost, a, b, mask, init)
     if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
         if progress:
             raise ValueError("progress shows one problem; for a batch use callback")
         batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
-        budgeted = _is_budget(tol, method)
+        budgeted = is_budget(tol, method)
         if budgeted:
-            _check_budget(relaxation, time_limit, callback, progress)
-        how = How(method, relaxation, omega, *limits, end, on_failure, SINGLE_TOL, budgeted, with_plan)
+            check_budget(relaxation, time_limit, callback, progress)
+        how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
         return solve_batch(batch, how, init, origin)
     problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
     f, g = _initial(init, problem)
     swapped = problem.cost.fortran
     working = problem.transpose() if swapped else problem
-    last = _end(problem, end)
+    last = last_side(problem, end)
     start = Start(
         f=g if swapped else f,
         g=f if swapped else g,
-        end=_other(last) if swapped else last,
+        end=other_side(last) if swapped else last,
         omega=(max(omega, 1.0), omega),
         fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
         tol=tol,
         deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
     )
-    if _is_budget(tol, method):
-        _check_budget(relaxation, time_limit, callback, progress)
+    if is_budget(tol, method):
+        check_budget(relaxation, time_limit, callback, progress)
         start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
         outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
         budget = Budget(max_iter, last, f, g)
-        return replace(_solution(problem, outcome, swapped, tol, origin), budget=budget)
+        return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)
     phases = choose(method, working, omega, tol)
     with progress_bar(progress, tol) as report:
         outcome = run(
             phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
         )
-    solution = _solution(problem, outcome, swapped, tol, origin)
+    solution = solution_from(problem, outcome, swapped, tol, origin)
     if not solution.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(solution.message)
@@ -248,7 +257,7 @@ def recall(
     end: Literal["rows", "cols"] | None = None,
 ) -> Solution:
     """The solution with these potentials, which an earlier solve with these options has found: measured, not solved."""
-    budget = Budget(max_iter, _end(problem, end), None, None) if _is_budget(tol, method) else None
+    budget = Budget(max_iter, last_side(problem, end), None, None) if is_budget(tol, method) else None
     found = solution_of(problem, f, g, Status.BUDGET if budget else None, 0, "recalled", tol)
     return replace(found, budget=budget)
 
@@ -264,97 +273,8 @@ def recall_batch(
 ) -> BatchSolution:
     """`recall` for a batch."""
     first, second = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
-    budget = Budget(max_iter, end or "mixed", None, None) if _is_budget(tol, method) else None
+    budget = Budget(max_iter, end or "mixed", None, None) if is_budget(tol, method) else None
     return recalled(problem, first, second, tol, end, budget)
-
-
-def solution_of(
-    problem: Problem, f: Vector, g: Vector, status: Status | None, n_iter: int, method: str, tol: float
-) -> Solution:
-    """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
-    swapped = problem.cost.fortran
-    task = make_task(problem.transpose() if swapped else problem, load())
-    first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
-    if status is None:
-        met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
-        status = Status.CONVERGED if met else Status.STALLED
-    history = history_of([], problem.reference_mass)
-    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, n_iter, method, history)
-    return _solution(problem, outcome, swapped, tol, Origin())
-
-
-def _is_budget(tol: float, method: Any) -> bool:
-    """tol=0 runs so many iterations, where the method has such."""
-    return tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling")
-
-
-def _check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:
-    """With tol=0 nothing is looked at before the end."""
-    if relaxation != 1:
-        raise ValueError(f"tol=0 runs max_iter plain iterations, and relaxation is {relaxation!r}; leave it at 1")
-    for name, value in (("time_limit", time_limit), ("callback", callback), ("progress", progress or None)):
-        if value is not None:
-            raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")
-
-
-def _end(problem: Problem, wanted: str | None) -> str:
-    """The side updated last, and therefore exact: the only hard one, else the rows."""
-    if wanted is not None:
-        return wanted
-    return "cols" if problem.cols.hard and not problem.rows.hard else "rows"
-
-
-def _other(side: str) -> str:
-    return "cols" if side == "rows" else "rows"
-
-
-def _check_method(method: Any) -> None:
-    if not isinstance(method, Newton):
-        _check_choice("method", method, ("auto", *METHODS))
-        return
-    for field in fields(method):
-        value = getattr(method, field.name)
-        if field.name == "top_k" and value is None:
-            continue
-        whole = field.name in ("sweeps", "patience", "steps", "top_k")
-        if isinstance(value, bool) or not isinstance(value, int | np.integer if whole else int | float | np.number):
-            raise TypeError(f"Newton({field.name}={value!r}): it must be {'an integer' if whole else 'a number'}")
-        if not (value >= 1 if whole else 0 < value < np.inf):
-            raise ValueError(f"Newton({field.name}={value}): it must be {'>= 1' if whole else '> 0 and finite'}")
-
-
-def _relaxation(relaxation: Any, method: Method | Newton) -> float:
-    """The omega to begin with."""
-    if isinstance(relaxation, str) and relaxation == "auto":
-        return 1.0
-    if isinstance(relaxation, str):
-        raise ValueError(f"relaxation is {relaxation!r}; it must be a number in (0, 2) or 'auto'")
-    omega = ingest_number("relaxation", relaxation)
-    if not 0 < omega < 2:
-        raise ValueError(f"relaxation is {relaxation}; it must lie in (0, 2)")
-    if (method == "newton" or isinstance(method, Newton)) and omega != 1:
-        raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
-    return omega
-
-
-def _limits(tol: Any, max_iter: Any, time_limit: Any, callback: Any) -> tuple[float, int, float | None, Any]:
-    tol = ingest_number("tol", tol)
-    if not (0 <= tol < np.inf):
-        raise ValueError(f"tol is {tol}; it must be finite and >= 0")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
-        raise ValueError(f"max_iter is {max_iter!r}; it must be an integer >= 1")
-    if time_limit is not None:
-        time_limit = ingest_number("time_limit", time_limit)
-        if not time_limit > 0:
-            raise ValueError(f"time_limit is {time_limit}; it must be > 0 seconds")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable as callback(iteration, residual), got {callback!r}")
-    return tol, int(max_iter), time_limit, callback
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
 
 
 def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
@@ -379,41 +299,3 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
             raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
     # an entry that was removed there and is used here starts at 0
     return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
-
-
-def _solution(problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin) -> Solution:
-    found = outcome.measure
-    f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
-    if swapped:
-        f, g, r, c = g, f, c, r
-    return Solution(
-        problem=problem,
-        f=origin.emit(f),
-        g=origin.emit(g),
-        row_marginal=origin.emit(r),
-        col_marginal=origin.emit(c),
-        marginal_error=found.marginal_error,
-        residual=found.residual,
-        dual_value=found.dual + problem.epsilon * problem.reference_mass,
-        status=outcome.status,
-        message=_message(outcome, problem, tol),
-        n_iter=outcome.n_iter,
-        method=outcome.method,
-        history=outcome.history,
-        host=Host(f, g, r, c),
-        origin=origin,
-    )
-
-
-def _message(outcome: Outcome, problem: Problem, tol: float) -> str:
-    found = outcome.measure
-    text = (
-        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; "
-        f"residual {found.residual:.2e}, asked for {tol * found.mass:.2e})"
-    )
-    if outcome.status is Status.NUMERICAL:
-        return text + "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
-    if outcome.status in (Status.MAX_ITER, Status.TIME_LIMIT, Status.STALLED):
-        span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
-        return text + f"; range(cost) / epsilon is {span:.3g}: try a larger epsilon, more iterations or a larger tol"
-    return text

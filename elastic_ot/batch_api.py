@@ -17,6 +17,7 @@ from .batch_problem import BatchProblem
 from .batch_result import BatchHost, BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .options import SINGLE_TOL
 from .penalties import Between, Vector
 from .result import Budget, Solution
 from .solvers.batched import (
@@ -52,7 +53,6 @@ class How:
     callback: Any
     end: str | None
     on_failure: str
-    single_tol: float
     budget: bool
     with_plan: bool = False
     """Compute the plans of a budget along with it, which is cheaper than afterwards."""
@@ -69,7 +69,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     task = make_batch_task(problem, load_batch())
     f, g = _initial(init, problem)
     cols_last = _cols_last(problem, how.end)
-    fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= how.single_tol
+    fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= SINGLE_TOL
     if how.budget:
         fast = problem.cost.dtype == np.float32
     zeros = np.zeros(problem.a.shape), np.zeros(problem.b.shape)
@@ -105,7 +105,7 @@ def recalled(
     """The solution with these potentials (B, n) and (B, m), which an earlier solve has found; not solved again."""
     task = make_batch_task(problem, load_batch())
     state = remembered(task, *task.alphas(f, g), tol, measured=budget is None)
-    how = How("auto", 1.0, 1.0, tol, 1, None, None, None, "ignore", 0.0, budget is not None)
+    how = How("auto", 1.0, 1.0, tol, 1, None, None, None, "ignore", budget is not None)
     return _solution(task, state, how, Origin(), _cols_last(problem, end), budget, gauge=False)
 
 

@@ -103,7 +103,7 @@ class BatchSolution:
         return (self._single(k) for k in range(self.problem.size))
 
     def _single(self, k: int) -> Solution:
-        from .api import solution_of
+        from .assembly import solution_of
 
         n, m = int(self.problem.row_count[k]), int(self.problem.col_count[k])
         budget = self.budget

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .api import SINGLE_TOL, _check_choice, _check_method, _end, _limits, _solution
 from .arrays import Origin, origin_of
+from .assembly import solution_from
 from .backends import load
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
+from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, build_cross, build_self
 from .result import Solution
@@ -219,9 +220,9 @@ def divergence(
     >>> eot.divergence(cost(x, x), cost(x, x), cost(x, x), epsilon=0.1).value
     0.0
     """
-    _check_method(method)
-    _check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
-    limits = Limits(*_limits(tol, max_iter, time_limit, None))
+    check_method(method)
+    check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    limits = Limits(*check_limits(tol, max_iter, time_limit, None))
     if limits.tol == 0:
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
@@ -263,7 +264,7 @@ class _Terms:
         return self._solution(problem, outcome, False), outcome.measure.dual
 
     def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
-        swapped, end = problem.cost.fortran, _end(problem, None)
+        swapped, end = problem.cost.fortran, last_side(problem, None)
         working = problem
         if swapped:
             working, f, g = problem.transpose(), g, f
@@ -284,7 +285,7 @@ class _Terms:
         return Limits(self.limits.tol, self.limits.max_iter, left)
 
     def _solution(self, problem: Problem, outcome: Outcome, swapped: bool) -> Solution:
-        return _solution(problem, outcome, swapped, self.limits.tol, self.origin)
+        return solution_from(problem, outcome, swapped, self.limits.tol, self.origin)
 
 
 def _size(solution: Solution) -> float:

@@ -1,0 +1,66 @@
+"""Solutions made of what a solver found. No arithmetic here."""
+
+from __future__ import annotations
+
+from .arrays import Origin
+from .backends import load
+from .penalties import Vector
+from .problem import Problem
+from .result import Host, Solution, Status
+from .solvers.driver import Outcome, certify
+from .solvers.record import history_of
+from .solvers.task import make_task
+
+
+def solution_from(problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin) -> Solution:
+    """Of an outcome; `swapped`: the solver was given the transposed problem."""
+    found = outcome.measure
+    f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
+    if swapped:
+        f, g, r, c = g, f, c, r
+    return Solution(
+        problem=problem,
+        f=origin.emit(f),
+        g=origin.emit(g),
+        row_marginal=origin.emit(r),
+        col_marginal=origin.emit(c),
+        marginal_error=found.marginal_error,
+        residual=found.residual,
+        dual_value=found.dual + problem.epsilon * problem.reference_mass,
+        status=outcome.status,
+        message=_message(outcome, problem, tol),
+        n_iter=outcome.n_iter,
+        method=outcome.method,
+        history=outcome.history,
+        host=Host(f, g, r, c),
+        origin=origin,
+    )
+
+
+def _message(outcome: Outcome, problem: Problem, tol: float) -> str:
+    found = outcome.measure
+    text = (
+        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; "
+        f"residual {found.residual:.2e}, asked for {tol * found.mass:.2e})"
+    )
+    if outcome.status is Status.NUMERICAL:
+        return text + "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
+    if outcome.status in (Status.MAX_ITER, Status.TIME_LIMIT, Status.STALLED):
+        span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+        return text + f"; range(cost) / epsilon is {span:.3g}: try a larger epsilon, more iterations or a larger tol"
+    return text
+
+
+def solution_of(
+    problem: Problem, f: Vector, g: Vector, status: Status | None, n_iter: int, method: str, tol: float
+) -> Solution:
+    """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
+    swapped = problem.cost.fortran
+    task = make_task(problem.transpose() if swapped else problem, load())
+    first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
+    if status is None:
+        met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
+        status = Status.CONVERGED if met else Status.STALLED
+    history = history_of([], problem.reference_mass)
+    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, n_iter, method, history)
+    return solution_from(problem, outcome, swapped, tol, Origin())
