@@ -108,7 +108,6 @@ def _pull_back_iterations(
                     task.batch,
                     task.rows,
                     task.cols,
-                    problem.mass,
                     solution._potentials,
                     start,
                     budget.count,
@@ -140,13 +139,12 @@ def _pull_back_optimum(
     problem, task, optimum = solution.problem, solution.task, _optimum(solution)
     (size, n), m = problem.a.shape, problem.b.shape[1]
     bars = optimum.settle(*sides)
-    log_mass, row_side, col_side = np.log(problem.mass), optimum.epsilon * bars[0], optimum.epsilon * bars[1]
+    row_side, col_side = optimum.epsilon * bars[0], optimum.epsilon * bars[1]
     sums = np.zeros((size, n)), np.zeros((size, m)), np.zeros((size, n)), np.zeros((size, m))
     found = BatchSystem(np.empty((size, n, m), dtype), *sums, np.empty(size), np.empty(size, np.bool_))
     load_batch_gradients().batch_pull_back(
         task.cost,
         task.batch,
-        log_mass,
         *solution._potentials,
         optimum.diagonals,
         np.ascontiguousarray(np.broadcast_to(optimum.rigid, (size, 1))[:, 0]),

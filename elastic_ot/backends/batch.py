@@ -41,6 +41,7 @@ from .protocol import Array, Batch, Side
 SERIAL_BELOW = 200_000  # entries read by one call
 LANES = 256  # tiny problems side by side
 TINY = 64  # entries up to which a problem is tiny
+LONGEST = 2048  # entries that a float32 accumulator sums up
 KINKED = {1, 2}  # codes of the update rules with kinks
 SMALL, LARGE = 1e-260, 1e260  # scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024
 
@@ -115,7 +116,7 @@ def _highest(c, inv2, beta2):
 @inner
 def _sum(c, inv2, beta2, start, p):
     """`_row_sum`, without its loop over pieces where one is enough."""
-    if c.size <= 2048:
+    if c.size <= LONGEST:
         return np.float64(_fill(c, inv2, beta2, start, p))
     return _row_sum(c, inv2, beta2, start, p)
 
@@ -157,41 +158,27 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i,
 
 
 @inner
-def _dot(kernel, i, v, s):
-    """Rows i to i + 3 of K v. Indices, not views of rows, which would be counted."""
-    s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
-    for j in range(v.size):
-        s0 += kernel[i, j] * v[j]
-        s1 += kernel[i + 1, j] * v[j]
-        s2 += kernel[i + 2, j] * v[j]
-        s3 += kernel[i + 3, j] * v[j]
-    s[0], s[1], s[2], s[3] = s0, s1, s2, s3
+def _products(kernel, i, m, v, s):
+    """Four rows of K v. By index, because views of rows would be counted."""
+    s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
+    for lo in range(0, m, LONGEST):
+        s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
+        for j in range(np.uintp(lo), np.uintp(min(lo + LONGEST, m))):  # signed ones might count from the end
+            s0 += kernel[i, j] * v[j]
+            s1 += kernel[i + 1, j] * v[j]
+            s2 += kernel[i + 2, j] * v[j]
+            s3 += kernel[i + 3, j] * v[j]
+        s[0] += s0
+        s[1] += s1
+        s[2] += s2
+        s[3] += s3
 
 
 @inner
-def _long_dot(kernel, i, v, s):
-    """The same in pieces, so that float32 partial sums stay short."""
-    for q in range(4):
-        total, k = 0.0, kernel[i + q]
-        for j in range(0, v.size, 2048):
-            to = min(j + 2048, v.size)
-            total += _piece(k[j:to], v[j:to])
-        s[q] = total
-
-
-@inner
-def _piece(k, v):
-    total = as_like(0.0, v)
-    for j in range(v.size):
-        total += k[j] * v[j]
-    return total
-
-
-@inner
-def _collect(kernel, i, s, acc):
-    """Add what rows i to i + 3, times s, contribute to the column sums."""
+def _collected(kernel, i, m, s, acc):
+    """Add what four rows contribute to K^T s."""
     w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
-    for j in range(acc.size):
+    for j in range(m):
         acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
 
 
@@ -209,10 +196,8 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
     for i in range(0, n, 4):
         if absorb:
             _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i, n, s, range_)
-        elif m <= 2048:
-            _dot(kernel, i, v, s)  # K has rows of zeros to spare
         else:
-            _long_dot(kernel, i, v, s)
+            _products(kernel, i, m, v, s)  # K has rows of zeros to spare
         for q in range(4):
             if i + q < n and row.log_weight[i + q] > -np.inf:
                 old = u[i + q]
@@ -227,7 +212,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
                 s[q] = new
             else:
                 s[q] = 0.0
-        _collect(kernel, i, s, acc)
+        _collected(kernel, i, m, s, acc)
     return error
 
 
@@ -735,7 +720,7 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
 
 @inner
 def _plan_row(c, inv2, start, beta, p):
-    """In the precision of p: float32 exponentials are good to 1.2e-7, and those below 2^-125 are exactly 0."""
+    """In the precision of p: in float32 an entry of 2^-k is good to (2e-7 + 4e-8 k) relative, 0 below 2^-125."""
     for j in range(c.size):
         y = start + beta[j] * LOG2E - c[j] * inv2
         e = entry(y, p)

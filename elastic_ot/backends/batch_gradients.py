@@ -20,13 +20,25 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .batch import LANES, TINY, _gather, _gather_costs, _plain, _plain_lanes, _side, _split, as_like
+from .batch import (
+    LANES,
+    TINY,
+    _collected,
+    _gather,
+    _gather_costs,
+    _highest,
+    _plain,
+    _plain_lanes,
+    _products,
+    _side,
+    _split,
+    as_like,
+)
 from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log
 from .protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
 
 SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of diagonals and sums: twice that times what has underflown in K is nothing still
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache
-LONGEST = 2048  # entries that a float32 accumulator sums up
 FLOOR = 1e-3  # share of its diagonal that the preconditioner of S keeps at least, as in `krylov`
 PRODUCTS = 500  # with S, in at most ROUNDS of conjugate gradients
 ROUNDS = 3
@@ -105,15 +117,7 @@ def _fill(c, inv2, beta2, start, p):
 
 
 @inner
-def _highest(c, inv2, beta2):
-    top = -np.inf
-    for j in range(c.size):
-        top = max(top, beta2[j] - c[j] * inv2)
-    return top
-
-
-@inner
-def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base, limit):
+def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
     """Rows of K sum to about 1 under the last plan's column potentials; base holds their potentials."""
     k, n, m = where
     for i in range(n):
@@ -130,31 +134,6 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base, limit):
             _fill(c, inv2, beta2, -top, p)
     for i in range(n, n + 4):  # K is read four rows at a time
         kernel[i, :] = 0.0
-
-
-@inner
-def _products(kernel, i, m, v, s):
-    """Four rows of K v."""
-    s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
-    for lo in range(0, m, LONGEST):
-        s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
-        for j in range(np.uintp(lo), np.uintp(min(lo + LONGEST, m))):  # signed ones might count from the end
-            s0 += kernel[i, j] * v[j]
-            s1 += kernel[i + 1, j] * v[j]
-            s2 += kernel[i + 2, j] * v[j]
-            s3 += kernel[i + 3, j] * v[j]
-        s[0] += s0
-        s[1] += s1
-        s[2] += s2
-        s[3] += s3
-
-
-@inner
-def _collected(kernel, i, m, s, acc):
-    """Add what four rows contribute to K^T s."""
-    w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
-    for j in range(m):
-        acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
 
 
 @inner
@@ -315,7 +294,7 @@ def _cost_bar(cost, where, kernel, factors, moved, z, inv_epsilon, out):
 
 
 @inner
-def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, work):
+def _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, work):
     """Iterations of problem k, replayed and then differentiated backwards."""
     count, end_cols, product, has = plan
     plan_bar, row_bars, col_bars = bars
@@ -336,7 +315,7 @@ def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, w
         if not ahead < limit:
             return False
         first[j] = ahead
-    _fill_kernel(cost, where, inv_epsilon * LOG2E, beta2[:m], row, ends[0][k], kernel, base, limit)
+    _fill_kernel(cost, where, inv_epsilon * LOG2E, beta2[:m], row, ends[0][k], kernel, base)
     for t in range(count):
         v = right[count + t][:m]
         if not _rows_ahead(kernel, n, m, row, plain[0], base, v, kept[0][t], totals[0][t], left[t], acc, s, limit):
@@ -351,7 +330,7 @@ def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, w
     row_bar[:] = 0.0
     col_bar[:] = 0.0
     if has:
-        _plan_sums(kernel, n, m, left[count - 1], last, plan_bar[k], mass[k], row_bar, col_bar)
+        _plan_sums(kernel, n, m, left[count - 1], last, plan_bar[k], batch.mass[k], row_bar, col_bar)
     for i in range(n):  # K is not made again: its base gives way to derivatives in weights
         row_weight[i] = row_bar[i] if product else 0.0
         row_bar[i] += row_bars[k, i]
@@ -374,16 +353,16 @@ def _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, w
             col_bar[j] -= drop
             if product:
                 col_weight[j] -= drop
-    moved = has, mass[k], left[count - 1], last, plan_bar[k if has else 0]
+    moved = has, batch.mass[k], left[count - 1], last, plan_bar[k if has else 0]
     dot = _cost_bar(cost, where, kernel, (left, right), moved, z, inv_epsilon, out.cost[k])
     epsilon = sums[0, 0] + sums[1, 0] - dot
     for j in range(m):  # potentials to begin with are given in units of the cost
         epsilon -= col_bar[j] * (begin[j] - col.offset[j]) if col.log_weight[j] > -np.inf else 0.0
     out.epsilon[k] = epsilon * inv_epsilon
-    out.rows[k] = sums[0, 1] * inv_epsilon * (mass[k] if row.code == 3 else 1.0)
-    out.cols[k] = sums[1, 1] * inv_epsilon * (mass[k] if col.code == 3 else 1.0)
-    _over_weights(out.a[k], row, row_weight, mass[k], n)
-    _over_weights(out.b[k], col, col_weight, mass[k], m)
+    out.rows[k] = sums[0, 1] * inv_epsilon * (batch.mass[k] if row.code == 3 else 1.0)
+    out.cols[k] = sums[1, 1] * inv_epsilon * (batch.mass[k] if col.code == 3 else 1.0)
+    _over_weights(out.a[k], row, row_weight, batch.mass[k], n)
+    _over_weights(out.b[k], col, col_weight, batch.mass[k], m)
     return True
 
 
@@ -505,11 +484,12 @@ def _tangent_row(c, exponents, p, scale, has, bar, x, y, q, acc):
 
 
 @inner
-def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, plan_bar, out, work):
+def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, out, work):
     """The linear system of problem k and what follows from it; False if it was not solved to rounding."""
     row_diagonals, col_diagonals, rigids = system
     kernel, inverse, beta2, side, squares, acc, s, krylov = work
     n, m, inv2 = batch.row_count[k], batch.col_count[k], batch.inv_epsilon[k] * LOG2E
+    log_mass = np.log(batch.mass[k])
     costs, x, y = cost[batch.cost_of[k]], out.x[k][:n], out.y[k][:m]
     row_side, alpha, beta2, side, squares, acc = sides[0][k], alphas[k], beta2[:m], side[:m], squares[:m], acc[:m]
     diagonal, rigid = col_diagonals[k][:m], rigids[k]
@@ -521,7 +501,7 @@ def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, p
     size = 0.0
     for i in range(n):
         p, bar = kernel[i][:m], plan_bar[k if has else 0][i if has else 0]
-        start = (alpha[i] + log_mass[k]) * LOG2E
+        start = (alpha[i] + log_mass) * LOG2E
         row_rest[i] = row_side[i] + _open_row(costs[i][:m], inv2, beta2, start, has, bar, p)
         d = row_diagonals[k, i]
         inverse[i] = 1.0 / d if d > 0.0 else 0.0
@@ -554,7 +534,7 @@ def _pull_optimum(k, cost, batch, log_mass, alphas, betas, system, sides, has, p
     dot = 0.0
     out.cols[k, :] = 0.0
     for i in range(n):
-        q, bar, start = out.cost[k, i], plan_bar[k if has else 0][i if has else 0], (alpha[i] + log_mass[k]) * LOG2E
+        q, bar, start = out.cost[k, i], plan_bar[k if has else 0][i if has else 0], (alpha[i] + log_mass) * LOG2E
         exponents, scale, acc = (inv2, beta2, start), batch.inv_epsilon[k], out.cols[k][:m]
         row_rest[i], part = _tangent_row(costs[i][:m], exponents, kernel[i][:m], scale, has, bar, x[i], y, q[:m], acc)
         dot += part
@@ -776,7 +756,7 @@ def _lane_begin(bars, which, first, product, bar, weight_bar, spare):
 
 
 @inner
-def _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, found, start, sound, out):
+def _lane_finish(which, first, batch, rows, cols, c, kernel, moved, found, start, sound, out):
     """From the lanes to the arrays of all problems."""
     row_weight, col_weight, col_bar, sums = found
     n, m, held = row_weight.shape[0], col_weight.shape[0], min(row_weight.shape[1], which.size - first)
@@ -794,17 +774,17 @@ def _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, found,
         for j in range(m):
             used = cols.log_weight[k, j] > -np.inf
             epsilon -= col_bar[j, z] * (start[k, j] - cols.offset[k, j]) if used else 0.0
-            out.b[k, j] = col_weight[j, z] / (cols.weight[k, j] * mass[k]) if used else 0.0
+            out.b[k, j] = col_weight[j, z] / (cols.weight[k, j] * batch.mass[k]) if used else 0.0
         for i in range(n):
             used = rows.log_weight[k, i] > -np.inf
-            out.a[k, i] = row_weight[i, z] / (rows.weight[k, i] * mass[k]) if used else 0.0
+            out.a[k, i] = row_weight[i, z] / (rows.weight[k, i] * batch.mass[k]) if used else 0.0
         out.epsilon[k] = epsilon * inv_epsilon
-        out.rows[k] = sums[1, z] * inv_epsilon * (mass[k] if rows.code[k] == 3 else 1.0)
-        out.cols[k] = sums[3, z] * inv_epsilon * (mass[k] if cols.code[k] == 3 else 1.0)
+        out.rows[k] = sums[1, z] * inv_epsilon * (batch.mass[k] if rows.code[k] == 3 else 1.0)
+        out.cols[k] = sums[3, z] * inv_epsilon * (batch.mass[k] if cols.code[k] == 3 else 1.0)
 
 
 @inner
-def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, work):
+def _pull_lanes(first, cost, batch, rows, cols, ends, start, plan, bars, which, out, work):
     """As `_pull_rows` for the problems from which[first] on."""
     count, end_cols, product, has = plan
     matrices, (row_side, col_side), bases, steps, (row_kept, col_kept), found, vectors, small, limit = work
@@ -820,7 +800,7 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
     _gather(start, m, which, first, begin)
     _gather_costs(cost, batch, n, m, which, first, c)
     for z in range(lanes):
-        masses[z] = mass[which[min(first + z, which.size - 1)]]
+        masses[z] = batch.mass[which[min(first + z, which.size - 1)]]
     _lane_kernel(c, n, m, beta, begin, kernel, base, col_base, v, top)
     ended = count if end_cols else count - 1
     for step in range(count):
@@ -880,7 +860,7 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
         if step % 2 == 0:
             _lane_outer(moved, n, m, step, count, u, t, s, v)
     pulled = row_weight, col_weight, col_bar, sums
-    _lane_finish(which, first, batch, rows, cols, mass, c, kernel, moved, pulled, start, sound, out)
+    _lane_finish(which, first, batch, rows, cols, c, kernel, moved, pulled, start, sound, out)
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -889,25 +869,25 @@ def _pull_lanes(first, cost, batch, rows, cols, mass, ends, start, plan, bars, w
 
 @entry_point
 def _iterations(t, threads, task, which, out, scratch):
-    cost, batch, rows, cols, mass, ends, start, plan, bars = task
+    cost, batch, rows, cols, ends, start, plan, bars = task
     for q in range(t, which.size, threads):
         k = which[q]
-        out.sound[k] = _pull_rows(k, cost, batch, rows, cols, mass, ends, start, plan, bars, out, scratch)
+        out.sound[k] = _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, scratch)
 
 
 @entry_point
 def _tiny_iterations(t, threads, task, which, out, scratch):
-    cost, batch, rows, cols, mass, ends, start, plan, bars = task
+    cost, batch, rows, cols, ends, start, plan, bars = task
     lanes = scratch[0][0].shape[1]
     for group in range(t, (which.size + lanes - 1) // lanes, threads):
-        _pull_lanes(group * lanes, cost, batch, rows, cols, mass, ends, start, plan, bars, which, out, scratch)
+        _pull_lanes(group * lanes, cost, batch, rows, cols, ends, start, plan, bars, which, out, scratch)
 
 
 @entry_point
 def _optima(t, threads, task, out, scratch):
-    cost, batch, log_mass, alpha, beta, system, sides, has, bar = task
-    for k in range(t, log_mass.size, threads):
-        out.sound[k] = _pull_optimum(k, cost, batch, log_mass, alpha, beta, system, sides, has, bar, out, scratch)
+    cost, batch, alpha, beta, system, sides, has, bar = task
+    for k in range(t, alpha.shape[0], threads):
+        out.sound[k] = _pull_optimum(k, cost, batch, alpha, beta, system, sides, has, bar, out, scratch)
 
 
 @entry_point
@@ -974,7 +954,6 @@ def batch_pull_back_iterations(
     batch: Batch,
     rows: Side,
     cols: Side,
-    mass: Array,
     ends: tuple[Array, Array],
     start: Array,
     count: int,
@@ -999,7 +978,7 @@ def batch_pull_back_iterations(
     lanes = n * m <= TINY and cost.dtype == dtype  # what has left single precision is rare: no kernel of its own
     bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
-    task = _all_frozen((cost, batch, rows, cols, mass, ends, start, plan, bars))
+    task = _all_frozen((cost, batch, rows, cols, ends, start, plan, bars))
     rule = 4 * rows.code[which] + cols.code[which]  # lanes need one for all
     for code in np.unique(rule) if lanes else (None,):
         sweep(which if code is None else which[rule == code])
@@ -1008,7 +987,6 @@ def batch_pull_back_iterations(
 def batch_pull_back(
     cost: Array,
     batch: Batch,
-    log_mass: Array,
     alpha: Array,
     beta: Array,
     diagonals: tuple[Array, Array],
@@ -1027,7 +1005,7 @@ def batch_pull_back(
     n, m = cost.shape[1:]
     bar = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar
     system, sides, has = (*diagonals, rigid), (row_side, col_side), plan_bar is not None
-    task = _all_frozen((cost, batch, log_mass, alpha, beta, system, sides, has, bar))
+    task = _all_frozen((cost, batch, alpha, beta, system, sides, has, bar))
     _split(run, out.cost.size * 10, out.cost.shape[0])
 
 
