@@ -15,7 +15,7 @@ from .arrays import as_numpy, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
 from .penalties import Penalty, Vector
-from .problem import Problem, Reference, build
+from .problem import Problem, Reference, build, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -178,7 +178,7 @@ def build_batch(
     strengths = inputs.numbers("epsilon", epsilon)
     lengths = inputs.lengths("row_lengths", row_lengths, n), inputs.lengths("col_lengths", col_lengths, m)
     for name, penalty in (("rows", rows), ("cols", cols)):
-        inputs.add(f"{name}'s {strength_name(penalty)}", strength_shape(penalty))
+        inputs.add(f"the {strength_name(penalty)} of {name}", strength_shape(penalty))
     batch = inputs.shape()
     if allowed is not None:
         stack = _masked(stack, allowed)
@@ -421,9 +421,9 @@ def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
         k = int(bad[0])
         rows, cols = (penalty_of(penalty, problem.batch, k) for penalty in problem.given)
         raise InfeasibleError(
-            f"{problem.label(k)}rows={rows!r} allow a total mass of {lo_a[k]:.12g} to {hi_a[k]:.12g}, "
-            f"cols={cols!r} of {lo_b[k]:.12g} to {hi_b[k]:.12g}; no plan has both (a sums to {problem.a[k].sum():.12g},"
-            f" b to {problem.b[k].sum():.12g})"
+            f"{problem.label(k)}rows={rows!r} allow a total mass of {range_text(lo_a[k], hi_a[k])}, cols={cols!r} of "
+            f"{range_text(lo_b[k], hi_b[k])}; no plan has both (a sums to {problem.a[k].sum():.12g}, b to "
+            f"{problem.b[k].sum():.12g})"
         )
     off = needed > most
     if not off.any():

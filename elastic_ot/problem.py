@@ -304,8 +304,9 @@ def _check_masses(problem: Problem, tolerance: float) -> Problem:
         return problem
     if max(lo_a, lo_b) > min(hi_a, hi_b) * (1 + tolerance):
         raise InfeasibleError(
-            f"rows={problem.rows!r} allow a total mass of {_range(lo_a, hi_a)}, cols={problem.cols!r} of "
-            f"{_range(lo_b, hi_b)}; no plan has both (a sums to {problem.a.sum():.12g}, b to {problem.b.sum():.12g})"
+            f"rows={problem.rows!r} allow a total mass of {range_text(lo_a, hi_a)}, cols={problem.cols!r} of "
+            f"{range_text(lo_b, hi_b)}; no plan has both (a sums to {problem.a.sum():.12g}, b to "
+            f"{problem.b.sum():.12g})"
         )
     factor = lo_a / hi_b if lo_a > hi_b else hi_a / lo_b
     return replace(problem, b=problem.b * factor)
@@ -317,7 +318,8 @@ def _total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> 
     return lo * total, math.inf if math.isinf(hi) else hi * total
 
 
-def _range(lo: float, hi: float) -> str:
+def range_text(lo: float, hi: float) -> str:
+    """One number or two."""
     return f"{lo:.12g}" if lo == hi else f"{lo:.12g} to {hi:.12g}"
 
 
