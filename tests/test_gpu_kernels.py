@@ -18,6 +18,7 @@ from test_backends_newton import (
     thresholds,
 )
 
+from elastic_ot.backends import batch as cpu_batch
 from elastic_ot.backends import cpu, gpu, protocol, reference
 from elastic_ot.backends.protocol import LEFT, REACHED, Side, Sparse, Support
 
@@ -441,7 +442,6 @@ def run_batch(each, args, which, goal, count, end="rows", cold=True, precision="
 @pytest.mark.parametrize("rule", ["fixed", "kl", "tv", "between", "l2"])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_batches_are_swept_as_on_the_cpu(shape, rule, precision):
-    batch = pytest.importorskip("elastic_ot.backends.batch")
     dtype = np.float64 if precision == "double" else np.float32
     args = batch_of(7, shape, rule, dtype, ragged=True)
     which, goal = np.array([0, 2, 3, 4, 6]), np.full(7, 1e-4)
@@ -451,7 +451,7 @@ def test_batches_are_swept_as_on_the_cpu(shape, rule, precision):
         {"goal": goal, "count": 400, "end": "cols"},
     ):
         found = run_batch(backend(), args, which, **options, precision=precision)
-        expected = run_batch(batch, args, which, **options, precision=precision)
+        expected = run_batch(cpu_batch, args, which, **options, precision=precision)
         np.testing.assert_array_equal(found[2], expected[2])
         tolerance = 1e-11 if precision == "double" else 2e-5
         for x, y in zip(found[:2], expected[:2], strict=True):
@@ -461,10 +461,9 @@ def test_batches_are_swept_as_on_the_cpu(shape, rule, precision):
 
 
 def test_a_budget_s_plans_come_with_it():
-    batch = pytest.importorskip("elastic_ot.backends.batch")
     cost, problems, rows, cols, alpha, beta = batch_of(5, (13, 9), "kl", ragged=True)
     plans = []
-    for each in (backend(), batch):
+    for each in (backend(), cpu_batch):
         out, potentials = np.full(cost.shape, np.nan), (alpha.copy(), beta.copy())
         rest = np.zeros(5, np.int64), np.zeros(5), out
         each.batch_sweeps(
