@@ -91,9 +91,16 @@ def test_cupy_is_imported_by_the_gpu_backend_only():
 
 def test_leaves_are_imported_by_no_one():
     importers = {m: inside(m) & LEAVES for m in MODULES if m not in LEAVES and m != "result"}
+    assert not {m for m in MODULES if not m.startswith("applications/") and any("applications" in x for x in inside(m))}
     assert not {m: found for m, found in importers.items() if found}
     # Solution.plot is the door to plotting, opened when called
     assert inside("result") & LEAVES == {"plotting"}
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("applications/")])
+def test_applications_use_the_public_calls_and_no_library_by_name(name):
+    assert all(m.startswith(("applications/", "api", "unregularised", "penalties", "errors")) for m in inside(name))
+    assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
 
 
 def test_problem_alone_refuses_problems():
