@@ -13,7 +13,7 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from ..api import solve
+from ..api import solve, solve_with_plan
 
 Grad = Literal["implicit", "unroll", "detach"]
 
@@ -48,7 +48,7 @@ def plan(
     calls = differentiable(cost)
     if calls is not None:
         return calls.plan(cost, a, b, epsilon=epsilon, mask=mask, grad=grad, **options)
-    return solve(cost, a, b, epsilon=epsilon, mask=mask, **options).plan
+    return solve_with_plan(cost, a, b, epsilon=epsilon, mask=mask, **options).plan
 
 
 def potentials(
