@@ -49,8 +49,10 @@ def refuse_nonfinite(name: str, values: Any) -> None:
     except TypeError:  # that of a tracer
         return
     if found:
-        index = tuple(int(axis[0]) for axis in xp.nonzero(bad))
-        raise ValueError(f"{name}[{', '.join(map(str, index))}] is {float(values[index])}; {name} must be finite")
+        first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
+        index = tuple(map(int, np.unravel_index(first, tuple(bad.shape))))
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{place} is {float(values[index])}; {name} must be finite")
 
 
 def detached(values: Any) -> Any:
