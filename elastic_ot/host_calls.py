@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ OPTIONS = (
     "on_failure",
 )
 KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
-FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS.values()}
+FIELDS = {kind: tuple(signature(kind).parameters) for kind in KINDS.values()}
 SIDES = ("rows", "cols")
 PAIR = "2"  # one number for the rows and one for the columns
 CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "rho": PAIR, "value": ""}

@@ -254,6 +254,11 @@ def divergence(
     return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).astype(between.dtype)
 
 
+def detached(array: Array) -> Array:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return jax.lax.stop_gradient(array)
+
+
 class _Given(NamedTuple):
     """A call, ready for the solver: the problem with the same leading dimensions everywhere."""
 

@@ -249,6 +249,11 @@ def divergence(
     return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).to(between.dtype)
 
 
+def detached(tensor: Tensor) -> Tensor:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return tensor.detach()
+
+
 class _Given(NamedTuple):
     """A call, ready for an operator: the problem with the same leading dimensions everywhere."""
 

@@ -60,6 +60,14 @@ def test_results_are_those_of_solve(rows, cols):
         np.testing.assert_allclose(found["value"][i], one.value, rtol=1e-7)
 
 
+def test_every_penalty_travels_as_text():
+    cost, a, b = (x.detach() for x in tensors(4, 5))
+    for penalty in (*PENALTIES, eot.AtMost()):
+        one = eot.solve(cost, a, 2 * b, epsilon=0.2, rows=eot.KL(1.0), cols=penalty, tol=1e-9)
+        found = eot_torch.plan(cost, a, 2 * b, epsilon=0.2, rows=eot.KL(1.0), cols=penalty)
+        np.testing.assert_allclose(found, one.plan, rtol=0, atol=1e-8)  # both meet tol
+
+
 def test_leading_dimensions_broadcast():
     cost, a, _ = (x.detach() for x in tensors(3, 1, 4, 5))
     b = torch.rand(2, 5, generator=torch.Generator().manual_seed(3), **DOUBLE)

@@ -33,6 +33,44 @@ def real(name: str, values: Any) -> Any:
     return values if xp.isdtype(values.dtype, "real floating") else xp.astype(values, xp.float64)
 
 
+def working(name: str, values: Any) -> Any:
+    """`real` values in single precision at least: potentials are not to be rounded to half."""
+    values = real(name, values)
+    xp = namespace(values)
+    return xp.astype(values, xp.float32) if xp.finfo(values.dtype).bits < 32 else values
+
+
+def refuse_nonfinite(name: str, values: Any) -> None:
+    """Names the first entry that is nan or infinite; says nothing inside of jax.jit, where there are no values yet."""
+    xp = namespace(values)
+    bad = ~xp.isfinite(values)
+    try:
+        found = bool(xp.any(bad))
+    except TypeError:  # that of a tracer
+        return
+    if found:
+        first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
+        index = tuple(map(int, np.unravel_index(first, tuple(bad.shape))))
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{place} is {float(values[index])}; {name} must be finite")
+
+
+def detached(values: Any) -> Any:
+    """The same numbers as a constant."""
+    calls = differentiable(values)
+    return values if calls is None else calls.detached(values)
+
+
+def gather(values: Any, index: Any) -> Any:
+    """Entries of the last axis: values (..., m) at index (..., k)."""
+    xp = namespace(values)
+    size = values.shape[-1]
+    flat = xp.reshape(index, (-1, index.shape[-1]))
+    starts = size * xp.arange(flat.shape[0], dtype=flat.dtype, device=array_api_compat.device(values))
+    taken = xp.take(xp.reshape(values, (-1,)), xp.reshape(flat + starts[:, None], (-1,)), axis=0)
+    return xp.reshape(taken, index.shape)
+
+
 def differentiable(values: Any) -> Any:
     """`elastic_ot.torch` or `elastic_ot.jax`, for arrays of theirs; else None."""
     for known, name in ((array_api_compat.is_torch_array, "torch"), (array_api_compat.is_jax_array, "jax")):
