@@ -79,6 +79,18 @@ def differentiable(values: Any) -> Any:
     return None
 
 
+def home(values: Any) -> dict[str, Any]:
+    """The dtype and device of `values`, as options of what creates arrays."""
+    return {"dtype": values.dtype, "device": array_api_compat.device(values)}
+
+
+def constant(values: Any) -> Any:
+    """`values` without derivatives."""
+    if differentiable(values) is None:
+        return values
+    return values.detach() if hasattr(values, "detach") else importlib.import_module("jax").lax.stop_gradient(values)
+
+
 def plan(
     cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = None, grad: Grad = "implicit", **options: Any
 ) -> Any:
