@@ -61,6 +61,9 @@ def test_backends_import_only_the_protocol(name):
         "backends/paths": {"backends/graph", "backends/simplex"},
         "backends/batch": {"backends/cpu"},
         "backends/batch_gradients": {"backends/batch", "backends/cpu"},
+        "backends/array_updates": {"backends/array_matrices"},
+        "backends/array_systems": {"backends/array_matrices"},
+        "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
         "backends/gpu": {"errors"},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
@@ -87,6 +90,14 @@ def test_numba_is_imported_by_the_cpu_backend_only():
 
 def test_cupy_is_imported_by_the_gpu_backend_only():
     assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu"}
+
+
+def test_derivatives_on_the_array_api_know_no_library_but_numpy():
+    names = {name for name in MODULES if name.startswith("backends/array_")}
+    assert {module for name in names for module in imports(name) if "/" not in module} == {
+        *("__future__", "array_api_compat", "collections", "itertools", "math", "numpy", "typing")
+    }
+    assert {name for name in names if "numpy" in imports(name)} == {"backends/array_gradients"}  # host vectors
 
 
 def test_leaves_are_imported_by_no_one():

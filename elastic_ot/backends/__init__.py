@@ -32,9 +32,22 @@ def load_batch() -> BatchBackend:
     return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
 
 
-def load_batch_gradients() -> BatchDerivatives:
-    """The module of their derivatives, imported on first use."""
-    return cast("BatchDerivatives", importlib.import_module(f"{__name__}.batch_gradients"))
+def load_batch_gradients(name: str = "cpu") -> BatchDerivatives:
+    """What computes their derivatives, imported on first use: "cpu", "reference" (in NumPy) or "gpu".
+
+    Raises
+    ------
+    BackendUnavailable
+        For "gpu", if CuPy or a device is missing.
+    """
+    if name == "cpu":
+        return cast("BatchDerivatives", importlib.import_module(f"{__name__}.batch_gradients"))
+    arrays = importlib.import_module(f"{__name__}.array_gradients")
+    memories = {
+        "reference": arrays.HostMemory,
+        "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect().device,
+    }
+    return cast("BatchDerivatives", arrays.ArrayDerivatives(memories[name]()))
 
 
 def load_paths() -> Paths:
