@@ -61,7 +61,14 @@ def test_backends_import_only_the_protocol(name):
         "backends/paths": {"backends/graph", "backends/simplex"},
         "backends/batch": {"backends/cpu"},
         "backends/batch_gradients": {"backends/batch", "backends/cpu"},
-        "backends/gpu": {"errors"},
+        "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
+        | {"errors"},
+        "backends/gpu_launches": {"backends/gpu_device"},
+        "backends/gpu_sides": {"backends/gpu_launches"},
+        "backends/gpu_passes": {"backends/gpu_device", "backends/gpu_launches"},
+        "backends/gpu_sweeps": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_passes"},
+        "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
+        "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
