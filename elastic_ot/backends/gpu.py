@@ -10,6 +10,7 @@ CuPy is imported when a device is asked for, never before.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ..errors import BackendUnavailable
 from .gpu_batch import Batches
@@ -25,15 +26,30 @@ class Gpu(Sweeps, Supports, Batches):
     """`protocol.Backend` and `protocol.BatchBackend` on a device."""
 
 
-@functools.cache
-def connect() -> Gpu:
-    """The backend on CuPy, whose devices are those of this machine.
+def connect(device: int | None = None) -> Gpu:
+    """The backend on CUDA device number `device`, by default CuPy's current one; the same object at every call.
+
+    Everything happens on that device, on CuPy's current stream of it, whatever device is current at the call.
 
     Raises
     ------
     BackendUnavailable
-        If CuPy or a device is missing.
+        If CuPy or the device is missing.
     """
+    cupy = _cupy()
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendUnavailable(f"the GPU backend finds no CUDA device: {error}") from error
+    if not devices:
+        raise BackendUnavailable("the GPU backend finds no CUDA device; without one, pass NumPy arrays")
+    index = int(cupy.cuda.runtime.getDevice()) if device is None else device
+    if not 0 <= index < devices:
+        raise BackendUnavailable(f"there is no CUDA device {index}; this machine has {devices}, counted from 0")
+    return _connected(cupy, index)
+
+
+def _cupy() -> Any:
     try:
         import cupy
     except ImportError as error:
@@ -41,10 +57,12 @@ def connect() -> Gpu:
             "the GPU backend needs CuPy, which cannot be imported; pip install 'elastic-ot[cuda13x]', or [cuda12x] for "
             f"a driver of CUDA 12 ({error})"
         ) from error
-    try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise BackendUnavailable(f"the GPU backend finds no CUDA device: {error}") from error
-    if not devices:
-        raise BackendUnavailable("the GPU backend finds no CUDA device; without one, pass NumPy arrays")
-    return Gpu(CupyDevice(cupy))
+    return cupy
+
+
+@functools.cache
+def _connected(cupy: Any, index: int) -> Gpu:
+    return Gpu(CupyDevice(cupy, index))
+
+
+connect.cache_clear = _connected.cache_clear  # type: ignore[attr-defined]

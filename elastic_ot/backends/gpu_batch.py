@@ -72,7 +72,7 @@ class Batches(Sides, Passes):
         name = f"batch_fill_plan<{c_type(cost)}, {c_type(out)}>"
         self.device.launch(name, self._row_blocks(out.shape[0] * out.shape[1]), THREADS, args)
         if not straight:
-            out[...] = target if self.device.holds(out) else self.device.get(target)
+            self._written(target, out)
 
     def batch_marginals(
         self, cost: Array, batch: Batch, alpha: Array, beta: Array, which: Array, row_sum: Array, col_sum: Array

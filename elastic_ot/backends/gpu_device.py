@@ -7,6 +7,8 @@ the same lines on a host build of kernels.cu.
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +24,7 @@ OPTIONS = ("-std=c++17",)
 FUSED = ((4, 32), (4, 64), (4, 128), (8, 128), (8, 256), (8, 512), (16, 512))
 WIDEST = FUSED[-1][0] * FUSED[-1][1]
 STATIC = 2048  # bytes of shared memory that a kernel may declare, at most
+BRIEF = 2  # launches of a block up to which no graph is made of it
 UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 
@@ -77,7 +80,7 @@ class Device(Protocol):
     def zeros(self, shape: Any, dtype: Any) -> Array: ...
 
     def put(self, values: Array) -> Array:
-        """A copy on the device."""
+        """It on the device and C-contiguous; memory of the host is always copied."""
 
     def get(self, values: Array) -> Array:
         """A copy on the host."""
@@ -85,47 +88,105 @@ class Device(Protocol):
     def holds(self, values: Array) -> bool:
         """True if kernels can read it where it lies, given that it is C-contiguous."""
 
+    def copy(self, values: Array, out: Array) -> None:
+        """Values to `out`, which lie on the device both."""
+
     def launch(self, name: str, grid: tuple[int, int], threads: int, args: tuple[Any, ...], shared: int = 0) -> None:
         """Run a kernel after those launched before."""
 
+    def repeat(self, block: Callable[[], None], times: int) -> None:
+        """Run what `block` launches so many times; it does nothing but launch, the same whenever it is called."""
+
 
 class CupyDevice:
-    """The current CUDA device and CuPy's current stream."""
+    """CUDA device number `index` and CuPy's current stream of it."""
 
     widest = WIDEST
 
-    def __init__(self, cupy: Any) -> None:
-        self.cupy = cupy
-        attributes = cupy.cuda.Device().attributes
+    def __init__(self, cupy: Any, index: int = 0) -> None:
+        self.cupy, self.index = cupy, index
+        attributes = cupy.cuda.Device(index).attributes
         self.multiprocessors = int(attributes["MultiProcessorCount"])
         self.cache = int(attributes["L2CacheSize"])
         self.shared = int(attributes["MaxSharedMemoryPerBlockOptin"]) - STATIC
-        self.kernels: dict[tuple[str, int], Any] = {}
+        self.kernels: dict[str, Any] = {}
 
     def empty(self, shape: Any, dtype: Any) -> Array:
-        return self.cupy.empty(shape, dtype)
+        return self._allocated(lambda: self.cupy.empty(shape, dtype), shape, dtype)
 
     def zeros(self, shape: Any, dtype: Any) -> Array:
-        return self.cupy.zeros(shape, dtype)
+        return self._allocated(lambda: self.cupy.zeros(shape, dtype), shape, dtype)
 
     def put(self, values: Array) -> Array:
-        return self.cupy.asarray(values)
+        return self._allocated(lambda: self.cupy.asarray(values, order="C"), values.shape, values.dtype)
 
     def get(self, values: Array) -> Array:
-        return self.cupy.asnumpy(values)
+        with self._here():
+            return self.cupy.asnumpy(values)
 
     def holds(self, values: Array) -> bool:
-        return isinstance(values, self.cupy.ndarray)
+        return isinstance(values, self.cupy.ndarray) and int(values.device.id) == self.index
+
+    def copy(self, values: Array, out: Array) -> None:
+        with self._here():
+            out[...] = values
 
     def launch(self, name: str, grid: tuple[int, int], threads: int, args: tuple[Any, ...], shared: int = 0) -> None:
-        key = name, self.cupy.cuda.runtime.getDevice()
-        if key not in self.kernels:
-            self.kernels[key] = self._kernel(name)
-        kernel = self.kernels[key]
-        if shared > UNASKED:
-            kernel.max_dynamic_shared_size_bytes = shared
         pointers = tuple(np.uintp(0) if x is None else x for x in args)  # CuPy's None is no argument at all
-        kernel(grid, (threads,), pointers, shared_mem=shared)
+        with self._here():
+            if name not in self.kernels:
+                self.kernels[name] = self._kernel(name)
+            kernel = self.kernels[name]
+            if shared > UNASKED:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, (threads,), pointers, shared_mem=shared)
+
+    def repeat(self, block: Callable[[], None], times: int) -> None:
+        """As a CUDA graph where that pays: the host then makes one call each time, whatever the block launches.
+
+        The first time is launched plainly, which compiles and loads the kernels: a capture allows neither everywhere.
+        """
+        plain = min(times, 1 if times > BRIEF else BRIEF)
+        for _ in range(plain):
+            block()
+        if times > plain:
+            with self._here():
+                graph = self._captured(block)
+                for _ in range(times - plain):
+                    graph.launch()  # on the current stream
+
+    def _captured(self, block: Callable[[], None]) -> Any:
+        """What `block` launches, as a graph, on a stream that nothing else uses: the default one cannot be captured."""
+        stream = self.cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                block()
+            finally:
+                graph = stream.end_capture()
+        return graph
+
+    def _here(self) -> Any:
+        return self.cupy.cuda.Device(self.index)
+
+    def _allocated(self, make: Callable[[], Array], shape: Any, dtype: Any) -> Array:
+        """An array, if need be after CuPy has given back what it keeps for later."""
+        exhausted = self.cupy.cuda.memory.OutOfMemoryError
+        with self._here():
+            try:
+                return make()
+            except exhausted:
+                self.cupy.get_default_memory_pool().free_all_blocks()
+            try:
+                return make()
+            except exhausted:
+                free, total = self.cupy.cuda.runtime.memGetInfo()
+        needed = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
+        raise MemoryError(
+            f"CUDA device {self.index} is out of memory: an array {shape} of {np.dtype(dtype)} needs {needed:,} bytes, "
+            f"{free:,} of {total:,} are free; free arrays that are not needed any more, pass the cost in float32 or "
+            "float16, or fewer problems at once"
+        )
 
     def _kernel(self, name: str) -> Any:
         """Compiled on first use, a module each, so that a solve compiles what it needs; CuPy keeps the binaries."""

@@ -48,8 +48,14 @@ class Launches:
 
     def _matrix(self, matrix: Array) -> Array:
         """On the device and C-contiguous, without a copy where it is."""
-        matrix = matrix if self.device.holds(matrix) else self.device.put(np.ascontiguousarray(matrix))
-        return matrix if matrix.flags.c_contiguous else matrix.copy()
+        return matrix if self.device.holds(matrix) and matrix.flags.c_contiguous else self.device.put(matrix)
+
+    def _written(self, values: Array, out: Array) -> None:
+        """`values` of the device to `out`, wherever that lies."""
+        if self.device.holds(out):
+            self.device.copy(values, out)
+        else:
+            out[...] = self.device.get(values)
 
     def _vector(self, values: Array) -> Array:
         return self.device.put(np.ascontiguousarray(values, dtype=np.float64))
@@ -104,26 +110,25 @@ class Launches:
         args: tuple[Any, ...],
         wide_rows: tuple[str, tuple[Any, ...]],
         wide_columns: tuple[str, tuple[Any, ...]],
-        control: tuple[Any, ...],
-    ) -> tuple[Callable[[int], None], Array]:
-        """What launches the large kernels of iteration `it`, and where column sums will lie, a part for each block."""
+        state: Array,
+    ) -> tuple[Callable[[], None], Array]:
+        """What launches the large kernels of an iteration, and where column sums will lie, a part for each block."""
         device, (n, m), plan = self.device, matrix.shape, self._fused(matrix)
         if plan.columns:
             parts, name = device.empty((plan.blocks, m), np.float64), f"{fused}, {plan.columns}>"
-            fixed = matrix, *sized((n, m)), *args, parts, *control
+            fixed = matrix, *sized((n, m)), *args, parts, state
 
-            def sweep(it: int) -> None:
-                device.launch(name, (plan.blocks, 1), plan.threads, (*fixed, np.int32(it)))
+            def sweep() -> None:
+                device.launch(name, (plan.blocks, 1), plan.threads, fixed)
 
             return sweep, parts
         across, shares = self._column_blocks(min(n, plan.chunk), m)
         parts = device.empty((shares, m), np.float64)
 
-        def sweep_chunks(it: int) -> None:
+        def sweep_chunks() -> None:
             for begin in range(0, n, plan.chunk):
                 chunk = matrix, *sized((m, begin, min(begin + plan.chunk, n)))
-                end = *control, np.int32(it)
-                device.launch(wide_rows[0], (plan.blocks, 1), THREADS, (*chunk, *wide_rows[1], *end))
-                device.launch(wide_columns[0], (across, shares), THREADS, (*chunk, *wide_columns[1], parts, *end))
+                device.launch(wide_rows[0], (plan.blocks, 1), THREADS, (*chunk, *wide_rows[1], state))
+                device.launch(wide_columns[0], (across, shares), THREADS, (*chunk, *wide_columns[1], parts, state))
 
         return sweep_chunks, parts

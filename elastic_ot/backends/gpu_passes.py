@@ -54,7 +54,7 @@ class Passes(Launches):
         args = *self._plan_args(cost, inv_epsilon, alpha, beta), target
         self.device.launch(name, self._row_blocks(cost.shape[0]), THREADS, args)
         if not straight:
-            out[:, :] = target if self.device.holds(out) else self.device.get(target)
+            self._written(target, out)
 
     def marginals(
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array
@@ -109,7 +109,7 @@ class Passes(Launches):
         col_sum[:] = self.device.get(self._matrix_transposed_times(target, None))
         row_sum[:], row_dot[:] = self.device.get(total), self.device.get(dot)
         if not straight:
-            out[:, :] = target if self.device.holds(out) else self.device.get(target)
+            self._written(target, out)
 
     def rounded_sums(
         self,

@@ -71,8 +71,7 @@ class Sweeps(Passes):
         """Iterations with sound column sums; one less than `count` or fewer if the next one had an unsound one."""
         device, (n, m) = self.device, cost.shape
         alpha, beta, log_row, log_col, previous_alpha, log_col_updated = vectors
-        flags, beta2 = device.zeros((3, count), np.int32), self._padded(np.zeros(m), cost)
-        control = flags, np.int32(count)
+        state, beta2 = device.zeros(4, np.int32), self._padded(np.zeros(m), cost)
         inv2, row_omega, col_omega = np.float64(inv_epsilon * LOG2E), np.float64(omega[0]), np.float64(omega[1])
         rows = *scratch.trust, alpha, previous_alpha, log_row
         types = f"{c_type(cost)}, {scratch.exponential}"
@@ -82,15 +81,19 @@ class Sweeps(Passes):
             (inv2, beta2, *sides[0], row_omega, *rows),
             (f"wide_log_rows<{types}>", (inv2, beta2, sides[0][0], np.int64(n), *sides[0][1:], row_omega, *rows)),
             (f"wide_log_columns<{types}>", (inv2, beta2, alpha)),
-            control,
+            state,
         )
-        before = np.int64(m), *sides[1], col_omega, beta, beta2, log_col, log_col_updated, *control
-        after = parts, *sized(parts.shape), sides[1][0], *scratch.trust[1:], log_col, *control
-        for it in range(count):
-            device.launch("log_columns", (-(-m // THREADS), 1), THREADS, (*before, np.int32(it)))
-            sweep(it)
-            device.launch("log_sums", (-(-m // 32), 1), THREADS, (*after, np.int32(it)))
-        return _first(device.get(flags)[1])
+        before = np.int64(m), *sides[1], col_omega, beta, beta2, log_col, log_col_updated, state
+        after = parts, *sized(parts.shape), sides[1][0], *scratch.trust[1:], log_col, state
+
+        def iteration() -> None:
+            device.launch("log_columns", (-(-m // THREADS), 1), THREADS, before)
+            sweep()
+            device.launch("log_sums", (-(-m // 32), 1), THREADS, after)
+
+        device.repeat(iteration, count)
+        _, unsound, _, begun = device.get(state)
+        return int(begun) - int(unsound)
 
     def _log_column_sums(
         self, cost: Array, inv_epsilon: float, cols: Side, alpha: Array, beta: Array, log_col: Array
@@ -125,11 +128,10 @@ class Sweeps(Passes):
     ) -> tuple[int, bool]:
         device, kernel = self.device, self._matrix(kernel)
         n, m = kernel.shape
-        flags = device.zeros((3, count), np.int32)
-        control = flags, np.int32(count)
+        state = device.zeros(4, np.int32)
         row_side, col_side = side_args(device, rows), side_args(device, cols)
         bases = self._vector(base_alpha), self._vector(base_beta)
-        # iteration `it` reads the vectors of it % 2 and writes the others, so that one that fails has spoilt nothing
+        # iterations read one set of vectors and write the other, in turn, so that one that fails has spoilt nothing
         start_u, start_v = _exponentials(alpha, base_alpha), _exponentials(beta, base_beta)
         u = self._vector(start_u), self._vector(start_u)
         v = self._padded(start_v, kernel), self._padded(start_v, kernel)
@@ -154,22 +156,31 @@ class Sweeps(Passes):
                     (v[new], row_side[0], np.int64(n), *row_side[1:], *tail, factors),
                 ),
                 (f"wide_dense_columns<{c_type(kernel)}>", (factors,)),
-                control,
+                state,
             )
-            before = np.int64(m), *col_side, col_omega, bases[1], v[old], col_sum[old], v[new], updated[new], *control
-            after = parts, *sized(parts.shape), col_side[0], bound, v[new], col_sum[new], *control
+            before = np.int64(m), *col_side, col_omega, bases[1], v[old], col_sum[old], v[new], updated[new], state
+            after = parts, *sized(parts.shape), col_side[0], bound, v[new], col_sum[new], state
             launches.append((before, sweep, after))
-        for it in range(count):
-            before, sweep, after = launches[it % 2]
-            device.launch("scaling_columns", (-(-m // THREADS), 1), THREADS, (*before, np.int32(it)))
-            sweep(it)
-            device.launch("scaling_sums", (-(-m // 32), 1), THREADS, (*after, np.int32(it)))
-            if it % LOOK == LOOK - 1 and device.get(flags)[:, it].any():
+
+        def iteration(parity: int) -> None:
+            before, sweep, after = launches[parity]
+            device.launch("scaling_columns", (-(-m // THREADS), 1), THREADS, before)
+            sweep()
+            device.launch("scaling_sums", (-(-m // 32), 1), THREADS, after)
+
+        def pair() -> None:
+            iteration(0)
+            iteration(1)
+
+        begun = unsound = outside = 0
+        for first in range(0, count, LOOK):
+            some = min(LOOK, count - first)
+            device.repeat(pair, some // 2)
+            device.repeat(lambda: iteration(0), some % 2)
+            _, unsound, outside, begun = (int(x) for x in device.get(state))
+            if unsound or outside:
                 break
-        found = device.get(flags)
-        sound, inside = _first(found[1]), _first(found[2])
-        serves = sound == count and inside == count
-        done = min(sound, inside + 1, count)
+        done = begun - unsound
         if done:
             at = done % 2
             _logarithms(device.get(u[at]), base_alpha, alpha)
@@ -178,7 +189,7 @@ class Sweeps(Passes):
             _logarithms(device.get(col_sum[at]), 0.0, log_col)
             _logarithms(device.get(u_before[at]), base_alpha, previous_alpha)
             _logarithms(device.get(updated[at]), 0.0, log_col_updated)
-        return done, serves
+        return done, not (unsound or outside)
 
     def dense_gradients(
         self,
@@ -193,8 +204,7 @@ class Sweeps(Passes):
     ) -> tuple[int, int]:
         device, kernel = self.device, self._matrix(kernel)
         n, m = kernel.shape
-        state = device.zeros(2, np.int32)  # the code, which stops what is launched after it, and how many were done
-        control = state, np.int32(0)
+        state = device.zeros(4, np.int32)
         scaled, weight = self._padded(col_factor * krylov.direction, kernel), self._vector(row_weight)
         x, residual, direction, preconditioner, scalars = (self._vector(values) for values in krylov)
         factors, zero, one = device.empty(n, np.float64), np.float64(0.0), np.float64(1.0)
@@ -208,26 +218,23 @@ class Sweeps(Passes):
                 (scaled, weight, np.int64(n), *rule, one, None, None, zero, None, None, None, factors),
             ),
             (f"wide_dense_columns<{c_type(kernel)}>", (factors,)),
-            control,
+            state,
         )
         image = device.empty(m, np.float64)
         summed = parts, *sized(parts.shape), image
         vectors = x, residual, direction, preconditioner, scalars, scaled
         step = np.int64(m), self._vector(diagonal), image, self._vector(col_factor), *vectors
-        for _ in range(count):
-            sweep(0)
+
+        def iteration() -> None:
+            sweep()
             device.launch("sum_parts", (-(-m // 32), 1), THREADS, summed)
             device.launch("advance", (1, 1), 512, (*step, np.float64(goal), np.float64(radius), state))
+
+        device.repeat(iteration, count)
         for values, found in zip(krylov, (x, residual, direction, preconditioner, scalars), strict=True):
             values[:] = device.get(found)
-        code, done = device.get(state)
+        code, _, _, done = device.get(state)
         return int(done), int(code)
-
-
-def _first(flags: Array) -> int:
-    """The first entry that is not 0, or how many there are."""
-    found = np.flatnonzero(flags)
-    return int(found[0]) if found.size else flags.size
 
 
 def _exponentials(alpha: Array, base: Array) -> Array:

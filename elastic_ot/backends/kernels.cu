@@ -15,8 +15,9 @@
 // that of the exponentials; arguments, sums and vectors are double whatever these are. Blocks have a multiple of 32
 // threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
 //
-// Iterations of a block are launched one after the other without asking how they went. One that finds that the block
-// must end there says so in `Flags`: the kernels after it return at once, and the host looks after the last one.
+// Iterations of a block are launched one after the other, or replayed as a graph, without asking how they went. One that
+// finds that the block must end there says so in `Flags`: the kernels after it return at once, and the host looks after
+// the last one.
 
 typedef long long i64;
 
@@ -27,20 +28,26 @@ constexpr unsigned int ALL_LANES = 0xffffffffu;
 
 DEVICE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
 
-// What iteration `it` of `count` found: three rows of ints, all 0 at first. `stopped`: an earlier iteration was the last.
-// `unsound`: a sum or a scaling vanished or overflowed. `outside`: a scaling left its limit. Threads that find the same
-// write the same.
+// What is known of a block of iterations: four ints, all 0 at first. `stopped`: nothing more is to be done; `unsound`: a
+// sum or a scaling vanished or overflowed in the last iteration; `outside`: a scaling left its limit there; `begun`:
+// iterations that came to their rows. Threads that find the same write the same, and no kernel reads what it counts, so
+// that a block can be launched any number of times with the same arguments.
 struct Flags {
-    int *rows, it, count;
+    int* state;
 
-    DEVICE bool stopped() const { return rows[it]; }
-    DEVICE void unsound() const { rows[count + it] = 1; }
-    DEVICE void outside() const { rows[2 * count + it] = 1; }
+    DEVICE bool stopped() const { return state[0]; }
+    DEVICE void unsound() const { state[1] = 1; }
+    DEVICE void outside() const { state[2] = 1; }
+
+    // For the kernel that does the rows, once an iteration.
+    DEVICE void begins() const {
+        if (blockIdx.x == 0 && threadIdx.x == 0) state[3] += 1;
+    }
 
     // For the first kernel of an iteration: is it stopped by the one before?
     DEVICE bool stops() const {
-        const bool stop = it > 0 && (rows[it - 1] || rows[count + it - 1] || rows[2 * count + it - 1]);
-        if (stop && blockIdx.x == 0 && threadIdx.x == 0) rows[it] = 1;
+        const bool stop = state[0] || state[1] || state[2];
+        if (stop && blockIdx.x == 0 && threadIdx.x == 0) state[0] = 1;
         return stop;
     }
 };
@@ -310,8 +317,9 @@ template <typename T, typename E, int COLS>
 __global__ void __launch_bounds__(512)
     log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* beta2, const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
              double huge, double* alpha, double* previous_alpha, double* log_row, double* __restrict__ parts,
-             int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+             int* state) {
+    if (Flags{state}.stopped()) return;
+    Flags{state}.begins();
     constexpr int ROWS = Rows<T, E, COLS>::count;
     __shared__ double factors[ROWS];
     __shared__ bool again[ROWS];
@@ -375,8 +383,9 @@ template <typename T, typename E>
 __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
                               const double* __restrict__ beta2, const double* packed, i64 n, int code, double strength,
                               double strength2, double omega, double low, double tiny, double huge, double* alpha,
-                              double* previous_alpha, double* log_row, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                              double* previous_alpha, double* log_row, int* state) {
+    if (Flags{state}.stopped()) return;
+    if (begin == 0) Flags{state}.begins();
     const Side rows(packed, n, code, strength, strength2);
     const Trust trust = {low, tiny, huge};
     for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
@@ -411,8 +420,8 @@ __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 
 template <typename T, typename E>
 __global__ void wide_log_columns(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
                                  const double* __restrict__ beta2, const double* __restrict__ alpha,
-                                 double* __restrict__ parts, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                                 double* __restrict__ parts, int* state) {
+    if (Flags{state}.stopped()) return;
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
     const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
@@ -453,9 +462,10 @@ __global__ void __launch_bounds__(512)
     dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* x, const double* packed, int code,
                double strength, double strength2, double omega, const double* base, const double* u_old, double limit,
                double* u_new, double* u_before, double* row_sum, double* __restrict__ parts,
-               int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+               int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
+    found.begins();
     constexpr int ROWS = Rows<T, T, COLS>::count;
     __shared__ double factors[ROWS];
     const Side rows(packed, n, code, strength, strength2);
@@ -497,9 +507,10 @@ template <typename T, typename Use>
 __global__ void wide_dense_rows(const T* __restrict__ kernel, i64 m, i64 begin, i64 end, const double* __restrict__ x,
                                 const double* packed, i64 n, int code, double strength, double strength2, double omega,
                                 const double* base, const double* u_old, double limit, double* u_new, double* u_before,
-                                double* row_sum, double* factors, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                                double* row_sum, double* factors, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
+    if (begin == 0) found.begins();
     const Side rows(packed, n, code, strength, strength2);
     for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
         double sum = 0.0;
@@ -512,9 +523,8 @@ __global__ void wide_dense_rows(const T* __restrict__ kernel, i64 m, i64 begin, 
 
 template <typename T>
 __global__ void wide_dense_columns(const T* __restrict__ kernel, i64 m, i64 begin, i64 end,
-                                   const double* __restrict__ factors, double* __restrict__ parts, int* flags,
-                                   int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                                   const double* __restrict__ factors, double* __restrict__ parts, int* state) {
+    if (Flags{state}.stopped()) return;
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
     const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
@@ -560,9 +570,8 @@ __global__ void max_parts(const double* parts, i64 count, i64 m, double* out) {
 
 // First third of a log-domain iteration: beta moves by the column sums known from the one before.
 __global__ void log_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
-                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* flags,
-                            int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stops()) return;
+                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* state) {
+    if (Flags{state}.stops()) return;
     const Side cols(packed, m, code, strength, strength2);
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
@@ -579,8 +588,8 @@ __global__ void log_columns(i64 m, const double* packed, int code, double streng
 // Last third: log_col from the blocks' sums. An iteration with a sum that cannot be trusted is the last one: the host
 // sums such columns again, relative to their largest entries.
 __global__ void log_sums(const double* parts, i64 count, i64 m, const double* packed, double tiny, double huge,
-                         double* log_col, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                         double* log_col, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
     const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
     const double sum = over_parts(parts, count, m, j);
@@ -594,8 +603,8 @@ __global__ void log_sums(const double* parts, i64 count, i64 m, const double* pa
 // fails has not touched the sound one.
 __global__ void scaling_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
                                 const double* base, const double* v_old, const double* col_sum_old, double* v_new,
-                                double* updated, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stops()) return;
+                                double* updated, int* state) {
+    if (Flags{state}.stops()) return;
     const Side cols(packed, m, code, strength, strength2);
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
@@ -606,8 +615,8 @@ __global__ void scaling_columns(i64 m, const double* packed, int code, double st
 }
 
 __global__ void scaling_sums(const double* parts, i64 count, i64 m, const double* packed, double limit, const double* v,
-                             double* col_sum, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                             double* col_sum, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
     const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
     const double sum = over_parts(parts, count, m, j);
@@ -622,7 +631,7 @@ __global__ void scaling_sums(const double* parts, i64 count, i64 m, const double
 // --- conjugate gradients ---------------------------------------------------------------------------------------------
 
 // A step along the direction, given acc, with acc * col_factor = (P^T row_weight P) direction; then the next direction
-// and, scaled by the columns, what the next product is applied to. One block. `state` = (code, iterations done).
+// and, scaled by the columns, what the next product is applied to. One block. What it returns is `stopped`.
 __global__ void __launch_bounds__(512)
     advance(i64 m, const double* diagonal, const double* acc, const double* col_factor, double* x, double* residual,
             double* direction, const double* preconditioner, double* scalar, double* scaled, double goal, double radius,
@@ -658,10 +667,7 @@ __global__ void __launch_bounds__(512)
         }
         if (threadIdx.x == 0 && code == 0) *scalar = product;
     }
-    if (threadIdx.x == 0) {
-        state[0] = code;
-        state[1] += 1;
-    }
+    if (threadIdx.x == 0) state[0] = code;
 }
 
 // --- passes over the plan --------------------------------------------------------------------------------------------

@@ -72,8 +72,10 @@ class Device:
         self.launched: set[str] = set()
         self.numbers = {name: k for k, name in enumerate(gpu.KERNELS)}
         self.guards: dict[int, weakref.ref] = {}
+        self.repeating = False
 
     def empty(self, shape, dtype) -> np.ndarray:
+        assert not self.repeating, "memory in a block of launches that is repeated"
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         memory = np.full(size + 2 * GUARD, POISON, np.uint8)
         array = memory[GUARD : GUARD + size].view(dtype).reshape(shape)
@@ -93,6 +95,7 @@ class Device:
         return array
 
     def get(self, values: np.ndarray) -> np.ndarray:
+        assert not self.repeating, "a look in a block of launches that is repeated"
         return values.copy()
 
     def holds(self, values) -> bool:
@@ -114,6 +117,15 @@ class Device:
         assert code == 0, f"{name}: {OUTCOMES[code]}"
         self.launched.add(name)
         self.check(name)
+
+    def copy(self, values: np.ndarray, out: np.ndarray) -> None:
+        out[...] = values
+
+    def repeat(self, block, times: int) -> None:
+        self.repeating = True
+        for _ in range(times):
+            block()
+        self.repeating = False
 
     def check(self, name: str) -> None:
         alive = {key: memory for key, ref in self.guards.items() if (memory := ref()) is not None}
