@@ -493,6 +493,46 @@ def test_batches_hold_at_small_epsilon(inv_epsilon, precision):
         np.testing.assert_allclose(beta[k], vectors[1], rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("rule", ["fixed", "kl", "tv", "between", "l2"])
+@pytest.mark.parametrize("omega", [(1.0, 1.0), (1.0, 0.7)])
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_batches_hold_from_potentials_that_no_scaling_reaches(rule, omega, precision):
+    """Warm starts thousands away, which a soft penalty leaves slowly: no K serves, and sums are taken in logarithms."""
+    dtype = np.float64 if precision == "double" else np.float32
+    cost, batch, rows, cols, alpha, beta = batch_of(4, (9, 11), rule, dtype, ragged=True)
+    rng = np.random.default_rng(1)
+    alpha, beta = alpha + 2000.0 * rng.normal(size=alpha.shape), beta + 2000.0 * rng.normal(size=beta.shape)
+    args, which = (cost, batch, rows, cols, alpha, beta), np.arange(4)
+    found = run_batch(backend(), args, which, None, 6, "cols", cold=False, precision=precision, omega=omega)
+    assert (found[2] == 6).all()
+    tolerance = 1e-11 if precision == "double" else 1e-4  # arguments of 2000 round at 2e-13, float32 sums at 1e-7 each
+    for k in which:
+        single = [Side(*(x[k] for x in s)) for s in (rows, cols)]
+        vectors = [alpha[k], beta[k], np.zeros(9), np.zeros(11), alpha[k].copy(), np.zeros(11)]
+        task = cost[batch.cost_of[k]].astype(float), batch.inv_epsilon[k], *single
+        for _ in range(6):
+            for half in ((omega[0], 0.0), (0.0, omega[1])):
+                with np.errstate(over="ignore"):  # in the bisection of the reference
+                    reference.log_sweeps(*task, half, *vectors, None, 1)
+        for x, y in zip(found, vectors[:2], strict=False):
+            np.testing.assert_allclose(x[k], y, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("end", ["rows", "cols"])
+@pytest.mark.parametrize("rule", ["kl", "tv"])
+def test_batches_far_from_balance_stop_where_the_cpu_s_do(rule, end):
+    """Residuals of iterations in the log domain are looked at as all others."""
+    args = list(batch_of(4, (9, 11), rule, ragged=True))
+    rng = np.random.default_rng(1)
+    for side_ in (4, 5):
+        args[side_] = args[side_] + 2000.0 * rng.normal(size=args[side_].shape)
+    which, goal = np.arange(4), np.full(4, 1e-6)
+    found = run_batch(backend(), args, which, goal, 300, end, cold=False)
+    expected = run_batch(cpu_batch, args, which, goal, 300, end, cold=False)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_plans_and_marginals_of_batches(dtype):
     args = batch_of(6, (13, 29), "kl", dtype, ragged=True)

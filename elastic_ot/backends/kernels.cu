@@ -917,7 +917,8 @@ __global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, 
 
 // --- many problems ---------------------------------------------------------------------------------------------------
 // A block a problem, from its first iteration to its last. Each stabilises like batch.py: K = exp(base + beta - cost) is
-// made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound. K and
+// made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound; where
+// that helps nothing, an iteration is done in the log domain, with sums relative to their largest terms. K and
 // all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block. An entry of alpha,
 // beta, v or next is written by the same thread wherever it is, and barriers stand between that and what others read.
 
@@ -958,7 +959,21 @@ struct BatchSide {
         error += fabs((exact ? moved : updated(i, base, u, s, 1.0)) - u) * s;
         return moved;
     }
+
+    // The same in the log domain: the new potential of an entry whose sum is 2^top `total`.
+    DEVICE double log_step(i64 i, double top, double total, double old, double& error) const {
+        const double log_sum = log(fmax(total, 1e-300)), from_top = -top * LN2;
+        const double target = potential(side, i, side.log_weight[i] - log_sum + from_top - side.offset[i]);
+        const double moved = side.offset[i] + target, sum = log_sum - from_top;
+        error += fabs(exp(moved + sum) - exp(old + sum));
+        return exact ? moved : old + omega * (moved - old);
+    }
 };
+
+// A sum and a scaling that can be trusted.
+DEVICE bool sound(double sum, double least, double u) {
+    return sum > least && sum < 1e250 && u > 1e-260 && u < 1e260;
+}
 
 DEVICE double log_of(double u, double base) { return u > 0.0 ? base + log(u) : -infinity(); }
 
@@ -1037,9 +1052,12 @@ __global__ void __launch_bounds__(256)
                 }
                 if (lane == 0) {
                     before[i] = u[i];
-                    const bool fits = sum > 1e-250 && sum < 1e250;
-                    row_failed = row_failed || (used && !fits);
-                    if (used && fits) u[i] = rows.step(i, base[i], before[i], sum, row_error);
+                    // potentials so far from the base of their row have no scalings
+                    if (used && absorb && iteration > 0) row_failed = row_failed || !sound(1.0, 0.0, before[i]);
+                    if (used) {
+                        u[i] = rows.step(i, base[i], before[i], fmax(sum, 1e-300), row_error);
+                        row_failed = row_failed || !sound(sum, 1e-250, u[i]);
+                    }
                 }
             }
             __syncthreads();
@@ -1047,9 +1065,11 @@ __global__ void __launch_bounds__(256)
             for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
                 double sum = 0.0;
                 for (i64 i = 0; i < n; i++) sum += K[i * M + j] * u[i];
-                const bool used = cols.side.used(j), fits = sum > 1e-28 && sum < 1e250;
-                col_failed = col_failed || (used && !fits);
-                next[j] = used && fits ? cols.step(j, col_base[j], v[j], sum, col_error) : 0.0;
+                next[j] = 0.0;
+                if (cols.side.used(j)) {
+                    next[j] = cols.step(j, col_base[j], v[j], fmax(sum, 1e-300), col_error);
+                    col_failed = col_failed || !sound(sum, 1e-28, next[j]);
+                }
             }
             row_error = over_block<Sum>(row_error);
             col_error = over_block<Sum>(col_error);
@@ -1062,11 +1082,48 @@ __global__ void __launch_bounds__(256)
                 continue;
             }
             iteration++;
-            if (row_failed) {  // cannot be: rows relative to their largest entry
-                found = infinity() - infinity();
-                break;
+            const bool looks = goal && iteration > 1, moves = goal || end_cols || iteration < count;
+            if (row_failed || col_failed) {  // in the log domain, in double precision: three or four passes over the cost
+                double log_error = 0.0;
+                for (i64 i = warp; row_failed && i < n; i += warps) {
+                    double top = -infinity(), sum = 0.0;
+                    for (i64 j = lane; j < m; j += 32) top = fmax(top, beta[j] * LOG2E - cost[i * M + j] * inv2);
+                    top = over_warp<Max>(top);
+                    if (top == -infinity()) top = 0.0;
+                    for (i64 j = lane; j < m; j += 32) sum += plan_entry(beta[j] * LOG2E - cost[i * M + j] * inv2 - top);
+                    sum = over_warp<Sum>(sum);
+                    if (lane == 0)
+                        before[i] = rows.side.used(i) ? rows.log_step(i, top, sum, alpha[i], log_error) : -infinity();
+                }
+                log_error = over_block<Sum>(log_error);
+                if (row_failed) row_error = log_error;
+                if (looks && end_cols && row_error <= goal[k]) {
+                    found = row_error;
+                    break;
+                }
+                for (i64 i = threadIdx.x; i < n; i += blockDim.x) {
+                    alpha[i] = row_failed ? before[i] : log_of(u[i], base[i]);
+                    u[i] = 0.0;
+                }
+                __syncthreads();
+                col_error = 0.0;
+                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) {
+                    next[j] = -infinity();
+                    if (!cols.side.used(j)) continue;
+                    double top = -infinity(), sum = 0.0;
+                    for (i64 i = 0; i < n; i++) top = fmax(top, alpha[i] * LOG2E - cost[i * M + j] * inv2);
+                    if (top == -infinity()) top = 0.0;
+                    for (i64 i = 0; i < n; i++) sum += plan_entry(alpha[i] * LOG2E - cost[i * M + j] * inv2 - top);
+                    next[j] = cols.log_step(j, top, sum, beta[j], col_error);
+                }
+                col_error = over_block<Sum>(col_error);
+                if (looks) found = end_cols ? row_error : col_error;
+                if (looks && !end_cols && col_error <= goal[k]) break;
+                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) beta[j] = next[j];
+                absorb = true;
+                continue;
             }
-            if (goal && !col_failed && iteration > 1) {
+            if (looks) {
                 found = end_cols ? row_error : col_error;
                 if (found <= goal[k]) {
                     const double* last = end_cols ? before : u;
@@ -1074,23 +1131,6 @@ __global__ void __launch_bounds__(256)
                     for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
                     break;
                 }
-            }
-            const bool moves = goal || end_cols || iteration < count;
-            if (col_failed) {  // columns relative to their largest terms, in double precision: two passes over the cost
-                for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(u[i], base[i]);
-                __syncthreads();
-                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) {
-                    if (!cols.side.used(j)) continue;
-                    double top = -infinity(), sum = 0.0;
-                    for (i64 i = 0; i < n; i++) top = fmax(top, alpha[i] * LOG2E - cost[i * M + j] * inv2);
-                    for (i64 i = 0; i < n; i++)
-                        if (alpha[i] > -infinity()) sum += plan_entry(alpha[i] * LOG2E - cost[i * M + j] * inv2 - top);
-                    const double around = -top * LN2 - cols.side.offset[j];
-                    const double ratio = cols.side.log_weight[j] - log(fmax(sum, 1e-300)) + around;
-                    beta[j] += col_omega * (cols.side.offset[j] + potential(cols.side, j, ratio) - beta[j]);
-                }
-                absorb = true;
-                continue;
             }
             bool spread = false;
             for (i64 i = threadIdx.x; i < n; i += blockDim.x)
