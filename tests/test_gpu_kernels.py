@@ -240,6 +240,78 @@ def test_passes_over_the_plan_agree(shape, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+def call_passes(each, cost, row, col, alpha, beta):
+    """What every primitive that reads a cost makes of it, sweeps included."""
+    n, m = cost.shape
+    found = [*run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, True)]
+    found += run_log(each, cost, row, col, alpha, beta, 1e4, (1.0, 1.0), 2, False)
+    vectors = [np.empty(n) for _ in range(8)]
+    columns = [np.empty(m) for _ in range(4)]
+    plans = np.empty(cost.shape), np.empty(cost.shape, np.float32), np.empty(cost.shape, np.float32)
+    for out, coarse in zip(plans, (False, False, True), strict=True):
+        each.plan(cost, 20.0, alpha, beta, out, coarse=coarse)
+    each.marginals(cost, 20.0, alpha, beta, vectors[0], columns[0])
+    products = np.empty((n, 3)), np.empty((m, 5))
+    each.apply(cost, 20.0, alpha, beta, np.arange(3.0 * m).reshape(m, 3), False, products[0])
+    each.apply(cost, 20.0, alpha, beta, np.arange(5.0 * n).reshape(n, 5), True, products[1])
+    each.row_max(cost, 20.0, beta, vectors[1])
+    each.col_max(cost, 20.0, alpha, columns[1])
+    each.rounded_sums(cost, 20.0, alpha, beta, row.weight, col.weight, row.weight, col.weight, vectors[2], vectors[3])
+    bar, tangent = np.ones(cost.shape), np.empty(cost.shape)
+    each.plan_tangent(
+        *(cost, 20.0, alpha, beta, bar, row.weight, col.weight, 0.3), tangent, vectors[4], columns[2], vectors[5]
+    )
+    indices = np.empty((n, min(m, 3)), np.int32)
+    each.least_cells(cost, beta, np.arange(n), indices, vectors[6])
+    cells = support_by(each, cost, alpha, beta, thresholds(cost.astype(float), alpha, beta, 0.2))
+    return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells[:3]]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (5, 900), (5, 8192)])
+def test_half_precision_is_that_of_its_values_in_float32(shim, shape):
+    """To the bit: it is a way to store a cost, read as it lies. Chunks of wide rows hold more of them."""
+    cost, row, col, alpha, beta = problem(shape, "kl", "l2", dtype=np.float16, removed=True)
+    found = call_passes(shim, cost, row, col, alpha, beta)
+    rtol = 0 if shape[1] <= shim.device.widest else 1e-12
+    for x, y in zip(found, call_passes(shim, cost.astype(np.float32), row, col, alpha, beta), strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=0)
+
+
+def test_half_precision_from_the_least_to_the_largest_number(shim):
+    cost = np.arange(1 << 15, dtype=np.uint16)[: (31 << 10) + 1].view(np.float16)[None]  # the last one is inf
+    assert np.isinf(cost[0, -1])
+    top = np.empty(1)
+    plan = np.empty(cost.shape)
+    shim.plan(cost, 1e-4, np.zeros(1), np.zeros(cost.size), plan)
+    np.testing.assert_allclose(plan, np.exp(-1e-4 * cost.astype(float)), rtol=1e-14)
+    shim.row_max(-cost[:, :-1], 1.0, np.zeros(cost.size - 1), top)
+    assert top[0] == np.finfo(np.float16).max
+
+
+def test_a_plan_in_half_precision_is_rounded_from_float32():
+    cost, _, _, alpha, beta = problem((13, 29), dtype=np.float16)
+    half, single = np.empty(cost.shape, np.float16), np.empty(cost.shape, np.float32)
+    for out in (half, single):
+        backend().plan(cost, 20.0, alpha, beta, out)
+    np.testing.assert_array_equal(half, single.astype(np.float16))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (67, 900)])
+def test_marginals_are_sums_of_the_plan(shim, shape):
+    """One read of the cost where a row fits the registers, two where it does not."""
+    cost, _, _, alpha, beta = problem(shape, removed=True)
+    with np.errstate(invalid="ignore"):
+        exact = np.exp(alpha[:, None] + beta - 20.0 * cost)
+    found = np.empty(shape[0]), np.empty(shape[1])
+    shim.device.launched.clear()
+    shim.marginals(cost, 20.0, alpha, beta, *found)
+    for axis in (0, 1):
+        np.testing.assert_allclose(found[axis], exact.sum(axis=1 - axis), rtol=1e-13)
+    reads = {name.split("<")[0] for name in shim.device.launched} - {"sum_parts"}
+    fits = shape[1] <= shim.device.widest
+    assert reads == ({"plan_sums"} if fits else {"plan_times", "plan_transposed_times"})
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_plan_in_float32_has_exact_zeros(coarse):
     cost, _, _, alpha, beta = problem((13, 29), removed=True)
@@ -533,7 +605,23 @@ def test_batches_far_from_balance_stop_where_the_cpu_s_do(rule, end):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 4), (13, 29), (40, 90)])
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_batches_in_half_precision_are_those_of_their_values_in_float32(shape, precision):
+    cost, batch, *rest = batch_of(5, shape, "kl", np.float16, ragged=True)
+    results = []
+    for values in (cost, cost.astype(np.float32)):
+        args = values, batch, *rest
+        results.append(list(run_batch(backend(), args, np.arange(5), np.full(5, 1e-4), 200, precision=precision)))
+        out = np.empty(cost.shape, np.float32), np.zeros((5, shape[0])), np.zeros((5, shape[1]))
+        backend().batch_plan(values, batch, *rest[2:], out[0])
+        backend().batch_marginals(values, batch, *rest[2:], np.arange(5), *out[1:])
+        results[-1] += out
+    for x, y in zip(*results, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_plans_and_marginals_of_batches(dtype):
     args = batch_of(6, (13, 29), "kl", dtype, ragged=True)
     cost, batch, rows, cols, alpha, beta = args
@@ -565,16 +653,19 @@ def test_every_kernel_has_been_launched():
         device.widest = WIDE if wide else gpu.WIDEST
         each = gpu.Gpu(device)
         for shape in shapes[: 1 if wide else 3]:
-            for dtype in (np.float32, np.float64):
+            for dtype in (np.float16, np.float32, np.float64):
                 cost, row, col, alpha, beta = problem(shape, dtype=dtype)
                 for fast in (False, True):
                     run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
+                each.marginals(cost, 20.0, alpha, beta, np.empty(shape[0]), np.empty(shape[1]))
+                if dtype == np.float16:  # costs only
+                    continue
                 vectors = [x.copy() for x in (alpha, beta, row.log_weight, col.log_weight, alpha, beta)]
                 finite = np.where(np.isinf(cost), dtype(0), cost)
                 each.scaling_sweeps(finite, alpha, beta, row, col, (1.0, 1.0), *vectors, None, 1, 1e50)
                 krylov = begun(np.ones(shape[1]), np.ones(shape[1]))
                 each.dense_gradients(finite, *(np.ones(k) for k in (shape[1], *shape)), krylov, 0.0, np.inf, 1)
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float16, np.float32, np.float64):
         cost, row, col, alpha, beta = problem(shapes[0], dtype=dtype)
         n, m = cost.shape
         for other in (np.float32, np.float64):
@@ -586,8 +677,11 @@ def test_every_kernel_has_been_launched():
         each.marginals(cost, 20.0, alpha, beta, np.empty(n), np.empty(m))
         each.row_max(cost, 20.0, beta, np.empty(n))
         each.col_max(cost, 20.0, alpha, np.empty(m))
-        each.dense_product(cost, beta, False, np.empty(n))
-        each.dense_product(cost, alpha, True, np.empty(m))
+        each.apply(cost, 20.0, alpha, beta, np.ones((m, 1)), False, np.empty((n, 1)))
+        each.apply(cost, 20.0, alpha, beta, np.ones((n, 1)), True, np.empty((m, 1)))
+        if dtype != np.float16:
+            each.dense_product(cost, beta, False, np.empty(n))
+            each.dense_product(cost, alpha, True, np.empty(m))
         each.rounded_sums(cost, 20.0, alpha, beta, alpha, beta, alpha, beta, np.empty(n), np.empty(n))
         support_by(each, cost, alpha, beta, (alpha, beta))
         each.potential(row, alpha, np.empty(n))

@@ -65,11 +65,10 @@ class Batches(Sides, Passes):
 
     def batch_plan(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
         cost = self._matrix(cost)
-        straight = self.device.holds(out) and out.flags.c_contiguous
-        target = out if straight else self.device.empty(out.shape, out.dtype)
+        target, straight = self._target(out)
         potentials = self._vector(alpha), self._vector(beta)
         args = cost, *self._batch_args(batch), *sized(out.shape), *potentials, target
-        name = f"batch_fill_plan<{c_type(cost)}, {c_type(out)}>"
+        name = f"batch_fill_plan<{c_type(cost)}, {c_type(target)}>"
         self.device.launch(name, self._row_blocks(out.shape[0] * out.shape[1]), THREADS, args)
         if not straight:
             self._written(target, out)

@@ -28,8 +28,9 @@ BRIEF = 2  # launches of a block up to which no graph is made of it
 UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 
-COSTS, COLUMNS = ("float", "double"), ("4", "8", "16")
-C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+REALS, COLUMNS = ("float", "double"), ("4", "8", "16")
+COSTS = *REALS, "Half"
+C_TYPES = {np.dtype(np.float16): "Half", np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 def _instances(name: str, *choices: tuple[str, ...]) -> list[str]:
@@ -38,27 +39,28 @@ def _instances(name: str, *choices: tuple[str, ...]) -> list[str]:
 
 KERNELS = (
     *("potentials", "sum_parts", "max_parts", "log_columns", "log_sums", "scaling_columns", "scaling_sums", "advance"),
-    *_instances("log_rows", COSTS, COSTS, COLUMNS),
-    *_instances("wide_log_rows", COSTS, COSTS),
-    *_instances("wide_log_columns", COSTS, COSTS),
-    *_instances("dense_rows", COSTS, ("Scaling", "Product"), COLUMNS),
-    *_instances("wide_dense_rows", COSTS, ("Scaling", "Product")),
-    *_instances("wide_dense_columns", COSTS),
+    *_instances("log_rows", COSTS, REALS, COLUMNS),
+    *_instances("wide_log_rows", COSTS, REALS),
+    *_instances("wide_log_columns", COSTS, REALS),
+    *_instances("dense_rows", REALS, ("Scaling", "Product"), COLUMNS),
+    *_instances("wide_dense_rows", REALS, ("Scaling", "Product")),
+    *_instances("wide_dense_columns", REALS),
     *_instances("largest_of_rows", COSTS),
     *_instances("largest_of_columns", COSTS),
-    *_instances("fill_plan", COSTS, COSTS),
+    *_instances("fill_plan", COSTS, REALS),
     *_instances("fill_plan_coarse", COSTS),
+    *_instances("plan_sums", COSTS, COLUMNS),
     *_instances("plan_times", COSTS),
     *_instances("plan_transposed_times", COSTS),
-    *_instances("matrix_times", COSTS),
-    *_instances("matrix_transposed_times", COSTS),
-    *_instances("tangent_rows", COSTS, COSTS),
+    *_instances("matrix_times", REALS),
+    *_instances("matrix_transposed_times", REALS),
+    *_instances("tangent_rows", COSTS, REALS),
     *_instances("rounded_rows", COSTS),
     *_instances("count_cells", COSTS),
     *_instances("write_cells", COSTS),
     *_instances("smallest_cells", COSTS),
-    *_instances("batch_solve", COSTS, COSTS),
-    *_instances("batch_fill_plan", COSTS, COSTS),
+    *_instances("batch_solve", COSTS, REALS),
+    *_instances("batch_fill_plan", COSTS, REALS),
     *_instances("batch_sums", COSTS),
 )
 """Every kernel that is launched, as a C++ expression."""

@@ -50,6 +50,13 @@ class Launches:
         """On the device and C-contiguous, without a copy where it is."""
         return matrix if self.device.holds(matrix) and matrix.flags.c_contiguous else self.device.put(matrix)
 
+    def _target(self, out: Array) -> tuple[Array, bool]:
+        """What a kernel writes for `out`, and whether it is `out` itself; kernels write no half precision."""
+        half = out.dtype.itemsize < 4
+        if self.device.holds(out) and out.flags.c_contiguous and not half:
+            return out, True
+        return self.device.empty(out.shape, np.float32 if half else out.dtype), False
+
     def _written(self, values: Array, out: Array) -> None:
         """`values` of the device to `out`, wherever that lies."""
         if self.device.holds(out):

@@ -47,10 +47,9 @@ class Passes(Launches):
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array, coarse: bool = False
     ) -> None:
         cost = self._matrix(cost)
-        straight = self.device.holds(out) and out.flags.c_contiguous
-        target = out if straight else self.device.empty(out.shape, out.dtype)
-        coarse = coarse and out.dtype == np.float32
-        name = f"fill_plan_coarse<{c_type(cost)}>" if coarse else f"fill_plan<{c_type(cost)}, {c_type(out)}>"
+        target, straight = self._target(out)
+        coarse = coarse and target.dtype == np.float32
+        name = f"fill_plan_coarse<{c_type(cost)}>" if coarse else f"fill_plan<{c_type(cost)}, {c_type(target)}>"
         args = *self._plan_args(cost, inv_epsilon, alpha, beta), target
         self.device.launch(name, self._row_blocks(cost.shape[0]), THREADS, args)
         if not straight:
@@ -59,10 +58,18 @@ class Passes(Launches):
     def marginals(
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array
     ) -> None:
-        cost = self._matrix(cost)
-        args = self._plan_args(cost, inv_epsilon, alpha, beta)
-        row_sum[:] = self.device.get(self._times(cost, args, None, 1))[:, 0]
-        col_sum[:] = self.device.get(self._transposed_times(cost, args, None, 1))
+        cost, plan = self._matrix(cost), self._fused(cost)
+        if not plan.columns:  # two passes
+            args = self._plan_args(cost, inv_epsilon, alpha, beta)
+            row_sum[:] = self.device.get(self._times(cost, args, None, 1))[:, 0]
+            col_sum[:] = self.device.get(self._transposed_times(cost, args, None, 1))
+            return
+        n, m = cost.shape
+        total, parts = self.device.empty(n, np.float64), self.device.empty((plan.blocks, m), np.float64)
+        potentials = self._vector(alpha), self._padded(beta * LOG2E, cost)
+        args = cost, *sized((n, m)), np.float64(inv_epsilon * LOG2E), *potentials, total, parts
+        self.device.launch(f"plan_sums<{c_type(cost)}, {plan.columns}>", (plan.blocks, 1), plan.threads, args)
+        row_sum[:], col_sum[:] = self.device.get(total), self.device.get(self._joined(parts))
 
     def apply(
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array

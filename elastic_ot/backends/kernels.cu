@@ -11,9 +11,9 @@
 //     many problems                      a block each, all iterations in one launch
 //
 // Conventions. Matrices are stored by rows, n x m, and indexed in 64 bits. Potentials arrive in units of epsilon; where
-// a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, E
-// that of the exponentials; arguments, sums and vectors are double whatever these are. Blocks have a multiple of 32
-// threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
+// a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, V
+// that of its entries once loaded, E that of the exponentials; arguments, sums and vectors are double whatever these
+// are. Blocks have a multiple of 32 threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
 //
 // Iterations of a block are launched one after the other, or replayed as a graph, without asking how they went. One that
 // finds that the block must end there says so in `Flags`: the kernels after it return at once, and the host looks after
@@ -22,6 +22,32 @@
 typedef long long i64;
 
 #define DEVICE __device__ __forceinline__
+
+#ifndef HALF_TO_FLOAT
+#define HALF_TO_FLOAT(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
+#endif
+
+// A number of 16 bits, to be read only: arithmetic is that of float.
+struct Half {
+    unsigned short bits;
+    DEVICE operator float() const {
+        float x;
+        HALF_TO_FLOAT(x, bits);
+        return x;
+    }
+};
+
+// What an entry is computed with.
+template <typename T>
+struct Value {
+    typedef T type;
+};
+template <>
+struct Value<Half> {
+    typedef float type;
+};
+template <typename T>
+using value_of = typename Value<T>::type;
 
 constexpr double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
 constexpr unsigned int ALL_LANES = 0xffffffffu;
@@ -174,15 +200,15 @@ __global__ void potentials(const double* weight, const double* log_weight, const
 // A block owns rows, a thread the same COLS columns of every row: ROWS rows of the matrix are read into registers, their
 // sums go through shared memory, one warp a row updates it, and the entries, still in registers, are added to the
 // column sums. These stay in registers, too, and are written once, so that the matrix is the only large thing read.
-// Columns lie in groups that fill 16 bytes, to be loaded at once where rows are aligned so.
+// Columns lie in groups of 16 bytes, or 8 of half precision, to be loaded at once where rows are aligned so.
 //
 // The vector that goes with the columns (beta2, x) is read again for every few rows, from the L1 cache: registers do not
 // hold it, too. It is not `__restrict__`, else the compiler tries; and as long as the threads have columns, with zeros at
 // its end.
 
 template <typename T>
-struct alignas(16) Pack {
-    static constexpr int width = 16 / sizeof(T);
+struct alignas(sizeof(T) < 4 ? 8 : 16) Pack {
+    static constexpr int width = sizeof(T) < 4 ? 4 : 16 / sizeof(T);  // a thread has four columns at least
     T x[width];
 };
 
@@ -201,9 +227,9 @@ DEVICE i64 column_of(int k) {
 
 // This thread's columns of a row; `beyond` where the row has ended.
 template <typename T, int COLS>
-DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) {
+DEVICE void load_row(const T* row, i64 m, bool aligned, value_of<T> beyond, value_of<T> (&c)[COLS]) {
     constexpr int width = Pack<T>::width;
-    static_assert(COLS % width == 0, "columns come in groups of 16 bytes");
+    static_assert(COLS % width == 0, "columns come in groups");
 #pragma unroll
     for (int g = 0; g < COLS; g += width) {
         const i64 j = column_of<T>(g);
@@ -213,14 +239,14 @@ DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) 
             for (int e = 0; e < width; e++) c[g + e] = pack.x[e];
         } else {
 #pragma unroll
-            for (int e = 0; e < width; e++) c[g + e] = j + e < m ? row[j + e] : beyond;
+            for (int e = 0; e < width; e++) c[g + e] = j + e < m ? (value_of<T>)row[j + e] : beyond;
         }
     }
 }
 
 template <typename T>
 DEVICE bool rows_aligned(const T* matrix, i64 m) {
-    return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % 16 == 0;
+    return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % alignof(Pack<T>) == 0;
 }
 
 template <typename T, int COLS>
@@ -285,8 +311,8 @@ template <typename T, typename E, int COLS>
 DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, const double* beta2, const Side& rows,
                              i64 i, double omega, E (&p)[COLS], double* alpha, double* previous_alpha,
                              double* log_row) {
-    T c[COLS];
-    load_row<T, COLS>(row, m, aligned, (T)infinity(), c);
+    value_of<T> c[COLS];
+    load_row<T, COLS>(row, m, aligned, infinity(), c);
     double top = -infinity(), sum = 0.0;
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
@@ -320,7 +346,8 @@ __global__ void __launch_bounds__(512)
              int* state) {
     if (Flags{state}.stopped()) return;
     Flags{state}.begins();
-    constexpr int ROWS = Rows<T, E, COLS>::count;
+    typedef value_of<T> V;
+    constexpr int ROWS = Rows<V, E, COLS>::count;
     __shared__ double factors[ROWS];
     __shared__ bool again[ROWS];
     const Side rows(packed, n, code, strength, strength2);
@@ -330,14 +357,14 @@ __global__ void __launch_bounds__(512)
     i64 first, last;
     rows_of_block(n, first, last);
     for (i64 top = first; top < last; top += ROWS) {
-        T c[ROWS][COLS];
+        V c[ROWS][COLS];
         E p[ROWS][COLS];
         double start[ROWS], partial[ROWS];
         E sums[ROWS] = {};
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
             const i64 i = top + q < last ? top + q : last - 1;  // a spare row is read again, its factor is 0
-            load_row<T, COLS>(cost + i * m, m, aligned, (T)infinity(), c[q]);
+            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
             start[q] = alpha[i] * LOG2E;
         }
 #pragma unroll
@@ -715,6 +742,43 @@ __global__ void fill_plan_coarse(const T* cost, i64 n, i64 m, double inv2, const
             out[i * m + j] = y > -125.0 ? power(y, 0.0f) : 0.0f;
         }
     }
+}
+
+// Row sums of the plan, and a part of its column sums for each block: one read where a row fits the registers.
+template <typename T, int COLS>
+__global__ void __launch_bounds__(512)
+    plan_sums(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
+              double* row_sum, double* __restrict__ parts) {
+    constexpr int ROWS = Rows<value_of<T>, double, COLS>::count;
+    const bool aligned = rows_aligned(cost, m);
+    double acc[COLS] = {};
+    i64 first, last;
+    rows_of_block(n, first, last);
+    for (i64 top = first; top < last; top += ROWS) {
+        value_of<T> c[ROWS][COLS];
+        double start[ROWS], partial[ROWS] = {};
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = top + q < last ? top + q : last - 1;
+            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
+            start[q] = top + q < last ? alpha[i] * LOG2E : -infinity();
+        }
+#pragma unroll
+        for (int k = 0; k < COLS; k++) {
+            const double beta = beta2[column_of<T>(k)];
+#pragma unroll
+            for (int q = 0; q < ROWS; q++) {
+                const double p = plan_entry(start[q] + beta - c[q][k] * inv2);
+                partial[q] += p;
+                acc[k] += p;
+            }
+        }
+        with_row_sums<ROWS>(partial, [&](int q, double sum) {
+            if (top + q < last) row_sum[top + q] = sum;
+        });
+        __syncthreads();
+    }
+    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
 }
 
 // P X for k columns of X at a time, a power for each entry and group of four columns; x = 0 stands for a column of ones.

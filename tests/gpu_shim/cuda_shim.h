@@ -21,6 +21,7 @@
 #define __launch_bounds__(threads)
 #define __shared__ static
 #define SHARED_POOL double* pool = shim::pool.data()
+#define HALF_TO_FLOAT(x, bits) x = shim::widened(bits)
 
 struct Dimension {
     unsigned int x, y, z;
@@ -32,6 +33,12 @@ using std::exp2;
 using std::log;
 
 namespace shim {
+
+static inline float widened(unsigned short bits) {
+    _Float16 x;
+    std::memcpy(&x, &bits, 2);
+    return x;
+}
 
 constexpr int MOST_THREADS = 512, STACK = 1 << 16;
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
