@@ -6,6 +6,7 @@ captured refuses to allocate and to wait. `MACHINE` says what went where, and le
 
 from __future__ import annotations
 
+import time
 import types
 import weakref
 
@@ -39,7 +40,7 @@ class Machine:
             set(),
             [],
         )  # streams on which something happened but to be captured; all but the default
-        self.used = [0, 0]  # bytes of arrays that are alive
+        self.used, self.peak = [0, 0], [0, 0]  # bytes of arrays that are alive, now and at most
         self.cached = [0, 0]  # bytes that the pool keeps for later
         self.limit = float("inf")
 
@@ -64,6 +65,7 @@ class Machine:
         if self.used[device] + self.cached[device] + owner.nbytes > self.limit:
             raise OutOfMemoryError
         self.used[device] += owner.nbytes
+        self.peak[device] = max(self.peak[device], self.used[device])
         weakref.finalize(owner, _gave, self.used, device, owner.nbytes)
         result = array.view(ndarray)
         result.device_id = device
@@ -152,6 +154,16 @@ class Graph:
             call()
 
 
+class Event:
+    """A clock of the host, on which everything has happened by then."""
+
+    def record(self, stream=None):
+        self.time = time.perf_counter()
+
+    def synchronize(self):
+        MACHINE.waits("synchronize")
+
+
 Stream.null = Stream(null=True)
 MACHINE = Machine()
 
@@ -223,6 +235,7 @@ def module(count=2, error=None):
 
     def free_all_blocks():
         MACHINE.cached[MACHINE.device] = 0
+        MACHINE.peak[MACHINE.device] = MACHINE.used[MACHINE.device]
 
     def free_memory():
         device = MACHINE.device
@@ -234,12 +247,23 @@ def module(count=2, error=None):
         getDeviceCount=devices,
         getDevice=lambda: MACHINE.device,
         memGetInfo=free_memory,
+        getDeviceProperties=lambda device: {
+            "name": b"a stand-in",
+            "totalGlobalMem": 1 << 30,
+            "multiProcessorCount": 3,
+            "l2CacheSize": 1 << 15,
+        },
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13000,
     )
     memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-    cuda = types.SimpleNamespace(runtime=runtime, memory=memory, Device=Device, Stream=Stream)
+    cuda = types.SimpleNamespace(runtime=runtime, memory=memory, Device=Device, Stream=Stream, Event=Event)
+    cuda.get_elapsed_time = lambda begin, end: 1e3 * (end.time - begin.time)
     fake = types.ModuleType("cupy")
     fake.__dict__.update(
         cuda=cuda, ndarray=ndarray, RawModule=RawModule, empty=empty, zeros=zeros, asarray=asarray, asnumpy=asnumpy
     )
-    fake.get_default_memory_pool = lambda: types.SimpleNamespace(free_all_blocks=free_all_blocks)
+    pool = types.SimpleNamespace(free_all_blocks=free_all_blocks, total_bytes=lambda: MACHINE.peak[MACHINE.device])
+    fake.get_default_memory_pool = lambda: pool
+    fake.__version__ = "0"
     return fake
