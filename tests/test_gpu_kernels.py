@@ -640,6 +640,105 @@ def test_plans_and_marginals_of_batches(dtype):
                 np.testing.assert_allclose(sums[axis][k], expected, rtol=1e-12)
 
 
+VAST = 17 << 18, 512  # more than 2^31 entries; the last row and the last columns belong to the last blocks
+
+
+def last_row(each, matrix, call):
+    """What `call` makes of the last row of `matrix`, all others being removed, or of that row alone."""
+    n, m = matrix.shape
+    rng = np.random.default_rng(4)
+    cost, beta = rng.random(m).astype(matrix.dtype), rng.random(m)
+    matrix[-1] = cost
+    alpha, row_weight = np.full(n, -np.inf), np.zeros(n)
+    alpha[-1], row_weight[-1] = 25.0, 1.0
+    row_log = np.full(n, -np.inf)
+    row_log[-1] = 0.0
+    col_weight = np.full(m, 1.0 / m)
+    row = Side(row_weight, row_log, row_log.copy(), *RULES["kl"])
+    col = Side(col_weight, np.log(col_weight), np.log(col_weight), *RULES["kl"])
+    return call(each, matrix, row, col, alpha, beta)
+
+
+def sweeps_of(each, matrix, row, col, alpha, beta):
+    n, m = matrix.shape
+    found = []
+    for fast in (False, True):
+        vectors = [alpha.copy(), beta.copy(), np.zeros(n), col.log_weight.copy(), alpha.copy(), np.zeros(m)]
+        scratch = each.scratch(matrix.shape, fast)
+        each.log_sweeps(matrix, 20.0, row, col, (1.0, 1.0), *vectors, scratch, 1)
+        found += vectors
+    vectors = [alpha.copy(), beta.copy(), np.zeros(n), col.log_weight.copy(), alpha.copy(), np.zeros(m)]
+    outcome = each.scaling_sweeps(matrix, alpha, beta, row, col, (1.0, 1.0), *vectors, scratch, 1, 1e50)
+    return [*found, *vectors, np.array(outcome)]
+
+
+def passes_of(each, matrix, row, col, alpha, beta):
+    n, m = matrix.shape
+    rows, cols = [np.zeros(n) for _ in range(8)], [np.zeros(m) for _ in range(5)]
+    like = each.matrix_like if hasattr(each, "matrix_like") else lambda cost, dtype: np.zeros(cost.shape, dtype)
+    plan, coarse, out = like(matrix, np.float32), like(matrix, np.float32), like(matrix, np.float64)
+    each.plan(matrix, 20.0, alpha, beta, plan)
+    each.plan(matrix, 20.0, alpha, beta, coarse, coarse=True)
+    each.marginals(matrix, 20.0, alpha, beta, rows[0], cols[0])
+    each.row_max(matrix, 20.0, beta, rows[1])
+    each.col_max(matrix, 20.0, alpha, cols[1])
+    product, transposed = np.zeros((n, 1)), np.zeros((m, 1))
+    each.apply(matrix, 20.0, alpha, beta, np.arange(m, dtype=float)[:, None], False, product)
+    each.apply(matrix, 20.0, alpha, beta, np.ones((n, 1)), True, transposed)
+    each.rounded_sums(matrix, 20.0, alpha, beta, row.weight, col.weight, row.weight, col.weight, rows[2], rows[3])
+    each.plan_tangent(matrix, 20.0, alpha, beta, matrix, row.weight, beta, 0.3, out, rows[4], cols[2], rows[5])
+    each.dense_product(matrix, beta, False, rows[6])
+    each.dense_product(matrix, np.ones(n), True, cols[3])
+    indices, sizes = np.zeros((1, 3), np.int32), np.zeros(1, np.int64)
+    each.least_cells(matrix, beta, np.array([n - 1]), indices, rows[7][-1:])
+    least = np.zeros(n), np.full(m, 15.0)
+    each.support_sizes(matrix, 20.0, alpha, beta, *least, np.array([n - 1]), sizes)
+    stored = int(sizes[0])
+    pointers = np.zeros(n + 1, np.int64)
+    pointers[-1] = stored
+    support = Support(pointers, np.zeros(stored, np.int32), np.zeros(stored, matrix.dtype), np.zeros(stored))
+    each.support_cells(matrix, 20.0, alpha, beta, *least, support)
+    results = [*rows[:8], *cols[:4], product[:, 0], transposed[:, 0], np.sort(indices[0]), *support[1:3], sizes]
+    return [*results, plan[-1], coarse[-1], out[-1]]
+
+
+@pytest.mark.parametrize("call", [sweeps_of, passes_of])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_matrices_of_more_than_2_31_entries_are_indexed_in_64_bits(call, wide, dtype):
+    device = gpu_shim.Vast(widest=WIDE if wide else gpu.WIDEST)
+    found = last_row(gpu.Gpu(device), device.zeros(VAST, dtype), call)
+    expected = last_row(backend(wide=wide), np.zeros((1, VAST[1]), dtype), call)
+    for x, y in zip(found, expected, strict=True):
+        end = min(32, y.size)  # a block of the kernels that join the parts
+        # sums over the parts of a thousand blocks, of which all but one are 0, are exact
+        np.testing.assert_allclose(x[-end:], y[-end:], rtol=1e-12)
+
+
+def test_batches_of_more_than_2_31_entries_are_indexed_in_64_bits():
+    """One problem with the last of so many costs, then the last of so many problems."""
+    size, n, m = (1 << 19) + 1, 64, 64
+    device = gpu_shim.Vast()
+    each, costs = gpu.Gpu(device), device.zeros((size, n, m), np.float32)
+    cost, batch, *rest = batch_of(1, (n, m), "kl", np.float32)
+    costs[-1] = cost[0]
+    results = []
+    for stack, last in ((costs, size - 1), (cost, 0)):
+        problems = batch._replace(cost_of=np.array([last]))
+        results.append(list(run_batch(each, (stack, problems, *rest), np.arange(1), None, 4, precision="mixed")))
+        sums, plan = (np.zeros((1, n)), np.zeros((1, m))), np.zeros((1, n, m), np.float32)
+        each.batch_marginals(stack, problems, *rest[2:], np.arange(1), *sums)
+        each.batch_plan(stack, problems, *rest[2:], plan)
+        results[-1] += [*sums, plan[0, -1]]
+    for x, y in zip(*results, strict=True):
+        np.testing.assert_array_equal(x, y)
+    device.multiprocessors = size * n // 16 + 1  # as many blocks as rows of all plans
+    many = protocol.Batch(*(np.zeros(size, np.int64), np.ones(size), np.full(size, n), np.full(size, m), np.ones(size)))
+    out = device.zeros((size, n, m), np.float32)
+    each.batch_plan(cost, many, np.zeros((size, n)), np.zeros((size, m)), out)
+    np.testing.assert_allclose(out[-1, -1], np.exp(-cost[0, -1].astype(float)), rtol=1e-6)
+
+
 def test_cpu_and_gpu_names_are_those_of_the_protocol():
     names = set(PRIMITIVES)
     assert all(callable(getattr(each, name)) for name in names for each in (cpu, backend()))
