@@ -640,7 +640,8 @@ def test_plans_and_marginals_of_batches(dtype):
                 np.testing.assert_allclose(sums[axis][k], expected, rtol=1e-12)
 
 
-VAST = 17 << 18, 512  # more than 2^31 entries; the last row and the last columns belong to the last blocks
+# More than 2^32 entries, which even unsigned ints cannot count; the last row and columns belong to the last blocks.
+VAST = 33 << 18, 512
 
 
 def last_row(each, matrix, call):
@@ -705,7 +706,7 @@ def passes_of(each, matrix, row, col, alpha, beta):
 @pytest.mark.parametrize("call", [sweeps_of, passes_of])
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_matrices_of_more_than_2_31_entries_are_indexed_in_64_bits(call, wide, dtype):
+def test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits(call, wide, dtype):
     device = gpu_shim.Vast(widest=WIDE if wide else gpu.WIDEST)
     found = last_row(gpu.Gpu(device), device.zeros(VAST, dtype), call)
     expected = last_row(backend(wide=wide), np.zeros((1, VAST[1]), dtype), call)
@@ -715,9 +716,9 @@ def test_matrices_of_more_than_2_31_entries_are_indexed_in_64_bits(call, wide, d
         np.testing.assert_allclose(x[-end:], y[-end:], rtol=1e-12)
 
 
-def test_batches_of_more_than_2_31_entries_are_indexed_in_64_bits():
+def test_batches_of_more_than_2_32_entries_are_indexed_in_64_bits():
     """One problem with the last of so many costs, then the last of so many problems."""
-    size, n, m = (1 << 19) + 1, 64, 64
+    size, n, m = (1 << 20) + 1, 64, 64
     device = gpu_shim.Vast()
     each, costs = gpu.Gpu(device), device.zeros((size, n, m), np.float32)
     cost, batch, *rest = batch_of(1, (n, m), "kl", np.float32)

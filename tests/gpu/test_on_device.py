@@ -27,8 +27,8 @@ OF_THE_SHIM = {
     "test_results_do_not_depend_on_the_order_of_the_threads",
     "test_a_barrier_that_some_threads_never_reach_is_an_error",
     "test_every_kernel_has_been_launched",
-    "test_matrices_of_more_than_2_31_entries_are_indexed_in_64_bits",
-    "test_batches_of_more_than_2_31_entries_are_indexed_in_64_bits",
+    "test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits",
+    "test_batches_of_more_than_2_32_entries_are_indexed_in_64_bits",
 }
 shim = kernels.shim  # the fixture that they take
 globals().update(

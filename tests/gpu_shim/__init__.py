@@ -143,7 +143,7 @@ class Device:
 class Vast(Device):
     """A device whose large arrays are address space: zeros that cost nothing until they are written.
 
-    Kernels run at the corners of their grids only, so that indices beyond 2^31 come at once. Cost, kernel and results
+    Kernels run at the corners of their grids only, so that indices beyond 2^32 come at once. Cost, kernel and results
     are read from the rows and columns there.
     """
 
