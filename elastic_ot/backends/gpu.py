@@ -65,4 +65,5 @@ def _connected(cupy: Any, index: int) -> Gpu:
     return Gpu(CupyDevice(cupy, index))
 
 
+# As for any memoised function.
 connect.cache_clear = _connected.cache_clear  # type: ignore[attr-defined]
