@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Origin, origin_of
 from .assembly import solution_from
-from .backends import load
+from .backends import load_for
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
 from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
@@ -24,7 +24,7 @@ from .solvers.driver import Limits, Outcome
 from .solvers.newton import Newton
 from .solvers.state import Start
 from .solvers.symmetric import solve_from, solve_symmetric
-from .solvers.task import make_task
+from .solvers.task import Task, make_task
 
 ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
 
@@ -260,7 +260,7 @@ class _Terms:
         working = problem.transpose() if problem.cost.fortran else problem
         limits = self._limits_now()
         others = choose(self.method, working, 1.0, limits.tol)
-        outcome = solve_symmetric(make_task(working, load()), self._start(problem, "rows"), limits, others)
+        outcome = solve_symmetric(self._task(working), self._start(problem, "rows"), limits, others)
         return self._solution(problem, outcome, False), outcome.measure.dual
 
     def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
@@ -271,8 +271,11 @@ class _Terms:
             end = "cols" if end == "rows" else "rows"
         limits = self._limits_now()
         phases = choose(self.method, working, 1.0, limits.tol)
-        outcome, dual = solve_from(make_task(working, load()), self._start(problem, end), f, g, limits, phases)
+        outcome, dual = solve_from(self._task(working), self._start(problem, end), f, g, limits, phases)
         return self._solution(problem, outcome, swapped), dual
+
+    def _task(self, problem: Problem) -> Task:
+        return make_task(problem, load_for(problem.cost.matrix))
 
     def _start(self, problem: Problem, end: str) -> Start:
         fast = (self.method == "auto" or problem.cost.matrix.dtype == np.float32) and self.limits.tol >= SINGLE_TOL
@@ -302,4 +305,4 @@ def _partners(problem: Problem) -> Vector:
     if not problem.cost.masked:
         return np.full(problem.shape[0], float(problem.b.sum()))
     b = np.where(problem.col_used, problem.b, 0.0)
-    return np.where(problem.row_used, np.isfinite(problem.cost.matrix) @ b, 0.0)
+    return np.where(problem.row_used, problem.cost.allowed_sums(b), 0.0)

@@ -147,7 +147,7 @@ def source() -> str:
 
 
 @functools.cache
-def connect() -> Gpu:
+def connect(device: int | None = None) -> Gpu:
     """The backend on CuPy, whose devices are those of this machine.
 
     Raises

@@ -1,0 +1,194 @@
+"""As much of CuPy as solves use, on the shim. Its arrays are none of NumPy's: only `asarray` and `asnumpy` cross.
+
+`crossed` lists the sizes of what went to the host. Device numbers are labels.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+
+import numpy as np
+
+from . import fake_cupy
+
+crossed: list[int] = []
+
+
+class ndarray:
+    """Memory of the device; computes with its like and with numbers, as CuPy's does."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, held, index=0):
+        self.held, self.index = held, index
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion to a NumPy array is not allowed")
+
+    shape = property(lambda self: self.held.shape)
+    dtype = property(lambda self: self.held.dtype)
+    ndim = property(lambda self: self.held.ndim)
+    size = property(lambda self: self.held.size)
+    nbytes = property(lambda self: self.held.nbytes)
+    T = property(lambda self: ndarray(self.held.T, self.index))
+    device = property(lambda self: Device(self.index))
+
+    @property
+    def flags(self):
+        flags = self.held.flags
+        return types.SimpleNamespace(c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous)
+
+    def __dlpack__(self, **options):
+        return self.held
+
+    def __dlpack_device__(self):
+        return 2, self.index
+
+    def __len__(self):
+        return len(self.held)
+
+    def __getitem__(self, index):
+        return _made(self.held[_index(index)], self.index)
+
+    def __setitem__(self, index, value):
+        self.held[_index(index)] = _plain(value)
+
+    def __bool__(self):
+        return bool(self.held)
+
+    def __float__(self):
+        return float(self.held)
+
+    def __int__(self):
+        return int(self.held)
+
+    def __format__(self, spec):
+        return format(self.held[()], spec)
+
+
+def _plain(value):
+    """What NumPy computes with in place of an argument; refuses memory of the host."""
+    if isinstance(value, ndarray):
+        return value.held
+    if isinstance(value, tuple | list):
+        return type(value)(map(_plain, value))
+    if isinstance(value, np.ndarray):
+        raise TypeError("the device computes with memory of the host")
+    return value
+
+
+def _index(index):
+    return tuple(map(_index, index)) if isinstance(index, tuple) else _plain(index)
+
+
+def _made(found, index=0):
+    """As an array of the device, numbers as well."""
+    if isinstance(found, tuple):
+        return type(found)(*map(_made, found)) if hasattr(found, "_fields") else tuple(map(_made, found))
+    return ndarray(np.asarray(found), index)
+
+
+def _lifted(function):
+    def call(*args, **kwargs):
+        args, kwargs = _plain(args), {name: _plain(x) for name, x in kwargs.items()}
+        return _made(function(*args, **kwargs))
+
+    return call
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and_", "or_"):
+    _function, _dunder = getattr(operator, _name), _name.rstrip("_")
+    setattr(ndarray, f"__{_dunder}__", _lifted(_function))
+    setattr(ndarray, f"__r{_dunder}__", _lifted(lambda x, y, _function=_function: _function(y, x)))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "invert", "abs"):
+    setattr(ndarray, f"__{_name}__", _lifted(getattr(operator, _name)))
+for _name in ("any", "all", "min", "max", "sum", "argmax", "astype", "reshape", "copy", "ravel"):
+    setattr(ndarray, _name, _lifted(getattr(np.ndarray, _name)))
+
+
+def _in_place(function):
+    def call(self, other):
+        self.held = function(self.held, _plain(other))
+        return self
+
+    return call
+
+
+for _name in ("iadd", "isub", "imul", "itruediv", "ior", "iand"):
+    setattr(ndarray, f"__{_name}__", _in_place(getattr(operator, _name)))
+ndarray.__module__ = "cupy"
+
+
+class Device:
+    """Device number `index`, which can be made the current one."""
+
+    def __init__(self, index=0):
+        self.id = index
+        self.attributes = fake_cupy.module().cuda.Device().attributes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def __str__(self):
+        return f"<CUDA Device {self.id}>"
+
+
+class RawKernel(fake_cupy.RawKernel):
+    def __call__(self, grid, block, args, **options):
+        args = tuple(x.held.view(fake_cupy.ndarray) if isinstance(x, ndarray) else x for x in args)
+        super().__call__(grid, block, args, **options)
+
+
+class RawModule(fake_cupy.RawModule):
+    def get_function(self, name):
+        assert name in self.names
+        return RawKernel(name)
+
+
+def asarray(values, dtype=None):
+    if isinstance(values, ndarray):
+        return values if dtype in (None, values.dtype) else values.astype(dtype)
+    return ndarray(fake_cupy.shim.put(np.asarray(values, dtype)))
+
+
+def asnumpy(values):
+    assert isinstance(values, ndarray)
+    crossed.append(values.size)
+    return values.held.copy()
+
+
+def from_dlpack(values):
+    assert values.__dlpack_device__()[0] == 2
+    return ndarray(values.__dlpack__(stream=None), values.__dlpack_device__()[1])
+
+
+FUNCTIONS = (
+    *("isfinite", "isnan", "where", "concatenate", "zeros_like", "empty_like", "einsum", "argpartition", "stack"),
+    *("take_along_axis", "ascontiguousarray", "multiply", "add", "eye", "sqrt", "ix_", "array", "arange", "matmul"),
+    *("broadcast_to", "swapaxes", "abs"),
+)
+
+
+def module():
+    """It, as `import cupy` finds it."""
+    made = types.ModuleType("cupy")
+    made.__dict__.update({name: _lifted(getattr(np, name)) for name in FUNCTIONS})
+    linalg = types.SimpleNamespace(eigh=_lifted(np.linalg.eigh))
+    runtime = fake_cupy.module().cuda.runtime
+    cuda = types.SimpleNamespace(runtime=runtime, Device=Device)
+    made.__dict__.update(
+        cuda=cuda,
+        linalg=linalg,
+        ndarray=ndarray,
+        RawModule=RawModule,
+        asarray=asarray,
+        asnumpy=asnumpy,
+        from_dlpack=from_dlpack,
+        empty=lambda shape, dtype=float: ndarray(fake_cupy.shim.empty(shape, dtype)),
+        zeros=lambda shape, dtype=float: ndarray(fake_cupy.shim.zeros(shape, dtype)),
+    )
+    return made
