@@ -85,7 +85,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         callback=how.callback,
     )
     if how.budget:
-        plans = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype) if how.with_plan else None
+        plans = problem.matrices(problem.cost.dtype) if how.with_plan else None
         state = run_batch_budget(task, alpha, beta, limits, plans)
         end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
         return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)

@@ -43,7 +43,6 @@ def row_chunks(matrix: Any, entries: int) -> Iterator[slice]:
     return (slice(i, min(i + step, n)) for i in range(0, n, step))
 
 
-def first_true(wrong: Any) -> tuple[int, int]:
-    """Where a boolean matrix is true for the first time, by rows."""
-    i, j = divmod(int(wrong.argmax()), wrong.shape[1])
-    return i, j
+def first_true(wrong: Any) -> tuple[int, ...]:
+    """Where a boolean array is true for the first time, in C order."""
+    return tuple(map(int, np.unravel_index(int(wrong.argmax()), wrong.shape)))

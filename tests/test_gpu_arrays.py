@@ -4,6 +4,7 @@ That stand-in refuses every computation that mixes memory of the host and of the
 host: solves, certificates and derivatives are right if they give the CPU's numbers and nothing n x m has crossed.
 """
 
+import importlib
 import subprocess
 import sys
 import types
@@ -209,6 +210,95 @@ def test_a_divergence_needs_symmetric_costs():
         eot.divergence(there(cost), there(wrong), there(cost), epsilon=1.0)
 
 
+def batch_case(masked=False):
+    rng = np.random.default_rng(11)
+    given = {"a": rng.random((3, 1, 8)) + 0.1, "b": rng.random((4, 9)) + 0.1, "epsilon": [0.1, 0.2, 0.3, 0.1]}
+    if masked:
+        given["mask"] = rng.random((3, 1, 8, 9)) < 0.9
+    return rng.random((4, 8, 9)), given
+
+
+def on_device_batch(cost, given, **options):
+    made = {name: there(x) if isinstance(x, np.ndarray) else x for name, x in given.items()}
+    return eot.solve(there(cost), **made, **options)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("method", ["auto", "log", "newton"])
+def test_batches_of_arrays_that_broadcast(masked, method):
+    cost, given = batch_case(masked)
+    options = {"rows": eot.KL(0.5), "cols": eot.TV(1.0), "tol": 1e-9, "method": method}
+    found, expected = on_device_batch(cost, given, **options), eot.solve(cost, **given, **options)
+    assert nothing_large_crossed((12, 72)) or masked
+    np.testing.assert_array_equal(found.converged, expected.converged)
+    x = np.random.default_rng(0).random((4, 9, 2))
+    for one, other in (
+        *((getattr(found, name), getattr(expected, name)) for name in ("f", "g", "row_marginal", "plan")),
+        *((found.apply(there(x)), expected.apply(x)), (found.rounded_plan(), expected.rounded_plan())),
+        (found[1, 2].plan, expected[1, 2].plan),
+    ):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(back(one), other, rtol=0, atol=CLOSE)
+    for name in ("gap", "transport_cost", "value", "residual"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(found.bounds(), expected.bounds(), rtol=0, atol=CLOSE)
+
+
+def test_a_batch_is_read_where_it_lies_however_its_weights_broadcast():
+    cost = there(np.random.default_rng(4).random((2, 4, 5)))
+    found = eot.solve(cost, there(np.full((3, 1, 4), 0.25)), epsilon=0.5)
+    assert found.plan.shape == (3, 2, 4, 5)
+    assert np.shares_memory(found.problem.cost.held, cost.held)
+
+
+def test_batches_of_several_lengths_in_single_precision():
+    cost = np.random.default_rng(2).random((3, 7, 6)).astype(np.float32)
+    cost[0, 5:], cost[2, :, 4:], cost[1, 0, 0] = np.nan, np.nan, np.inf
+    lengths = {"row_lengths": [5, 7, 7], "col_lengths": [6, 6, 4]}
+    found, expected = (eot.solve(x, epsilon=0.2, tol=1e-6, **lengths) for x in (there(cost), cost))
+    assert found.plan.dtype == np.float32
+    np.testing.assert_allclose(back(found.plan), expected.plan, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found.problem.reference_mass, expected.problem.reference_mass, rtol=1e-12)
+
+
+def test_a_number_of_iterations_of_a_batch():
+    cost, given = batch_case()
+    options = {"rows": eot.KL(0.5), "tol": 0, "max_iter": 3}
+    found, expected = on_device_batch(cost, given, **options), eot.solve(cost, **given, **options)
+    np.testing.assert_allclose(back(found.plan), expected.plan, rtol=1e-9, atol=1e-12)
+
+
+def test_derivatives_of_a_batch():
+    cost, given = batch_case()
+    options = {"rows": eot.KL(0.5), "tol": 1e-12}
+    found, expected = on_device_batch(cost, given, **options), eot.solve(cost, **given, **options)
+    step = np.random.default_rng(3).normal(size=cost.shape[-2:])
+    moved, others = found.jvp(cost=there(step), epsilon=0.1), expected.jvp(cost=step, epsilon=0.1)
+    compare(moved, others, ("plan", "f", "g"))
+    compare(found.hvp(cost=there(step)), expected.hvp(cost=step))
+    for call in (found.gradients, lambda: found.vjp(plan=there(expected.plan))):
+        with pytest.raises(TypeError, match="derivatives of a batch are not yet computed on a device"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("cost", "options", "message"),
+    [
+        (np.ones((0, 2, 3)), {}, r"cost has shape \(0, 2, 3\)"),
+        (np.where(np.arange(12).reshape(2, 2, 3) == 8, np.nan, 1.0), {}, r"cost\[1, 0, 2\] is nan"),
+        (np.where(np.arange(12).reshape(2, 2, 3) == 8, -np.inf, 1.0), {}, r"cost\[1, 0, 2\] is -inf"),
+        (np.where(np.arange(12).reshape(2, 2, 3) < 9, 1.0, np.inf), {}, r"problem \[1\]: row 1 has only forbidden"),
+        (np.ones((2, 2, 3)), {"mask": np.ones((3, 2, 3), bool)}, r"cost has leading dimensions \(2,\) and mask \(3,\)"),
+        (np.ones((2, 2, 3)), {"mask": np.ones((2, 3))}, "mask has dtype float64"),
+        (np.ones((2, 2, 3)), {"a": np.array([[1.0, 1.0], [1.0, np.nan]])}, r"a\[1, 1\] is nan"),
+    ],
+)
+def test_mistakes_in_a_batch_are_named_as_on_the_host(cost, options, message):
+    for make_array in (np.array, there):
+        with pytest.raises((TypeError, ValueError), match=message):
+            eot.solve(make_array(cost), epsilon=0.5, **{name: make_array(x) for name, x in options.items()})
+
+
 def broken(index, value):
     cost = np.ones((4, 5))
     cost[index] = value
@@ -324,6 +414,69 @@ def test_arrays_of_other_libraries_share_their_memory_and_get_theirs_back(case):
     for name in ("f", "plan"):
         assert isinstance(getattr(found, name), Tensor)
         np.testing.assert_allclose(getattr(found, name).held, getattr(expected, name), rtol=0, atol=CLOSE)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """A context in which the operators of elastic_ot.torch see tensors as if they lay on a device."""
+    torch = pytest.importorskip("torch")
+    eot_torch = importlib.import_module("elastic_ot.torch")
+
+    def received(name, tensor):
+        values = tensor.numpy(force=True)
+        return strict_cupy.ndarray(values) if name in ("cost", "plan") else values
+
+    def given_back(values, device):
+        return torch.from_numpy(values.held if isinstance(values, strict_cupy.ndarray) else values)
+
+    def use():
+        monkeypatch.setattr(eot_torch, "_received", received)
+        monkeypatch.setattr(eot_torch, "_given_back", given_back)
+
+    return use
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("options", [{}, {"grad": "unroll", "max_iter": 4}], ids=["implicit", "unroll"])
+def test_operators_of_torch_work_there_forwards_and_backwards(shared, options):
+    torch, eot_torch = pytest.importorskip("torch"), importlib.import_module("elastic_ot.torch")
+    cost, bar = torch.tensor(np.random.default_rng(5).random((2, 20, 25)))
+    moves = torch.tensor(np.random.default_rng(6).random((20, 25)))
+
+    def answers():
+        given = cost.clone().requires_grad_(), torch.full((20,), 0.05, dtype=torch.float64, requires_grad=True)
+        epsilon = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+        plan = eot_torch.plan(*given, epsilon=epsilon, cols=eot.KL(0.5), **options)
+        f, g = eot_torch.potentials(*given, epsilon=epsilon, cols=eot.KL(0.5), **options)
+        loss = (plan * bar).sum() + (f**2).sum() + g[0]
+        found = [plan, f, *torch.autograd.grad(loss, (*given, epsilon))]
+        if not options:
+            value = eot_torch.value(*given, epsilon=epsilon, cols=eot.KL(0.5))
+            (first,) = torch.autograd.grad(value, given[0], create_graph=True)
+            found += [value, first, *torch.autograd.grad((first * bar).sum(), given)]
+            forward = torch.func.jvp(lambda x: eot_torch.plan(x, epsilon=0.2), (cost,), (moves,))
+            found += [*forward]
+        return [x.detach().numpy() for x in found]
+
+    expected = answers()
+    shared()
+    strict_cupy.crossed.clear()
+    for one, other in zip(answers(), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+    assert strict_cupy.crossed
+    assert max(strict_cupy.crossed) < cost.numel()
+
+
+def test_operators_of_torch_solve_batches_there(shared):
+    torch, eot_torch = pytest.importorskip("torch"), importlib.import_module("elastic_ot.torch")
+    costs = torch.tensor(np.random.default_rng(5).random((3, 6, 7)), dtype=torch.float32)
+    expected = eot_torch.plan(costs, epsilon=0.2)
+    shared()
+    found = eot_torch.plan(costs, epsilon=0.2)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=2e-6)
+    one_cost = eot_torch.plan(costs[0], torch.full((3, 6), 1 / 6), epsilon=0.2)
+    np.testing.assert_allclose(one_cost[2].numpy(), expected[0].numpy(), rtol=0, atol=2e-6)
 
 
 class Missing:

@@ -31,6 +31,7 @@ class ndarray:
     ndim = property(lambda self: self.held.ndim)
     size = property(lambda self: self.held.size)
     nbytes = property(lambda self: self.held.nbytes)
+    strides = property(lambda self: self.held.strides)
     T = property(lambda self: ndarray(self.held.T, self.index))
     device = property(lambda self: Device(self.index))
 
