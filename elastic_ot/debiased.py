@@ -104,30 +104,35 @@ class Divergence:
         Returns
         -------
         DivergenceGradients
-            Arrays in NumPy and float64.
+            Arrays in NumPy and float64; those in costs on a device are of CuPy.
 
         Warns
         -----
         ConvergenceWarning
             A solution is not converged.
         """
-        cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
-        xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
-        epsilon = xy.epsilon
-        a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
-        b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
-        if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
-            excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
-            a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
-        masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
-        return DivergenceGradients(
-            cost_xy=cross.cost,
-            cost_xx=-0.5 * x.cost,
-            cost_yy=-0.5 * y.cost,
-            a=a,
-            b=b,
-            epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
-        )
+        with self.origin.here():
+            cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
+            xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
+            epsilon = xy.epsilon
+            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
+            b = (
+                cross.b
+                - 0.5 * (y.a + y.b)
+                + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
+            )
+            if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
+                excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
+                a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
+            masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
+            return DivergenceGradients(
+                cost_xy=cross.cost,
+                cost_xx=-0.5 * x.cost,
+                cost_yy=-0.5 * y.cost,
+                a=a,
+                b=b,
+                epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
+            )
 
 
 def divergence(
@@ -227,13 +232,14 @@ def divergence(
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     origin = origin_of(cost_xy=cost_xy, cost_xx=cost_xx, cost_yy=cost_yy, a=a, b=b)
-    problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
-    problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
-    problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
-    terms = _Terms(method, limits, deadline, origin)
-    self_x, dual_x = terms.self_term(problem_x)
-    self_y, dual_y = terms.self_term(problem_y)
-    cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
+    with origin.here():
+        problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
+        problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
+        problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
+        terms = _Terms(method, limits, deadline, origin)
+        self_x, dual_x = terms.self_term(problem_x)
+        self_y, dual_y = terms.self_term(problem_y)
+        cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
     value = dual - 0.5 * (dual_x + dual_y)  # the constants epsilon sum(R) cancel
     if -ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
         value = 0.0

@@ -8,15 +8,17 @@ import importlib
 import subprocess
 import sys
 import types
+from contextlib import contextmanager
 
 import gpu_shim
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from gpu_shim import strict_cupy
 from oracle import METHODS, make, random_case
 
 import elastic_ot as eot
-from elastic_ot import memory
+from elastic_ot import arrays, memory
 from elastic_ot.backends import gpu
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
@@ -414,6 +416,23 @@ def test_arrays_of_other_libraries_share_their_memory_and_get_theirs_back(case):
     for name in ("f", "plan"):
         assert isinstance(getattr(found, name), Tensor)
         np.testing.assert_allclose(getattr(found, name).held, getattr(expected, name), rtol=0, atol=CLOSE)
+
+
+def test_tensors_of_torch_are_computed_with_on_their_current_stream(xp, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: types.SimpleNamespace(cuda_stream=7 + index))
+    entered = []
+
+    @contextmanager
+    def stream(pointer, index):
+        entered.append((pointer, index))
+        yield
+
+    xp.cuda.ExternalStream = stream
+    with arrays.Origin(array_namespace(torch.zeros(1)), index=1).here():
+        assert entered == [(8, 1)]
+    with arrays.Origin(xp, index=1).here():
+        assert len(entered) == 1
 
 
 @pytest.fixture
