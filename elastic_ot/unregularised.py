@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, ingest_mask, origin_of, refuse_devices
+from .arrays import as_array, ingest_mask, origin_of, refuse_devices
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .errors import ConvergenceError, InfeasibleError
@@ -66,10 +66,11 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
-    refuse_devices("assign", cost=cost, mask=mask)
+    if mask is not None or not isinstance(cost, np.ndarray):
+        refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
         origin_of(cost=cost, mask=mask)
-    matrix = as_numpy("cost", cost)
+    matrix = as_array("cost", cost)
     if matrix.ndim == 2 and min(matrix.shape) < SMALL:
         small = _by_scipy(matrix, maximize, mask)
         if small is not None:
