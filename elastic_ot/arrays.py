@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import load
-from .memory import library_of, lies_on_host, on_host
+from .memory import cupy, library_of, lies_on_host, on_host
 
 CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
 HOST: AbstractContextManager[None] = nullcontext()
@@ -163,8 +163,7 @@ def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
     if index is None:
         return np.from_dlpack(values)
     load("gpu", index)
-    cupy = sys.modules["cupy"]
-    shared: NDArray[Any] = values if isinstance(values, cupy.ndarray) else cupy.from_dlpack(values)
+    shared: NDArray[Any] = values if isinstance(values, cupy().ndarray) else cupy().from_dlpack(values)
     return shared
 
 
@@ -189,7 +188,7 @@ def _astype(values: Any, dtype: str) -> Any:
 
 def _namespace(values: Any) -> Any:
     """The library's functions; CuPy itself has all that is needed of them."""
-    return sys.modules["cupy"] if _library(values) == "cupy" else array_api_compat.array_namespace(values)
+    return cupy() if _library(values) == "cupy" else array_api_compat.array_namespace(values)
 
 
 def _library(values: Any) -> str:
@@ -229,7 +228,7 @@ class Origin:
         """`values` in the library: the same memory where dtype and device are the same."""
         if self.namespace is None:
             return values
-        xp = np if self.index is None else sys.modules["cupy"]
+        xp = np if self.index is None else cupy()
         values = xp.asarray(values)
         if self.dtype is None:
             return self.namespace.from_dlpack(values)
@@ -244,7 +243,7 @@ class Origin:
 def on_device(index: int, library: str) -> Iterator[None]:
     """Work on a CUDA device, on PyTorch's current stream if that is the library, else on CuPy's."""
     load("gpu", index)  # says so if CuPy is missing
-    cuda = sys.modules["cupy"].cuda
+    cuda = cupy().cuda
     with cuda.Device(index):
         if not library.endswith("torch"):
             yield

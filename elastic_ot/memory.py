@@ -18,7 +18,12 @@ DEVICE_CHUNK = 1 << 24  # entries of a matrix on a device that are looked at tog
 
 def library_of(matrix: Any) -> Any:
     """The module whose functions compute with `matrix` where it lies."""
-    return np if lies_on_host(matrix) else sys.modules["cupy"]
+    return np if lies_on_host(matrix) else cupy()
+
+
+def cupy() -> Any:
+    """CuPy, which the GPU backend has imported before anything lies on a device."""
+    return sys.modules["cupy"]
 
 
 def lies_on_host(matrix: Any) -> bool:
