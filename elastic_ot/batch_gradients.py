@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_numpy, beside, ingest_bar
-from .backends import load_batch_gradients
-from .backends.protocol import BatchBars, BatchDerivatives, BatchSystem
+from .backends import load_batch_gradients_for
+from .backends.protocol import BatchBars, BatchSystem
 from .errors import ConvergenceWarning
 from .gradients import Gradients, Tangents
-from .memory import library_of, lies_on_host
+from .memory import library_of
 from .optimum import Optimum, Side
 from .penalties import Vector
 from .result import Solution, Status
@@ -37,7 +37,7 @@ def value_gradients(solution: BatchSolution) -> Gradients:
     problem, optimum = solution.problem, _optimum(solution)
     rows, cols, epsilon = optimum.rows, optimum.cols, optimum.epsilon
     cost, dots = problem.matrices(problem.cost.dtype), np.empty(problem.size)
-    task, backend = solution.task, _backend(problem)
+    task, backend = solution.task, load_batch_gradients_for(problem.cost)
     backend.batch_plan_dots(task.cost, task.batch, *_plan_potentials(solution), cost, dots)
     entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
     entropy += problem.reference_mass - rows.marginal.sum(axis=1)
@@ -99,7 +99,12 @@ def push_value_gradients(solution: BatchSolution, **direction: Any) -> Gradients
 def _pull_back_iterations(
     solution: BatchSolution, plan: NDArray[Any] | None, sides: tuple[Vector, Vector], dtype: Any
 ) -> Gradients:
-    problem, task, budget, backend = solution.problem, solution.task, solution.budget, _backend(solution.problem)
+    problem, task, budget, backend = (
+        solution.problem,
+        solution.task,
+        solution.budget,
+        load_batch_gradients_for(solution.problem.cost),
+    )
     assert budget is not None
     zeros = np.zeros_like(problem.a), np.zeros_like(problem.b)
     start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
@@ -148,7 +153,7 @@ def _pull_back_optimum(
     row_side, col_side = optimum.epsilon * bars[0], optimum.epsilon * bars[1]
     sums = np.zeros((size, n)), np.zeros((size, m)), np.zeros((size, n)), np.zeros((size, m))
     found = BatchSystem(problem.matrices(dtype), *sums, np.empty(size), np.empty(size, np.bool_))
-    _backend(problem).batch_pull_back(
+    load_batch_gradients_for(problem.cost).batch_pull_back(
         task.cost,
         task.batch,
         *solution._potentials,
@@ -193,14 +198,6 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
     if not optimum.product:
         return 0.0
     return (rows * np.log(optimum.rows.weights)).sum(axis=1) + (cols * np.log(optimum.cols.weights)).sum(axis=1)
-
-
-def _backend(problem: BatchProblem) -> BatchDerivatives:
-    if lies_on_host(problem.cost):
-        return load_batch_gradients("cpu")
-    raise TypeError(
-        "the derivatives of a batch are not yet computed on a device; take those of its problems, solution[index]"
-    )
 
 
 # Shapes

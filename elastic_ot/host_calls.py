@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ OPTIONS = (
     "on_failure",
 )
 KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
-FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS.values()}
-CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "value": ""}
+FIELDS = {kind: tuple(signature(kind).parameters) for kind in KINDS.values()}
+SIDES = ("rows", "cols")
+PAIR = "2"  # one number for the rows and one for the columns
+CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "rho": PAIR, "value": ""}
 
 Shape = Sequence[int]
 Arrays = Sequence[NDArray[Any] | None]
@@ -55,15 +58,16 @@ def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_divergence(options: Mapping[str, Any]) -> None:
     """Refuses what has no meaning for three problems at once."""
-    for name in ("mask", "reference"):
+    for name in ("mask", "reference", "row_rho", "col_rho"):
         if name in options:
             raise TypeError(f"a divergence has no {name}")
 
 
-def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape) -> tuple[int, ...]:
+def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape, row_rho: Shape, col_rho: Shape) -> tuple[int, ...]:
     """The leading dimensions of a call; refuses shapes that do not fit, by name."""
     batch = tuple(cost[:-2])
-    for name, shape, core in (("a", a, cost[-2:-1]), ("b", b, cost[-1:]), ("epsilon", epsilon, ())):
+    numbers = ("epsilon", epsilon, ()), ("row_rho", row_rho, ()), ("col_rho", col_rho, ())
+    for name, shape, core in (("a", a, cost[-2:-1]), ("b", b, cost[-1:]), *numbers):
         leading = tuple(shape[: len(shape) - len(core)])
         if tuple(shape[len(leading) :]) != tuple(core) or not _broadcast(leading, batch):
             raise ValueError(
@@ -72,6 +76,18 @@ def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape) -> tuple[int, 
             )
         batch = _joined(leading, batch)
     return batch
+
+
+def check_rho(options: dict[str, Any], row_rho: Any, col_rho: Any) -> dict[str, Any]:
+    """The options, with the sides named whose strengths are given as arrays; refuses penalties that have none."""
+    given = [side for side, rho in zip(SIDES, (row_rho, col_rho), strict=True) if rho is not None]
+    for side in given:
+        penalty = options.get(side, Fixed())
+        if "rho" not in FIELDS.get(type(penalty), ()):
+            raise TypeError(
+                f"{side[:-1]}_rho is given and {side} is {penalty!r}, which has no rho; choose KL, TV or L2"
+            )
+    return {**options, "given": ",".join(given)} if given else options
 
 
 def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
@@ -160,7 +176,7 @@ class HostCall:
 
     def shapes(self, batch: tuple[int, ...], n: int, m: int) -> list[tuple[int, ...]]:
         """Shapes of the results."""
-        size = {"n": n, "m": m}
+        size = {"n": n, "m": m, PAIR: len(SIDES)}
         return [(*batch, *(size[x] for x in CORE[name])) for name in self.results]
 
     def dtypes(self, cost: Any, a: Any, b: Any, other: Any) -> list[Any]:
@@ -211,8 +227,19 @@ def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
     return x[kept]
 
 
+def _penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
+    """The options of a solve, penalties having the strengths that are given apart."""
+    given = options.get("given", "")
+    found = {name: value for name, value in options.items() if name != "given"}
+    for i, side in enumerate(SIDES):
+        if side in given:
+            found[side] = replace(options[side], rho=rho[..., i][()])
+    return found
+
+
 def _solved(options: dict[str, Any], problem: Any, solve: Callable[..., Any]) -> Any:
-    cost, a, b, epsilon = problem
+    cost, a, b, epsilon, rho = problem
+    options = _penalties(options, rho)
     asarray = library_of(cost).asarray  # a call takes arrays of one place
     if cost.ndim == 2:
         return solve(cost, asarray(a), asarray(b), epsilon=float(epsilon), **options)
@@ -224,7 +251,8 @@ def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
 
-def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, f: Any, g: Any) -> Any:
+def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, f: Any, g: Any) -> Any:
+    options = _penalties(options, rho)
     rows, cols = options.get("rows", Fixed()), options.get("cols", Fixed())
     reference = options.get("reference", "product")
     how = {name: options[name] for name in ("tol", "max_iter", "method", "end") if name in options}
@@ -256,8 +284,8 @@ def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
 
 
 def _push_forward(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
-    *known, cost, a, b, epsilon = arrays
-    found = _recalled(options, *known).jvp(cost, a, b, *_strengths(options, epsilon))
+    *known, cost, a, b, epsilon, rho = arrays
+    found = _recalled(options, *known).jvp(cost, a, b, *_strengths(options, epsilon, rho))
     return found.plan, found.f, found.g
 
 
@@ -266,29 +294,36 @@ def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
 
 
 def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
-    *known, cost, a, b, epsilon = arrays
-    return _inputs(options, _recalled(options, *known).hvp(cost, a, b, *_strengths(options, epsilon)))
+    *known, cost, a, b, epsilon, rho = arrays
+    return _inputs(options, _recalled(options, *known).hvp(cost, a, b, *_strengths(options, epsilon, rho)))
 
 
 def _slopes(options: dict[str, Any]) -> list[float]:
     """How the strengths rho of both sides grow with epsilon: `Elastic` holds lam = rho / (rho + epsilon)."""
-    lams = [getattr(options.get(side), "lam", 0.0) for side in ("rows", "cols")]
+    lams = [getattr(options.get(side), "lam", 0.0) for side in SIDES]
     return [lam / (1.0 - lam) if lam < 1 else 0.0 for lam in lams]
+
+
+def _is_given(options: dict[str, Any]) -> list[float]:
+    """1 for a side whose strength is an input, 0 for the others."""
+    return [float(side in options.get("given", "")) for side in SIDES]
 
 
 def _inputs(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
     rows, cols = _slopes(options)
-    return found.cost, found.a, found.b, found.epsilon + rows * found.rows + cols * found.cols
+    epsilon = found.epsilon + rows * found.rows + cols * found.cols
+    rho = np.stack(np.broadcast_arrays(found.rows, found.cols), axis=-1) * _is_given(options)
+    return found.cost, found.a, found.b, epsilon, rho
 
 
-def _strengths(options: dict[str, Any], epsilon: Any) -> tuple[Any, Any, Any]:
-    """The direction in epsilon and in what it takes along."""
+def _strengths(options: dict[str, Any], epsilon: Any, rho: Any) -> tuple[Any, Any, Any]:
+    """The direction in epsilon and in the strengths: what epsilon takes along, and what they do themselves."""
     rows, cols = _slopes(options)
-    epsilon = epsilon[()]  # a number if it is one
-    return epsilon, rows * epsilon, cols * epsilon
+    rho = rho * _is_given(options)
+    return epsilon[()], (rows * epsilon + rho[..., 0])[()], (cols * epsilon + rho[..., 1])[()]
 
 
-PROBLEM = ("cost", "a", "b", "epsilon")
+PROBLEM = ("cost", "a", "b", "epsilon", "rho")
 SOLVED = (*PROBLEM, "f", "g")
 OUTCOME = ("plan", "f", "g")
 

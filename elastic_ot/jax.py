@@ -25,10 +25,12 @@ from .host_calls import (
     CORE,
     OUTCOME,
     PROBLEM,
+    SOLVED,
     HostCall,
     check_divergence,
     check_mask,
     check_options,
+    check_rho,
     common_batch,
     encode,
     plain,
@@ -49,7 +51,16 @@ Grad = Literal["implicit", "unroll", "detach"]
 
 
 def plan(
-    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
 ) -> Array:
     """The entropic plan.
 
@@ -65,6 +76,8 @@ def plan(
         What is differentiated; ``"unroll"`` needs `max_iter`.
     mask : Array of bool, optional
         False forbids a cell; broadcasts to the cost.
+    row_rho, col_rho : float or Array, shape (...), optional
+        Strength of the penalty of that side, which must be `KL`, `TV` or `L2`, in the place of its own; may be traced.
     **options
         Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
 
@@ -93,12 +106,21 @@ def plan(
     >>> jax.vmap(jax.grad(lambda cost: eot_jax.plan(cost, epsilon=1.0)[0, 0]))(costs).shape
     (2, 3, 4)
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     return _solve_plan(given.options, *given.problem)[0].astype(given.dtype)
 
 
 def potentials(
-    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
 ) -> tuple[Array, Array]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
@@ -112,13 +134,22 @@ def potentials(
     >>> f.shape, g.shape
     ((8, 3), (8, 4))
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     f, g, *_ = _solve_potentials(given.options, *given.problem)
     return f.astype(given.dtype), g.astype(given.dtype)
 
 
 def transport_cost(
-    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, grad: Grad = "implicit", mask: Any = None, **options: Any
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
 ) -> Array:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
 
@@ -129,13 +160,23 @@ def transport_cost(
     >>> float(eot_jax.transport_cost(1 - jnp.eye(2), epsilon=0.01))
     0.0
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     moved = _solve_plan(given.options, *given.problem)[0]
     price = jnp.where(moved > 0, given.problem[0], 0.0)
     return jnp.sum(price * moved, axis=(-2, -1)).astype(given.dtype)
 
 
-def value(cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = None, **options: Any) -> Array:
+def value(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> Array:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
     Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
@@ -150,7 +191,7 @@ def value(cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = 
     >>> bool(jnp.allclose(moved, eot_jax.plan(cost, epsilon=0.5)))
     True
     """
-    given = _given(cost, a, b, epsilon, "implicit", mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
     return _solve_value(given.options, *given.problem)[0].astype(given.dtype)
 
 
@@ -213,16 +254,23 @@ def divergence(
     return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).astype(between.dtype)
 
 
+def detached(array: Array) -> Array:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return jax.lax.stop_gradient(array)
+
+
 class _Given(NamedTuple):
     """A call, ready for the solver: the problem with the same leading dimensions everywhere."""
 
-    problem: tuple[Array, Array, Array, Array]
+    problem: tuple[Array, Array, Array, Array, Array]
     options: str
     dtype: Any
 
 
-def _given(cost: Any, a: Any, b: Any, epsilon: Any, grad: str, mask: Any, options: dict[str, Any]) -> _Given:
-    text = encode(plain(check_options(grad, options)))
+def _given(
+    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
+) -> _Given:
+    text = encode(plain(check_rho(check_options(grad, options), *rho)))
     cost = _matrix("cost", cost)
     dtype = cost.dtype
     if mask is not None:
@@ -233,13 +281,14 @@ def _given(cost: Any, a: Any, b: Any, epsilon: Any, grad: str, mask: Any, option
     a = _uniform(n) if a is None else _array("a", a)
     b = _uniform(m) if b is None else _array("b", b)
     cost, a, b = _working(cost), _working(a), _working(b)
-    epsilon = jnp.asarray(epsilon).astype(cost.dtype)
-    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape)
+    epsilon, row_rho, col_rho = (jnp.asarray(0.0 if x is None else x).astype(cost.dtype) for x in (epsilon, *rho))
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape, row_rho.shape, col_rho.shape)
     problem = (
         jnp.broadcast_to(cost, (*batch, n, m)),
         jnp.broadcast_to(a, (*batch, n)),
         jnp.broadcast_to(b, (*batch, m)),
         jnp.broadcast_to(epsilon, batch),
+        jnp.stack([jnp.broadcast_to(x, batch) for x in (row_rho, col_rho)], axis=-1),
     )
     if grad == "detach":
         problem = jax.lax.stop_gradient(problem)
@@ -284,7 +333,8 @@ def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
         if call.inputs == PROBLEM:
             found = call(host, options)
             return [*found, *(x.view(np.uint32) for x in found[-2:])]
-        host[4:6] = (np.ascontiguousarray(x).view(np.float64) for x in host[4:6] if x is not None)
+        bits = slice(len(PROBLEM), len(SOLVED))
+        host[bits] = (np.ascontiguousarray(x).view(np.float64) for x in host[bits] if x is not None)
         return list(call(host, options))
 
     def in_place(_: Any, out: Sequence[Any], *arrays: Any) -> None:

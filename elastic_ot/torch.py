@@ -1,7 +1,7 @@
 """Differentiable solves on torch tensors, as operators that torch.compile, torch.func and autocast know.
 
 Costs, weights and epsilon may have leading dimensions, a problem each, which broadcast: cost (..., n, m), a (..., n),
-b (..., m), epsilon (...). Everything is differentiable in all four. `grad` says what is differentiated:
+b (..., m), epsilon (...), strengths rho (...). Everything is differentiable in all of them. `grad` says what:
 ``"implicit"``, the solution (one linear system, see `Solution.vjp`); ``"unroll"``, the `max_iter` iterations that were
 run; ``"detach"``, nothing. Options are those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless
 given, and a mask broadcasts to the cost.
@@ -21,10 +21,12 @@ from .arrays import HOST, as_array, on_device
 from .errors import BackendUnavailable
 from .host_calls import (
     CORE,
+    PAIR,
     HostCall,
     check_divergence,
     check_mask,
     check_options,
+    check_rho,
     common_batch,
     encode,
     is_matrix,
@@ -43,6 +45,7 @@ except ImportError as error:
 __all__ = ["divergence", "plan", "potentials", "transport_cost", "value"]
 
 Grad = Literal["implicit", "unroll", "detach"]
+INPUTS = len(host_calls.PROBLEM)
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -54,6 +57,8 @@ def plan(
     epsilon: float | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """The entropic plan.
@@ -70,6 +75,8 @@ def plan(
         What the backward pass differentiates; ``"unroll"`` needs `max_iter`.
     mask : Tensor of bool, optional
         False forbids a cell; broadcasts to the cost.
+    row_rho, col_rho : float or Tensor, shape (...), optional
+        Strength of the penalty of that side, which must be `KL`, `TV` or `L2`, in the place of its own.
     **options
         Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
 
@@ -97,7 +104,7 @@ def plan(
     >>> cost.grad.shape
     torch.Size([3, 4])
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     return _solve_plan(*given.problem, given.options)[0].to(given.dtype)
 
 
@@ -109,6 +116,8 @@ def potentials(
     epsilon: float | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
@@ -123,7 +132,7 @@ def potentials(
     >>> f.shape, g.shape
     (torch.Size([8, 3]), torch.Size([8, 4]))
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     f, g = _solve_potentials(*given.problem, given.options)
     return f.to(given.dtype), g.to(given.dtype)
 
@@ -136,6 +145,8 @@ def transport_cost(
     epsilon: float | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
@@ -147,7 +158,7 @@ def transport_cost(
     >>> eot_torch.transport_cost(torch.eye(2), epsilon=0.01)
     tensor(0.)
     """
-    given = _given(cost, a, b, epsilon, grad, mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     moved = _solve_plan(*given.problem, given.options)[0]
     price = torch.where(moved > 0, given.problem[0], 0.0)
     return (price * moved).sum(dim=(-2, -1)).to(given.dtype)
@@ -160,6 +171,8 @@ def value(
     *,
     epsilon: float | Tensor,
     mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
@@ -176,7 +189,7 @@ def value(
     >>> torch.allclose(moved, eot_torch.plan(cost, epsilon=0.1))
     True
     """
-    given = _given(cost, a, b, epsilon, "implicit", mask, options)
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
     return _solve_value(*given.problem, given.options)[0].to(given.dtype)
 
 
@@ -240,10 +253,15 @@ def divergence(
     return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).to(between.dtype)
 
 
+def detached(tensor: Tensor) -> Tensor:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return tensor.detach()
+
+
 class _Given(NamedTuple):
     """A call, ready for an operator: the problem with the same leading dimensions everywhere."""
 
-    problem: tuple[Tensor, Tensor, Tensor, Tensor]
+    problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     options: str
     dtype: torch.dtype
 
@@ -253,19 +271,17 @@ def _given(
     a: Tensor | None,
     b: Tensor | None,
     epsilon: float | Tensor,
+    rho: tuple[float | Tensor | None, float | Tensor | None],
     grad: str,
     mask: Tensor | None,
     options: dict[str, Any],
 ) -> _Given:
-    text = _encoded(plain(check_options(grad, options)))
+    text = _encoded(plain(check_rho(check_options(grad, options), *rho)))
     _check_matrix("cost", cost)
     a = _uniform(cost.shape[-2], cost) if a is None else a
     b = _uniform(cost.shape[-1], cost) if b is None else b
-    if not isinstance(epsilon, Tensor):
-        epsilon = torch.as_tensor(epsilon, dtype=torch.float64)
-    if epsilon.dim() == 0:
-        epsilon = epsilon.to(cost.device)
-    for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon)):
+    epsilon, row_rho, col_rho = (_number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
+    for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
         _check(name, tensor, cost)
     dtype = cost.dtype if cost.is_floating_point() else torch.float64
     if dtype in HALF and torch.is_autocast_enabled(cost.device.type):
@@ -274,12 +290,13 @@ def _given(
     if mask is not None:
         cost = _masked(cost, mask)
     n, m = cost.shape[-2:]
-    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape)
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape, row_rho.shape, col_rho.shape)
     problem = (
         cost.expand(*batch, n, m),
         a.expand(*batch, n),
         b.expand(*batch, m),
-        epsilon.to(torch.float64).expand(batch),
+        epsilon.expand(batch),
+        torch.stack((row_rho.expand(batch), col_rho.expand(batch)), dim=-1),
     )
     if grad == "detach":
         problem = tuple(x.detach() for x in problem)
@@ -297,6 +314,12 @@ def _check(name: str, tensor: Any, cost: Tensor | None = None) -> None:
         raise TypeError(f"{name} is on {tensor.device} and the cost on {cost.device}; they must be on one device")
     if tensor.is_complex():
         raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
+
+
+def _number(value: float | Tensor, cost: Tensor) -> Tensor:
+    """In float64; beside the cost, if it is one number."""
+    number = value.to(torch.float64) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    return number.to(cost.device) if number.dim() == 0 else number
 
 
 def _check_matrix(name: str, cost: Any) -> None:
@@ -427,8 +450,8 @@ def _save(ctx: Any, *tensors: Tensor) -> None:
 
 
 def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
-    """Tangents of the four inputs; None is 0."""
-    pairs = zip(ctx.saved_tensors[:4], tangents, strict=True)
+    """Tangents of the inputs; None is 0."""
+    pairs = zip(ctx.saved_tensors[:INPUTS], tangents, strict=True)
     return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
 
 
@@ -437,7 +460,7 @@ def _plan_backward(ctx: Any, plan_bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> 
 
 
 def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
-    return _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
+    return _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
 
 
 def _potentials_backward(ctx: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
@@ -451,7 +474,7 @@ def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
 def _value_backward(ctx: Any, bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
     """Of the value alone; the potentials are there to be saved."""
     found = _value_gradients(*ctx.saved_tensors, ctx.options)
-    scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], "": bar}
+    scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
     pairs = zip(found, host_calls.PROBLEM, strict=True)
     return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
 
@@ -462,9 +485,9 @@ def _value_jvp(ctx: Any, *tangents: Any) -> Any:
         (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
         if CORE[name]
         else x * tangent
-        for x, tangent, name in zip(found, _moves(ctx, tangents[:4]), host_calls.PROBLEM, strict=True)
+        for x, tangent, name in zip(found, _moves(ctx, tangents[:INPUTS]), host_calls.PROBLEM, strict=True)
     )
-    f, g = ctx.saved_tensors[4:]
+    f, g = ctx.saved_tensors[INPUTS:]
     return move, torch.zeros_like(f), torch.zeros_like(g)
 
 
@@ -474,7 +497,7 @@ def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
 
 
 def _gradients_jvp(ctx: Any, *tangents: Any) -> Any:
-    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:4]), ctx.options)
+    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
 
 
 def _refuse(*arguments: Any) -> Any:
@@ -491,7 +514,7 @@ def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[.
     return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
 
 
-_pull_back = _last("pull_back", host_calls.pull_back, optional=(6,))
+_pull_back = _last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
 _push_forward = _last("push_forward", host_calls.push_forward)
 _value_hvp = _last("value_hvp", host_calls.value_hvp)
 _value_gradients = _differentiable(

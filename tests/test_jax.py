@@ -301,6 +301,30 @@ def test_strengths_are_static_arguments():
         jax.jit(lambda rho: eot_jax.value(cost, epsilon=0.3, rows=eot.KL(rho)))(1.0)
 
 
+@pytest.mark.parametrize("options", [{"tol": 1e-13}, {"grad": "unroll", "max_iter": 5}], ids=["implicit", "unroll"])
+def test_strengths_given_apart_are_traced_and_differentiated(options):
+    cost, a, b = arrays(3, 4)
+
+    def solve(row_rho, col_rho):
+        given = {"row_rho": row_rho, "col_rho": col_rho, **ELASTIC}
+        return eot_jax.plan(cost, a, b, epsilon=0.3, **given, **options)
+
+    expected = eot_jax.plan(cost, a, b, epsilon=0.3, **ELASTIC, **options)
+    assert_close(jax.jit(solve)(0.5, 5.0), expected)
+    check_grads(solve, (jnp.asarray(0.2), jnp.asarray(3.0)), order=1, atol=1e-6, rtol=1e-6)
+    many = jax.vmap(jax.grad(lambda rho: solve(rho, 5.0)[0, 0]))(jnp.array([0.2, 0.5]))
+    assert_close(many[1], jax.grad(lambda rho: solve(rho, 5.0)[0, 0])(0.5), 1e-9)
+
+
+def test_the_value_is_differentiated_twice_in_strengths():
+    cost, a, b = arrays(2, 3)
+
+    def value(rho):
+        return eot_jax.value(cost, a, b, epsilon=0.4, row_rho=rho, rows=eot.KL(1.0), tol=1e-13, on_failure="ignore")
+
+    check_grads(value, (jnp.asarray(0.5),), order=2, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

@@ -63,6 +63,9 @@ def test_backends_import_only_the_protocol(name):
         "backends/paths": {"backends/graph", "backends/simplex"},
         "backends/batch": {"backends/cpu"},
         "backends/batch_gradients": {"backends/batch", "backends/cpu"},
+        "backends/array_updates": {"backends/array_matrices"},
+        "backends/array_systems": {"backends/array_matrices"},
+        "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
         "backends/gpu": {"errors"},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
@@ -91,11 +94,27 @@ def test_cupy_is_imported_by_the_gpu_backend_only():
     assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu"}
 
 
+def test_derivatives_on_the_array_api_know_no_library_but_numpy():
+    names = {name for name in MODULES if name.startswith("backends/array_")}
+    assert {module for name in names for module in imports(name) if "/" not in module} == {
+        *("__future__", "array_api_compat", "collections", "itertools", "math", "numpy", "typing")
+    }
+    assert {name for name in names if "numpy" in imports(name)} == {"backends/array_gradients"}  # host vectors
+
+
 def test_leaves_are_imported_by_no_one():
     importers = {m: inside(m) & LEAVES for m in MODULES if m not in LEAVES and m != "result"}
+    assert not {m for m in MODULES if not m.startswith("applications/") and any("applications" in x for x in inside(m))}
     assert not {m: found for m, found in importers.items() if found}
     # Solution.plot is the door to plotting, opened when called
     assert inside("result") & LEAVES == {"plotting"}
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("applications/")])
+def test_applications_use_the_public_calls_and_no_library_by_name(name):
+    public = ("applications/", "api", "unregularised", "penalties", "errors")
+    assert all(m.startswith((*public, "arrays")) for m in inside(name))
+    assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
 
 
 def test_problem_alone_refuses_problems():

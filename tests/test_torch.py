@@ -60,6 +60,14 @@ def test_results_are_those_of_solve(rows, cols):
         np.testing.assert_allclose(found["value"][i], one.value, rtol=1e-7)
 
 
+def test_every_penalty_travels_as_text():
+    cost, a, b = (x.detach() for x in tensors(4, 5))
+    for penalty in (*PENALTIES, eot.AtMost()):
+        one = eot.solve(cost, a, 2 * b, epsilon=0.2, rows=eot.KL(1.0), cols=penalty, tol=1e-9)
+        found = eot_torch.plan(cost, a, 2 * b, epsilon=0.2, rows=eot.KL(1.0), cols=penalty)
+        np.testing.assert_allclose(found, one.plan, rtol=0, atol=1e-8)  # both meet tol
+
+
 def test_leading_dimensions_broadcast():
     cost, a, _ = (x.detach() for x in tensors(3, 1, 4, 5))
     b = torch.rand(2, 5, generator=torch.Generator().manual_seed(3), **DOUBLE)
@@ -124,6 +132,54 @@ def test_the_value_is_differentiated_twice(rows, cols):
             cost, a.softmax(0), b.softmax(0), epsilon=epsilon, rows=rows, cols=cols, tol=1e-13, on_failure="ignore"
         )
 
+    assert torch.autograd.gradcheck(value, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(value, inputs)
+
+
+PAIRS = [(eot.KL(1.0), eot.L2(1.0)), (eot.TV(1.0), eot.KL(1.0)), (eot.L2(1.0), eot.Fixed())]
+
+
+@pytest.mark.parametrize("name", SOLVES)
+@pytest.mark.parametrize(("rows", "cols"), PAIRS, ids=repr)
+def test_strengths_as_tensors_are_those_of_the_penalties(name, rows, cols):
+    cost, a, b = (x.detach() for x in tensors(2, 3, 4))
+    strengths = torch.tensor([0.2, 0.7], **DOUBLE)
+    given = {"row_rho": strengths} if cols == eot.Fixed() else {"row_rho": strengths, "col_rho": 0.3}
+    found = SOLVES[name](cost, a, b, epsilon=0.3, rows=rows, cols=cols, **given)
+    for i, rho in enumerate(strengths.tolist()):
+        sides = {"rows": type(rows)(rho), "cols": cols if cols == eot.Fixed() else type(cols)(0.3)}
+        expected = SOLVES[name](cost[i : i + 1], a, b, epsilon=0.3, **sides)
+        torch.testing.assert_close(
+            flat(tuple(x[i] for x in found) if isinstance(found, tuple) else found[i]),
+            flat(expected),
+            rtol=0,
+            atol=1e-8,
+        )  # tol 1e-9, and neighbours in the batch
+
+
+@pytest.mark.parametrize("options", [{"tol": 1e-13}, {"grad": "unroll", "max_iter": 5}], ids=["implicit", "unroll"])
+@pytest.mark.parametrize(("rows", "cols"), PAIRS[:2], ids=repr)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4)], ids=["single", "batch"])
+def test_strengths_are_differentiated(shape, rows, cols, options):
+    cost, a, b = tensors(*shape)
+    inputs = number(0.2), torch.full(shape[:-2], 0.3, **DOUBLE).requires_grad_(), number(0.3)
+
+    def solve(row_rho, col_rho, epsilon):
+        given = {"row_rho": row_rho, "col_rho": col_rho, "rows": rows, "cols": cols}
+        return eot_torch.plan(cost.detach(), a.detach(), b.detach(), epsilon=epsilon, **given, **options)
+
+    assert torch.autograd.gradcheck(solve, inputs, check_forward_ad=len(shape) == 2)
+
+
+def test_the_value_is_differentiated_twice_in_strengths():
+    cost, a, b = tensors(2, 3)
+    sides = {"rows": eot.KL(1.0), "cols": eot.L2(1.0), "tol": 1e-13, "on_failure": "ignore"}
+
+    def value(cost, row_rho, col_rho):
+        given = {"row_rho": row_rho, "col_rho": col_rho}
+        return eot_torch.value(cost, a.detach(), b.detach(), epsilon=0.4, **given, **sides)
+
+    inputs = cost, number(0.5), number(2.0)
     assert torch.autograd.gradcheck(value, inputs, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(value, inputs)
 
@@ -235,7 +291,8 @@ def test_compiled_graphs_have_no_silent_forward_mode():
 def test_operators_pass_torch_s_own_check(name):
     cost, a, b = tensors(2, 3, 4)
     f, g = (x.detach() for x in eot_torch.potentials(cost, a, b, epsilon=0.3, **ELASTIC))
-    problem = (cost, a.detach().expand(2, 3), b.detach().expand(2, 4), torch.full((2,), 0.3, **DOUBLE))
+    weights = a.detach().expand(2, 3), b.detach().expand(2, 4)
+    problem = (cost, *weights, torch.full((2,), 0.3, **DOUBLE), torch.zeros(2, 2, **DOUBLE))
     arguments = (*problem, f, g) if name == "value_gradients" else problem
     options = encode(plain({"tol": 1e-9, **ELASTIC}))
     torch.library.opcheck(getattr(torch.ops.elastic_ot, name).default, (*arguments, options))
@@ -333,6 +390,10 @@ def test_training_moves_the_plan_to_its_target():
         ((torch.eye(2),), {"init": None}, "init"),
         ((torch.eye(2),), {"tolerance": 0.1}, "there is no option 'tolerance'"),
         ((torch.eye(2),), {"rows": 0.1}, "rows must be a penalty"),
+        ((torch.eye(2),), {"col_rho": 0.1}, r"col_rho is given and cols is Fixed\(\), which has no rho"),
+        ((torch.eye(2),), {"rows": eot.Elastic(0.5), "row_rho": 0.1}, r"row_rho is given and rows is Elastic"),
+        ((torch.eye(2),), {"rows": eot.KL(1.0), "row_rho": -0.1}, r"rho is -0.1"),
+        ((torch.ones(2, 2, 2),), {"rows": eot.KL(1.0), "row_rho": torch.ones(3)}, r"row_rho has shape \(3,\)"),
         ((torch.eye(2),), {"epsilon": -1.0}, "epsilon is -1.0"),
         ((torch.eye(2),), {"method": "simplex"}, "method is 'simplex'"),
         ((torch.full((2, 2), torch.nan),), {}, r"cost\[0, 0\] is nan"),

@@ -41,10 +41,27 @@ def load_batch_for(stack: Any) -> BatchBackend:
     return cast("BatchBackend", load_for(stack))
 
 
-def load_batch_gradients(name: str = "cpu") -> BatchDerivatives:
-    """The module of their derivatives, imported on first use; there is one for "cpu"."""
-    module = {"cpu": "batch_gradients"}[name]
-    return cast("BatchDerivatives", importlib.import_module(f"{__name__}.{module}"))
+def load_batch_gradients_for(stack: Any) -> BatchDerivatives:
+    """What computes their derivatives where they lie."""
+    return load_batch_gradients() if isinstance(stack, np.ndarray) else load_batch_gradients("gpu", stack.device.id)
+
+
+def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchDerivatives:
+    """The same by name, imported on first use: "cpu", "reference" (in NumPy) or "gpu", on that CUDA device.
+
+    Raises
+    ------
+    BackendUnavailable
+        For "gpu", if CuPy or a device is missing.
+    """
+    if name == "cpu":
+        return cast("BatchDerivatives", importlib.import_module(f"{__name__}.batch_gradients"))
+    arrays = importlib.import_module(f"{__name__}.array_gradients")
+    memories = {
+        "reference": arrays.HostMemory,
+        "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect(device).device,
+    }
+    return cast("BatchDerivatives", arrays.ArrayDerivatives(memories[name]()))
 
 
 def load_paths() -> Paths:

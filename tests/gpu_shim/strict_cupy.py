@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import types
 
+import array_api_compat.numpy as numpy_standard
 import numpy as np
 
 from . import fake_cupy
@@ -92,7 +93,8 @@ def _made(found, index=0):
 
 def _lifted(function):
     def call(*args, **kwargs):
-        args, kwargs = _plain(args), {name: _plain(x) for name, x in kwargs.items()}
+        kwargs = {name: _plain(x) for name, x in kwargs.items() if not isinstance(x, Device)}
+        args = _plain(args)
         return _made(function(*args, **kwargs))
 
     return call
@@ -150,6 +152,9 @@ class RawModule(fake_cupy.RawModule):
         return RawKernel(name)
 
 
+FUNCTION_TYPES = types.FunctionType | types.BuiltinFunctionType | np.ufunc | type(np.sum)
+
+
 def asarray(values, dtype=None):
     if isinstance(values, ndarray):
         return values if dtype in (None, values.dtype) else values.astype(dtype)
@@ -172,6 +177,16 @@ FUNCTIONS = (
     *("take_along_axis", "ascontiguousarray", "multiply", "add", "eye", "sqrt", "ix_", "array", "arange", "matmul"),
     *("broadcast_to", "swapaxes", "abs"),
 )
+
+
+def standard():
+    """The array API standard on it, as array_api_compat has that of CuPy."""
+    xp = types.ModuleType("array_api_compat.cupy")
+    for name in dir(numpy_standard):
+        function = getattr(numpy_standard, name)
+        xp.__dict__[name] = _lifted(function) if isinstance(function, FUNCTION_TYPES) else function
+    xp.asarray = asarray
+    return xp
 
 
 def module():

@@ -1,0 +1,121 @@
+"""Arguments of applications, refused by name: shapes, libraries and dtypes always, numbers where they are known.
+
+Under `jax.jit`, `vmap` and the like the numbers are not known yet; then these checks pass, and the solver's own remain.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from .frameworks import constant, namespace, real
+
+
+def vectors(name: str, values: Any) -> Any:
+    """Finite real numbers, shape (..., n), n >= 1."""
+    values = real(name, values)
+    if values.ndim < 1 or 0 in values.shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (..., n), and none of these may be 0")
+    return finite(name, values)
+
+
+def matrices(name: str, values: Any, shape: str = "(..., n, d)") -> Any:
+    """Finite real numbers with at least two dimensions, none of them 0."""
+    values = real(name, values)
+    if values.ndim < 2 or 0 in values.shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be {shape}, and none of these may be 0")
+    return finite(name, values)
+
+
+def square(name: str, values: Any, allow_minus_inf: bool = False) -> Any:
+    """Finite real numbers, or also -inf, shape (..., n, n)."""
+    values = real(name, values)
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2] or 0 in values.shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (..., n, n), and none of these may be 0")
+    if not allow_minus_inf:
+        return finite(name, values)
+    xp = namespace(values)
+    _refuse(name, values, xp.isnan(values) | (values == xp.inf), "must be numbers or -inf")
+    return values
+
+
+def finite(name: str, values: Any) -> Any:
+    """`values`, refused with the index of the first nan or inf."""
+    _refuse(name, values, ~namespace(values).isfinite(values), "must be finite")
+    return values
+
+
+def at_least_0(name: str, values: Any) -> Any:
+    """`values`, refused with the index of the first that is not a number >= 0."""
+    xp = namespace(values)
+    _refuse(name, values, ~xp.isfinite(values) | (values < 0), "must be finite and >= 0")
+    return values
+
+
+def in_unit_interval(name: str, values: Any) -> Any:
+    """`values`, refused with the index of the first outside [0, 1]."""
+    _refuse(name, values, ~((values >= 0) & (values <= 1)), "must lie in [0, 1]")
+    return values
+
+
+def positive(name: str, value: Any, or_zero: bool = False) -> Any:
+    """A number > 0 (or >= 0), or an array of such, which may carry derivatives."""
+    what = ">= 0" if or_zero else "> 0"
+    if array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic):
+        good = (value >= 0) if or_zero else (value > 0)
+        _refuse(name, value, ~(good & namespace(value).isfinite(value)), f"must be finite and {what}")
+        return value
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}; it must be a number {what}")
+    if not (0 <= float(value) if or_zero else 0 < float(value)) or not float(value) < np.inf:
+        raise ValueError(f"{name} is {value!r}; it must be finite and {what}")
+    return value
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """An integer >= least."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be an integer >= {least}")
+    return int(value)
+
+
+def alike(**arrays: Any) -> None:
+    """Refuse arrays of different libraries or dtypes; None goes with all."""
+    (leader, first), *others = ((name, x) for name, x in arrays.items() if x is not None)
+    for name, x in others:
+        if _library(x) != _library(first):
+            raise TypeError(f"{leader} is a {_kind(first)} and {name} a {_kind(x)}; arrays must come from one library")
+        if x.dtype != first.dtype:
+            raise TypeError(f"{leader} has dtype {first.dtype} and {name} {x.dtype}; convert one of them")
+
+
+def _library(values: Any) -> Any:
+    return array_api_compat.array_namespace(values).__name__
+
+
+def _kind(values: Any) -> str:
+    return f"{type(values).__module__}.{type(values).__name__}"
+
+
+def first(bad: Any) -> tuple[int, ...] | None:
+    """The index of the first True; None if there is none, or the numbers are not known yet."""
+    bad = constant(bad)
+    xp = namespace(bad)
+    try:
+        if not bool(xp.any(bad)):
+            return None
+    except (TypeError, RuntimeError):  # of JAX and of torch.func
+        return None
+    place = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
+    return tuple(int(i) for i in np.unravel_index(place, tuple(bad.shape)))
+
+
+def _refuse(name: str, values: Any, bad: Any, rule: str) -> None:
+    index = first(bad)
+    if index is None:
+        return
+    where = f"{name}[{', '.join(map(str, index))}]" if index else name
+    raise ValueError(f"{where} is {float(constant(values)[index]):g}; {'values' if index else 'it'} {rule}")

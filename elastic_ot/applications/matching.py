@@ -1,0 +1,236 @@
+r"""Matching of two sets of keypoints by a transport plan with dustbins.
+
+Scores S (m, n) get a row and a column for what has no partner, all of score alpha. Keypoints carry 1 each, the
+dustbin of one side what the other side has: marginals [1, ..., 1, n] and [1, ..., 1, m]. The plan is
+
+    P = exp((f_i + g_j + S_ij) / epsilon).
+
+**Elastic dustbins.** As keypoints stay fixed, both dustbins exceed or fall short of their nominal masses by the same
+amount: they carry n - delta and m - delta. `tau` < 1 lets delta differ from 0 at the price
+
+    epsilon ((W + delta) log((W + delta) / W) - delta),   W = (1 - tau) / tau * m n / (m + n),
+
+which has, to second order, the price of ``KL(rho)`` dustbins, rho (KL(n - delta | n) + KL(m - delta | m)) with
+rho = epsilon tau / (1 - tau). It is the problem above with dustbins of n + W and m + W and a reservoir of W at cost 0
+in the corner, so that one solve with fixed sides finds it, and it can be differentiated as any. Its optimality
+condition is f + g = epsilon log(1 + delta / W) at the dustbins. As tau tends to 0 that becomes f + g = 0: a pair is
+then weighed against two fixed prices alpha, whatever the number of the other pairs; at tau = 1 against
+alpha + epsilon log(P_corner), which depends on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+from .frameworks import Grad, gather, namespace, potentials, refuse_nonfinite, working
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Pairs of keypoints; returned by `match`.
+
+    Attributes
+    ----------
+    matches0, matches1 : array of int, shapes (..., m) and (..., n)
+        The partner of every keypoint of one set in the other, -1 for none.
+    scores0, scores1 : array, shapes (..., m) and (..., n)
+        The mass of the pair where two keypoints are each other's largest, whether or not above the threshold; else 0.
+    log_plan : array, shape (..., m + 1, n + 1)
+        log P with the dustbins last: keypoints have marginals 1. -inf for padding.
+    error : array, shape (...)
+        L1 distance of the marginals from what they are to be, over m + n.
+    """
+
+    matches0: Any
+    scores0: Any
+    matches1: Any
+    scores1: Any
+    log_plan: Any
+    error: Any
+
+
+def match(
+    scores: Any,
+    *,
+    dustbin: Any,
+    epsilon: float = 1.0,
+    iterations: int | None = 100,
+    threshold: float = 0.2,
+    tau: float = 1.0,
+    row_lengths: Any = None,
+    col_lengths: Any = None,
+    grad: Grad = "implicit",
+    tol: float = 1e-6,
+    on_failure: Literal["warn", "raise", "ignore"] = "warn",
+) -> Matches:
+    """Match keypoints that are each other's most likely partner.
+
+    Parameters
+    ----------
+    scores : array, shape (..., m, n)
+        How well keypoints of two sets go together; finite.
+    dustbin : float or array, shape (...)
+        alpha, the score of having no partner. An array may carry derivatives.
+    epsilon : float
+        Strength of the entropy, in the units of the scores, > 0.
+    iterations : int, optional
+        Exactly so many, rows first, ending on the columns: the derivative is then that of the iterations. None goes on
+        until the marginals are met to `tol`.
+    threshold : float
+        Pairs that carry no more mass than this are no matches, 0 <= threshold < 1.
+    tau : float
+        Elasticity of the dustbins, 0 < tau <= 1; 1 holds them at n and m.
+    row_lengths, col_lengths : array of int, shape (...), optional
+        Keypoints of each problem of a batch; scores beyond are padding and are not read.
+    grad : {"implicit", "unroll", "detach"}
+        How the plan is differentiated, as in `elastic_ot.torch`; "detach" holds the potentials.
+    tol : float
+        Used where `iterations` is None: L1 distance of the marginals, as a share of m + n.
+    on_failure : {"warn", "raise", "ignore"}
+        As in `elastic_ot.solve`.
+
+    Returns
+    -------
+    Matches
+        In the library of the scores, in float32 at least.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its value.
+
+    References
+    ----------
+    Sarlin et al., *SuperGlue: learning feature matching with graph neural networks*, 2020.
+
+    Examples
+    --------
+    >>> from elastic_ot.applications.matching import match
+    >>> found = match([[5.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 0.0, 0.0]], dustbin=2.0)
+    >>> found.matches0, found.matches1
+    (array([ 0,  2, -1]), array([ 0, -1,  1]))
+    """
+    scores = working("scores", scores)
+    _check(scores, epsilon, threshold, tau)
+    xp = namespace(scores)
+    m, n = scores.shape[-2:]
+    alpha = _alpha(dustbin, scores)
+    valid0, count0 = _valid("row_lengths", row_lengths, scores, m)
+    valid1, count1 = _valid("col_lengths", col_lengths, scores, n)
+    scores = xp.where(valid0[..., :, None] & valid1[..., None, :], scores, xp.zeros_like(scores))
+    refuse_nonfinite("scores", scores)
+    refuse_nonfinite("dustbin", alpha)
+    a = xp.concat([xp.astype(valid0, scores.dtype), count1[..., None]], axis=-1)
+    b = xp.concat([xp.astype(valid1, scores.dtype), count0[..., None]], axis=-1)
+    total = count0 + count1
+    reservoir = (1 - tau) / tau * count0 * count1 / xp.where(total > 0, total, xp.ones_like(total))
+    log_plan, error = _solve(scores, alpha, a, b, reservoir, epsilon, grad, _budget(iterations, tol, tau, on_failure))
+    return Matches(*_mutual(log_plan[..., :-1, :-1], threshold), log_plan, error)
+
+
+def _check(scores: Any, epsilon: Any, threshold: Any, tau: Any) -> None:
+    if scores.ndim < 2 or 0 in scores.shape:
+        raise ValueError(f"scores has shape {tuple(scores.shape)}; it must be (..., m, n), and none of these may be 0")
+    if not 0 < epsilon < np.inf:
+        raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold is {threshold}; it must be >= 0 and < 1")
+    if not 0 < tau <= 1:
+        raise ValueError(f"tau is {tau}; it must be > 0 and <= 1")
+
+
+def _alpha(dustbin: Any, scores: Any) -> Any:
+    """The score of the dustbins, shape (...)."""
+    xp = namespace(scores)
+    if isinstance(dustbin, int | float):
+        dustbin = xp.asarray(dustbin, dtype=scores.dtype, device=array_api_compat.device(scores))
+    namespace(scores, dustbin)  # refuses two libraries
+    return _per_problem("dustbin", xp.astype(dustbin, scores.dtype), scores)
+
+
+def _per_problem(name: str, values: Any, scores: Any) -> Any:
+    try:
+        return namespace(scores).broadcast_to(values, scores.shape[:-2])
+    except (ValueError, RuntimeError):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}; it must be a number or one for every problem, "
+            f"shape {tuple(scores.shape[:-2])}"
+        ) from None
+
+
+def _valid(name: str, lengths: Any, scores: Any, size: int) -> tuple[Any, Any]:
+    """Which keypoints there are, shape (..., size), and how many, shape (...)."""
+    xp, device = namespace(scores), array_api_compat.device(scores)
+    positions = xp.arange(size, device=device)
+    if lengths is None:
+        full = xp.broadcast_to(positions >= 0, (*scores.shape[:-2], size))
+        return full, size * xp.ones(scores.shape[:-2], dtype=scores.dtype, device=device)
+    lengths = xp.asarray(lengths, device=device)
+    if not xp.isdtype(lengths.dtype, "integral"):
+        raise TypeError(f"{name} has dtype {lengths.dtype}; it must hold integers")
+    lengths = _per_problem(name, lengths, scores)
+    try:
+        wrong = bool(xp.any((lengths < 0) | (lengths > size)))
+    except TypeError:  # traced by jax.jit
+        wrong = False
+    if wrong:
+        raise ValueError(f"{name} has lengths from {int(xp.min(lengths))} to {int(xp.max(lengths))}; 0 to {size} exist")
+    return positions < lengths[..., None], xp.astype(lengths, scores.dtype)
+
+
+def _budget(iterations: Any, tol: float, tau: float, on_failure: str) -> dict[str, Any]:
+    """Options of the solve; ends on the columns."""
+    if iterations is None:
+        # the reservoir has at most (1 - tau) / (4 tau) of the other mass, and the solver measures by all of it
+        return {"tol": tol / (1 + (1 - tau) / (4 * tau)), "end": "cols", "on_failure": on_failure}
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations is {iterations!r}; it must be an integer >= 1, or None")
+    return {"tol": 0, "max_iter": iterations, "end": "cols"}
+
+
+def _solve(
+    scores: Any, alpha: Any, a: Any, b: Any, reservoir: Any, epsilon: float, grad: Grad, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Log of the plan with dustbins, and how far its marginals are off."""
+    xp = namespace(scores)
+    m, n = scores.shape[-2:]
+    batch = scores.shape[:-2]
+    col = xp.broadcast_to(alpha[..., None, None], (*batch, m, 1))
+    row = xp.broadcast_to(alpha[..., None, None], (*batch, 1, n))
+    top = xp.concat([scores, col], axis=-1)
+
+    def with_corner(corner: Any) -> Any:
+        return xp.concat([top, xp.concat([row, corner[..., None, None]], axis=-1)], axis=-2)
+
+    total = xp.sum(a, axis=-1)
+    exists = reservoir > 0
+    log_reservoir = xp.log(xp.where(exists, reservoir, xp.ones_like(reservoir)))
+    corner = xp.where(exists, epsilon * xp.logaddexp(alpha / epsilon, log_reservoir), alpha)
+    full = with_corner(corner)
+    a = xp.concat([a[..., :-1], a[..., -1:] + reservoir[..., None]], axis=-1)
+    b = xp.concat([b[..., :-1], b[..., -1:] + reservoir[..., None]], axis=-1)
+    f, g = potentials(-full, a, b, epsilon=epsilon, reference="counting", grad=grad, **options)
+    plan = xp.exp((f[..., :, None] + g[..., None, :] + full) / epsilon)
+    off = xp.sum(xp.abs(xp.sum(plan, axis=-1) - a), axis=-1) + xp.sum(xp.abs(xp.sum(plan, axis=-2) - b), axis=-1)
+    log_plan = (f[..., :, None] + g[..., None, :] + with_corner(alpha)) / epsilon
+    return log_plan, off / total
+
+
+def _mutual(log_plan: Any, threshold: float) -> tuple[Any, Any, Any, Any]:
+    """matches0, scores0, matches1, scores1."""
+    xp = namespace(log_plan)
+    device = array_api_compat.device(log_plan)
+    best0, best1 = xp.argmax(log_plan, axis=-1), xp.argmax(log_plan, axis=-2)
+    mutual0 = gather(best1, best0) == xp.arange(best0.shape[-1], dtype=best0.dtype, device=device)
+    mutual1 = gather(best0, best1) == xp.arange(best1.shape[-1], dtype=best1.dtype, device=device)
+    mass0 = xp.exp(xp.max(log_plan, axis=-1))
+    scores0 = xp.where(mutual0, mass0, xp.zeros_like(mass0))
+    scores1 = gather(scores0, best1)
+    scores1 = xp.where(mutual1, scores1, xp.zeros_like(scores1))
+    matches0 = xp.where(scores0 > threshold, best0, -xp.ones_like(best0))
+    matches1 = xp.where(scores1 > threshold, best1, -xp.ones_like(best1))
+    return matches0, scores0, matches1, scores1

@@ -1,0 +1,183 @@
+"""How much of the attention goes to a few keys: attention sinks, measured on weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .frameworks import namespace, real
+from .marginals import in_library
+
+
+@dataclass(frozen=True)
+class SinkMetrics:
+    """Metrics of attention weights (..., n, m), computed on their columns.
+
+    Attributes
+    ----------
+    importance : array, shape (..., m)
+        What a key gets from the queries that may see it, on average.
+    sink_rate : float
+        Share of all keys, of all heads and layers, whose importance is above the threshold.
+    max_over_mean : array, shape (...)
+        The largest column sum over the mean one: 1 if balanced, m if one key has everything.
+    entropy : array, shape (...)
+        Of the column sums as a distribution, in nats: log m if balanced, 0 for one key.
+    gini : array, shape (...)
+        Of the column sums: 0 if balanced, 1 - 1 / m for one key.
+    kl : array, shape (...)
+        KL of the column sums to their targets, sum c log(c / b) - c + b.
+    effective_rank : array, shape (...)
+        Exp of the entropy of the singular values as a distribution: between 1 and min(n, m). (Roy, Vetterli, *The
+        effective rank*, 2007.)
+    """
+
+    importance: Any
+    sink_rate: float
+    max_over_mean: Any
+    entropy: Any
+    gini: Any
+    kl: Any
+    effective_rank: Any
+
+
+def sink_metrics(weights: Any, *, b: Any = None, threshold: float = 0.3, causal: bool = False) -> SinkMetrics:
+    """All metrics of `SinkMetrics` at once.
+
+    Parameters
+    ----------
+    weights : array, shape (..., n, m)
+        >= 0; for a whole model (layers, heads, T, T).
+    b : array, shape (..., m), optional
+        Targets of the columns, default the sum of the weights over m.
+    threshold : float
+        Of the importance, from which on a key is a sink.
+    causal : bool
+        Key k is seen by the queries from k on alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elastic_ot.applications.sinks import sink_metrics
+    >>> weights = np.zeros((4, 4))
+    >>> weights[:, 0] = 1
+    >>> found = sink_metrics(weights)
+    >>> found.sink_rate, float(found.max_over_mean), float(found.gini)
+    (0.25, 4.0, 0.75)
+    """
+    weights = _checked(weights, causal)
+    xp = namespace(weights)
+    c = xp.sum(weights, axis=-2)
+    return SinkMetrics(
+        importance=importance(weights, causal=causal),
+        sink_rate=sink_rate(weights, threshold, causal=causal),
+        max_over_mean=xp.max(c, axis=-1) / xp.mean(c, axis=-1),
+        entropy=_entropy(c),
+        gini=gini(c),
+        kl=column_kl(c, xp.mean(c, axis=-1, keepdims=True) if b is None else b),
+        effective_rank=effective_rank(weights),
+    )
+
+
+def importance(weights: Any, *, causal: bool = False) -> Any:
+    """What key k gets on average, shape (..., m): sum_i A_ik / n, over the n - k queries from k on if causal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elastic_ot.applications.sinks import importance
+    >>> importance(np.array([[1.0, 0.0], [0.5, 0.5]]), causal=True)
+    array([0.75, 0.5 ])
+    """
+    weights = _checked(weights, causal)
+    xp = namespace(weights)
+    n, m = weights.shape[-2:]
+    seen_by = np.arange(n, 0, -1) if causal else np.full(m, n)
+    return xp.sum(weights, axis=-2) / xp.asarray(seen_by, dtype=weights.dtype)
+
+
+def sink_rate(weights: Any, threshold: float = 0.3, *, causal: bool = False) -> float:
+    """Share of all keys, of all heads and layers, whose `importance` is above the threshold.
+
+    References
+    ----------
+    Gu et al., *When attention sink emerges in language models*, 2024.
+
+    Examples
+    --------
+    >>> from elastic_ot.applications.sinks import sink_rate
+    >>> sink_rate([[1.0, 0.0, 0.0], [0.8, 0.2, 0.0], [0.4, 0.3, 0.3]])
+    0.3333333333333333
+    """
+    found = importance(weights, causal=causal)
+    xp = namespace(found)
+    return float(xp.mean(xp.astype(found > threshold, found.dtype)))
+
+
+def gini(c: Any) -> Any:
+    """Gini coefficient along the last axis: sum_ij abs(c_i - c_j) / (2 m^2 mean).
+
+    Examples
+    --------
+    >>> from elastic_ot.applications.sinks import gini
+    >>> float(gini([0.0, 0.0, 0.0, 4.0]))
+    0.75
+    """
+    c = real("c", c)
+    xp = namespace(c)
+    m = c.shape[-1]
+    ranks = xp.asarray(2.0 * np.arange(1, m + 1) - m - 1, dtype=c.dtype)
+    return xp.sum(ranks * xp.sort(c, axis=-1), axis=-1) / (m * xp.sum(c, axis=-1))
+
+
+def column_kl(c: Any, b: Any) -> Any:
+    """KL(c | b) = sum c log(c / b) - c + b along the last axis; inf where b is 0 and c is not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elastic_ot.applications.sinks import column_kl
+    >>> float(column_kl(np.array([2.0, 0.0]), np.array([1.0, 1.0])).round(4))
+    1.3863
+    """
+    c = real("c", c)
+    xp = namespace(c)
+    b = xp.broadcast_to(xp.astype(in_library(b, c), c.dtype), c.shape)
+    one = xp.ones_like(c)
+    logarithm = xp.log(xp.where(c > 0, c, one)) - xp.log(xp.where(b > 0, b, one))
+    terms = xp.where(c > 0, c * logarithm, xp.zeros_like(c)) - c + b
+    return xp.sum(xp.where((b == 0) & (c > 0), xp.inf * one, terms), axis=-1)
+
+
+def effective_rank(weights: Any) -> Any:
+    """Exp of the entropy of the singular values as a distribution, shape (...).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elastic_ot.applications.sinks import effective_rank
+    >>> round(float(effective_rank(np.eye(5))), 6), round(float(effective_rank(np.ones((5, 5)))), 6)
+    (5.0, 1.0)
+    """
+    weights = _checked(weights, False)
+    xp = namespace(weights)
+    return xp.exp(_entropy(xp.linalg.svdvals(weights)))
+
+
+def _entropy(x: Any) -> Any:
+    """Of x over its sum, along the last axis, in nats."""
+    xp = namespace(x)
+    p = x / xp.sum(x, axis=-1, keepdims=True)
+    return -xp.sum(xp.where(p > 0, p * xp.log(xp.where(p > 0, p, xp.ones_like(p))), xp.zeros_like(p)), axis=-1)
+
+
+def _checked(weights: Any, causal: bool) -> Any:
+    weights = real("weights", weights)
+    shape = tuple(weights.shape)
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"weights has shape {shape}; it must be (..., n, m)")
+    if causal and shape[-1] != shape[-2]:
+        raise ValueError(f"weights has shape {shape}; causal weights are (..., n, n)")
+    return weights
