@@ -310,6 +310,31 @@ def test_mistakes_in_a_batch_are_named_as_on_the_host(cost, options, message):
             eot.solve(make_array(cost), epsilon=0.5, **{name: make_array(x) for name, x in options.items()})
 
 
+def test_everything_happens_on_the_device_of_the_cost():
+    """The second one, while the first one is current."""
+    rng = np.random.default_rng(8)
+    cost, costs, bar = rng.random((12, 15)), rng.random((3, 5, 6)), rng.random((12, 15))
+    one, other = eot.solve(there(cost, index=1), epsilon=0.1, tol=1e-10), eot.solve(cost, epsilon=0.1, tol=1e-10)
+    assert one.f.device.id == one.plan.device.id == 1
+    np.testing.assert_allclose(back(one.plan), other.plan, rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(back(one.apply(there(np.ones(15), index=1))), other.row_marginal, rtol=0, atol=CLOSE)
+    assert one.gap == pytest.approx(other.gap, abs=CLOSE)
+    assert one.bounds() == pytest.approx(other.bounds(), abs=CLOSE)
+    assert one.transport_cost == pytest.approx(other.transport_cost, abs=CLOSE)
+    assert one.rounded_plan().device.id == one.gradients().cost.device.id == 1
+    compare(one.vjp(plan=there(bar, index=1)), other.vjp(plan=bar))
+    assert one.jvp(cost=there(bar, index=1)).plan.device.id == one.hvp(epsilon=1.0).cost.device.id == 1
+    one.sparse_plan()
+    batch = eot.solve(there(costs, index=1), epsilon=0.1)
+    assert batch.plan.device.id == batch[1].plan.device.id == batch.rounded_plan().device.id == 1
+    assert batch.gap.max() < 1e-4
+    assert batch.gradients().cost.device.id == batch.vjp(f=np.ones((3, 5))).cost.device.id == 1
+    assert batch.transport_cost.min() > 0
+    assert batch.apply(there(np.ones((6, 1)), index=1)).device.id == batch.jvp(epsilon=1.0).plan.device.id == 1
+    square = there(np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0))), index=1)
+    assert eot.divergence(square, square, square, epsilon=0.5).gradients().cost_xx.device.id == 1
+
+
 def broken(index, value):
     cost = np.ones((4, 5))
     cost[index] = value

@@ -1,6 +1,6 @@
 """As much of CuPy as solves use, on the shim. Its arrays are none of NumPy's: only `asarray` and `asnumpy` cross.
 
-`crossed` lists the sizes of what went to the host. Device numbers are labels.
+`crossed` lists the sizes of what went to the host. Memory of a device that is not the current one is not computed with.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import types
 import array_api_compat.numpy as numpy_standard
 import numpy as np
 
-from . import fake_cupy
+from . import Device as Shim
 
+shim = Shim()
 crossed: list[int] = []
 
 
@@ -84,18 +85,19 @@ def _index(index):
     return tuple(map(_index, index)) if isinstance(index, tuple) else _plain(index)
 
 
-def _made(found, index=0):
+def _made(found, index):
     """As an array of the device, numbers as well."""
     if isinstance(found, tuple):
-        return type(found)(*map(_made, found)) if hasattr(found, "_fields") else tuple(map(_made, found))
+        parts = [_made(x, index) for x in found]
+        return type(found)(*parts) if hasattr(found, "_fields") else tuple(parts)
     return ndarray(np.asarray(found), index)
 
 
 def _lifted(function):
     def call(*args, **kwargs):
         kwargs = {name: _plain(x) for name, x in kwargs.items() if not isinstance(x, Device)}
-        args = _plain(args)
-        return _made(function(*args, **kwargs))
+        assert {x.index for x in args if isinstance(x, ndarray)} <= {Device.current}, "memory of another device"
+        return _made(function(*_plain(args), **kwargs), Device.current)
 
     return call
 
@@ -124,11 +126,36 @@ ndarray.__module__ = "cupy"
 
 
 class Device:
-    """Device number `index`, which can be made the current one."""
+    """Device number `index`, which a context makes the current one."""
 
-    def __init__(self, index=0):
-        self.id = index
-        self.attributes = fake_cupy.module().cuda.Device().attributes
+    current = 0
+
+    def __init__(self, index=None):
+        self.id = Device.current if index is None else index
+        self.attributes = {
+            "MultiProcessorCount": shim.multiprocessors,
+            "L2CacheSize": shim.cache,
+            "MaxSharedMemoryPerBlockOptin": 1 << 16,
+        }
+
+    def __enter__(self):
+        self.before, Device.current = Device.current, self.id
+        return self
+
+    def __exit__(self, *error):
+        Device.current = self.before
+
+    def __str__(self):
+        return f"<CUDA Device {self.id}>"
+
+
+class Stream:
+    """What is launched while it is captured is kept, to be launched by the graph."""
+
+    captured = None
+
+    def __init__(self, **options):
+        self.calls = []
 
     def __enter__(self):
         return self
@@ -136,17 +163,36 @@ class Device:
     def __exit__(self, *error):
         return None
 
-    def __str__(self):
-        return f"<CUDA Device {self.id}>"
+    def begin_capture(self):
+        Stream.captured = self.calls
+
+    def end_capture(self):
+        Stream.captured = None
+        return types.SimpleNamespace(launch=lambda: [call() for call in self.calls])
 
 
-class RawKernel(fake_cupy.RawKernel):
-    def __call__(self, grid, block, args, **options):
-        args = tuple(x.held.view(fake_cupy.ndarray) if isinstance(x, ndarray) else x for x in args)
-        super().__call__(grid, block, args, **options)
+class RawKernel:
+    max_dynamic_shared_size_bytes = 48 * 1024
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, grid, block, args, *, shared_mem):
+        assert {x.index for x in args if isinstance(x, ndarray)} <= {Device.current}, "memory of another device"
+        null = [None if isinstance(x, np.uint64) and x == 0 else x for x in args]
+        plain = tuple(x.held if isinstance(x, ndarray) else x for x in null)
+        assert all(x.flags.c_contiguous if isinstance(x, np.ndarray) else np.isscalar(x) or x is None for x in plain)
+
+        def launch():
+            shim.launch(self.name, grid, block[0], plain, shared_mem)
+
+        launch() if Stream.captured is None else Stream.captured.append(launch)
 
 
-class RawModule(fake_cupy.RawModule):
+class RawModule:
+    def __init__(self, *, code, options, name_expressions):
+        self.names = name_expressions
+
     def get_function(self, name):
         assert name in self.names
         return RawKernel(name)
@@ -155,10 +201,15 @@ class RawModule(fake_cupy.RawModule):
 FUNCTION_TYPES = types.FunctionType | types.BuiltinFunctionType | np.ufunc | type(np.sum)
 
 
-def asarray(values, dtype=None):
+class OutOfMemoryError(MemoryError):
+    """Never raised here."""
+
+
+def asarray(values, dtype=None, order=None):
     if isinstance(values, ndarray):
-        return values if dtype in (None, values.dtype) else values.astype(dtype)
-    return ndarray(fake_cupy.shim.put(np.asarray(values, dtype)))
+        same = dtype in (None, values.dtype) and (order != "C" or values.flags.c_contiguous)
+        return values if same else ndarray(np.array(values.held, dtype, order="C"), values.index)
+    return ndarray(shim.put(np.asarray(values, dtype)), Device.current)
 
 
 def asnumpy(values):
@@ -194,8 +245,11 @@ def module():
     made = types.ModuleType("cupy")
     made.__dict__.update({name: _lifted(getattr(np, name)) for name in FUNCTIONS})
     linalg = types.SimpleNamespace(eigh=_lifted(np.linalg.eigh))
-    runtime = fake_cupy.module().cuda.runtime
-    cuda = types.SimpleNamespace(runtime=runtime, Device=Device)
+    runtime = types.SimpleNamespace(
+        CUDARuntimeError=RuntimeError, getDeviceCount=lambda: 2, getDevice=lambda: Device.current
+    )
+    memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    cuda = types.SimpleNamespace(runtime=runtime, memory=memory, Device=Device, Stream=Stream)
     made.__dict__.update(
         cuda=cuda,
         linalg=linalg,
@@ -204,7 +258,7 @@ def module():
         asarray=asarray,
         asnumpy=asnumpy,
         from_dlpack=from_dlpack,
-        empty=lambda shape, dtype=float: ndarray(fake_cupy.shim.empty(shape, dtype)),
-        zeros=lambda shape, dtype=float: ndarray(fake_cupy.shim.zeros(shape, dtype)),
+        empty=lambda shape, dtype=float: ndarray(shim.empty(shape, dtype), Device.current),
+        zeros=lambda shape, dtype=float: ndarray(shim.zeros(shape, dtype), Device.current),
     )
     return made
