@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import Origin, ingest_vector, origin_of
 from .assembly import solution_from, solution_of
-from .backends import load
+from .backends import load_for
 from .batch_api import How, recalled, solve_batch
 from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
@@ -73,8 +73,8 @@ def solve(
     ----------
     cost : array_like, shape (n, m) or (..., n, m)
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
-        used in place; float16 is computed in float32, integers in float64. With leading dimensions, here or in what
-        follows, it is a batch: they broadcast, and the result is a `BatchSolution`.
+        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there. With
+        leading dimensions, here or in what follows, it is a batch: they broadcast, and the result is a `BatchSolution`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
     epsilon : float, or array_like of shape (...)
@@ -205,46 +205,46 @@ def _solve(
     omega = check_relaxation(relaxation, method)
     limits = check_limits(tol, max_iter, time_limit, callback)
     origin = _origin(cost, a, b, mask, init)
-    if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
-        if progress:
-            raise ValueError("progress shows one problem; for a batch use callback")
-        batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
-        budgeted = is_budget(tol, method)
-        if budgeted:
-            check_budget(relaxation, time_limit, callback, progress)
-        how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
-        return solve_batch(batch, how, init, origin)
-    problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
-    f, g = _initial(init, problem)
-    swapped = problem.cost.fortran
-    working = problem.transpose() if swapped else problem
-    last = last_side(problem, end)
-    start = Start(
-        f=g if swapped else f,
-        g=f if swapped else g,
-        end=other_side(last) if swapped else last,
-        omega=(max(omega, 1.0), omega),
-        fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
-        tol=tol,
-        deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
-    )
-    if is_budget(tol, method):
-        check_budget(relaxation, time_limit, callback, progress)
-        start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
-        outcome = run_budget(make_task(working, load()), start, max_iter, rows_first=not swapped)
-        budget = Budget(max_iter, last, f, g)
-        return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)
-    phases = choose(method, working, omega, tol)
-    with progress_bar(progress, tol) as report:
-        outcome = run(
-            phases, make_task(working, load()), start, Limits(*limits, progress=report, adaptive=relaxation == "auto")
+    with origin.here():
+        if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
+            if progress:
+                raise ValueError("progress shows one problem; for a batch use callback")
+            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
+            budgeted = is_budget(tol, method)
+            if budgeted:
+                check_budget(relaxation, time_limit, callback, progress)
+            how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
+            return solve_batch(batch, how, init, origin)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
+        f, g = _initial(init, problem)
+        swapped = problem.cost.fortran
+        working = problem.transpose() if swapped else problem
+        task = make_task(working, load_for(working.cost.matrix))
+        last = last_side(problem, end)
+        start = Start(
+            f=g if swapped else f,
+            g=f if swapped else g,
+            end=other_side(last) if swapped else last,
+            omega=(max(omega, 1.0), omega),
+            fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
+            tol=tol,
+            deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
         )
-    solution = solution_from(problem, outcome, swapped, tol, origin)
-    if not solution.converged and on_failure != "ignore":
-        if on_failure == "raise":
-            raise ConvergenceError(solution.message)
-        warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
-    return solution
+        if is_budget(tol, method):
+            check_budget(relaxation, time_limit, callback, progress)
+            start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
+            outcome = run_budget(task, start, max_iter, rows_first=not swapped)
+            budget = Budget(max_iter, last, f, g)
+            return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)
+        phases = choose(method, working, omega, tol)
+        with progress_bar(progress, tol) as report:
+            outcome = run(phases, task, start, Limits(*limits, progress=report, adaptive=relaxation == "auto"))
+        solution = solution_from(problem, outcome, swapped, tol, origin)
+        if not solution.converged and on_failure != "ignore":
+            if on_failure == "raise":
+                raise ConvergenceError(solution.message)
+            warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
+        return solution
 
 
 def recall(

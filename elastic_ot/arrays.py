@@ -1,18 +1,27 @@
-"""The array boundary: what came in, as NumPy arrays that kernels can read, and how results go back.
+"""The array boundary: what came in, as arrays that kernels can read where they lie, and how results go back.
 
-Nothing is copied where there is another way. Other libraries are reached through the arrays themselves and never
-imported.
+On the host that is NumPy, on a CUDA device CuPy; both share the memory of what came in by DLPack, and nothing is copied
+where there is another way. Other libraries are reached through the arrays themselves and never imported.
 """
 
 from __future__ import annotations
 
 import numbers
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
+
+from .backends import load
+from .memory import cupy, library_of, lies_on_host, on_host
+
+CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
+HOST: AbstractContextManager[None] = nullcontext()
 
 
 def ingest_cost(cost: Any) -> NDArray[np.floating]:
@@ -21,24 +30,34 @@ def ingest_cost(cost: Any) -> NDArray[np.floating]:
     float16 becomes float32, integers and booleans float64; a strided view (neither order) is copied, everything else
     is used as it lies in memory, read-only arrays included.
     """
-    matrix = as_numpy("cost", cost)
+    matrix = as_array("cost", cost)
     if matrix.ndim != 2:
         raise ValueError(f"cost has shape {matrix.shape}; it must be a matrix (n, m)")
     if matrix.size == 0:
         raise ValueError(f"cost has shape {matrix.shape}; it must have at least one row and one column")
     matrix = matrix.astype(_working_dtype("cost", matrix.dtype), copy=False)
-    if not (matrix.flags.c_contiguous or matrix.flags.f_contiguous) or not matrix.flags.aligned:
-        matrix = np.array(matrix, order="C")
-    return matrix
+    return matrix if matrix.flags.f_contiguous and _aligned(matrix) else _by_rows(matrix)
 
 
 def ingest_stack(name: str, cost: Any, least: int) -> NDArray[np.floating]:
     """Matrices (..., n, m) as float32 or float64 in C order; anything else is copied."""
-    stack = as_numpy(name, cost)
+    stack = as_array(name, cost)
     if stack.ndim < least or stack.size == 0:
         raise ValueError(f"{name} has shape {stack.shape}; it must be (..., n, m), and none of these may be 0")
-    stack = stack.astype(_working_dtype(name, stack.dtype), copy=False)
-    return stack if stack.flags.c_contiguous and stack.flags.aligned else np.array(stack, order="C")
+    return _by_rows(stack.astype(_working_dtype(name, stack.dtype), copy=False))
+
+
+def _by_rows(matrix: NDArray[Any]) -> NDArray[Any]:
+    """In C order, copied if it was not."""
+    if matrix.flags.c_contiguous and _aligned(matrix):
+        return matrix
+    copied: NDArray[Any] = library_of(matrix).array(matrix, order="C")
+    return copied
+
+
+def _aligned(matrix: NDArray[Any]) -> bool:
+    """Memory of a device always is."""
+    return bool(getattr(matrix.flags, "aligned", True))
 
 
 def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
@@ -50,21 +69,26 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
     return vector.astype(np.float64)
 
 
-def ingest_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """`mask` as a boolean matrix of the cost's shape."""
-    array = as_numpy("mask", mask)
+def ingest_mask(mask: Any, matrix: NDArray[Any]) -> NDArray[np.bool_]:
+    """`mask` as a boolean matrix of the cost's shape, where the cost lies."""
+    array = beside("mask", mask, matrix)
     if array.dtype != np.bool_:
         raise TypeError(f"mask has dtype {array.dtype}; it must be bool (True = allowed)")
-    if array.shape != shape:
-        raise ValueError(f"mask has shape {array.shape}, cost has shape {shape}; they must be equal")
+    if array.shape != matrix.shape:
+        raise ValueError(f"mask has shape {array.shape}, cost has shape {matrix.shape}; they must be equal")
     return array
 
 
-def ingest_bar(name: str, values: Any, shape: tuple[int, ...], narrow: bool = False) -> NDArray[Any] | None:
-    """A derivative of the shape of what it belongs to, in float64; in single precision if `narrow` and it came so."""
+def ingest_bar(
+    name: str, values: Any, shape: tuple[int, ...], narrow: bool = False, like: NDArray[Any] | None = None
+) -> NDArray[Any] | None:
+    """A derivative of the shape of what it belongs to, in float64; in single precision if `narrow` and it came so.
+
+    One of a matrix must lie where the matrix `like` does, others come to the host.
+    """
     if values is None:
         return None
-    array = as_numpy(name, values)
+    array = as_numpy(name, values) if like is None else beside(name, values, like)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of what it differentiates, {shape}")
     dtype = _working_dtype(name, array.dtype)
@@ -80,8 +104,36 @@ def ingest_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def beside(name: str, values: Any, matrix: NDArray[Any]) -> NDArray[Any]:
+    """An array that must lie where the matrix does, as `as_array` has it; sequences are moved there."""
+    array = as_array(name, values)
+    if not (isinstance(values, np.ndarray) or _is_foreign(values)):
+        moved: NDArray[Any] = library_of(matrix).asarray(array)
+        return moved
+    here, there = _place(array), _place(matrix)
+    if here != there:
+        raise TypeError(f"{name} is on {here} and the cost on {there}; they must be in one place")
+    return array
+
+
+def _place(array: Any) -> str:
+    return "the host" if lies_on_host(array) else f"cuda:{array.device.id}"
+
+
 def as_numpy(name: str, values: Any) -> NDArray[Any]:
-    """`values` as a NumPy array that shares its memory; what other libraries hold comes in by DLPack."""
+    """`values` on the host: for vectors and numbers, which are copied there from a device."""
+    return on_host(as_array(name, values))
+
+
+def refuse_devices(call: str, **arrays: Any) -> None:
+    """For what is computed on the host only."""
+    for name, values in arrays.items():
+        if not isinstance(values, np.ndarray) and _is_foreign(values) and _cuda_index(values) is not None:
+            raise TypeError(f"{name} is{_where(values)}; {call} computes on the host, move it there first")
+
+
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """`values` as a NumPy array, or on a device as one of CuPy, that shares their memory; by DLPack."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; pass the data and mask=~array.mask")
     if isinstance(values, np.ndarray):
@@ -103,16 +155,22 @@ def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
         raise TypeError(
             f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch"
         )
-    device = str(array_api_compat.device(values))
-    if not _on_host(values):
-        raise TypeError(f"{name} is on {device}; this release computes on the CPU, move it there first")
+    index = _cuda_index(values)
+    if index is None and int(values.__dlpack_device__()[0]) != 1:
+        raise TypeError(f"{name} is{_where(values)}; it must be in the memory of the host or of a CUDA device")
     if str(values.dtype).endswith("bfloat16"):
         values = _astype(values, "float32")
-    return np.from_dlpack(values)
+    if index is None:
+        return np.from_dlpack(values)
+    load("gpu", index)
+    shared: NDArray[Any] = values if isinstance(values, cupy().ndarray) else cupy().from_dlpack(values)
+    return shared
 
 
-def _on_host(values: Any) -> bool:
-    return int(values.__dlpack_device__()[0]) == 1  # kDLCPU
+def _cuda_index(values: Any) -> int | None:
+    """The number of the CUDA device, None elsewhere."""
+    kind, index = values.__dlpack_device__()
+    return int(index) if int(kind) in CUDA else None
 
 
 def _refuse_tracer(name: str, values: Any) -> None:
@@ -124,8 +182,17 @@ def _refuse_tracer(name: str, values: Any) -> None:
 
 
 def _astype(values: Any, dtype: str) -> Any:
-    xp = array_api_compat.array_namespace(values)
+    xp = _namespace(values)
     return xp.astype(values, getattr(xp, dtype)) if hasattr(xp, "astype") else values.astype(getattr(xp, dtype))
+
+
+def _namespace(values: Any) -> Any:
+    """The library's functions; CuPy itself has all that is needed of them."""
+    return cupy() if _library(values) == "cupy" else array_api_compat.array_namespace(values)
+
+
+def _library(values: Any) -> str:
+    return type(values).__module__.split(".")[0].removesuffix("lib")
 
 
 def _kind(values: Any) -> str:
@@ -144,21 +211,45 @@ class Origin:
         The device of the cost, in the library's own terms.
     dtype : object or None
         The dtype of results: the cost's, if it is a real one.
+    index : int or None
+        The number of the CUDA device; None is the host.
     """
 
     namespace: Any = None
     device: Any = None
     dtype: Any = None
+    index: int | None = None
+
+    def here(self) -> AbstractContextManager[None]:
+        """A context whose work is done on the device of the cost, in the order of the library's other work there."""
+        return HOST if self.index is None else on_device(self.index, getattr(self.namespace, "__name__", ""))
 
     def emit(self, values: NDArray[Any]) -> Any:
-        """`values` in the library: the same memory where the dtype is the same."""
+        """`values` in the library: the same memory where dtype and device are the same."""
         if self.namespace is None:
             return values
+        xp = np if self.index is None else cupy()
+        values = xp.asarray(values)
         if self.dtype is None:
             return self.namespace.from_dlpack(values)
         narrow = str(self.dtype).endswith(("float16", "float32"))  # before the library sees it: JAX has no float64
-        out = self.namespace.from_dlpack(np.ascontiguousarray(values, dtype=np.float32 if narrow else np.float64))
-        return out if out.dtype == self.dtype else self.namespace.astype(out, self.dtype)
+        out = self.namespace.from_dlpack(xp.ascontiguousarray(values, dtype=np.float32 if narrow else np.float64))
+        if out.dtype == self.dtype:
+            return out
+        return out.astype(self.dtype) if hasattr(out, "astype") else self.namespace.astype(out, self.dtype)
+
+
+@contextmanager
+def on_device(index: int, library: str) -> Iterator[None]:
+    """Work on a CUDA device, on PyTorch's current stream if that is the library, else on CuPy's."""
+    load("gpu", index)  # says so if CuPy is missing
+    cuda = cupy().cuda
+    with cuda.Device(index):
+        if not library.endswith("torch"):
+            yield
+            return
+        with cuda.ExternalStream(sys.modules["torch"].cuda.current_stream(index).cuda_stream, index):
+            yield
 
 
 def origin_of(**arrays: Any) -> Origin:
@@ -176,9 +267,9 @@ def origin_of(**arrays: Any) -> Origin:
     if isinstance(first, np.ndarray):
         return Origin()
     _refuse_tracer(leader, first)
-    xp = array_api_compat.array_namespace(first)
+    xp = _namespace(first)
     real = str(first.dtype).split(".")[-1] in ("float16", "bfloat16", "float32", "float64")
-    return Origin(xp, array_api_compat.device(first), first.dtype if real else None)
+    return Origin(xp, array_api_compat.device(first), first.dtype if real else None, _cuda_index(first))
 
 
 def _is_foreign(values: Any) -> bool:
@@ -186,7 +277,7 @@ def _is_foreign(values: Any) -> bool:
 
 
 def _home(values: Any) -> tuple[str, str]:
-    return type(values).__module__.split(".")[0].removesuffix("lib"), _where(values)
+    return _library(values), _where(values)
 
 
 def _where(values: Any) -> str:
@@ -194,7 +285,7 @@ def _where(values: Any) -> str:
 
 
 def _working_dtype(name: str, dtype: np.dtype[Any]) -> type[np.floating]:
-    """float32 for half and single precision, float64 for the rest of the real numbers."""
+    """What is computed with: float32 for half and single precision, float64 for the rest of the real numbers."""
     if dtype.kind in "biu":
         return np.float64
     if dtype.kind == "f":

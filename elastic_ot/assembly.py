@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .arrays import Origin
-from .backends import load
+from .backends import load_for
 from .penalties import Vector
 from .problem import Problem
 from .result import Host, Solution, Status
@@ -56,7 +56,7 @@ def solution_of(
 ) -> Solution:
     """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
     swapped = problem.cost.fortran
-    task = make_task(problem.transpose() if swapped else problem, load())
+    task = make_task(problem.transpose() if swapped else problem, load_for(problem.cost.matrix))
     first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
     if status is None:
         met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units

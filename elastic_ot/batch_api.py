@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Origin, as_numpy
-from .backends import load, load_batch
+from .backends import load_batch_for, load_for
 from .batch_penalty import is_hard
 from .batch_problem import BatchProblem
 from .batch_result import BatchHost, BatchSolution
@@ -66,7 +66,7 @@ class How:
 def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> BatchSolution:
     """The solutions; one warning or error for all of them."""
     began = time.perf_counter()
-    task = make_batch_task(problem, load_batch())
+    task = make_batch_task(problem, load_batch_for(problem.cost))
     f, g = _initial(init, problem)
     cols_last = _cols_last(problem, how.end)
     fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= SINGLE_TOL
@@ -85,7 +85,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         callback=how.callback,
     )
     if how.budget:
-        plans = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype) if how.with_plan else None
+        plans = problem.matrices(problem.cost.dtype) if how.with_plan else None
         state = run_batch_budget(task, alpha, beta, limits, plans)
         end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
         return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)
@@ -103,7 +103,7 @@ def recalled(
     problem: BatchProblem, f: Vector, g: Vector, tol: float, end: str | None, budget: Budget | None
 ) -> BatchSolution:
     """The solution with these potentials (B, n) and (B, m), which an earlier solve has found; not solved again."""
-    task = make_batch_task(problem, load_batch())
+    task = make_batch_task(problem, load_batch_for(problem.cost))
     state = remembered(task, *task.alphas(f, g), tol, measured=budget is None)
     how = How("auto", 1.0, 1.0, tol, 1, None, None, None, "ignore", budget is not None)
     return _solution(task, state, how, Origin(), _cols_last(problem, end), budget, gauge=False)
@@ -123,7 +123,7 @@ class _Single:
         problem, how = self.problem.single(k), self.how
         n, m = problem.shape
         f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
-        task = make_task(problem, load())
+        task = make_task(problem, load_for(problem.cost.matrix))
         end = "cols" if self.cols_last[k] else "rows"
         start = Start(f, g, end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
         rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)

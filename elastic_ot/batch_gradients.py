@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, ingest_bar
-from .backends import load_batch_gradients
+from .arrays import as_numpy, beside, ingest_bar
+from .backends import load_batch_gradients_for
 from .backends.protocol import BatchBars, BatchSystem
 from .errors import ConvergenceWarning
 from .gradients import Gradients, Tangents
+from .memory import library_of
 from .optimum import Optimum, Side
 from .penalties import Vector
 from .result import Solution, Status
@@ -35,8 +36,8 @@ def value_gradients(solution: BatchSolution) -> Gradients:
     _warn_unconverged(solution)
     problem, optimum = solution.problem, _optimum(solution)
     rows, cols, epsilon = optimum.rows, optimum.cols, optimum.epsilon
-    cost, dots = np.empty((problem.size, *problem.shape[-2:]), problem.cost.dtype), np.empty(problem.size)
-    task, backend = solution.task, load_batch_gradients()
+    cost, dots = problem.matrices(problem.cost.dtype), np.empty(problem.size)
+    task, backend = solution.task, load_batch_gradients_for(problem.cost)
     backend.batch_plan_dots(task.cost, task.batch, *_plan_potentials(solution), cost, dots)
     entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
     entropy += problem.reference_mass - rows.marginal.sum(axis=1)
@@ -55,7 +56,11 @@ def pull_back(solution: BatchSolution, plan: Any, f: Any, g: Any, dtype: Any = N
     shape, dtype = problem.shape, dtype or problem.cost.dtype
     shapes = shape, shape[:-1], (*shape[:-2], shape[-1])
     named = zip(("plan", "f", "g"), (plan, f, g), shapes, (2, 1, 1), strict=True)
-    bars = [_flat(problem, ingest_bar(name, x, size, narrow=True), ndim) for name, x, size, ndim in named]
+    like = problem.cost, None, None
+    bars = [
+        _flat(problem, ingest_bar(name, x, size, narrow=True, like=matrix), ndim)
+        for (name, x, size, ndim), matrix in zip(named, like, strict=True)
+    ]
     sides = _side_bar(bars[1], problem.row_used), _side_bar(bars[2], problem.col_used)
     if solution.budget is not None:
         return _pull_back_iterations(solution, bars[0], sides, dtype)
@@ -69,7 +74,8 @@ def push_forward(solution: BatchSolution, **direction: Any) -> Tangents:
         _warn_unconverged(solution)
     problem = solution.problem
     n, m = problem.shape[-2:]
-    plan, f, g = (np.zeros((problem.size, *size)) for size in ((n, m), (n,), (m,)))
+    plan, f, g = problem.matrices(np.float64), np.zeros((problem.size, n)), np.zeros((problem.size, m))
+    plan[...] = 0.0
     for k, single, parts in _each(solution, direction):
         found = single.jvp(**parts)
         rows, cols = map(slice, single.problem.shape)
@@ -93,7 +99,12 @@ def push_value_gradients(solution: BatchSolution, **direction: Any) -> Gradients
 def _pull_back_iterations(
     solution: BatchSolution, plan: NDArray[Any] | None, sides: tuple[Vector, Vector], dtype: Any
 ) -> Gradients:
-    problem, task, budget, backend = solution.problem, solution.task, solution.budget, load_batch_gradients()
+    problem, task, budget, backend = (
+        solution.problem,
+        solution.task,
+        solution.budget,
+        load_batch_gradients_for(solution.problem.cost),
+    )
     assert budget is not None
     zeros = np.zeros_like(problem.a), np.zeros_like(problem.b)
     start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
@@ -141,8 +152,8 @@ def _pull_back_optimum(
     bars = optimum.settle(*sides)
     row_side, col_side = optimum.epsilon * bars[0], optimum.epsilon * bars[1]
     sums = np.zeros((size, n)), np.zeros((size, m)), np.zeros((size, n)), np.zeros((size, m))
-    found = BatchSystem(np.empty((size, n, m), dtype), *sums, np.empty(size), np.empty(size, np.bool_))
-    load_batch_gradients().batch_pull_back(
+    found = BatchSystem(problem.matrices(dtype), *sums, np.empty(size), np.empty(size, np.bool_))
+    load_batch_gradients_for(problem.cost).batch_pull_back(
         task.cost,
         task.batch,
         *solution._potentials,
@@ -195,7 +206,10 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
 def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
     """With the problems in one dimension, in C order; matrices in the dtype of the cost."""
     dtype = problem.cost.dtype if ndim == 2 else np.float64
-    return None if bar is None else np.ascontiguousarray(bar, dtype).reshape((problem.size, *bar.shape[-ndim:]))
+    if bar is None:
+        return None
+    flat: NDArray[Any] = library_of(bar).ascontiguousarray(bar, dtype)
+    return flat.reshape((problem.size, *bar.shape[-ndim:]))
 
 
 def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:
@@ -205,22 +219,23 @@ def _side_bar(bar: NDArray[Any] | None, used: NDArray[np.bool_]) -> Vector:
 def _empty_bars(problem: BatchProblem, dtype: Any) -> BatchBars:
     size, (n, m) = problem.size, problem.shape[-2:]
     epsilon, rows, cols = np.zeros((3, size))
-    matrices, a, b = np.empty((size, n, m), dtype), np.zeros((size, n)), np.zeros((size, m))
-    return BatchBars(matrices, a, b, epsilon, rows, cols, np.empty(size, np.bool_))
+    a, b = np.zeros((size, n)), np.zeros((size, m))
+    return BatchBars(problem.matrices(dtype), a, b, epsilon, rows, cols, np.empty(size, np.bool_))
 
 
 def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
     """Those of problem k."""
     for values, name in zip(out, NAMES, strict=False):
-        part = np.asarray(getattr(gradients, name))
+        part = getattr(gradients, name)
         values[k] = 0.0
-        values[(k, *map(slice, part.shape))] = part
+        values[(k, *map(slice, np.shape(part)))] = part
 
 
 def _shaped(problem: BatchProblem, *values: Any) -> Gradients:
     """With the batch shape in front."""
-    arrays = (np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in values)
-    return Gradients(*(x.reshape((*problem.batch, *x.shape[1:])) for x in arrays))  # type: ignore[arg-type]
+    cost, *others = values
+    arrays = (cost, *(np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in others))
+    return Gradients(*(x.reshape((*problem.batch, *x.shape[1:])) for x in arrays))
 
 
 # Problems alone
@@ -253,17 +268,19 @@ def _each(solution: BatchSolution, direction: dict[str, Any]) -> Iterator[tuple[
 
 def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) -> NDArray[Any]:
     """A part of a direction with the problems in front."""
-    array, shape = as_numpy(name, values), (*problem.batch, *size)
+    array = beside(name, values, problem.cost) if name == "cost" else as_numpy(name, values)
+    shape = *problem.batch, *size
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
     try:
         fits = array.shape[array.ndim - len(size) :] == size and array.ndim >= len(size)
-        whole = np.broadcast_to(array, shape) if fits else None
+        whole = library_of(array).broadcast_to(array, shape) if fits else None
     except ValueError:
         whole = None
     if whole is None:
         raise ValueError(f"{name} has shape {array.shape}; it must have that of the input it changes, {shape}")
-    return whole.reshape((problem.size, *size))
+    flat: NDArray[Any] = whole.reshape((problem.size, *size))
+    return flat
 
 
 def _warn_unconverged(solution: BatchSolution) -> None:

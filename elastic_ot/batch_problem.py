@@ -11,9 +11,10 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, ingest_stack
+from .arrays import as_numpy, beside, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
+from .memory import chunk_of, first_true, library_of, on_host
 from .penalties import Penalty, Vector
 from .problem import Problem, Reference, build, range_text
 
@@ -28,7 +29,7 @@ class BatchProblem:
     Attributes
     ----------
     cost : ndarray, shape (K, n, m)
-        The costs that differ; +inf forbids a cell.
+        The costs that differ; +inf forbids a cell. Of CuPy if they lie on a device.
     cost_of : ndarray of int, shape (B,)
         Which of them a problem has.
     batch : tuple of int
@@ -100,15 +101,26 @@ class BatchProblem:
         """Sums of b over the allowed cells of every row (of every column, with `transpose`)."""
         if not self.masked:
             return np.repeat(row_sums(b)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
-        out = np.empty((self.size, self.cost.shape[2 if transpose else 1]))
+        xp, out = library_of(self.cost), np.empty((self.size, self.cost.shape[2 if transpose else 1]))
         for part in self.chunks():
-            finite = np.isfinite(self.cost[self.cost_of[part]])
-            out[part] = np.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", finite, b[part])
+            finite = xp.isfinite(self.costs(part))
+            out[part] = on_host(xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", finite, xp.asarray(b[part])))
+        return out
+
+    def costs(self, part: slice) -> NDArray[np.floating]:
+        """Those of some problems, copied."""
+        found: NDArray[np.floating] = self.cost[library_of(self.cost).asarray(self.cost_of[part])]
+        return found
+
+    def matrices(self, dtype: Any, part: slice = slice(None)) -> NDArray[Any]:
+        """One for each of some problems, to be written, where the costs lie."""
+        size = len(range(*part.indices(self.size)))
+        out: NDArray[Any] = library_of(self.cost).empty((size, *self.cost.shape[1:]), dtype)
         return out
 
     def chunks(self) -> Iterator[slice]:
         """Problems to look at together."""
-        step = max(1, CHUNK // self.cost[0].size)
+        step = max(1, chunk_of(self.cost, CHUNK) // self.cost[0].size)
         return (slice(k, min(k + step, self.size)) for k in range(0, self.size, step))
 
     def single(self, k: int) -> Problem:
@@ -174,7 +186,7 @@ def build_batch(
     n, m = stack.shape[-2:]
     inputs = _Leading(stack.shape[:-2])
     weights_a, weights_b = inputs.vector("a", a, n, "rows"), inputs.vector("b", b, m, "columns")
-    allowed = inputs.mask(mask, (n, m))
+    allowed = inputs.mask(mask, stack)
     strengths = inputs.numbers("epsilon", epsilon)
     lengths = inputs.lengths("row_lengths", row_lengths, n), inputs.lengths("col_lengths", col_lengths, m)
     for name, penalty in (("rows", rows), ("cols", cols)):
@@ -276,10 +288,10 @@ class _Leading:
         self.add(name, array.shape)
         return array
 
-    def mask(self, mask: Any, size: tuple[int, int]) -> Mask | None:
+    def mask(self, mask: Any, stack: NDArray[np.floating]) -> Mask | None:
         if mask is None:
             return None
-        array = as_numpy("mask", mask)
+        array, size = beside("mask", mask, stack), stack.shape[-2:]
         if array.dtype != np.bool_:
             raise TypeError(f"mask has dtype {array.dtype}; it must be bool (True = allowed)")
         if array.shape[-2:] != size:
@@ -296,7 +308,9 @@ def _masked(stack: NDArray[np.floating], allowed: Mask) -> NDArray[np.floating]:
     """The one copy a mask costs; nan stays where it is, to be refused."""
     if allowed.all():
         return stack
-    return np.ascontiguousarray(np.where(allowed | np.isnan(stack), stack, stack.dtype.type(np.inf)))
+    xp = library_of(stack)
+    masked: NDArray[np.floating] = xp.where(allowed | xp.isnan(stack), stack, stack.dtype.type(np.inf))
+    return xp.ascontiguousarray(masked)  # type: ignore[no-any-return]
 
 
 def _weights(
@@ -337,25 +351,27 @@ def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
     if math.isfinite(low) and math.isfinite(high) and not (ragged and _overflows(max(abs(low), abs(high)), least)):
         _check_range(max(abs(low), abs(high)), least)
         return replace(problem, largest=max(abs(low), abs(high)))
+    xp, asarray = library_of(problem.cost), library_of(problem.cost).asarray
     row_used, col_used, largest, masked = problem.row_used.copy(), problem.col_used.copy(), 0.0, False
     for part in problem.chunks():
-        block = problem.cost[problem.cost_of[part]]
-        inside = (np.arange(n) < problem.row_count[part, None])[:, :, None] & (
-            np.arange(m) < problem.col_count[part, None]
-        )[:, None, :]
+        block = problem.costs(part)
+        inside = (
+            asarray(np.arange(n) < problem.row_count[part, None])[:, :, None]
+            & asarray(np.arange(m) < problem.col_count[part, None])[:, None, :]
+        )
         for wrong, advice in (
-            (np.isnan(block), "costs must be numbers (+inf forbids a cell)"),
+            (xp.isnan(block), "costs must be numbers (+inf forbids a cell)"),
             (block == -np.inf, "costs must be > -inf"),
         ):
             if (wrong & inside).any():
-                k, i, j = np.argwhere(wrong & inside)[0]
+                k, i, j = first_true(wrong & inside)
                 where = *np.unravel_index(part.start + k, problem.batch), i, j
                 raise ValueError(f"{_place('cost', (*given, n, m), where)} is {block[k, i, j]}; {advice}")
-        finite = np.isfinite(block) & inside
+        finite = xp.isfinite(block) & inside
         masked = masked or bool((~finite & inside).any())
-        row_used[part] &= (finite & problem.col_used[part][:, None, :]).any(axis=2)
-        col_used[part] &= (finite & problem.row_used[part][:, :, None]).any(axis=1)
-        largest = max(largest, float(np.abs(block, where=finite, out=np.zeros_like(block)).max()))
+        row_used[part] &= on_host((finite & asarray(problem.col_used[part])[:, None, :]).any(axis=2))
+        col_used[part] &= on_host((finite & asarray(problem.row_used[part])[:, :, None]).any(axis=1))
+        largest = max(largest, float(abs(xp.where(finite, block, 0.0)).max()))
     _check_range(largest, least)
     return replace(problem, row_used=row_used, col_used=col_used, masked=masked, largest=largest)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Origin, as_numpy, origin_of
+from .arrays import Origin, as_array, beside, origin_of
 from .batch_problem import BatchProblem
+from .memory import library_of, on_host
 from .penalties import Vector
 from .result import Budget, History, Solution, Status
 
@@ -111,11 +112,10 @@ class BatchSolution:
             start = (None if x is None else x[k, :size] for x, size in ((budget.f, n), (budget.g, m)))
             budget = Budget(budget.count, "cols" if self.cols_last[k] else "rows", *start)
         status, n_iter, method = (x.reshape(-1)[k] for x in (self.status, self.n_iter, self.method))
-        solution = solution_of(
-            self.problem.single(k), self.host.f[k, :n], self.host.g[k, :m], status, int(n_iter), str(method), self.tol
-        )
-        emitted = self._emitted(solution)
-        return replace(solution, budget=budget, origin=self.origin, **emitted)
+        f, g = self.host.f[k, :n], self.host.g[k, :m]
+        with self.origin.here():
+            solution = solution_of(self.problem.single(k), f, g, status, int(n_iter), str(method), self.tol)
+            return replace(solution, budget=budget, origin=self.origin, **self._emitted(solution))
 
     def _emitted(self, solution: Solution) -> dict[str, Any]:
         """The arrays of a solution in the library of the batch."""
@@ -126,6 +126,11 @@ class BatchSolution:
         """(B, ...) with the batch shape."""
         return values.reshape((*self.problem.batch, *values.shape[1:]))
 
+    def _emit(self, values: NDArray[Any]) -> Any:
+        """The same in the library of the batch."""
+        with self.origin.here():
+            return self.origin.emit(self._shaped(values))
+
     @cached_property
     def _potentials(self) -> tuple[Vector, Vector]:
         """In kernel units."""
@@ -135,7 +140,8 @@ class BatchSolution:
     def _measure(self) -> BatchMeasure:
         from .solvers.batched import measure_batch
 
-        return measure_batch(self.task, *self._potentials, np.arange(self.problem.size))
+        with self.origin.here():
+            return measure_batch(self.task, *self._potentials, np.arange(self.problem.size))
 
     @property
     def epsilon(self) -> Vector:
@@ -155,12 +161,12 @@ class BatchSolution:
     @cached_property
     def row_marginal(self) -> Any:
         """P 1, shape (..., n)."""
-        return self.origin.emit(self._shaped(self._measure.row_marginal))
+        return self._emit(self._measure.row_marginal)
 
     @cached_property
     def col_marginal(self) -> Any:
         """P^T 1, shape (..., m)."""
-        return self.origin.emit(self._shaped(self._measure.col_marginal))
+        return self._emit(self._measure.col_marginal)
 
     @property
     def marginal_error(self) -> Vector:
@@ -182,7 +188,8 @@ class BatchSolution:
         """Duality gaps, as `Solution.gap`."""
         from .batch_certificate import gaps
 
-        return self._shaped(gaps(self))
+        with self.origin.here():
+            return self._shaped(gaps(self))
 
     @property
     def value(self) -> Vector:
@@ -192,26 +199,27 @@ class BatchSolution:
     @cached_property
     def plan(self) -> Any:
         """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
-        return self.origin.emit(self._shaped(self.plans() if self.known_plans is None else self.known_plans))
+        return self._emit(self.plans() if self.known_plans is None else self.known_plans)
 
     def plans(self) -> NDArray[np.floating]:
-        """The plans in NumPy, shape (B, n, m)."""
-        out = np.empty((self.problem.size, *self.problem.cost.shape[1:]), self.problem.cost.dtype)
-        return self.task.plans(slice(None), *self._potentials, out)
+        """The plans in NumPy, or where the cost lies, shape (B, n, m)."""
+        with self.origin.here():
+            out = self.problem.matrices(self.problem.cost.dtype)
+            return self.task.plans(slice(None), *self._potentials, out)
 
     def _parts(self) -> Iterator[tuple[slice, NDArray[np.floating]]]:
         """The plans in float64, some at a time."""
         for part in self.problem.chunks():
-            size = part.stop - part.start
-            yield part, self.task.plans(part, *self._potentials, np.empty((size, *self.problem.cost.shape[1:])))
+            yield part, self.task.plans(part, *self._potentials, self.problem.matrices(np.float64, part))
 
     @cached_property
     def transport_cost(self) -> Vector:
         """<C, P> of every problem."""
-        out = np.empty(self.problem.size)
-        for part, moved in self._parts():
-            cost = self.problem.cost[self.problem.cost_of[part]]
-            out[part] = np.einsum("bnm,bnm->b", moved, np.where(moved > 0, cost, 0.0))
+        xp, out = library_of(self.problem.cost), np.empty(self.problem.size)
+        with self.origin.here():
+            for part, moved in self._parts():
+                price = xp.where(moved > 0, self.problem.costs(part), 0.0)
+                out[part] = on_host(xp.einsum("bnm,bnm->b", moved, price))
         return self._shaped(out)
 
     def apply(self, x: Any, axis: int = 1) -> Any:
@@ -232,29 +240,35 @@ class BatchSolution:
         origin_of(cost=self.f, x=x)
         if axis not in (0, 1):
             raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
-        values = as_numpy("x", x)
+        with self.origin.here():
+            return self._emit(self._applied(x, axis))
+
+    def _applied(self, x: Any, axis: int) -> NDArray[np.float64]:
+        xp, values = library_of(self.problem.cost), beside("x", x, self.problem.cost)
         size = self.problem.shape[-2:][axis]
         if values.ndim < 2 or values.shape[-2] != size:
             raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be (..., {size}, k)")
         try:
-            values = np.broadcast_to(values, (*self.problem.batch, *values.shape[-2:]))
+            values = xp.broadcast_to(values, (*self.problem.batch, *values.shape[-2:]))
         except ValueError:
             raise ValueError(
                 f"x has leading dimensions {values.shape[:-2]} and the batch {self.problem.batch}; they must broadcast"
             ) from None
         flat = values.reshape(self.problem.size, *values.shape[-2:])
-        out = np.empty((self.problem.size, self.problem.cost.shape[2 - axis], values.shape[-1]))
+        out: NDArray[np.float64] = xp.empty((self.problem.size, self.problem.cost.shape[2 - axis], values.shape[-1]))
         for part, plans in self._parts():
-            np.matmul(plans if axis == 1 else np.swapaxes(plans, 1, 2), flat[part], out=out[part])
-        return self.origin.emit(self._shaped(out))
+            xp.matmul(plans if axis == 1 else xp.swapaxes(plans, 1, 2), flat[part], out=out[part])
+        return out
 
     def rounded_plan(self) -> Any:
         """Plans that meet the hard sides to rounding, shape (..., n, m), as `Solution.rounded_plan`."""
-        out = np.zeros((self.problem.size, *self.problem.cost.shape[1:]))
-        for k, solution in enumerate(self):
-            n, m = solution.problem.shape
-            out[k, :n, :m] = as_numpy("plan", solution.rounded_plan())
-        return self.origin.emit(self._shaped(out))
+        with self.origin.here():
+            out = self.problem.matrices(np.float64)
+            out[...] = 0.0
+            for k, solution in enumerate(self):
+                n, m = solution.problem.shape
+                out[k, :n, :m] = as_array("plan", solution.rounded_plan())
+            return self._emit(out)
 
     def bounds(self) -> tuple[Vector, Vector]:
         """Bounds on the optimal values of the unregularised problems, as `Solution.bounds`."""
@@ -276,7 +290,8 @@ class BatchSolution:
         """
         from .batch_gradients import value_gradients
 
-        return value_gradients(self)
+        with self.origin.here():
+            return value_gradients(self)
 
     def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
         """Derivatives of a function of plans and potentials, as `Solution.vjp`.
@@ -301,7 +316,8 @@ class BatchSolution:
         """
         from .batch_gradients import pull_back
 
-        return pull_back(self, plan, f, g)
+        with self.origin.here():
+            return pull_back(self, plan, f, g)
 
     def jvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
@@ -334,7 +350,8 @@ class BatchSolution:
         """
         from .batch_gradients import push_forward
 
-        return push_forward(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+        with self.origin.here():
+            return push_forward(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
 
     def hvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
@@ -363,4 +380,5 @@ class BatchSolution:
         """
         from .batch_gradients import push_value_gradients
 
-        return push_value_gradients(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+        with self.origin.here():
+            return push_value_gradients(self, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)

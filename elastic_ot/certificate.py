@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends.protocol import Side
+from .costs import CHUNK
 from .errors import ConvergenceError
+from .memory import library_of, row_chunks
 from .penalties import LOGARITHMIC, Penalty, Vector
 from .plans import View, oriented, plan_sums
 from .problem import Problem
@@ -225,12 +227,14 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
     rounding = round_plan(view)
-    out = view.plan(np.empty(view.problem.shape))
-    out *= rounding.row_factor[:, None]
-    out *= rounding.col_factor
+    out = view.plan(view.matrix(np.float64))
+    asarray = library_of(out).asarray
+    out *= asarray(rounding.row_factor)[:, None]
+    out *= asarray(rounding.col_factor)
     if np.any(rounding.row_rest):
-        for i in np.flatnonzero(rounding.row_rest):  # a row at a time: no second matrix
-            out[i] += view.problem.mass * rounding.row_rest[i] * rounding.col_rest
+        row_rest, col_rest = asarray(view.problem.mass * rounding.row_rest), asarray(rounding.col_rest)
+        for rows in row_chunks(out, CHUNK):  # no second matrix
+            out[rows] += row_rest[rows, None] * col_rest
     return oriented(view, out)
 
 

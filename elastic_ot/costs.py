@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .memory import library_of, on_host, row_chunks
 
 CHUNK = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
 
@@ -17,7 +20,7 @@ class DenseCost:
     Attributes
     ----------
     matrix : ndarray, shape (n, m)
-        The data as given (never copied for its order).
+        The data as given (never copied for its order); of CuPy if they lie on a device.
     lowest, highest : float
         Range of the finite entries.
     row_reach, col_reach : ndarray of bool or None
@@ -47,3 +50,25 @@ class DenseCost:
 
     def transpose(self) -> DenseCost:
         return DenseCost(self.matrix.T, self.lowest, self.highest, self.col_reach, self.row_reach)
+
+    def allowed_sums(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of v over the allowed columns of every row, a chunk of rows at a time."""
+        return _allowed_sums(self.matrix, v, by_rows=True)
+
+    def allowed_sums_of_columns(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of u over the allowed rows of every column."""
+        return _allowed_sums(self.matrix, u, by_rows=False)
+
+
+def _allowed_sums(matrix: Any, x: NDArray[np.float64], by_rows: bool) -> NDArray[np.float64]:
+    if not matrix.flags.c_contiguous:
+        matrix, by_rows = matrix.T, not by_rows
+    xp = library_of(matrix)
+    x = xp.asarray(x)
+    if by_rows:
+        found = [xp.isfinite(matrix[rows]) @ x for rows in row_chunks(matrix, CHUNK)]
+        return on_host(xp.concatenate(found))
+    total = xp.zeros(matrix.shape[1])
+    for rows in row_chunks(matrix, CHUNK):
+        total += x[rows] @ xp.isfinite(matrix[rows])
+    return on_host(total)

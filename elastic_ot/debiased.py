@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Origin, origin_of
 from .assembly import solution_from
-from .backends import load
+from .backends import load_for
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
 from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
@@ -24,7 +24,7 @@ from .solvers.driver import Limits, Outcome
 from .solvers.newton import Newton
 from .solvers.state import Start
 from .solvers.symmetric import solve_from, solve_symmetric
-from .solvers.task import make_task
+from .solvers.task import Task, make_task
 
 ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
 
@@ -104,30 +104,35 @@ class Divergence:
         Returns
         -------
         DivergenceGradients
-            Arrays in NumPy and float64.
+            Arrays in NumPy and float64; those in costs on a device are of CuPy.
 
         Warns
         -----
         ConvergenceWarning
             A solution is not converged.
         """
-        cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
-        xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
-        epsilon = xy.epsilon
-        a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
-        b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
-        if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
-            excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
-            a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
-        masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
-        return DivergenceGradients(
-            cost_xy=cross.cost,
-            cost_xx=-0.5 * x.cost,
-            cost_yy=-0.5 * y.cost,
-            a=a,
-            b=b,
-            epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
-        )
+        with self.origin.here():
+            cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
+            xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
+            epsilon = xy.epsilon
+            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
+            b = (
+                cross.b
+                - 0.5 * (y.a + y.b)
+                + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
+            )
+            if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
+                excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
+                a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
+            masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
+            return DivergenceGradients(
+                cost_xy=cross.cost,
+                cost_xx=-0.5 * x.cost,
+                cost_yy=-0.5 * y.cost,
+                a=a,
+                b=b,
+                epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
+            )
 
 
 def divergence(
@@ -227,13 +232,14 @@ def divergence(
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     origin = origin_of(cost_xy=cost_xy, cost_xx=cost_xx, cost_yy=cost_yy, a=a, b=b)
-    problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
-    problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
-    problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
-    terms = _Terms(method, limits, deadline, origin)
-    self_x, dual_x = terms.self_term(problem_x)
-    self_y, dual_y = terms.self_term(problem_y)
-    cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
+    with origin.here():
+        problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
+        problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
+        problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
+        terms = _Terms(method, limits, deadline, origin)
+        self_x, dual_x = terms.self_term(problem_x)
+        self_y, dual_y = terms.self_term(problem_y)
+        cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
     value = dual - 0.5 * (dual_x + dual_y)  # the constants epsilon sum(R) cancel
     if -ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
         value = 0.0
@@ -260,7 +266,7 @@ class _Terms:
         working = problem.transpose() if problem.cost.fortran else problem
         limits = self._limits_now()
         others = choose(self.method, working, 1.0, limits.tol)
-        outcome = solve_symmetric(make_task(working, load()), self._start(problem, "rows"), limits, others)
+        outcome = solve_symmetric(self._task(working), self._start(problem, "rows"), limits, others)
         return self._solution(problem, outcome, False), outcome.measure.dual
 
     def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
@@ -271,8 +277,11 @@ class _Terms:
             end = "cols" if end == "rows" else "rows"
         limits = self._limits_now()
         phases = choose(self.method, working, 1.0, limits.tol)
-        outcome, dual = solve_from(make_task(working, load()), self._start(problem, end), f, g, limits, phases)
+        outcome, dual = solve_from(self._task(working), self._start(problem, end), f, g, limits, phases)
         return self._solution(problem, outcome, swapped), dual
+
+    def _task(self, problem: Problem) -> Task:
+        return make_task(problem, load_for(problem.cost.matrix))
 
     def _start(self, problem: Problem, end: str) -> Start:
         fast = (self.method == "auto" or problem.cost.matrix.dtype == np.float32) and self.limits.tol >= SINGLE_TOL
@@ -302,4 +311,4 @@ def _partners(problem: Problem) -> Vector:
     if not problem.cost.masked:
         return np.full(problem.shape[0], float(problem.b.sum()))
     b = np.where(problem.col_used, problem.b, 0.0)
-    return np.where(problem.row_used, np.isfinite(problem.cost.matrix) @ b, 0.0)
+    return np.where(problem.row_used, problem.cost.allowed_sums(b), 0.0)

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from . import plans
 from .errors import ConvergenceWarning
 from .implicit import LinearSystem
+from .memory import library_of, on_host
 from .optimum import Optimum, Side, Step
 from .penalties import Vector
 from .problem import Problem
@@ -50,6 +51,7 @@ class Gradients:
     Attributes
     ----------
     cost : ndarray, shape (n, m)
+        Of CuPy if the cost lies on a device.
     a, b : ndarray, shapes (n,) and (m,)
         With two `Fixed` sides the sums of a and b move together; gradients are those of the potentials' gauge.
     epsilon : float
@@ -73,6 +75,7 @@ class Tangents:
     Attributes
     ----------
     plan : ndarray, shape (n, m)
+        Of CuPy if the cost lies on a device.
     f, g : ndarray, shapes (n,) and (m,)
     """
 
@@ -205,9 +208,9 @@ class Point:
 
     def __init__(self, solution: Solution) -> None:
         self.view, self.problem = plans.View(solution), solution.problem
-        self.plan: Matrix = np.empty(self.view.problem.shape)
+        self.plan: Matrix = self.view.matrix(np.float64)
         self.view.plan(self.plan)
-        r, c = self._swapped(self.plan.sum(axis=1), self.plan.sum(axis=0))
+        r, c = self._swapped(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
         problem, host = self.problem, solution.host
         self.optimum = Optimum(
             Side(problem.rows, problem.a, problem.row_used, host.f, r, problem.epsilon),
@@ -233,13 +236,14 @@ class Point:
 
     @cached_property
     def _out(self) -> Matrix:
-        return np.empty_like(self.plan)
+        return self.view.matrix(np.float64)
 
     def tangent(self, x: Vector, y: Vector, bar: Matrix | None, slope: float = 0.0) -> Moved:
         """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, which the next call overwrites."""
         view, out = self.view, self._out
         x, y = self._swapped(x, y)
-        bar = np.zeros_like(out) if bar is None else np.ascontiguousarray(self.oriented(bar))
+        xp = library_of(out)
+        bar = xp.zeros_like(out) if bar is None else xp.ascontiguousarray(self.oriented(bar))
         row_log, col_log = self._logs
         rows, cols, dots = np.empty_like(x), np.empty_like(y), np.empty_like(x)
         cost, inv_epsilon, alpha, beta = view.kernel
@@ -254,8 +258,7 @@ class Point:
         a, b = np.where(self.problem.row_used, a, 0.0), np.where(self.problem.col_used, b, 0.0)
         if not self.problem.cost.masked:
             return np.full_like(a, b.sum()), np.full_like(b, a.sum())
-        allowed = np.isfinite(self.problem.cost.matrix)
-        return allowed @ b, a @ allowed
+        return self.problem.cost.allowed_sums(b), self.problem.cost.allowed_sums_of_columns(a)
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""

@@ -1,7 +1,8 @@
-"""Solves and their derivatives as stateless functions of NumPy arrays: what `elastic_ot.torch` and `.jax` call.
+"""Solves and their derivatives as stateless functions of arrays: what `elastic_ot.torch` and `.jax` call.
 
-A `HostCall` takes arrays with leading dimensions, a problem each, and options as text, and gives arrays back. Backward
-calls get the inputs and the float64 potentials again and solve nothing.
+A `HostCall` takes arrays with leading dimensions, a problem each, and options as text, and gives arrays back. Matrices
+are NumPy arrays or, on a device, of CuPy; everything else is NumPy. Backward calls get the inputs and the float64
+potentials again and solve nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from .api import recall, recall_batch, solve, solve_with_plan
 from .batch_problem import build_batch
 from .gradients import Gradients
+from .memory import library_of, lies_on_host
 from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
 from .problem import build
 from .solvers.newton import Newton
@@ -189,26 +191,34 @@ class HostCall:
         leading = [x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None]
         batch = np.broadcast_shapes(*leading)
         views = [
-            None if x is None else np.broadcast_to(x, batch + x.shape[x.ndim - rank :])
+            None if x is None else library_of(x).broadcast_to(x, batch + x.shape[x.ndim - rank :])
             for x, rank in zip(arrays, ranks, strict=True)
         ]
-        cost, a, b = (np.asarray(x) for x in arrays[:3])
+        cost, a, b = arrays[:3]
+        assert cost is not None
+        assert a is not None
+        assert b is not None
         dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.float64))
         shapes = self.shapes(batch, *cost.shape[-2:])
         results = []
-        for shape, dtype, values in zip(shapes, dtypes, self.function(given, *views), strict=True):
+        for name, shape, dtype, values in zip(self.results, shapes, dtypes, self.function(given, *views), strict=True):
             if not _serves(values, shape, dtype):
-                values, found = np.empty(shape, dtype), values
+                values, found = (library_of(cost) if is_matrix(name) else np).empty(shape, dtype), values
                 values[...] = found
             results.append(values)
         return results
 
 
+def is_matrix(name: str) -> bool:
+    """Of an input or a result: whether it is n x m, and stays on the device."""
+    return CORE[name] == "nm"
+
+
 def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
     """True for an array that can be given away as it is."""
-    if not (isinstance(values, np.ndarray) and values.shape == shape and values.dtype == dtype):
+    if isinstance(values, float | np.generic) or values.shape != shape or values.dtype != dtype:
         return False
-    return bool(values.flags.c_contiguous and values.flags.writeable)
+    return bool(values.flags.c_contiguous and (not lies_on_host(values) or values.flags.writeable))
 
 
 def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
@@ -230,9 +240,15 @@ def _penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
 def _solved(options: dict[str, Any], problem: Any, solve: Callable[..., Any]) -> Any:
     cost, a, b, epsilon, rho = problem
     options = _penalties(options, rho)
+    asarray = library_of(cost).asarray  # a call takes arrays of one place
     if cost.ndim == 2:
-        return solve(cost, a, b, epsilon=float(epsilon), **options)
-    return solve(_shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon=epsilon, **options)
+        return solve(cost, asarray(a), asarray(b), epsilon=float(epsilon), **options)
+    return solve(_shared(cost, 2), asarray(_shared(a, 1)), asarray(_shared(b, 1)), epsilon=epsilon, **options)
+
+
+def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """In NumPy and float64, wherever the cost lies."""
+    return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
 
 def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, f: Any, g: Any) -> Any:
@@ -250,17 +266,16 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
     found = _solved(options, problem, solve_with_plan)
-    return found.plan, found.f, found.g
+    return found.plan, *_potentials_of(found)
 
 
 def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem, solve)
-    return found.f, found.g
+    return _potentials_of(_solved(options, problem, solve))
 
 
 def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
     found = _solved(options, problem, solve)
-    return found.value, found.f, found.g
+    return found.value, *_potentials_of(found)
 
 
 def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:

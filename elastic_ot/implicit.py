@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .costs import CHUNK
 from .errors import ConvergenceWarning
+from .memory import library_of, on_host, row_chunks
 from .penalties import Vector
 from .solvers import krylov
 
@@ -48,7 +50,7 @@ class LinearSystem:
         self.plan, self.row_diagonal, self.col_diagonal, self.rigid = plan, row_diagonal, col_diagonal, rigid
         self.backend, self.free = backend, col_diagonal > 0
         self.inverse = _inverse(row_diagonal)
-        squares = np.einsum("i,ij,ij->j", self.inverse, plan, plan)
+        squares = _weighted_squares(self.inverse, plan)
         gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
         self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS)
 
@@ -113,13 +115,25 @@ def _decomposed(
     plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, row_side: Vector, col_side: Vector
 ) -> tuple[Vector, Vector]:
     """Eigenvalues at rounding belong to shifts of a part of the problem that nothing holds: no component of y."""
-    inverse, scale = _inverse(row_diagonal), np.sqrt(_inverse(col_diagonal))
-    scaled = plan * np.sqrt(inverse)[:, None] * scale
-    values, vectors = np.linalg.eigh(np.eye(scale.size) - scaled.T @ scaled)
+    xp = library_of(plan)
+    inverse, scale, row_side, col_side = (
+        xp.asarray(x) for x in (_inverse(row_diagonal), np.sqrt(_inverse(col_diagonal)), row_side, col_side)
+    )
+    scaled = plan * xp.sqrt(inverse)[:, None] * scale
+    values, vectors = xp.linalg.eigh(xp.eye(scale.size) - scaled.T @ scaled)
     kept = values > 1e-13 * scale.size
     rhs = scale * (col_side - plan.T @ (inverse * row_side))
-    y: Vector = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ rhs) / values[kept]))
-    return inverse * (row_side - plan @ y), y
+    y = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ rhs) / values[kept]))
+    return on_host(inverse * (row_side - plan @ y)), on_host(y)
+
+
+def _weighted_squares(weight: Vector, plan: Matrix) -> Vector:
+    """sum_i weight_i P_ij^2 of every column."""
+    xp = library_of(plan)
+    weight = xp.asarray(weight)
+    return on_host(
+        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, CHUNK))
+    )
 
 
 def _inverse(diagonal: Vector) -> Vector:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_numpy
-from .backends import load
+from .backends import load_for
+from .memory import library_of, on_host
 from .penalties import Vector
 from .problem import Problem
 from .solvers.task import Task, make_task
@@ -30,7 +31,7 @@ class View:
         if self.swapped:
             f, g, r, c = g, f, c, r
         self.problem: Problem = problem
-        self.task: Task = make_task(problem, load())
+        self.task: Task = make_task(problem, load_for(problem.cost.matrix))
         self.f, self.g = f, g
         self.alpha, self.beta = self.task.alphas(f, g)
         self.row_marginal, self.col_marginal = r, c
@@ -39,6 +40,11 @@ class View:
     def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
         """The leading arguments of every primitive that reads the plan."""
         return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
+
+    def matrix(self, dtype: Any) -> NDArray[Any]:
+        """A matrix to be written, of the shape of the cost and where it lies."""
+        out: NDArray[Any] = self.task.backend.matrix_like(self.task.cost, dtype)
+        return out
 
     def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
         """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
@@ -57,7 +63,7 @@ class View:
 
 def plan(solution: Solution) -> NDArray[np.floating]:
     view = View(solution)
-    return oriented(view, view.plan(np.empty(view.problem.shape, view.task.cost.dtype)))
+    return oriented(view, view.plan(view.matrix(view.task.cost.dtype)))
 
 
 def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
@@ -102,7 +108,7 @@ def sparse_plan(solution: Solution, mass: float) -> csr_array:
     col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
     pointers, indices, values = [0], [], []
     for rows in _chunks(n, m):
-        block = _block(view, rows, slice(0, m))
+        block = on_host(_block(view, rows, slice(0, m)))
         kept = (block > 0) & ((block >= row_least[rows, None]) | (block >= col_least))
         indices.append(np.nonzero(kept)[1])
         values.append(block[kept])
@@ -116,7 +122,7 @@ def _least_kept(view: View, mass: float, columns: bool) -> Vector:
     n, m = view.problem.shape
     least = np.zeros(m if columns else n)
     for part in _chunks(m, n) if columns else _chunks(n, m):
-        block = _block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m))
+        block = on_host(_block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m)))
         ordered = -np.sort(-block, axis=1)
         carried = np.cumsum(ordered, axis=1)
         count = (carried < mass * carried[:, -1:]).sum(axis=1)
@@ -130,8 +136,9 @@ def _chunks(n: int, m: int) -> list[slice]:
 
 
 def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
-    cost = np.ascontiguousarray(view.task.cost[rows, cols])
-    out = np.empty(cost.shape)
+    cost = view.task.cost[rows, cols]
+    cost = library_of(cost).ascontiguousarray(cost)
+    out: NDArray[np.float64] = view.task.backend.matrix_like(cost, np.float64)
     alpha = view.alpha[rows] + np.log(view.problem.mass)
     view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
     return out

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import as_numpy
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
@@ -91,10 +93,12 @@ def plot_solution(solution: Solution, *, figure: Figure | None = None, max_block
 
     n, m = len(solution.row_marginal), len(solution.col_marginal)
     size = max(1, math.ceil(max(n, m) / max_blocks))
-    _draw_plan(plan, scale, block_sums(np.asarray(solution.plan), size), n, m, size)
+    _draw_plan(plan, scale, block_sums(as_numpy("plan", solution.plan), size), n, m, size)
     problem = solution.problem
-    _draw_marginal(columns, np.asarray(solution.col_marginal), problem.b, problem.cols, size, vertical=False)
-    _draw_marginal(rows, np.asarray(solution.row_marginal), problem.a, problem.rows, size, vertical=True)
+    _draw_marginal(
+        columns, as_numpy("col_marginal", solution.col_marginal), problem.b, problem.cols, size, vertical=False
+    )
+    _draw_marginal(rows, as_numpy("row_marginal", solution.row_marginal), problem.a, problem.rows, size, vertical=True)
     _draw_residual(residual, solution.history)
     _draw_dual(dual, solution.history, solution.value)
     facts = (

@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, ingest_cost, ingest_mask, ingest_number, ingest_vector
+from .arrays import as_array, ingest_cost, ingest_mask, ingest_number, ingest_vector
 from .costs import CHUNK, DenseCost
 from .errors import InfeasibleError
+from .memory import chunk_of, first_true, library_of, on_host, row_chunks
 from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
@@ -78,16 +79,7 @@ class Problem:
         v = np.where(self.col_used, self.b if product else 1.0, 0.0)
         if not self.cost.masked:
             return float(u.sum() * v.sum())
-        return _allowed_mass(self.cost.matrix, u, v)
-
-
-def _allowed_mass(matrix: NDArray[np.floating], u: Vector, v: Vector) -> float:
-    """Sum of u_i v_j over the finite cells, a chunk of rows at a time."""
-    if not matrix.flags.c_contiguous:
-        return _allowed_mass(matrix.T, v, u)
-    step = max(1, CHUNK // matrix.shape[1])
-    blocks = range(0, matrix.shape[0], step)
-    return float(sum(u[i : i + step] @ (np.isfinite(matrix[i : i + step]) @ v) for i in blocks))
+        return float(u @ self.cost.allowed_sums(v))
 
 
 def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -106,10 +98,10 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
     n, m = matrix.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
     if mask is not None:
-        allowed = ingest_mask(mask, (n, m))
+        allowed = ingest_mask(mask, matrix)
         if not allowed.all():
             _scan(matrix, weights_a > 0, weights_b > 0)  # nan is refused under the mask, too
-            matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))  # the one copy a mask costs
+            matrix = library_of(matrix).where(allowed, matrix, matrix.dtype.type(np.inf))  # the one copy a mask costs
     scanned = _scan(matrix, weights_a > 0, weights_b > 0)
     _check_range(scanned, epsilon)
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
@@ -130,12 +122,12 @@ def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> 
                 f"{name} is {given!r}, which is not linear; without entropy choose Fixed, TV, Between, AtMost or Free"
             )
     _check_bounded(problem)
-    return problem, _integral("cost", as_numpy("cost", cost))
+    return problem, _integral("cost", as_array("cost", cost))
 
 
 def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
     """One unit a row and a column, at most one on the longer side, and whether costs are integers."""
-    array = as_numpy("cost", cost)
+    array = as_array("cost", cost)
     integral = _integral("cost", array)
     small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
     matrix = ingest_cost(array.astype(np.float32) if small else array)  # exact, and half of the memory
@@ -146,7 +138,7 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
             raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
         matrix = np.negative(matrix, out=matrix if integral else None)  # integers are a copy already
     if mask is not None:
-        allowed = ingest_mask(mask, (n, m))
+        allowed = ingest_mask(mask, matrix)
         _scan(matrix, np.ones(n, bool), np.ones(m, bool))
         matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))
     scanned = _scan(matrix, np.ones(n, bool), np.ones(m, bool))
@@ -231,23 +223,23 @@ def _scan_rows(
     matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_], transposed: bool
 ) -> DenseCost:
     n, m = matrix.shape
+    xp = library_of(matrix)
     lowest, highest, forbidden = np.inf, -np.inf, False
     row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
-    step = max(1, CHUNK // m)
-    for i in range(0, n, step):
-        block, on = matrix[i : i + step], row_on[i : i + step]
+    for rows in row_chunks(matrix, CHUNK):
+        block, on = matrix[rows], row_on[rows]
         low, high = float(block.min()), float(block.max())  # nan passes through both
         if math.isfinite(low) and math.isfinite(high):
-            row_reach[i : i + step] = True
+            row_reach[rows] = True
             col_reach |= on.any()
         else:
-            _refuse_entries(block, i, transposed)
+            _refuse_entries(block, rows.start, transposed)
             forbidden = True
-            allowed = np.isfinite(block)
-            row_reach[i : i + step] = (allowed & col_on).any(axis=1)
-            col_reach |= (allowed & on[:, None]).any(axis=0)
-            low = float(np.min(block, where=allowed, initial=np.inf))
-            high = float(np.max(block, where=allowed, initial=-np.inf))
+            allowed = xp.isfinite(block)
+            row_reach[rows] = on_host((allowed & xp.asarray(col_on)).any(axis=1))
+            col_reach |= on_host((allowed & xp.asarray(on)[:, None]).any(axis=0))
+            low = float(xp.where(allowed, block, np.inf).min())
+            high = float(xp.where(allowed, block, -np.inf).max())
         lowest, highest = min(lowest, low), max(highest, high)
     if not forbidden:
         return DenseCost(matrix, lowest, highest)
@@ -256,11 +248,11 @@ def _scan_rows(
 
 def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
     for wrong, advice in (
-        (np.isnan(block), "costs must be numbers (+inf forbids a cell)"),
+        (library_of(block).isnan(block), "costs must be numbers (+inf forbids a cell)"),
         (block == -np.inf, "costs must be > -inf"),
     ):
         if wrong.any():
-            i, j = np.argwhere(wrong)[0]
+            i, j = first_true(wrong)
             index = (j, first + i) if transposed else (first + i, j)
             raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
 
@@ -331,7 +323,7 @@ def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -
 def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool) -> Problem:
     """The problem of one of its measures against itself, with the penalty of that side on both."""
     size, penalty = cross.shape[0 if rows else 1], cross.rows if rows else cross.cols
-    array = _renamed(name, "", lambda: as_numpy("cost", cost))
+    array = _renamed(name, "", lambda: as_array("cost", cost))
     if array.shape != (size, size):
         raise ValueError(f"{name} has shape {array.shape}; with cost_xy of shape {cross.shape} it must be {size, size}")
     problem = _renamed(
@@ -352,7 +344,8 @@ def _renamed(name: str, prefix: str, make: Callable[[], Made]) -> Made:
 
 def _check_symmetric(name: str, cost: DenseCost) -> None:
     """Tile by tile, so that nothing of the size of the matrix is allocated."""
-    matrix, n, step = cost.matrix, cost.shape[0], math.isqrt(CHUNK) // 2
+    matrix, n = cost.matrix, cost.shape[0]
+    step = math.isqrt(chunk_of(matrix, CHUNK)) // 2
     close = (1e-6 if matrix.dtype == np.float32 else 1e-12) * max(abs(cost.lowest), abs(cost.highest))
     for i in range(0, n, step):
         for j in range(i, n, step):
@@ -361,9 +354,9 @@ def _check_symmetric(name: str, cost: DenseCost) -> None:
                 difference = one - other
             if difference.max() <= close and difference.min() >= -close:
                 continue
-            wrong = ~((np.abs(difference) <= close) | (one == other))
+            wrong = ~((abs(difference) <= close) | (one == other))
             if wrong.any():
-                k, m = np.argwhere(wrong)[0]
+                k, m = first_true(wrong)
                 raise ValueError(
                     f"{name}[{i + k}, {j + m}] is {one[k, m]} and {name}[{j + m}, {i + k}] is {other[k, m]}; "
                     f"a cost within one cloud must be symmetric"

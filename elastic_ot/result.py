@@ -96,8 +96,8 @@ class Solution:
     while the solution is in use. Rows or columns without mass (zero weight, or nothing but forbidden cells) have
     potential -inf.
 
-    Arrays are of the library that the cost came from. In NumPy potentials and marginals are float64; in other libraries
-    they have the dtype of the cost. `host` holds them in NumPy and float64 in any case.
+    Arrays are of the library that the cost came from, and on its device. In NumPy potentials and marginals are float64;
+    in other libraries they have the dtype of the cost. `host` holds them in NumPy and float64 in any case.
 
     Attributes
     ----------
@@ -169,7 +169,8 @@ class Solution:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
         from . import plans
 
-        return self.origin.emit(plans.plan(self))
+        with self.origin.here():
+            return self.origin.emit(plans.plan(self))
 
     def apply(self, x: Any, axis: int = 1) -> Any:
         """The plan times `x`, without ever storing the plan.
@@ -196,7 +197,8 @@ class Solution:
         from . import plans
 
         origin_of(cost=self.f, x=x)
-        return self.origin.emit(plans.apply(self, x, axis))
+        with self.origin.here():
+            return self.origin.emit(plans.apply(self, x, axis))
 
     def sparse_plan(self, mass: float = 0.999) -> csr_array:
         """The entries that carry a share `mass` of every row's and of every column's mass.
@@ -209,18 +211,20 @@ class Solution:
         Returns
         -------
         scipy.sparse.csr_array
-            Shape (n, m), float64; kept entries have the values of the plan.
+            Shape (n, m), float64, on the host; kept entries have the values of the plan.
         """
         from . import plans
 
-        return plans.sparse_plan(self, mass)
+        with self.origin.here():
+            return plans.sparse_plan(self, mass)
 
     @cached_property
     def transport_cost(self) -> float:
         """<C, P>, in units of cost times mass."""
         from . import plans
 
-        return plans.transport_cost(self)
+        with self.origin.here():
+            return plans.transport_cost(self)
 
     @cached_property
     def gap(self) -> float:
@@ -230,7 +234,8 @@ class Solution:
         """
         from . import certificate
 
-        return certificate.gap(self)
+        with self.origin.here():
+            return certificate.gap(self)
 
     @property
     def value(self) -> float:
@@ -241,7 +246,8 @@ class Solution:
         """A plan near `plan` that meets the hard sides to rounding (Altschuler, Weed, Rigollet 2017), shape (n, m)."""
         from . import certificate
 
-        return self.origin.emit(certificate.rounded_plan(self))
+        with self.origin.here():
+            return self.origin.emit(certificate.rounded_plan(self))
 
     def bounds(self) -> tuple[float, float]:
         """Lower and upper bound on the optimal value of the unregularised problem (epsilon = 0, same penalties).
@@ -254,7 +260,8 @@ class Solution:
         """
         from . import certificate
 
-        return certificate.bounds(self)
+        with self.origin.here():
+            return certificate.bounds(self)
 
     def gradients(self) -> Gradients:
         """Derivatives of the optimal `value` in cost, weights, epsilon and strengths.
@@ -264,7 +271,7 @@ class Solution:
         Returns
         -------
         Gradients
-            Arrays in NumPy and float64.
+            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device.
 
         Warns
         -----
@@ -273,7 +280,8 @@ class Solution:
         """
         from . import gradients
 
-        return gradients.value_gradients(self)
+        with self.origin.here():
+            return gradients.value_gradients(self)
 
     def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
         """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
@@ -292,7 +300,7 @@ class Solution:
         Returns
         -------
         Gradients
-            dL in cost, weights, epsilon and strengths; NumPy, float64.
+            dL in cost, weights, epsilon and strengths; arrays as those of `gradients`.
 
         Warns
         -----
@@ -313,15 +321,18 @@ class Solution:
         True
         """
         shape = self.problem.shape
-        named = (("plan", plan, shape), ("f", f, shape[:1]), ("g", g, shape[1:]))
-        bars = (ingest_bar(name, bar, size) for name, bar, size in named)
-        if self.budget is not None:
-            from .unrolled import pull_back_iterations
+        with self.origin.here():
+            bars = (
+                ingest_bar("plan", plan, shape, like=self.problem.cost.matrix),
+                *(ingest_bar(name, bar, size) for name, bar, size in (("f", f, shape[:1]), ("g", g, shape[1:]))),
+            )
+            if self.budget is not None:
+                from .unrolled import pull_back_iterations
 
-            return pull_back_iterations(self, *bars)
-        from .gradients import pull_back
+                return pull_back_iterations(self, *bars)
+            from .gradients import pull_back
 
-        return pull_back(self, *bars)
+            return pull_back(self, *bars)
 
     def jvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
@@ -345,7 +356,7 @@ class Solution:
         Returns
         -------
         Tangents
-            NumPy, float64.
+            NumPy, float64; the plan's is one of CuPy if the cost lies on a device.
 
         Raises
         ------
@@ -367,14 +378,15 @@ class Solution:
         >>> bool(np.allclose(moved.plan, (up - down) / 2e-5, rtol=1e-6))
         True
         """
-        direction = self._direction(cost, a, b, epsilon, rows, cols)
-        if self.budget is not None:
-            from .unrolled import push_forward_iterations
+        with self.origin.here():
+            direction = self._direction(cost, a, b, epsilon, rows, cols)
+            if self.budget is not None:
+                from .unrolled import push_forward_iterations
 
-            return push_forward_iterations(self, direction)
-        from .gradients import push_forward
+                return push_forward_iterations(self, direction)
+            from .gradients import push_forward
 
-        return push_forward(self, direction)
+            return push_forward(self, direction)
 
     def hvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
@@ -392,7 +404,7 @@ class Solution:
         Returns
         -------
         Gradients
-            Arrays in NumPy and float64.
+            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device.
 
         Raises
         ------
@@ -419,7 +431,8 @@ class Solution:
             )
         from .gradients import push_value_gradients
 
-        return push_value_gradients(self, self._direction(cost, a, b, epsilon, rows, cols))
+        with self.origin.here():
+            return push_value_gradients(self, self._direction(cost, a, b, epsilon, rows, cols))
 
     def _direction(self, cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Direction:
         from .gradients import Direction
@@ -432,9 +445,8 @@ class Solution:
         for name, penalty, step in (("rows", self.problem.rows, numbers[1]), ("cols", self.problem.cols, numbers[2])):
             if step and not hasattr(penalty, "rho"):
                 raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
-        return Direction(
-            ingest_bar("cost", cost, shape), ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers
-        )
+        by_cost = ingest_bar("cost", cost, shape, like=self.problem.cost.matrix)
+        return Direction(by_cost, ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers)
 
     def plot(self) -> Figure:
         """The plan with its two marginals, and the convergence curves.

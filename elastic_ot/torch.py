@@ -13,9 +13,11 @@ from a softmax on an accelerator.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 from . import host_calls
+from .arrays import HOST, as_array, on_device
 from .errors import BackendUnavailable
 from .host_calls import (
     CORE,
@@ -27,8 +29,10 @@ from .host_calls import (
     check_rho,
     common_batch,
     encode,
+    is_matrix,
     plain,
 )
+from .memory import lies_on_host
 from .penalties import Fixed, Penalty
 
 try:
@@ -62,7 +66,7 @@ def plan(
     Parameters
     ----------
     cost : Tensor, shape (..., n, m)
-        On the CPU.
+        On the CPU or on a CUDA device, and the other tensors with it.
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Tensor, shape (...)
@@ -240,8 +244,8 @@ def divergence(
     check_divergence(options)
     for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
         _check_matrix(name, cost)
-    a = _uniform(cost_xy.shape[-2]) if a is None else a
-    b = _uniform(cost_xy.shape[-1]) if b is None else b
+    a = _uniform(cost_xy.shape[-2], cost_xy) if a is None else a
+    b = _uniform(cost_xy.shape[-1], cost_xy) if b is None else b
     between = value(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
     first = value(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
     second = value(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
@@ -274,13 +278,13 @@ def _given(
 ) -> _Given:
     text = _encoded(plain(check_rho(check_options(grad, options), *rho)))
     _check_matrix("cost", cost)
-    a = _uniform(cost.shape[-2]) if a is None else a
-    b = _uniform(cost.shape[-1]) if b is None else b
-    epsilon, row_rho, col_rho = (_number(0.0 if x is None else x) for x in (epsilon, *rho))
+    a = _uniform(cost.shape[-2], cost) if a is None else a
+    b = _uniform(cost.shape[-1], cost) if b is None else b
+    epsilon, row_rho, col_rho = (_number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
     for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
-        _check(name, tensor)
+        _check(name, tensor, cost)
     dtype = cost.dtype if cost.is_floating_point() else torch.float64
-    if dtype in HALF and torch.is_autocast_enabled("cpu"):
+    if dtype in HALF and torch.is_autocast_enabled(cost.device.type):
         dtype = torch.float32
     cost, a, b = _working(cost), _working(a), _working(b)
     if mask is not None:
@@ -299,19 +303,23 @@ def _given(
     return _Given(problem, text, dtype)
 
 
-def _check(name: str, tensor: Any) -> None:
+def _check(name: str, tensor: Any, cost: Tensor | None = None) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(
             f"{name} must be a torch.Tensor, got {type(tensor).__name__}; elastic_ot.solve takes other arrays"
         )
-    if tensor.device.type != "cpu":
-        raise TypeError(f"{name} is on {tensor.device}; this release computes on the CPU, move it there first")
+    if tensor.device.type not in ("cpu", "cuda"):
+        raise TypeError(f"{name} is on {tensor.device}; it must be on the CPU or on a CUDA device")
+    if cost is not None and tensor.device != cost.device:
+        raise TypeError(f"{name} is on {tensor.device} and the cost on {cost.device}; they must be on one device")
     if tensor.is_complex():
         raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
 
 
-def _number(value: float | Tensor) -> Tensor:
-    return value.to(torch.float64) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+def _number(value: float | Tensor, cost: Tensor) -> Tensor:
+    """In float64; beside the cost, if it is one number."""
+    number = value.to(torch.float64) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    return number.to(cost.device) if number.dim() == 0 else number
 
 
 def _check_matrix(name: str, cost: Any) -> None:
@@ -320,8 +328,8 @@ def _check_matrix(name: str, cost: Any) -> None:
         raise ValueError(f"{name} has shape {tuple(cost.shape)}; it must be (..., n, m)")
 
 
-def _uniform(size: int) -> Tensor:
-    return torch.full((size,), 1.0 / size, dtype=torch.float64)
+def _uniform(size: int, cost: Tensor) -> Tensor:
+    return torch.full((size,), 1.0 / size, dtype=torch.float64, device=cost.device)
 
 
 def _working(tensor: Tensor) -> Tensor:
@@ -332,9 +340,27 @@ def _working(tensor: Tensor) -> Tensor:
 
 
 def _masked(cost: Tensor, mask: Any) -> Tensor:
-    _check("mask", mask)
+    _check("mask", mask, cost)
     check_mask(mask.dtype == torch.bool, mask.dtype, mask.shape, cost.shape)
     return torch.where(mask, cost, torch.inf)
+
+
+# Matrices of a device are shared with CuPy, vectors go to the host and back
+
+
+def _here(device: torch.device) -> AbstractContextManager[None]:
+    """Work on the tensors' device, after what PyTorch has queued there."""
+    return HOST if device.type == "cpu" else on_device(device.index or 0, "torch")
+
+
+def _received(name: str, tensor: Tensor) -> Any:
+    if tensor.device.type == "cpu" or not is_matrix(name):
+        return tensor.numpy(force=True)
+    return as_array(name, tensor.detach())
+
+
+def _given_back(values: Any, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device) if lies_on_host(values) else torch.from_dlpack(values)
 
 
 # Options are constants of a compiled graph: dynamo runs this and keeps the text.
@@ -350,8 +376,10 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     @torch.library.custom_op(f"elastic_ot::{name}", mutates_args=(), schema=schema)
     def op(*arguments: Any) -> tuple[Tensor, ...]:
         *tensors, options = arguments
-        found = call([None if x is None else x.numpy(force=True) for x in tensors], options)
-        return tuple(torch.from_numpy(x) for x in found)
+        device = tensors[0].device
+        with _here(device):
+            given = [None if x is None else _received(name, x) for name, x in zip(call.inputs, tensors, strict=True)]
+            return tuple(_given_back(x, device) for x in call(given, options))
 
     @op.register_fake
     def _(*arguments: Any) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, ingest_mask, origin_of
+from .arrays import as_array, ingest_mask, origin_of, refuse_devices
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .errors import ConvergenceError, InfeasibleError
@@ -66,9 +66,11 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
+    if mask is not None or not isinstance(cost, np.ndarray):
+        refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
         origin_of(cost=cost, mask=mask)
-    matrix = as_numpy("cost", cost)
+    matrix = as_array("cost", cost)
     if matrix.ndim == 2 and min(matrix.shape) < SMALL:
         small = _by_scipy(matrix, maximize, mask)
         if small is not None:
@@ -141,6 +143,7 @@ def exact(
     >>> sol.row_marginal.round(3)
     array([0.333, 0.333, 0.   ])
     """
+    refuse_devices("exact", cost=cost, a=a, b=b, mask=mask)
     origin_of(cost=cost, a=a, b=b, mask=mask)
     problem, integral = build_linear(cost, a, b, rows, cols, mask)
     found = _solve(problem, integral)
@@ -194,7 +197,7 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any) -> Assignment | N
     if mask is not None:
         if np.isnan(matrix).any():
             return None
-        allowed = ingest_mask(mask, matrix.shape)
+        allowed = ingest_mask(mask, matrix)
         numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
     try:
         row_ind, col_ind = linear_sum_assignment(numbers, maximize)

@@ -14,14 +14,15 @@ does not show, the kernel is computed anew for that half step. Otherwise only po
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import load
-from .backends.protocol import Side
+from .backends import load_for
+from .backends.protocol import Backend, Side
 from .gradients import Direction, Gradients, Matrix, Tangents
+from .memory import chunk_of, library_of, on_host
 from .penalties import BOXED, CLIPPED, LOGARITHMIC, Free, Penalty, Vector
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class _Kernel:
     """K_ij = exp(base[0]_i + base[1]_j - C_ij / epsilon) in float64."""
 
     def __init__(self, cost: NDArray[np.floating], inv_epsilon: float, base: tuple[Vector, Vector]) -> None:
-        self.backend, self.inv_epsilon, self.swapped = load(), inv_epsilon, not cost.flags.c_contiguous
+        self.backend, self.inv_epsilon, self.swapped = load_for(cost), inv_epsilon, not cost.flags.c_contiguous
         self.cost = cost.T if self.swapped else cost
-        self.stored = np.empty(self.cost.shape)
+        self.stored: Matrix = self.backend.matrix_like(self.cost, np.float64)
         self.fill(base)
 
     def fill(self, base: tuple[Vector, Vector]) -> None:
@@ -105,8 +106,9 @@ class _Kernel:
     def add_outer(self, rows: list[Vector], cols: list[Vector], scale: float, out: Matrix) -> None:
         """Out += scale K * sum_t rows_t cols_t^T, in blocks of rows that stay in cache and on one thread."""
         left, right, out = (cols, rows, out.T) if self.swapped else (rows, cols, out)
-        factors, others = scale * np.array(left).T, np.array(right)
-        length = max(1, SINGLE // others.size)
+        xp = library_of(out)
+        factors, others = xp.asarray(scale * np.array(left).T), xp.asarray(np.array(right))
+        length = max(1, chunk_of(out, SINGLE // len(left)) // out.shape[1])
         for i in range(0, out.shape[0], length):
             part = factors[i : i + length] @ others
             part *= self.stored[i : i + length]
@@ -123,8 +125,9 @@ class _Replay:
         self.used = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
         self.full = all(used.size == size for used, size in zip(self.used, self.shape, strict=True))
         matrix = problem.cost.matrix
-        self.cost = matrix if self.full else matrix[np.ix_(*self.used)]
-        self.allowed = np.isfinite(self.cost) if problem.cost.masked else None
+        self.xp = library_of(matrix)
+        self.cost = matrix if self.full else matrix[self._block]
+        self.allowed = self.xp.isfinite(self.cost) if problem.cost.masked else None
         self.penalties, self.weights = (problem.rows, problem.cols), (self.part(problem.a, 0), self.part(problem.b, 1))
         self.offsets = tuple(np.log(w) if self.product else np.zeros_like(w) for w in self.weights)
         self.start = self._begin(budget.f, 0), self._begin(budget.g, 1)
@@ -142,10 +145,19 @@ class _Replay:
         used = self.used[side]
         return np.zeros(used.size) if x is None else x[used]
 
+    @property
+    def _block(self) -> tuple[NDArray[np.int64], ...]:
+        """What of a matrix is in use, as its index."""
+        index: tuple[NDArray[np.int64], ...] = self.xp.ix_(*map(self.xp.asarray, self.used))
+        return index
+
     def inner(self, matrix: Matrix) -> Matrix:
         """Forbidden cells of it do not count."""
-        matrix = matrix if self.full else matrix[np.ix_(*self.used)]
-        return matrix if self.allowed is None else np.where(self.allowed, matrix, 0.0)
+        return self._finite(matrix if self.full else matrix[self._block])
+
+    def _finite(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """With 0 in forbidden cells."""
+        return matrix if self.allowed is None else self.xp.where(self.allowed, matrix, 0.0)
 
     def _begin(self, x: Vector | None, side: int) -> Vector:
         """Scaled potentials to begin with; a free side has none."""
@@ -159,13 +171,12 @@ class _Replay:
     def outer(self, matrix: Matrix) -> Matrix:
         if self.full:
             return matrix
-        out = np.zeros(self.shape)
-        out[np.ix_(*self.used)] = matrix
+        out: Matrix = self.xp.zeros(self.shape)
+        out[self._block] = matrix
         return out
 
     def _finite_cost(self) -> Matrix:
-        cost = self.cost if self.allowed is None else np.where(self.allowed, self.cost, 0.0)
-        return cost.astype(np.float64, copy=False)
+        return self._finite(self.cost).astype(np.float64, copy=False)
 
     # The iterations
 
@@ -190,7 +201,7 @@ class _Replay:
             total = kernel.sums(side, factor)
         log_sum = np.log(total) - kernel.base[side]
         penalty, weights = self.penalties[side], self.weights[side]
-        self.steps.append(_update(penalty, self._ratio(side, log_sum), weights, self.epsilon))
+        self.steps.append(_update(kernel.backend, penalty, self._ratio(side, log_sum), weights, self.epsilon))
         self.log_sums.append(log_sum)
         return side, factor, total
 
@@ -204,8 +215,9 @@ class _Replay:
     def pull_back(self, plan_bar: Matrix | None, f_bar: Vector, g_bar: Vector) -> _Bars:
         epsilon = self.epsilon
         matrix = self.kernel.matrix
-        moved = np.multiply(matrix, 0.0 if plan_bar is None else self.inner(plan_bar), out=np.empty_like(matrix))
-        row_sums, col_sums = moved.sum(axis=1), moved.sum(axis=0)
+        moved = self.xp.empty_like(matrix)
+        self.xp.multiply(matrix, 0.0 if plan_bar is None else self.inner(plan_bar), out=moved)
+        row_sums, col_sums = on_host(moved.sum(axis=1)), on_host(moved.sum(axis=0))
         moved *= -1.0 / epsilon
         while len(self.steps) < self.count:
             self._advance()
@@ -219,7 +231,7 @@ class _Replay:
         self._flush(bars, factors)
         # potentials to begin with are given in units of the cost
         bars.epsilon -= float(rows.potential @ self.start[0] + cols.potential @ self.start[1]) / epsilon
-        bars.epsilon -= float(np.einsum("ij,ij->", bars.cost, self._finite_cost())) / epsilon
+        bars.epsilon -= float(self.xp.einsum("ij,ij->", bars.cost, self._finite_cost())) / epsilon
         return bars
 
     def _pull_back_step(self, step: int, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
@@ -291,7 +303,8 @@ class _Replay:
         if self.kernel.base is not self.ends:
             self.kernel.fill(self.ends)
         ends = [move + (part if self.product else 0.0) for move, part in zip(moves, relative, strict=True)]
-        plan = np.add(ends[0][:, None], ends[1], out=np.empty_like(self.kernel.matrix))
+        asarray, plan = self.xp.asarray, self.xp.empty_like(self.kernel.matrix)
+        self.xp.add(asarray(ends[0])[:, None], asarray(ends[1]), out=plan)
         if change is not None:
             plan += change
         plan *= self.kernel.matrix
@@ -308,10 +321,10 @@ class _Replay:
         return change
 
 
-def _update(penalty: Penalty, ratio: Vector, a: Vector, epsilon: float) -> Vector:
+def _update(backend: Backend, penalty: Penalty, ratio: Vector, a: Vector, epsilon: float) -> Vector:
     """`Backend.potential` for weights in the user's units."""
     out, log_weight = np.empty_like(ratio), np.log(a)
-    load().potential(Side(a, log_weight, log_weight, *penalty.rule(epsilon, 1.0)), ratio, out)
+    backend.potential(Side(a, log_weight, log_weight, *penalty.rule(epsilon, 1.0)), ratio, out)
     return out
 
 

@@ -12,7 +12,7 @@ from test_backends import problem, run_log
 from test_backends_newton import begun, positive_definite
 
 import elastic_ot as eot
-from elastic_ot import api, batch_api, plans
+from elastic_ot import api, assembly, batch_api, plans
 from elastic_ot.backends import gpu, load, reference
 
 needs_compiler = pytest.mark.skipif(
@@ -25,11 +25,9 @@ def on_shim(monkeypatch):
     """A context in which solves run on the shim."""
 
     def use(backend):
-        for module in (api, plans):
-            monkeypatch.setattr(module, "load", lambda *name: backend)
-        for module in (batch_api,):
-            monkeypatch.setattr(module, "load", lambda *name: backend)
-            monkeypatch.setattr(module, "load_batch", lambda: backend)
+        for module in (api, assembly, batch_api, plans):
+            monkeypatch.setattr(module, "load_for", lambda matrix: backend)
+        monkeypatch.setattr(batch_api, "load_batch_for", lambda stack: backend)
 
     return use
 

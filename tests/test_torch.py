@@ -382,7 +382,7 @@ def test_training_moves_the_plan_to_its_target():
         ((torch.ones(3, 2, 2),), {"epsilon": torch.ones(2)}, r"epsilon has shape \(2,\) and cost \(3, 2, 2\)"),
         ((torch.ones(2),), {}, r"cost has shape \(2,\)"),
         ((torch.ones(2, 2, dtype=torch.complex64),), {}, "complex64"),
-        ((torch.ones(2, 2, device="meta"),), {}, "cost is on meta; this release computes on the CPU"),
+        ((torch.ones(2, 2, device="meta"),), {}, "cost is on meta; it must be on the CPU or on a CUDA device"),
         ((torch.eye(2),), {"mask": torch.ones(2, 2)}, "mask has dtype torch.float32"),
         ((torch.eye(2),), {"mask": torch.ones(3, 2, dtype=torch.bool)}, r"mask has shape \(3, 2\) and cost \(2, 2\)"),
         ((torch.eye(2),), {"grad": "forward"}, "grad is 'forward'"),

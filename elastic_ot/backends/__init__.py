@@ -8,14 +8,21 @@ validates or decides when to stop.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 if TYPE_CHECKING:
     from .protocol import Backend, BatchBackend, BatchDerivatives, Paths
 
 
-def load(name: str = "cpu") -> Backend:
-    """The backend of that name, imported on first use: "cpu", "reference" or "gpu".
+def load_for(matrix: Any) -> Backend:
+    """The backend that reads `matrix` where it lies."""
+    return load() if isinstance(matrix, np.ndarray) else load("gpu", matrix.device.id)
+
+
+def load(name: str = "cpu", device: int | None = None) -> Backend:
+    """The backend of that name, imported on first use: "cpu", "reference" or "gpu", on that CUDA device.
 
     Raises
     ------
@@ -23,17 +30,24 @@ def load(name: str = "cpu") -> Backend:
         For "gpu", if CuPy or a device is missing.
     """
     if name == "gpu":
-        return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect())
+        return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect(device))
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
 
 
-def load_batch() -> BatchBackend:
-    """The module of many problems at once, imported on first use."""
-    return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
+def load_batch_for(stack: Any) -> BatchBackend:
+    """The same for many problems at once."""
+    if isinstance(stack, np.ndarray):
+        return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
+    return cast("BatchBackend", load_for(stack))
 
 
-def load_batch_gradients(name: str = "cpu") -> BatchDerivatives:
-    """What computes their derivatives, imported on first use: "cpu", "reference" (in NumPy) or "gpu".
+def load_batch_gradients_for(stack: Any) -> BatchDerivatives:
+    """What computes their derivatives where they lie."""
+    return load_batch_gradients() if isinstance(stack, np.ndarray) else load_batch_gradients("gpu", stack.device.id)
+
+
+def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchDerivatives:
+    """The same by name, imported on first use: "cpu", "reference" (in NumPy) or "gpu", on that CUDA device.
 
     Raises
     ------
@@ -45,7 +59,7 @@ def load_batch_gradients(name: str = "cpu") -> BatchDerivatives:
     arrays = importlib.import_module(f"{__name__}.array_gradients")
     memories = {
         "reference": arrays.HostMemory,
-        "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect().device,
+        "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect(device).device,
     }
     return cast("BatchDerivatives", arrays.ArrayDerivatives(memories[name]()))
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
+from ..memory import library_of, on_host
 from ..penalties import Vector
 from .krylov import System
 from .log_domain import sweep as log_sweep
@@ -229,10 +230,11 @@ def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArr
     step = max(1, CHUNK // m)
     for i in range(0, n, step):
         rows = slice(i, min(i + step, n))
-        block = np.empty((rows.stop - i, m))
+        block = task.backend.matrix_like(task.cost[rows], np.float64)
         task.backend.plan(task.cost[rows], task.inv_epsilon, state.alpha[rows], state.beta, block)
-        indices[rows] = np.argpartition(block, m - k, axis=1)[:, m - k :]
-        values[rows] = np.take_along_axis(block, indices[rows].astype(np.int64), axis=1)
+        xp = library_of(block)
+        largest = xp.argpartition(block, m - k, axis=1)[:, m - k :]
+        indices[rows], values[rows] = on_host(largest), on_host(xp.take_along_axis(block, largest, axis=1))
     matrix = Sparse(np.arange(0, n * k + 1, k), indices.ravel(), values.ravel())
     return _sparse_system(state, matrix, row_weight, diagonal, free)
 

@@ -1,0 +1,53 @@
+"""Where an n x m array lies, and what computes with it there.
+
+A matrix is a NumPy array or, on a CUDA device, one of CuPy, whose functions have the same names. Vectors are on the
+host. They cross by `asarray` and `on_host` and in no other way: CuPy refuses to be read by NumPy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEVICE_CHUNK = 1 << 24  # entries of a matrix on a device that are looked at together, in place of a few for a cache
+
+
+def library_of(matrix: Any) -> Any:
+    """The module whose functions compute with `matrix` where it lies."""
+    return np if lies_on_host(matrix) else cupy()
+
+
+def cupy() -> Any:
+    """CuPy, which the GPU backend has imported before anything lies on a device."""
+    return sys.modules["cupy"]
+
+
+def lies_on_host(matrix: Any) -> bool:
+    """True for NumPy's arrays, False for CuPy's."""
+    return isinstance(matrix, np.ndarray)
+
+
+def on_host(values: Any) -> NDArray[Any]:
+    """`values` as a NumPy array, copied if they lie on a device."""
+    return np.asarray(values if lies_on_host(values) else library_of(values).asnumpy(values))
+
+
+def chunk_of(matrix: Any, entries: int) -> int:
+    """Entries to look at together: so many on the host, `DEVICE_CHUNK` on a device."""
+    return entries if lies_on_host(matrix) else DEVICE_CHUNK
+
+
+def row_chunks(matrix: Any, entries: int) -> Iterator[slice]:
+    """Rows to look at together: `chunk_of` entries."""
+    n, m = matrix.shape
+    step = max(1, chunk_of(matrix, entries) // m)
+    return (slice(i, min(i + step, n)) for i in range(0, n, step))
+
+
+def first_true(wrong: Any) -> tuple[int, ...]:
+    """Where a boolean array is true for the first time, in C order."""
+    return tuple(map(int, np.unravel_index(int(wrong.argmax()), wrong.shape)))
