@@ -64,7 +64,7 @@ def case():
     return random_case(3, 30, 37, epsilon=0.05, cols=("KL", 0.5))
 
 
-@pytest.mark.parametrize("method", [*METHODS, "auto"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cols", PENALTIES, ids=str)
 def test_every_method_solves_there_what_the_cpu_solves(method, cols):
     case = random_case(3, 30, 37, epsilon=0.05, cols=cols)
