@@ -154,6 +154,15 @@ def test_causal_weights(options):
     assert gradcheck(lambda s: causal_weights(s, rounds=3, **options), normal(2, 3, 3))
 
 
+def test_what_lies_above_the_diagonal_has_gradient_0():
+    scores, epsilon = normal(4, 4), number(0.7)
+    with torch.no_grad():
+        scores[0, 1], scores[1, 3] = torch.nan, torch.inf
+    slopes = torch.autograd.grad(causal_weights(scores, epsilon=epsilon).square().sum(), (scores, epsilon))
+    assert all(torch.isfinite(x).all() for x in slopes)
+    assert (slopes[0].triu(1) == 0).all()
+
+
 def test_causal_weights_in_their_strength():
     assert gradcheck(lambda s, lam: causal_weights(s, lam=lam), (normal(2, 3, 3), number(0.2, 0.9)))
 

@@ -144,6 +144,26 @@ def test_masked_keys_are_not_attended_to():
         np.testing.assert_allclose(permuted[here], attend(q[here], k[seen], v[seen]), rtol=0, atol=1e-13)
 
 
+def test_a_soft_mixture_is_the_mean_of_its_real_keys_and_counts_for_their_share():
+    q, k, v = sequences(12, 3)
+    scores = sequences(3, 3, count=1)[0]
+    mask = np.array([True, True, False, True, False, True, True, True, True, True, False, False])
+    order = soft_permutation(scores)
+    weights = order[:, :, None] * mask.reshape(3, 4)
+    share = weights.sum(axis=1) / order.sum(axis=1)[:, None]
+    found = sparse_attention(q, k, v, scores, block=4, key_mask=mask)
+    for i in range(3):
+        here = slice(4 * i, 4 * i + 4)
+        real = mask[here]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # as without a mask, times the sum of the row: 1 but for the columns, which are normalised last
+            means = [np.einsum("jp,jpd->pd", weights[i], x.reshape(3, 4, 3)) / share[i, :, None] for x in (k, v)]
+        some = share[i] > 0
+        keys, values = (np.concatenate([m[some], x[here][real]]) for m, x in zip(means, (k, v), strict=True))
+        logits = q[here] @ keys.T / np.sqrt(3) + np.log(np.append(share[i, some], np.ones(real.sum())))
+        np.testing.assert_allclose(found[here], softmax(logits, axis=-1) @ values, rtol=0, atol=1e-12)
+
+
 def test_nothing_but_padding_gives_0():
     q, k, v = sequences(2, 8, 3)
     mask = np.array([[True] * 8, [False] * 8])
