@@ -437,8 +437,8 @@ class _Rounds:
         for k in left[slow]:
             room = self.limits.max_iter - int(state.n_iter[k])
             far = self.limits.cold and not state.residual[k] <= FAR * self.task.problem.mass[k]
-            start = (None, None) if far else (f[k], g[k])
-            _alone(self.task, state, self.single, int(k), *start, room)
+            start_f, start_g = (None, None) if far else (f[k], g[k])
+            _alone(self.task, state, self.single, int(k), start_f, start_g, room)
         self.left = left[~slow]
         return bool(slow.any())
 
