@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from . import host_calls
-from .errors import BackendUnavailable
-from .host_calls import (
+from .. import host_calls
+from ..errors import BackendUnavailable
+from ..host_calls import (
     CORE,
     PAIR,
     HostCall,
@@ -29,7 +29,7 @@ from .host_calls import (
     encode,
     plain,
 )
-from .penalties import Fixed, Penalty
+from ..penalties import Fixed, Penalty
 
 try:
     import torch
