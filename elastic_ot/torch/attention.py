@@ -30,9 +30,9 @@ class ElasticAttention(nn.Module):
         As for `torch.nn.MultiheadAttention`.
     add_bias_kv, add_zero_attn : bool
         False: an added key would be balanced as all others are. `null_key` has the purpose of both.
-    lam : float or sequence of float
+    lam : float or list of float
         Elasticity at the start, in (0, 1), one number or one a head; see
-        `elastic_ot.applications.attention.attention_weights`.
+        ``elastic_ot.applications.attention.attention_weights``.
     learn_lam : bool
         If False lam is the number given, in [0, 1], and no parameter.
     per_head : bool

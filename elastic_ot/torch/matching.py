@@ -12,7 +12,7 @@ from .operators import Grad
 
 
 class DustbinMatcher(nn.Module):
-    """Matches from scores by `elastic_ot.applications.matching.match`, with a learned score of having no partner.
+    """Matches from scores by ``elastic_ot.applications.matching.match``, with a learned score of having no partner.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from .operators import Grad
 
 
 class SinkhornRouter(nn.Module):
-    """Linear scores of tokens for experts, routed by `elastic_ot.applications.routing.route`.
+    """Linear scores of tokens for experts, routed by ``elastic_ot.applications.routing.route``.
 
     In evaluation it never solves: a token's experts do not depend on the tokens beside it (unless there is a
     capacity), and are those of the largest scores.

@@ -30,7 +30,7 @@ class SparseSinkhornAttention(nn.Module):
     bias : bool
         Of the projections.
     temperature, iterations, sortcut, combine, causal
-        As for `elastic_ot.applications.sparse_attention.sparse_attention`. `sortcut` is cut to the number of blocks.
+        As for ``elastic_ot.applications.sparse_attention.sparse_attention``. `sortcut` is cut to the number of blocks.
     noise : bool
         Add Gumbel noise from torch's global generator to the scores of blocks, in training only.
     device, dtype
