@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from elastic_ot.applications.attention import elastic_attention, sinkformer_weights
-from elastic_ot.applications.sparse_attention import block_scores, sparse_attention
+from elastic_ot.applications.blocks import block_scores
+from elastic_ot.applications.sparse_attention import sparse_attention
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -9,8 +9,10 @@ import elastic_ot
 
 ROOT = Path(elastic_ot.__file__).parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+PACKAGES = {name.removesuffix("/__init__") for name in MODULES if name.endswith("/__init__")}
 FOREIGN_ARRAYS = {"torch", "jax", "cupy"}
 LEAVES = {"plotting", "cli", "demo", "jax", "torch", "__main__"}
+TORCH_MODULES = {"torch/attention", "torch/sparse_attention", "torch/routing", "torch/matching"}
 
 
 def imports(name: str) -> set[str]:
@@ -32,7 +34,13 @@ def imports(name: str) -> set[str]:
 
 
 def inside(name: str) -> set[str]:
-    return {module for module in imports(name) if module in MODULES or module in ("backends", "solvers")}
+    """Packages by their name: inside of them, "torch" is never PyTorch's."""
+    foreign = {"torch"} if name.startswith("torch/") else set()
+    return {module for module in imports(name) if module in MODULES or module in PACKAGES} - foreign
+
+
+def is_leaf(name: str) -> bool:
+    return name.split("/")[0] in LEAVES
 
 
 PROBLEM = ["penalties", "memory", "costs", "problem", "errors", "arrays", "batch_penalty", "batch_problem"]
@@ -110,11 +118,19 @@ def test_derivatives_on_the_array_api_know_no_library_but_numpy():
 
 
 def test_leaves_are_imported_by_no_one():
-    importers = {m: inside(m) & LEAVES for m in MODULES if m not in LEAVES and m != "result"}
-    assert not {m for m in MODULES if not m.startswith("applications/") and any("applications" in x for x in inside(m))}
+    importers = {m: {x for x in inside(m) if is_leaf(x)} for m in MODULES if not is_leaf(m) and m != "result"}
     assert not {m: found for m, found in importers.items() if found}
     # Solution.plot is the door to plotting, opened when called
-    assert inside("result") & LEAVES == {"plotting"}
+    assert {m for m in inside("result") if is_leaf(m)} == {"plotting"}
+
+
+def test_applications_are_imported_by_modules_of_torch_only():
+    importers = {m for m in MODULES if any(x.startswith("applications") for x in inside(m))}
+    assert {m for m in importers if not m.startswith("applications/")} == TORCH_MODULES
+
+
+def test_operators_of_torch_know_no_module_of_torch():
+    assert not {m for m in inside("torch/operators") if m.startswith(("torch/", "applications"))}
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("applications/")])

@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from .frameworks import constant, namespace, real
+from .frameworks import detached, namespace, real
 
 
 def vectors(name: str, values: Any) -> Any:
@@ -102,7 +102,7 @@ def _kind(values: Any) -> str:
 
 def first(bad: Any) -> tuple[int, ...] | None:
     """The index of the first True; None if there is none, or the numbers are not known yet."""
-    bad = constant(bad)
+    bad = detached(bad)
     xp = namespace(bad)
     try:
         if not bool(xp.any(bad)):
@@ -118,4 +118,4 @@ def _refuse(name: str, values: Any, bad: Any, rule: str) -> None:
     if index is None:
         return
     where = f"{name}[{', '.join(map(str, index))}]" if index else name
-    raise ValueError(f"{where} is {float(constant(values)[index]):g}; {'values' if index else 'it'} {rule}")
+    raise ValueError(f"{where} is {float(detached(values)[index]):g}; {'values' if index else 'it'} {rule}")

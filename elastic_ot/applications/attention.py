@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import count
 from .balance import budget, column_potentials, score_matrix, weights_of
 from .causal import causal_weights
 from .frameworks import Grad, namespace, softmax
 from .marginals import checked_mask, columns, in_library, is_array, targets, temperature
-from .sequences import check_attention_inputs, check_count
+from .sequences import check_attention_inputs
 
 TOL = 1e-9
 
@@ -207,7 +208,7 @@ def damped_weights(scores: Any, lam: float, steps: int, epsilon: float | Sequenc
     """
     scores = score_matrix(scores)
     xp = namespace(scores)
-    check_count("steps", steps)
+    count("steps", steps)
     if is_array(lam) or not 0 <= lam <= 1:
         raise ValueError(f"lam is {lam}; it must be a number between 0 and 1")
     levels = [float(x) for x in np.reshape(np.asarray(epsilon, dtype=np.float64), (-1,))]

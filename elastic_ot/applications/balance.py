@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .arguments import count
 from .frameworks import Grad, differentiable, half_steps, namespace, plan, potentials, real, softmax
 from .marginals import is_array, targets, with_null_key
-from .sequences import check_count
 
 
 def budget(n_half_steps: int | None, iterations: int, tol: float | None, grad: Grad | None) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def budget(n_half_steps: int | None, iterations: int, tol: float | None, grad: G
     if grad == "implicit":
         raise ValueError("grad='implicit' differentiates a converged solution; ask for one by tol (n_half_steps=None)")
     if n_half_steps is None:
-        check_count("iterations", iterations)
+        count("iterations", iterations)
         n_half_steps = 2 * iterations - 1
     options = half_steps(n_half_steps)
     if grad == "detach" and options["end"] == "cols":

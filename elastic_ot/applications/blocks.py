@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .arguments import count
 from .causal import balanced_past
 from .frameworks import half_steps, namespace, plan, real
 from .marginals import in_library
-from .sequences import check_attention_inputs, check_count
+from .sequences import check_attention_inputs
 
 
 def sort_blocks(
@@ -55,7 +56,7 @@ def sort_blocks(
     logits = sort_matrix(sort_scores, None)
     if not (isinstance(temperature, int | float) and temperature > 0):
         raise ValueError(f"temperature is {temperature!r}; it must be a number > 0")
-    check_count("iterations", iterations)
+    count("iterations", iterations)
     logits = (logits if noise is None else logits + noise) / temperature
     xp = namespace(logits)
     n = logits.shape[-1]
@@ -98,22 +99,45 @@ def block_scores(
     (3, 3)
     """
     q, k, _ = check_attention_inputs(q, k, k)
-    check_block(block, k.shape[-2])
-    if summary not in ("mean", "sum"):
-        raise ValueError(f"summary is {summary!r}; choose from 'mean', 'sum'")
     xp = namespace(q)
-    sides = [cut(x, block) for x in (q, k)]
-    present = real_keys(k, block, key_mask)
-    if present is not None:
-        sides = [xp.where(present[..., None], x, xp.zeros_like(x)) for x in sides]
-    rows, cols = (xp.sum(x, axis=-2) for x in sides)
-    if summary == "mean":
-        size = block if present is None else xp.sum(xp.astype(present, q.dtype), axis=-1)[..., None]
-        size = size if present is None else xp.where(size > 0, size, xp.ones_like(size))
-        rows, cols = rows / size, cols / size
+    rows, cols = (block_summaries(x, block, summary=summary, key_mask=key_mask) for x in (q, k))
     if causal:
         rows = xp.concat([xp.zeros_like(rows[..., :1, :]), rows[..., :-1, :]], axis=-2)
     return xp.matmul(rows, xp.matrix_transpose(cols)) / math.sqrt(q.shape[-1])
+
+
+def block_summaries(x: Any, block: int, *, summary: Literal["mean", "sum"] = "mean", key_mask: Any = None) -> Any:
+    """Means or sums over the tokens of every block that are no padding, shape (..., N, d); 0 where all are.
+
+    Parameters
+    ----------
+    x : array, shape (..., L, d)
+    block, summary, key_mask
+        As for `block_scores`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elastic_ot.applications.blocks import block_summaries
+    >>> block_summaries(np.array([[1.0], [3.0], [5.0]]), 2)
+    array([[2.],
+           [5.]])
+    """
+    check_block(block, x.shape[-2])
+    if summary not in ("mean", "sum"):
+        raise ValueError(f"summary is {summary!r}; choose from 'mean', 'sum'")
+    xp = namespace(x)
+    blocks = cut(x, block)
+    present = real_keys(x, block, key_mask)
+    if present is not None:
+        blocks = xp.where(present[..., None], blocks, xp.zeros_like(blocks))
+    total = xp.sum(blocks, axis=-2)
+    if summary == "sum":
+        return total
+    if present is None:
+        return total / block
+    size = xp.sum(xp.astype(present, total.dtype), axis=-1)[..., None]
+    return total / xp.where(size > 0, size, xp.ones_like(size))
 
 
 def cut(x: Any, block: int) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .arguments import count
 from .frameworks import namespace, real
 from .marginals import checked_mask, exponent, is_array, temperature
-from .sequences import check_count
 
 
 def causal_weights(
@@ -65,7 +65,7 @@ def causal_weights(
     scores = real("scores", scores)
     if scores.ndim < 2 or scores.shape[-1] != scores.shape[-2] or scores.shape[-1] == 0:
         raise ValueError(f"scores has shape {tuple(scores.shape)}; causal attention takes (..., n, n)")
-    check_count("rounds", rounds)
+    count("rounds", rounds)
     xp = namespace(scores)
     n = scores.shape[-1]
     past = xp.tril(xp.ones((n, n), dtype=xp.bool))

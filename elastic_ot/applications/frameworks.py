@@ -40,21 +40,6 @@ def working(name: str, values: Any) -> Any:
     return xp.astype(values, xp.float32) if xp.finfo(values.dtype).bits < 32 else values
 
 
-def refuse_nonfinite(name: str, values: Any) -> None:
-    """Names the first entry that is nan or infinite; says nothing inside of jax.jit, where there are no values yet."""
-    xp = namespace(values)
-    bad = ~xp.isfinite(values)
-    try:
-        found = bool(xp.any(bad))
-    except TypeError:  # that of a tracer
-        return
-    if found:
-        first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
-        index = tuple(map(int, np.unravel_index(first, tuple(bad.shape))))
-        place = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ValueError(f"{name}{place} is {float(values[index])}; {name} must be finite")
-
-
 def detached(values: Any) -> Any:
     """The same numbers as a constant."""
     calls = differentiable(values)
@@ -82,13 +67,6 @@ def differentiable(values: Any) -> Any:
 def home(values: Any) -> dict[str, Any]:
     """The dtype and device of `values`, as options of what creates arrays."""
     return {"dtype": values.dtype, "device": array_api_compat.device(values)}
-
-
-def constant(values: Any) -> Any:
-    """`values` without derivatives."""
-    if differentiable(values) is None:
-        return values
-    return values.detach() if hasattr(values, "detach") else importlib.import_module("jax").lax.stop_gradient(values)
 
 
 def plan(

@@ -26,7 +26,8 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from .frameworks import Grad, gather, namespace, potentials, refuse_nonfinite, working
+from .arguments import finite
+from .frameworks import Grad, gather, namespace, potentials, working
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +123,8 @@ def match(
     valid0, count0 = _valid("row_lengths", row_lengths, scores, m)
     valid1, count1 = _valid("col_lengths", col_lengths, scores, n)
     scores = xp.where(valid0[..., :, None] & valid1[..., None, :], scores, xp.zeros_like(scores))
-    refuse_nonfinite("scores", scores)
-    refuse_nonfinite("dustbin", alpha)
+    finite("scores", scores)
+    finite("dustbin", alpha)
     a = xp.concat([xp.astype(valid0, scores.dtype), count1[..., None]], axis=-1)
     b = xp.concat([xp.astype(valid1, scores.dtype), count0[..., None]], axis=-1)
     total = count0 + count1

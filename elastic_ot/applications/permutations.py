@@ -12,7 +12,7 @@ import numpy as np
 from ..unregularised import assign
 from .arguments import alike, finite, in_unit_interval, positive, square
 from .doubly_stochastic import balance
-from .frameworks import constant, differentiable, home, namespace, real
+from .frameworks import detached, differentiable, home, namespace, real
 
 __all__ = ["gumbel_noise", "gumbel_sinkhorn"]
 
@@ -77,7 +77,7 @@ def gumbel_sinkhorn(
     if hard and differentiable(scores) is None:
         return _permutations(scores)
     soft = balance(scores, iterations, temperature=temperature, end="cols", **options)
-    return _permutations(scores) + (soft - constant(soft)) if hard else soft
+    return _permutations(scores) + (soft - detached(soft)) if hard else soft
 
 
 def gumbel_noise(uniform: Any) -> Any:
@@ -133,7 +133,7 @@ def _permutations(scores: Any) -> Any:
     """The permutation matrices of the largest total scores."""
     xp = namespace(scores)
     n = scores.shape[-1]
-    stack = xp.reshape(constant(scores), (-1, n, n))
+    stack = xp.reshape(detached(scores), (-1, n, n))
     found = np.zeros(stack.shape)
     for k in range(len(found)):
         rows, cols = assign(stack[k, ...], maximize=True)

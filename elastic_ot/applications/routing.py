@@ -11,7 +11,8 @@ import numpy as np
 from ..arrays import as_numpy
 from ..penalties import AtMost, Elastic
 from . import capacities
-from .frameworks import Grad, detached, gather, namespace, potentials, refuse_nonfinite, softmax, working
+from .arguments import finite
+from .frameworks import Grad, detached, gather, namespace, potentials, softmax, working
 from .routing_input import COMBINES, Combine, Method, check_capacity, check_choice, is_drawn, tokens_of
 
 
@@ -150,7 +151,7 @@ def route(
     valid = tokens_of(mask, logits)
     if valid is not None:
         logits = xp.where(valid[..., None], logits, xp.zeros_like(logits))
-    refuse_nonfinite("logits", logits)
+    finite("logits", logits)
     if capacity is not None:
         check_capacity(capacity, logits, k, valid)
     scaled = logits / epsilon

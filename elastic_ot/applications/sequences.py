@@ -9,12 +9,6 @@ import numpy as np
 from .frameworks import namespace, real
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuses what is no integer >= 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}; it must be an integer >= 1")
-
-
 def check_attention_inputs(q: Any, k: Any, v: Any, first: str = "q") -> tuple[Any, Any, Any]:
     """Queries, called `first`, (..., n, d), keys (..., m, d) and values (..., m, dv) of one dtype; refuses others."""
     q, k, v = real(first, q), real("k", k), real("v", v)

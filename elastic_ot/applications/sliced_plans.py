@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import alike, matrices, positive
-from .frameworks import constant, home, namespace, softmax
+from .frameworks import detached, home, namespace, softmax
 
 __all__ = ["expected_sliced_plan", "sliced_attention"]
 
@@ -199,8 +199,8 @@ def _sorting(z: Any, tau: float | None, straight_through: float | None) -> Any:
     if tau is not None:
         return soft
     index = xp.arange(z.shape[-1], device=home(z)["device"])
-    hard = xp.argsort(constant(z), axis=-1)[..., :, None] == index
-    return xp.astype(hard, z.dtype) + (soft - constant(soft))
+    hard = xp.argsort(detached(z), axis=-1)[..., :, None] == index
+    return xp.astype(hard, z.dtype) + (soft - detached(soft))
 
 
 def _shared_masses(n: int, m: int) -> Any:

@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from .arguments import alike, at_least_0, count, first, in_unit_interval, positive, vectors
-from .frameworks import constant, home, namespace, plan, real
+from .frameworks import detached, home, namespace, plan, real
 
 __all__ = ["soft_quantile", "soft_rank", "soft_sort"]
 
@@ -258,8 +258,8 @@ def _standardised(x: Any, a: Any) -> Any:
     xp = namespace(x)
     centred = x - xp.sum(a * x, axis=-1, keepdims=True)
     # in units of the largest, whose square would overflow; that the unit depends on x cancels out
-    rounding = 4 * float(xp.finfo(x.dtype).eps) * constant(xp.max(xp.abs(x), axis=-1, keepdims=True))
-    unit = xp.maximum(constant(xp.max(xp.abs(centred), axis=-1, keepdims=True)), rounding)
+    rounding = 4 * float(xp.finfo(x.dtype).eps) * detached(xp.max(xp.abs(x), axis=-1, keepdims=True))
+    unit = xp.maximum(detached(xp.max(xp.abs(centred), axis=-1, keepdims=True)), rounding)
     unit = xp.where(unit > 0, unit, xp.ones_like(unit))
     centred = centred / unit
     variance = xp.sum(a * centred * centred, axis=-1, keepdims=True)

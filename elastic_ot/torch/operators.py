@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
-from . import host_calls
-from .arrays import HOST, as_array, on_device
-from .errors import BackendUnavailable
-from .host_calls import (
+from .. import host_calls
+from ..arrays import HOST, as_array, on_device
+from ..errors import BackendUnavailable
+from ..host_calls import (
     CORE,
     PAIR,
     HostCall,
@@ -32,8 +32,8 @@ from .host_calls import (
     is_matrix,
     plain,
 )
-from .memory import lies_on_host
-from .penalties import Fixed, Penalty
+from ..memory import lies_on_host
+from ..penalties import Fixed, Penalty
 
 try:
     import torch

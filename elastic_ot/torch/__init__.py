@@ -1,0 +1,50 @@
+"""The solver in PyTorch: differentiable operators, and modules with parameters made of the applications.
+
+Modules are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .operators import detached, divergence, plan, potentials, transport_cost, value
+
+_MODULES = {
+    "ElasticAttention": "attention",
+    "SparseSinkhornAttention": "sparse_attention",
+    "SinkhornRouter": "routing",
+    "DustbinMatcher": "matching",
+}
+
+__all__ = [
+    "DustbinMatcher",
+    "ElasticAttention",
+    "SinkhornRouter",
+    "SparseSinkhornAttention",
+    "detached",
+    "divergence",
+    "plan",
+    "potentials",
+    "transport_cost",
+    "value",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from .attention import ElasticAttention as ElasticAttention
+    from .matching import DustbinMatcher as DustbinMatcher
+    from .routing import SinkhornRouter as SinkhornRouter
+    from .sparse_attention import SparseSinkhornAttention as SparseSinkhornAttention
