@@ -341,7 +341,7 @@ def test_load_balance_measures_known_loads(arrays):  # noqa: F811
 def test_logits_that_are_not_finite_are_named(arrays, method, value):  # noqa: F811
     logits = some_logits()
     logits[3, 2] = value
-    with pytest.raises(ValueError, match=rf"logits\[3, 2\] is {value}; logits must be finite"):
+    with pytest.raises(ValueError, match=rf"logits\[3, 2\] is {value}; values must be finite"):
         route(arrays.make(logits), method=method)
 
 
