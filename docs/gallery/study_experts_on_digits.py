@@ -221,8 +221,8 @@ def draw(results, path):
 # --------------------------
 #
 # - **Loads in training** fall with lam, from what the softmax has to 1.3 times the mean at ``lam=1``; below 0.75 not
-#   much happens. In the test the softmax uses one or two of the eight experts, and a balance loss of weight 0.01 changes
-#   little. Loads are not 1 at ``lam=1``, because the plan is balanced and its largest entries need not be.
+#   much happens. In the test the softmax uses one or two of the eight experts, and a balance loss of weight 0.01
+#   changes little. Loads are not 1 at ``lam=1``: the plan is balanced, its largest entries need not be.
 # - **Accuracy as routed in training** is 89 % to 93 % on average for every router, and ranges overlap. One expert
 #   alone has 93 %: this problem does not need eight, and no gain from balance can be seen on it.
 # - **In evaluation**, without a plan, routers that balance lose: much at lam = 0.75 and 0.9 and with ``"base"``, where
