@@ -4,6 +4,7 @@ from importlib.metadata import version as installed_version
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import inspect
 
 project = "elastic_ot"
 author = "elastic_ot developers"
@@ -107,6 +108,15 @@ def without_results(app, docname, source):
         source[0] = source[0].partition(".. include::")[0] + "No results are stored in this checkout.\n"
 
 
+def signature_of_module(app, what, name, obj, options, signature, returns):
+    """PyTorch is a mock here, whose own signature would stand in the place of that of a module."""
+    if what == "class" and name.startswith("elastic_ot.torch."):
+        found = inspect.signature(obj.__init__, bound_method=True)
+        return inspect.stringify_signature(found, show_annotation=False, show_return_annotation=False), None
+    return None
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", signature_of_module)
     app.connect("source-read", without_results)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
