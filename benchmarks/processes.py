@@ -4,6 +4,7 @@ python benchmarks/processes.py memory CONTENDER N     each prints one JSON objec
 python benchmarks/processes.py solve METHOD SPEC      SPEC is a JSON object
 python benchmarks/processes.py first METHOD N
 python benchmarks/processes.py assign FAMILY CASE     CASE is a JSON object
+python benchmarks/processes.py attention KIND SHAPE   SHAPE is a JSON object
 """
 
 import ctypes
@@ -101,6 +102,24 @@ def assign(family: str, fields: dict[str, Any]) -> dict[str, float]:
     return {"seconds": seconds, "resident": (_status("VmHWM") - resident_before) / cost.nbytes}
 
 
+def attention(kind: str, fields: dict[str, Any]) -> dict[str, float]:
+    """Peak growth of the process in bytes, of one forward pass of sparse or full attention.
+
+    A short one before it loads the compiled code.
+    """
+    import torch
+    from attentions import inputs, softmax, sparse
+
+    shape, block = fields["shape"], fields["block"]
+    run = partial(sparse, block=block) if kind == "sparse" else softmax
+    with torch.no_grad():
+        run(*inputs(1, 1, 2 * block, shape[-1])[:3])
+        q, k, v, _ = inputs(*shape)
+        resident_before = _reset_resident_peak()
+        run(q, k, v)
+        return {"resident": _status("VmHWM") - resident_before}
+
+
 def _reset_resident_peak() -> float:
     """Bytes resident now; the kernel's high-water mark starts again from here.
 
@@ -143,6 +162,10 @@ def measure_solve(method: str, spec: Spec) -> dict[str, float]:
 def measure_assign(case: Case) -> dict[str, float]:
     fields = asdict(case)
     return _child("assign", fields.pop("family"), fields)
+
+
+def measure_attention(kind: str, shape: tuple[int, ...], block: int) -> dict[str, float]:
+    return _child("attention", kind, {"shape": shape, "block": block})
 
 
 def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:
@@ -193,5 +216,6 @@ def _python(arguments: list[str], environment: dict[str, str] | None = None) -> 
 
 
 if __name__ == "__main__":
-    measurement = {"memory": memory, "solve": solve, "first": first, "assign": assign}[sys.argv[1]]
+    measurements = {"memory": memory, "solve": solve, "first": first, "assign": assign, "attention": attention}
+    measurement = measurements[sys.argv[1]]
     print(json.dumps(measurement(sys.argv[2], json.loads(sys.argv[3]))))

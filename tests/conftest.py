@@ -5,17 +5,21 @@ import tempfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "seeded",
-    deadline=None,
-    max_examples=25,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("seeded")
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # on a machine that has little but a GPU (docs/gpu.rst)
+    pass
+else:
+    settings.register_profile(
+        "seeded",
+        deadline=None,
+        max_examples=25,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("seeded")
 
 # Matplotlib keeps no settings and opens no window during the tests.
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -146,6 +146,34 @@ def test_a_problem_without_any_allowed_pair_is_0(lam):
     np.testing.assert_allclose(weights[0], attention_weights(scores[0], lam=lam), rtol=1e-12)
 
 
+def test_a_problem_without_any_allowed_pair_is_0_with_a_null_key_too():
+    mask = np.array([[[True]], [[False]]])
+    weights = attention_weights(scores_of(2, 5, 6), lam=0.5, mask=mask & np.ones((5, 6), bool), null_score=0.0)
+    assert (weights[1] == 0).all()
+    assert (weights[0] > 0).all()
+
+
+def test_scores_of_minus_infinity_forbid_a_pair():
+    scores, mask = scores_of(5, 6), np.random.default_rng(6).random((5, 6)) < 0.8
+    found = attention_weights(np.where(mask, scores, -np.inf), lam=0.5)
+    np.testing.assert_allclose(found, attention_weights(scores, lam=0.5, mask=mask), rtol=1e-12)
+    scores[2] = -np.inf
+    with pytest.raises(ValueError, match=r"row 2|a\[2\]"):
+        attention_weights(scores, lam=0.5)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_sequences_and_numpy_go_with_every_library(name):
+    lib = library(name)
+    scores = scores_of(2, 4, 4)
+    options = {"lam": [0.2, 0.7], "epsilon": [1.0, 0.5], "b": [0.5, 1.5, 1.0, 1.0], "mask": np.tri(4, dtype=bool)}
+    found = lib.read(attention_weights(lib.make(scores), **options))
+    for k in range(2):
+        b = np.array(options["b"])
+        expected = loop(scores[k], 9, options["lam"][k], options["epsilon"][k], b=b, mask=options["mask"])
+        np.testing.assert_allclose(found[k], expected, rtol=1e-12 if found.dtype == np.float64 else 1e-5)
+
+
 def test_targets_of_the_columns_are_met_at_lam_1():
     b = np.array([0.5, 1.5, 2.0])
     weights = attention_weights(scores_of(4, 3), lam=1.0, b=b, tol=1e-12)
@@ -266,7 +294,8 @@ BAD = [
     ({"lam": 1.5}, ValueError, "lam is 1.5"),
     ({"lam": -0.1}, ValueError, "lam is -0.1"),
     ({"rho": -1.0}, ValueError, "rho is -1.0"),
-    ({"lam": 0.5, "epsilon": 0.0}, ValueError, "epsilon"),
+    ({"lam": 0.5, "epsilon": 0.0}, ValueError, "epsilon is 0.0"),
+    ({"lam": 0.5, "epsilon": [1.0, -1.0]}, ValueError, r"epsilon is \[ 1. -1.\]"),
     ({"lam": 0.5, "iterations": 0}, ValueError, "iterations is 0"),
     ({"lam": 0.5, "n_half_steps": 1.5}, ValueError, "half steps is 1.5"),
     ({"lam": 0.5, "n_half_steps": 3, "tol": 1e-3}, ValueError, "tol is 0.001 and n_half_steps 3"),

@@ -186,6 +186,33 @@ def test_low_rank_attention(options):
     assert gradcheck(lambda *x: low_rank_attention(*x, **options), inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"grad": "detach"}, {"null_score": 0.0}], ids=str)
+def test_half_precision_is_that_of_its_rounding(options, dtype):
+    inputs = [normal(2, 16, 8, seed=seed).detach().to(dtype).requires_grad_() for seed in range(3)]
+    found = elastic_attention(*inputs, lam=0.5, **options)
+    assert found.dtype == dtype
+    exact = elastic_attention(*(x.double() for x in inputs), lam=0.5, **options)
+    # a few roundings of numbers of order 1
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=4 * torch.finfo(dtype).eps)
+    for slope, x in zip(torch.autograd.grad(found.sum(), inputs), inputs, strict=True):
+        assert slope.dtype == x.dtype
+        assert torch.isfinite(slope).all()
+
+
+def test_jax_traces_masks_and_strengths():
+    library("jax")
+    import jax
+
+    scores = normal(2, 3, 4).detach()
+    with jax.enable_x64(True):
+        jitted = jax.jit(lambda s, mask, lam, epsilon: attention_weights(s, lam=lam, epsilon=epsilon, mask=mask))
+        arrays = (jax.numpy.asarray(x.numpy()) for x in (scores, MASK))
+        found = np.asarray(jitted(*arrays, jax.numpy.asarray([0.2, 0.7]), 0.8))
+    wanted = attention_weights(scores, lam=number(0.2, 0.7), epsilon=0.8, mask=MASK).detach()
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 def test_jax_has_the_gradients_of_torch():
     library("jax")
     import jax

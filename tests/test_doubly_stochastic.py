@@ -111,6 +111,16 @@ def test_squares_of_q_are_doubly_stochastic(name):
         np.testing.assert_allclose(found.sum(axis=axis), 1, rtol=0, atol=tolerance)
 
 
+def test_half_precision_is_factorised_in_single():
+    torch = pytest.importorskip("torch")
+    for matrix in (SCORES[0].astype(np.float16), torch.tensor(SCORES[0], dtype=torch.bfloat16)):
+        found = qr_plan(matrix)
+        assert found.dtype == matrix.dtype
+        wanted = qr_plan(np.asarray(matrix.float() if isinstance(matrix, torch.Tensor) else matrix, dtype=np.float64))
+        # one rounding of a number below 1, to 8 bits at worst
+        np.testing.assert_allclose(np.asarray(found.tolist()), wanted, rtol=0, atol=2**-8)
+
+
 def test_a_singular_matrix_has_a_doubly_stochastic_plan_too():
     for matrix in (np.zeros((3, 3)), np.ones((4, 4))):
         found = qr_plan(matrix)

@@ -21,6 +21,7 @@ SPILLS = (
 THREADS = {
     "log_rows": 512,
     "dense_rows": 512,
+    "plan_sums": 512,
     "advance": 512,
     "count_cells": 32,
     "write_cells": 32,

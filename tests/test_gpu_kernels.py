@@ -240,6 +240,78 @@ def test_passes_over_the_plan_agree(shape, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+def call_passes(each, cost, row, col, alpha, beta):
+    """What every primitive that reads a cost makes of it, sweeps included."""
+    n, m = cost.shape
+    found = [*run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, True)]
+    found += run_log(each, cost, row, col, alpha, beta, 1e4, (1.0, 1.0), 2, False)
+    vectors = [np.empty(n) for _ in range(8)]
+    columns = [np.empty(m) for _ in range(4)]
+    plans = np.empty(cost.shape), np.empty(cost.shape, np.float32), np.empty(cost.shape, np.float32)
+    for out, coarse in zip(plans, (False, False, True), strict=True):
+        each.plan(cost, 20.0, alpha, beta, out, coarse=coarse)
+    each.marginals(cost, 20.0, alpha, beta, vectors[0], columns[0])
+    products = np.empty((n, 3)), np.empty((m, 5))
+    each.apply(cost, 20.0, alpha, beta, np.arange(3.0 * m).reshape(m, 3), False, products[0])
+    each.apply(cost, 20.0, alpha, beta, np.arange(5.0 * n).reshape(n, 5), True, products[1])
+    each.row_max(cost, 20.0, beta, vectors[1])
+    each.col_max(cost, 20.0, alpha, columns[1])
+    each.rounded_sums(cost, 20.0, alpha, beta, row.weight, col.weight, row.weight, col.weight, vectors[2], vectors[3])
+    bar, tangent = np.ones(cost.shape), np.empty(cost.shape)
+    each.plan_tangent(
+        *(cost, 20.0, alpha, beta, bar, row.weight, col.weight, 0.3), tangent, vectors[4], columns[2], vectors[5]
+    )
+    indices = np.empty((n, min(m, 3)), np.int32)
+    each.least_cells(cost, beta, np.arange(n), indices, vectors[6])
+    cells = support_by(each, cost, alpha, beta, thresholds(cost.astype(float), alpha, beta, 0.2))
+    return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells[:3]]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (5, 900), (5, 8192)])
+def test_half_precision_is_that_of_its_values_in_float32(shim, shape):
+    """To the bit: it is a way to store a cost, read as it lies. Chunks of wide rows hold more of them."""
+    cost, row, col, alpha, beta = problem(shape, "kl", "l2", dtype=np.float16, removed=True)
+    found = call_passes(shim, cost, row, col, alpha, beta)
+    rtol = 0 if shape[1] <= shim.device.widest else 1e-12
+    for x, y in zip(found, call_passes(shim, cost.astype(np.float32), row, col, alpha, beta), strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=0)
+
+
+def test_half_precision_from_the_least_to_the_largest_number(shim):
+    cost = np.arange(1 << 15, dtype=np.uint16)[: (31 << 10) + 1].view(np.float16)[None]  # the last one is inf
+    assert np.isinf(cost[0, -1])
+    top = np.empty(1)
+    plan = np.empty(cost.shape)
+    shim.plan(cost, 1e-4, np.zeros(1), np.zeros(cost.size), plan)
+    np.testing.assert_allclose(plan, np.exp(-1e-4 * cost.astype(float)), rtol=1e-14)
+    shim.row_max(-cost[:, :-1], 1.0, np.zeros(cost.size - 1), top)
+    assert top[0] == np.finfo(np.float16).max
+
+
+def test_a_plan_in_half_precision_is_rounded_from_float32():
+    cost, _, _, alpha, beta = problem((13, 29), dtype=np.float16)
+    half, single = np.empty(cost.shape, np.float16), np.empty(cost.shape, np.float32)
+    for out in (half, single):
+        backend().plan(cost, 20.0, alpha, beta, out)
+    np.testing.assert_array_equal(half, single.astype(np.float16))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (67, 900)])
+def test_marginals_are_sums_of_the_plan(shim, shape):
+    """One read of the cost where a row fits the registers, two where it does not."""
+    cost, _, _, alpha, beta = problem(shape, removed=True)
+    with np.errstate(invalid="ignore"):
+        exact = np.exp(alpha[:, None] + beta - 20.0 * cost)
+    found = np.empty(shape[0]), np.empty(shape[1])
+    shim.device.launched.clear()
+    shim.marginals(cost, 20.0, alpha, beta, *found)
+    for axis in (0, 1):
+        np.testing.assert_allclose(found[axis], exact.sum(axis=1 - axis), rtol=1e-13)
+    reads = {name.split("<")[0] for name in shim.device.launched} - {"sum_parts"}
+    fits = shape[1] <= shim.device.widest
+    assert reads == ({"plan_sums"} if fits else {"plan_times", "plan_transposed_times"})
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_plan_in_float32_has_exact_zeros(coarse):
     cost, _, _, alpha, beta = problem((13, 29), removed=True)
@@ -493,7 +565,63 @@ def test_batches_hold_at_small_epsilon(inv_epsilon, precision):
         np.testing.assert_allclose(beta[k], vectors[1], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", ["fixed", "kl", "tv", "between", "l2"])
+@pytest.mark.parametrize("omega", [(1.0, 1.0), (1.0, 0.7)])
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_batches_hold_from_potentials_that_no_scaling_reaches(rule, omega, precision):
+    """Warm starts thousands away, which a soft penalty leaves slowly: no K serves, and sums are taken in logarithms."""
+    dtype = np.float64 if precision == "double" else np.float32
+    cost, batch, rows, cols, alpha, beta = batch_of(4, (9, 11), rule, dtype, ragged=True)
+    rng = np.random.default_rng(1)
+    alpha, beta = alpha + 2000.0 * rng.normal(size=alpha.shape), beta + 2000.0 * rng.normal(size=beta.shape)
+    args, which = (cost, batch, rows, cols, alpha, beta), np.arange(4)
+    found = run_batch(backend(), args, which, None, 6, "cols", cold=False, precision=precision, omega=omega)
+    assert (found[2] == 6).all()
+    tolerance = 1e-11 if precision == "double" else 1e-4  # arguments of 2000 round at 2e-13, float32 sums at 1e-7 each
+    for k in which:
+        single = [Side(*(x[k] for x in s)) for s in (rows, cols)]
+        vectors = [alpha[k], beta[k], np.zeros(9), np.zeros(11), alpha[k].copy(), np.zeros(11)]
+        task = cost[batch.cost_of[k]].astype(float), batch.inv_epsilon[k], *single
+        for _ in range(6):
+            for half in ((omega[0], 0.0), (0.0, omega[1])):
+                with np.errstate(over="ignore"):  # in the bisection of the reference
+                    reference.log_sweeps(*task, half, *vectors, None, 1)
+        for x, y in zip(found, vectors[:2], strict=False):
+            np.testing.assert_allclose(x[k], y, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("end", ["rows", "cols"])
+@pytest.mark.parametrize("rule", ["kl", "tv"])
+def test_batches_far_from_balance_stop_where_the_cpu_s_do(rule, end):
+    """Residuals of iterations in the log domain are looked at as all others."""
+    args = list(batch_of(4, (9, 11), rule, ragged=True))
+    rng = np.random.default_rng(1)
+    for side_ in (4, 5):
+        args[side_] = args[side_] + 2000.0 * rng.normal(size=args[side_].shape)
+    which, goal = np.arange(4), np.full(4, 1e-6)
+    found = run_batch(backend(), args, which, goal, 300, end, cold=False)
+    expected = run_batch(cpu_batch, args, which, goal, 300, end, cold=False)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (13, 29), (40, 90)])
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_batches_in_half_precision_are_those_of_their_values_in_float32(shape, precision):
+    cost, batch, *rest = batch_of(5, shape, "kl", np.float16, ragged=True)
+    results = []
+    for values in (cost, cost.astype(np.float32)):
+        args = values, batch, *rest
+        results.append(list(run_batch(backend(), args, np.arange(5), np.full(5, 1e-4), 200, precision=precision)))
+        out = np.empty(cost.shape, np.float32), np.zeros((5, shape[0])), np.zeros((5, shape[1]))
+        backend().batch_plan(values, batch, *rest[2:], out[0])
+        backend().batch_marginals(values, batch, *rest[2:], np.arange(5), *out[1:])
+        results[-1] += out
+    for x, y in zip(*results, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_plans_and_marginals_of_batches(dtype):
     args = batch_of(6, (13, 29), "kl", dtype, ragged=True)
     cost, batch, rows, cols, alpha, beta = args
@@ -512,6 +640,106 @@ def test_plans_and_marginals_of_batches(dtype):
                 np.testing.assert_allclose(sums[axis][k], expected, rtol=1e-12)
 
 
+# More than 2^32 entries, which even unsigned ints cannot count; the last row and columns belong to the last blocks.
+VAST = 33 << 18, 512
+
+
+def last_row(each, matrix, call):
+    """What `call` makes of the last row of `matrix`, all others being removed, or of that row alone."""
+    n, m = matrix.shape
+    rng = np.random.default_rng(4)
+    cost, beta = rng.random(m).astype(matrix.dtype), rng.random(m)
+    matrix[-1] = cost
+    alpha, row_weight = np.full(n, -np.inf), np.zeros(n)
+    alpha[-1], row_weight[-1] = 25.0, 1.0
+    row_log = np.full(n, -np.inf)
+    row_log[-1] = 0.0
+    col_weight = np.full(m, 1.0 / m)
+    row = Side(row_weight, row_log, row_log.copy(), *RULES["kl"])
+    col = Side(col_weight, np.log(col_weight), np.log(col_weight), *RULES["kl"])
+    return call(each, matrix, row, col, alpha, beta)
+
+
+def sweeps_of(each, matrix, row, col, alpha, beta):
+    n, m = matrix.shape
+    found = []
+    for fast in (False, True):
+        vectors = [alpha.copy(), beta.copy(), np.zeros(n), col.log_weight.copy(), alpha.copy(), np.zeros(m)]
+        scratch = each.scratch(matrix.shape, fast)
+        each.log_sweeps(matrix, 20.0, row, col, (1.0, 1.0), *vectors, scratch, 1)
+        found += vectors
+    vectors = [alpha.copy(), beta.copy(), np.zeros(n), col.log_weight.copy(), alpha.copy(), np.zeros(m)]
+    outcome = each.scaling_sweeps(matrix, alpha, beta, row, col, (1.0, 1.0), *vectors, scratch, 1, 1e50)
+    return [*found, *vectors, np.array(outcome)]
+
+
+def passes_of(each, matrix, row, col, alpha, beta):
+    n, m = matrix.shape
+    rows, cols = [np.zeros(n) for _ in range(8)], [np.zeros(m) for _ in range(5)]
+    like = each.matrix_like if hasattr(each, "matrix_like") else lambda cost, dtype: np.zeros(cost.shape, dtype)
+    plan, coarse, out = like(matrix, np.float32), like(matrix, np.float32), like(matrix, np.float64)
+    each.plan(matrix, 20.0, alpha, beta, plan)
+    each.plan(matrix, 20.0, alpha, beta, coarse, coarse=True)
+    each.marginals(matrix, 20.0, alpha, beta, rows[0], cols[0])
+    each.row_max(matrix, 20.0, beta, rows[1])
+    each.col_max(matrix, 20.0, alpha, cols[1])
+    product, transposed = np.zeros((n, 1)), np.zeros((m, 1))
+    each.apply(matrix, 20.0, alpha, beta, np.arange(m, dtype=float)[:, None], False, product)
+    each.apply(matrix, 20.0, alpha, beta, np.ones((n, 1)), True, transposed)
+    each.rounded_sums(matrix, 20.0, alpha, beta, row.weight, col.weight, row.weight, col.weight, rows[2], rows[3])
+    each.plan_tangent(matrix, 20.0, alpha, beta, matrix, row.weight, beta, 0.3, out, rows[4], cols[2], rows[5])
+    each.dense_product(matrix, beta, False, rows[6])
+    each.dense_product(matrix, np.ones(n), True, cols[3])
+    indices, sizes = np.zeros((1, 3), np.int32), np.zeros(1, np.int64)
+    each.least_cells(matrix, beta, np.array([n - 1]), indices, rows[7][-1:])
+    least = np.zeros(n), np.full(m, 15.0)
+    each.support_sizes(matrix, 20.0, alpha, beta, *least, np.array([n - 1]), sizes)
+    stored = int(sizes[0])
+    pointers = np.zeros(n + 1, np.int64)
+    pointers[-1] = stored
+    support = Support(pointers, np.zeros(stored, np.int32), np.zeros(stored, matrix.dtype), np.zeros(stored))
+    each.support_cells(matrix, 20.0, alpha, beta, *least, support)
+    results = [*rows[:8], *cols[:4], product[:, 0], transposed[:, 0], np.sort(indices[0]), *support[1:3], sizes]
+    return [*results, plan[-1], coarse[-1], out[-1]]
+
+
+@pytest.mark.parametrize("call", [sweeps_of, passes_of])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits(call, wide, dtype):
+    device = gpu_shim.Vast(widest=WIDE if wide else gpu.WIDEST)
+    found = last_row(gpu.Gpu(device), device.zeros(VAST, dtype), call)
+    expected = last_row(backend(wide=wide), np.zeros((1, VAST[1]), dtype), call)
+    for x, y in zip(found, expected, strict=True):
+        end = min(32, y.size)  # a block of the kernels that join the parts
+        # sums over the parts of a thousand blocks, of which all but one are 0, are exact
+        np.testing.assert_allclose(x[-end:], y[-end:], rtol=1e-12)
+
+
+def test_batches_of_more_than_2_32_entries_are_indexed_in_64_bits():
+    """One problem with the last of so many costs, then the last of so many problems."""
+    size, n, m = (1 << 20) + 1, 64, 64
+    device = gpu_shim.Vast()
+    each, costs = gpu.Gpu(device), device.zeros((size, n, m), np.float32)
+    cost, batch, *rest = batch_of(1, (n, m), "kl", np.float32)
+    costs[-1] = cost[0]
+    results = []
+    for stack, last in ((costs, size - 1), (cost, 0)):
+        problems = batch._replace(cost_of=np.array([last]))
+        results.append(list(run_batch(each, (stack, problems, *rest), np.arange(1), None, 4, precision="mixed")))
+        sums, plan = (np.zeros((1, n)), np.zeros((1, m))), np.zeros((1, n, m), np.float32)
+        each.batch_marginals(stack, problems, *rest[2:], np.arange(1), *sums)
+        each.batch_plan(stack, problems, *rest[2:], plan)
+        results[-1] += [*sums, plan[0, -1]]
+    for x, y in zip(*results, strict=True):
+        np.testing.assert_array_equal(x, y)
+    device.multiprocessors = size * n // 16 + 1  # as many blocks as rows of all plans
+    many = protocol.Batch(*(np.zeros(size, np.int64), np.ones(size), np.full(size, n), np.full(size, m), np.ones(size)))
+    out = device.zeros((size, n, m), np.float32)
+    each.batch_plan(cost, many, np.zeros((size, n)), np.zeros((size, m)), out)
+    np.testing.assert_allclose(out[-1, -1], np.exp(-cost[0, -1].astype(float)), rtol=1e-6)
+
+
 def test_cpu_and_gpu_names_are_those_of_the_protocol():
     names = set(PRIMITIVES)
     assert all(callable(getattr(each, name)) for name in names for each in (cpu, backend()))
@@ -525,16 +753,19 @@ def test_every_kernel_has_been_launched():
         device.widest = WIDE if wide else gpu.WIDEST
         each = gpu.Gpu(device)
         for shape in shapes[: 1 if wide else 3]:
-            for dtype in (np.float32, np.float64):
+            for dtype in (np.float16, np.float32, np.float64):
                 cost, row, col, alpha, beta = problem(shape, dtype=dtype)
                 for fast in (False, True):
                     run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
+                each.marginals(cost, 20.0, alpha, beta, np.empty(shape[0]), np.empty(shape[1]))
+                if dtype == np.float16:  # costs only
+                    continue
                 vectors = [x.copy() for x in (alpha, beta, row.log_weight, col.log_weight, alpha, beta)]
                 finite = np.where(np.isinf(cost), dtype(0), cost)
                 each.scaling_sweeps(finite, alpha, beta, row, col, (1.0, 1.0), *vectors, None, 1, 1e50)
                 krylov = begun(np.ones(shape[1]), np.ones(shape[1]))
                 each.dense_gradients(finite, *(np.ones(k) for k in (shape[1], *shape)), krylov, 0.0, np.inf, 1)
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float16, np.float32, np.float64):
         cost, row, col, alpha, beta = problem(shapes[0], dtype=dtype)
         n, m = cost.shape
         for other in (np.float32, np.float64):
@@ -546,8 +777,11 @@ def test_every_kernel_has_been_launched():
         each.marginals(cost, 20.0, alpha, beta, np.empty(n), np.empty(m))
         each.row_max(cost, 20.0, beta, np.empty(n))
         each.col_max(cost, 20.0, alpha, np.empty(m))
-        each.dense_product(cost, beta, False, np.empty(n))
-        each.dense_product(cost, alpha, True, np.empty(m))
+        each.apply(cost, 20.0, alpha, beta, np.ones((m, 1)), False, np.empty((n, 1)))
+        each.apply(cost, 20.0, alpha, beta, np.ones((n, 1)), True, np.empty((m, 1)))
+        if dtype != np.float16:
+            each.dense_product(cost, beta, False, np.empty(n))
+            each.dense_product(cost, alpha, True, np.empty(m))
         each.rounded_sums(cost, 20.0, alpha, beta, alpha, beta, alpha, beta, np.empty(n), np.empty(n))
         support_by(each, cost, alpha, beta, (alpha, beta))
         each.potential(row, alpha, np.empty(n))

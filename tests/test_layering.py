@@ -64,7 +64,14 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_updates": {"backends/array_matrices"},
         "backends/array_systems": {"backends/array_matrices"},
         "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
-        "backends/gpu": {"errors"},
+        "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
+        | {"errors"},
+        "backends/gpu_launches": {"backends/gpu_device"},
+        "backends/gpu_sides": {"backends/gpu_launches"},
+        "backends/gpu_passes": {"backends/gpu_device", "backends/gpu_launches"},
+        "backends/gpu_sweeps": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_passes"},
+        "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
+        "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
@@ -118,7 +125,8 @@ def test_applications_use_the_public_calls_and_no_library_by_name(name):
 def test_problem_alone_refuses_problems():
     """Backends and solvers get validated input; they raise nothing about it."""
     for name in MODULES:
-        # progress refuses a missing tqdm, the GPU backend a missing device: neither is about the problem
-        if name.startswith(("backends/", "solvers/")) and name not in ("solvers/progress", "backends/gpu"):
+        # progress refuses a missing tqdm, the GPU backend a missing device and a full one: neither is about the problem
+        others = "solvers/progress", "backends/gpu", "backends/gpu_device"
+        if name.startswith(("backends/", "solvers/")) and name not in others:
             raised = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Raise)]
             assert not raised, f"{name} raises"

@@ -139,3 +139,15 @@ def test_a_start_at_the_answer_takes_few_iterations(method):
     again = solved(case, method=method, init=first)
     assert again.n_iter <= 3
     assert again.status is eot.Status.CONVERGED
+
+
+def test_clusters_that_hardly_any_mass_links_converge_from_a_warm_start():
+    """Four rows have the weight of one column to the last bit, so what links them to the others tends to 0."""
+    rng = np.random.default_rng(0)
+    x = rng.permutation(6) + 0.5 * rng.random(6)
+    cost = ((x - x.mean()) / x.std() - np.array([[-0.6], [1.0], [1.5]])).T ** 2
+    b = np.array([4.0, 1.0, 1.0]) / 6
+    swept = eot.solve(cost, None, b, epsilon=1e-3, method="log", max_iter=50, on_failure="ignore")
+    for method in ("newton", "auto"):
+        found = eot.solve(cost, None, b, epsilon=1e-3, tol=1e-11, init=swept, method=method, on_failure="raise")
+        assert np.abs(found.plan.sum(axis=0) - b).sum() <= 1e-11

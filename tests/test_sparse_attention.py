@@ -152,6 +152,20 @@ def test_nothing_but_padding_gives_0():
     np.testing.assert_allclose(found[0], sparse_attention(q[0], k[0], v[0], np.zeros((2, 2)), block=4), rtol=1e-12)
 
 
+@pytest.mark.parametrize("options", [{}, {"combine": "sum"}, {"sortcut": 3}, {"causal": True}], ids=str)
+def test_blocks_of_one_token_and_padding_that_is_no_number(options):
+    q, k, v = sequences(6, 3)
+    scores, mask = sequences(6, 6, count=1)[0], np.array([True] * 4 + [False] * 2)
+    found = sparse_attention(q, k, v, scores, block=1, key_mask=mask, **options)
+    short = sparse_attention(q[:4], k[:4], v[:4], scores[:4, :4], block=1, **options)
+    np.testing.assert_allclose(found[:4], short, rtol=1e-12)
+    k[4:] = v[4:] = np.nan
+    np.testing.assert_array_equal(sparse_attention(q, k, v, scores, block=1, key_mask=mask, **options), found)
+    if options.get("sortcut"):
+        order = soft_permutation(scores[:4, :4])[:3]
+        np.testing.assert_allclose(short, attend(q[:4], order @ k[:4], order @ v[:4]), rtol=1e-11)
+
+
 def test_causal_blocks_come_from_the_past():
     order = sort_blocks(sequences(5, 5, count=1)[0], causal=True)
     assert (order[np.triu_indices(5)] == 0).all()

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .balance import budget, column_potentials, score_matrix, weights_of
 from .causal import causal_weights
-from .frameworks import Grad, differentiable, half_steps, namespace, plan, potentials, real, softmax
-from .marginals import checked_mask, columns, in_library, is_array, targets, with_null_key
+from .frameworks import Grad, namespace, softmax
+from .marginals import checked_mask, columns, in_library, is_array, targets, temperature
 from .sequences import check_attention_inputs, check_count
 
 TOL = 1e-9
@@ -42,8 +43,8 @@ def attention_weights(
     Parameters
     ----------
     scores : array, shape (..., n, m)
-        Of NumPy, CuPy, torch or JAX. -inf forbids a pair as `mask` does, but a query that has nothing else is refused
-        then.
+        Of NumPy, torch, JAX or another array API library. -inf forbids a pair as `mask` does, but a query that has
+        nothing else is refused then.
     epsilon : float or array, shape (...)
         Temperature, in the units of the scores.
     lam, rho : float or array, shape (...)
@@ -93,8 +94,9 @@ def attention_weights(
     1.0 [1. 1.]
     """
     scores = score_matrix(scores)
+    epsilon = temperature(epsilon, scores)
     elastic = columns(lam, rho, epsilon, scores)
-    return _weights(-scores, epsilon, elastic, b, mask, budget(n_half_steps, iterations, tol, grad), null_score)
+    return weights_of(-scores, epsilon, elastic, b, mask, budget(n_half_steps, iterations, tol, grad), null_score)
 
 
 def elastic_attention(
@@ -162,8 +164,9 @@ def elastic_attention(
                 raise ValueError(f"causal attention takes iterations, lam or rho, epsilon and mask; leave {name} out")
         weights = causal_weights(-cost, rounds=iterations, lam=lam, rho=rho, epsilon=epsilon, mask=mask)
     else:
+        epsilon = temperature(epsilon, cost)
         elastic = columns(lam, rho, epsilon, cost)
-        weights = _weights(cost, epsilon, elastic, b, mask, budget(n_half_steps, iterations, tol, grad), null_score)
+        weights = weights_of(cost, epsilon, elastic, b, mask, budget(n_half_steps, iterations, tol, grad), null_score)
     out = xp.matmul(weights, v)
     return (out, weights) if need_weights else out
 
@@ -214,7 +217,7 @@ def damped_weights(scores: Any, lam: float, steps: int, epsilon: float | Sequenc
     raised = scores
     for level in levels if lam > 0 and steps > 1 else ():
         # g shifts the scores, so that the next level goes on from it.
-        raised = raised + _column_potentials(
+        raised = raised + column_potentials(
             -raised,
             a,
             b,
@@ -280,75 +283,7 @@ def sinkformer_weights(
     if key_mask is not None:
         keys = checked_mask(in_library(key_mask, scores)[..., None, :], scores)
         mask = keys if mask is None else keys & checked_mask(mask, scores)
+    epsilon = temperature(epsilon, scores)
     elastic = columns(1.0 if column_exponent is None else column_exponent, None, epsilon, scores)
     how = budget(n_half_steps, 1, TOL if n_half_steps is None else None, grad)
-    return _weights(-scores, epsilon, elastic, None, mask, how, None)
-
-
-def budget(n_half_steps: int | None, iterations: int, tol: float | None, grad: Grad | None) -> dict[str, Any]:
-    """Options of a solve: so many half steps, iterations that end on the rows, or a tolerance; and its gradient."""
-    if tol is not None:
-        if n_half_steps is not None:
-            raise ValueError(f"tol is {tol} and n_half_steps {n_half_steps}; give one of them")
-        if grad == "unroll":
-            raise ValueError("grad='unroll' differentiates a number of iterations; leave tol out, or use 'implicit'")
-        return {"tol": tol, "end": "rows", "grad": grad or "implicit"}
-    if grad == "implicit":
-        raise ValueError("grad='implicit' differentiates a converged solution; ask for one by tol (n_half_steps=None)")
-    if n_half_steps is None:
-        check_count("iterations", iterations)
-        n_half_steps = 2 * iterations - 1
-    options = half_steps(n_half_steps)
-    if grad == "detach" and options["end"] == "cols":
-        raise ValueError(f"grad='detach' ends on the rows; n_half_steps is {n_half_steps}, make it odd")
-    return {**options, "grad": grad or "unroll"}
-
-
-def score_matrix(scores: Any) -> Any:
-    """Scores as an array of real numbers with at least two dimensions, none of them empty."""
-    scores = real("scores", scores)
-    if scores.ndim < 2 or 0 in scores.shape[-2:]:
-        raise ValueError(f"scores has shape {tuple(scores.shape)}; it must be (..., n, m)")
-    return scores
-
-
-def _weights(
-    cost: Any, epsilon: Any, elastic: dict[str, Any], b: Any, mask: Any, how: dict[str, Any], null_score: Any
-) -> Any:
-    xp = namespace(cost)
-    n, m = cost.shape[-2:]
-    dtype = cost.dtype
-    if null_score is None:
-        a, b, mask, empty = targets(cost, b, mask)
-    else:
-        if how["tol"]:
-            raise ValueError(f"tol is {how['tol']} and null_score is given; a null key takes iterations, no tolerance")
-        cost, a, b = with_null_key(cost, null_score, b, mask)
-        mask = empty = None
-    options = {"epsilon": epsilon, "reference": "counting", **elastic, **how, "mask": _cells(cost, mask)}
-    if how["grad"] == "detach" and differentiable(cost) is not None:
-        g = _column_potentials(cost, a, b, **options)
-        width = epsilon[..., None, None] if is_array(epsilon) else epsilon
-        open_cost = cost if mask is None else xp.where(mask, cost, xp.full_like(cost, xp.inf))
-        weights = softmax((g - open_cost) / width)
-    else:
-        weights = plan(cost, a, b, **options)
-    if null_score is not None:
-        weights = weights[..., :n, :m]
-    if empty is not None:
-        weights = xp.where(empty, xp.zeros_like(weights), weights)
-    return xp.astype(weights, dtype, copy=False)
-
-
-def _cells(cost: Any, mask: Any) -> Any:
-    """The mask in full, if it is not one of whole rows or columns: weights of 0 remove those at no cost."""
-    if mask is None or 1 in mask.shape[-2:]:
-        return None
-    return namespace(cost).broadcast_to(mask, (*mask.shape[:-2], *cost.shape[-2:]))
-
-
-def _column_potentials(cost: Any, a: Any, b: Any, **options: Any) -> Any:
-    """The potentials g, shape (..., 1, m), as constants."""
-    _, g = potentials(cost, a, b, **{**options, "grad": "detach"})
-    xp = namespace(cost)
-    return xp.astype(g, cost.dtype, copy=False)[..., None, :]
+    return weights_of(-scores, epsilon, elastic, None, mask, how, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .frameworks import namespace, real
-from .marginals import checked_mask, exponent
+from .marginals import checked_mask, exponent, is_array, temperature
 from .sequences import check_count
 
 
@@ -28,7 +28,7 @@ def causal_weights(
     Parameters
     ----------
     scores : array, shape (..., n, n)
-        Entries above the diagonal are not used, whatever they are.
+        Entries above the diagonal are not used, whatever they are. NaN below it spreads to the rows after.
     rounds : int
         Row updates; column updates are one fewer, so that 1 is the causal softmax.
     lam, rho : float or array, shape (...)
@@ -73,6 +73,7 @@ def causal_weights(
         past = past & checked_mask(mask, scores)
     if lam is None and rho is None:
         lam = 1.0
+    epsilon = temperature(epsilon, scores)
     return balanced_past(scores, past, rounds, exponent(lam, rho, epsilon, scores), epsilon)
 
 
@@ -81,7 +82,7 @@ def balanced_past(scores: Any, past: Any, rounds: int, tau: Any, epsilon: Any) -
     xp = namespace(scores)
     # Finite, or derivatives of log(exp(-inf) + exp(-inf)) would be nan; a quarter, so that sums of a few are finite.
     nothing = xp.full((), xp.finfo(scores.dtype).min / 4, dtype=scores.dtype)
-    width = epsilon[..., None, None] if hasattr(epsilon, "ndim") and epsilon.ndim else epsilon
+    width = epsilon[..., None, None] if is_array(epsilon) else epsilon
     logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)) / width, nothing)
     size = xp.sum(xp.astype(past, scores.dtype), axis=-1, keepdims=True)
     uniform = xp.astype(past, scores.dtype) / xp.where(size > 0, size, xp.ones_like(size))

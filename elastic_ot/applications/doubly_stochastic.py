@@ -133,8 +133,10 @@ def qr_plan(matrix: Any) -> Any:
            [0.64, 0.36]])
     """
     matrix = square("matrix", matrix)
-    q = namespace(matrix).linalg.qr(matrix)[0]
-    return q * q
+    xp = namespace(matrix)
+    half = xp.finfo(matrix.dtype).bits < 32  # for which libraries have no factorisation
+    q = xp.linalg.qr(xp.astype(matrix, xp.float32) if half else matrix)[0]
+    return xp.astype(q * q, matrix.dtype)
 
 
 def mixture(plans: Any, logits: Any) -> Any:

@@ -133,5 +133,7 @@ def logsumexp(x: Any, axis: int = -1) -> Any:
 def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x) / sum exp(x); 0 where everything is -inf."""
     xp = namespace(x)
-    shift = logsumexp(x, axis)
-    return xp.exp(x - xp.where(xp.isfinite(shift), shift, xp.zeros_like(shift)))
+    top = xp.max(x, axis=axis, keepdims=True)
+    raised = xp.exp(x - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
+    total = xp.sum(raised, axis=axis, keepdims=True)
+    return raised / xp.where(total == 0, xp.ones_like(total), total)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .attention import budget
+from .balance import budget
 from .frameworks import Grad, namespace, plan, real
-from .marginals import columns, in_library
+from .marginals import columns, in_library, temperature
 from .sequences import check_attention_inputs
 
 
@@ -80,6 +80,7 @@ def low_rank_attention(
     keys = _key_weights(key_mask, k)
     if lam is None and rho is None:
         lam = 1.0
+    epsilon = temperature(epsilon, q)
     how = {"epsilon": epsilon, "reference": "counting", **columns(lam, rho, epsilon, q)}
     how |= budget(None, iterations, tol, grad)
     turned = xp.matrix_transpose(pivots)

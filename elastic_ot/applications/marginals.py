@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -36,11 +37,11 @@ def targets(scores: Any, b: Any = None, mask: Any = None) -> Targets:
     """Rows of 1 and, unless `b` is given, equal columns; 0 where no pair is allowed."""
     xp = namespace(scores)
     n, m = scores.shape[-2:]
+    b = None if b is None else in_library(b, scores)
     if mask is None:
         a = xp.asarray(np.ones(n))
         return Targets(a, xp.asarray(np.full(m, n / m)) if b is None else b, None, None)
-    mask = checked_mask(mask, scores)
-    wide = xp.asarray(np.ones(1))
+    mask, wide = checked_mask(mask, scores), xp.asarray(np.ones(1))
     empty = ~xp.any(mask, axis=(-2, -1), keepdims=True)
     mask = mask | empty
     rows = xp.astype(xp.any(mask, axis=-1), wide.dtype) * xp.ones((n,), dtype=wide.dtype)
@@ -106,13 +107,32 @@ def in_library(values: Any, like: Any) -> Any:
 
 
 def is_array(value: Any) -> bool:
-    """False for numbers, NumPy's included."""
-    return hasattr(value, "shape") and not isinstance(value, np.generic)
+    """False for numbers, NumPy's included; sequences become arrays."""
+    return not isinstance(value, numbers.Real)
+
+
+def temperature(epsilon: Any, like: Any) -> Any:
+    """A number > 0, or an array of them in the library of `like`."""
+    if is_array(epsilon):
+        epsilon = in_library(epsilon, like)
+        if traced(epsilon):
+            return epsilon
+        positive = bool(namespace(like).all(epsilon > 0))
+    else:
+        positive = epsilon > 0
+    if not positive:
+        raise ValueError(f"epsilon is {epsilon}; it must be > 0")
+    return epsilon
+
+
+def traced(values: Any) -> bool:
+    """True for arrays of JAX without numbers: the solver looks at those when it runs."""
+    return any(base.__name__ == "Tracer" for base in type(values).__mro__)
 
 
 def check_range(name: str, values: Any, below: float) -> None:
-    """Refuses strengths outside [0, below); those that JAX only traces are looked at by the solver."""
-    if any(base.__name__ == "Tracer" for base in type(values).__mro__):
+    """Refuses strengths outside [0, below)."""
+    if traced(values):
         return
     xp = namespace(values)
     if not bool(xp.all((values >= 0) & (values < below))):
@@ -130,6 +150,7 @@ def with_null_key(cost: Any, null_score: Any, b: Any, mask: Any) -> tuple[Any, A
     xp = namespace(cost)
     n, m = cost.shape[-2:]
     wide = xp.asarray(np.ones(1))
+    b = None if b is None else in_library(b, cost)
     if mask is not None:
         mask = checked_mask(mask, cost)
     if b is None:

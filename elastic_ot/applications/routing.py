@@ -12,18 +12,7 @@ from ..arrays import as_numpy
 from ..penalties import AtMost, Elastic
 from . import capacities
 from .frameworks import Grad, detached, gather, namespace, potentials, refuse_nonfinite, softmax, working
-
-Method = Literal["softmax", "sinkhorn", "ssr", "base", "s-base"]
-Combine = Literal["plan", "softmax", "sigmoid"]
-
-COMBINES: dict[str, Combine] = {
-    "softmax": "plan",
-    "sinkhorn": "plan",
-    "ssr": "plan",
-    "base": "sigmoid",
-    "s-base": "softmax",
-}
-"""Every method with the weights that it is published with."""
+from .routing_input import COMBINES, Combine, Method, check_capacity, check_choice, is_drawn, tokens_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,18 +145,18 @@ def route(
     [[6, 3, 3, 0], [3, 5, 1, 3], [3, 3, 3, 3]]
     """
     logits = working("logits", logits)
-    _check(logits, k, method, epsilon, lam, combine)
+    check_choice(logits, k, method, epsilon, lam, combine)
     xp = namespace(logits)
-    valid = _valid(mask, logits)
+    valid = tokens_of(mask, logits)
     if valid is not None:
         logits = xp.where(valid[..., None], logits, xp.zeros_like(logits))
     refuse_nonfinite("logits", logits)
     if capacity is not None:
-        _check_capacity(capacity, logits, k, valid)
+        check_capacity(capacity, logits, k, valid)
     scaled = logits / epsilon
     plan = residual = converged = None
     scores = softmax(scaled)
-    if training and (method in ("sinkhorn", "s-base") or (method == "ssr" and _drawn(draw, probability))):
+    if training and (method in ("sinkhorn", "s-base") or (method == "ssr" and is_drawn(draw, probability))):
         solved = detached(scaled) if (combine or COMBINES[method]) != "plan" or grad == "detach" else scaled
         cols, places = _columns(lam, capacity)
         options = {"tol": tol, "max_iter": max_iter, "on_failure": on_failure}
@@ -203,74 +192,6 @@ def load_balance(load: Any) -> LoadBalance:
     safe = xp.where(mean > 0, mean, xp.ones_like(mean))
     dead = xp.sum(xp.astype(load == 0, xp.int64), axis=-1)
     return LoadBalance(xp.max(load, axis=-1) / safe, dead, xp.std(load, axis=-1) / safe)
-
-
-def _check(logits: Any, k: Any, method: Any, epsilon: Any, lam: Any, combine: Any) -> None:
-    if logits.ndim < 2 or 0 in logits.shape:
-        raise ValueError(f"logits has shape {tuple(logits.shape)}; it must be (..., T, E), and none of these may be 0")
-    if method not in COMBINES:
-        raise ValueError(f"method is {method!r}; choose from {', '.join(map(repr, COMBINES))}")
-    if combine not in (None, "plan", "softmax", "sigmoid"):
-        raise ValueError(f"combine is {combine!r}; choose from 'plan', 'softmax', 'sigmoid'")
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= logits.shape[-1]:
-        raise ValueError(f"k is {k!r} and there are {logits.shape[-1]} experts; 1 <= k <= experts is needed")
-    if not 0 < epsilon < np.inf:
-        raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
-    if lam is not None and method not in ("sinkhorn", "ssr"):
-        raise ValueError(f"lam is {lam} and method is {method!r}, which has none; choose 'sinkhorn' or 'ssr'")
-    if method == "base" and k > 1:
-        raise ValueError(f"k is {k} and method is 'base', which gives every token one expert; choose 'sinkhorn'")
-    if method == "base" and combine == "plan":
-        raise ValueError("combine is 'plan' and method is 'base', which has none; choose 'sigmoid' or 'softmax'")
-
-
-def _check_capacity(capacity: Any, logits: Any, k: int, valid: Any) -> None:
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
-        raise ValueError(f"capacity is {capacity!r}; it must be an integer >= 1")
-    xp = namespace(logits)
-    tokens, experts = logits.shape[-2:]
-    if valid is not None:
-        tokens = int(xp.max(xp.sum(xp.astype(valid, xp.int64), axis=-1)))
-    if experts * capacity < tokens * k:
-        raise ValueError(
-            f"{experts} experts with capacity {capacity} have {experts * capacity} places, and {tokens} tokens with "
-            f"k = {k} need {tokens * k}; capacity must be at least {-(-tokens * k // experts)}"
-        )
-
-
-def _valid(mask: Any, logits: Any) -> Any:
-    """The mask with the shape (..., T) of the logits."""
-    if mask is None:
-        return None
-    xp = namespace(logits)
-    mask = xp.asarray(mask)
-    if not xp.isdtype(mask.dtype, "bool"):
-        raise TypeError(f"mask has dtype {mask.dtype}; it must be bool (True = a token)")
-    try:
-        valid = xp.broadcast_to(mask, logits.shape[:-1])
-    except (ValueError, RuntimeError):
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)}; it must broadcast to that of the tokens, {tuple(logits.shape[:-1])}"
-        ) from None
-    try:
-        empty = not bool(xp.all(xp.any(valid, axis=-1)))
-    except TypeError:  # traced by jax.jit
-        return valid
-    if empty:
-        raise ValueError("mask leaves no token; every routed problem needs one")
-    return valid
-
-
-def _drawn(draw: Any, probability: float) -> bool:
-    """Whether this step solves."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must lie between 0 and 1")
-    if draw is None:
-        raise ValueError("method 'ssr' decides by chance in training; pass draw, a number from [0, 1) or a generator")
-    number = float(draw.random() if hasattr(draw, "random") else draw)
-    if not 0 <= number < 1:
-        raise ValueError(f"draw is {number}; it must lie in [0, 1)")
-    return number < probability
 
 
 def _columns(lam: float | None, capacity: int | None) -> tuple[Elastic | AtMost, int | None]:

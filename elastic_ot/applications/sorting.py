@@ -43,7 +43,7 @@ def soft_sort(
     targets : int, optional
         How many values to return, m, default n.
     **options
-        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. ``tol`` is 1e-8 unless given.
+        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. ``tol`` is 1e-9 unless given.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def soft_rank(
     targets : int, optional
         Number of levels in the grid, default n.
     **options
-        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. ``tol`` is 1e-8 unless given.
+        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. ``tol`` is 1e-9 unless given.
 
     Returns
     -------
@@ -167,8 +167,7 @@ def soft_quantile(
     width : float, optional
         Of the window, in (0, 1], default 1/n.
     **options
-        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. Unless given, ``tol`` is 1e-8 and ``method``
-        "newton".
+        Those of `elastic_ot.solve`; for torch and JAX also ``grad``. ``tol`` is 1e-9 unless given.
 
     Returns
     -------
@@ -216,7 +215,7 @@ def soft_quantile(
         x, a = x[..., None, :], a[..., None, :]
     shares = shares / xp.sum(shares, axis=-1, keepdims=True)
     # sweeps are slow where the window ends between two values: little mass links the targets then
-    found = _to_grid(x, a, levels, shares, epsilon, "cols", {"method": "newton"} | options)
+    found = _to_grid(x, a, levels, shares, epsilon, "cols", options)
     return xp.sum(found[..., 1] * x, axis=-1) / shares[..., 1]
 
 
@@ -250,7 +249,7 @@ def _to_grid(x: Any, a: Any, levels: Any, shares: Any, epsilon: Any, end: str, o
     positive("epsilon", epsilon)
     z, y = _standardised(x, a), math.sqrt(12) * (levels - 0.5)
     cost = (z[..., :, None] - y[..., None, :]) ** 2
-    given: dict[str, Any] = {"tol": 1e-8, "end": end} | options
+    given: dict[str, Any] = {"tol": 1e-9, "end": end} | options
     return plan(cost, a, shares, epsilon=epsilon, **given)
 
 

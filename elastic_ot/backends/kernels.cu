@@ -11,36 +11,69 @@
 //     many problems                      a block each, all iterations in one launch
 //
 // Conventions. Matrices are stored by rows, n x m, and indexed in 64 bits. Potentials arrive in units of epsilon; where
-// a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, E
-// that of the exponentials; arguments, sums and vectors are double whatever these are. Blocks have a multiple of 32
-// threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
+// a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, V
+// that of its entries once loaded, E that of the exponentials; arguments, sums and vectors are double whatever these
+// are. Blocks have a multiple of 32 threads. Every sum is taken in an order that depends on the launch alone, never on timing: there is no atomic.
 //
-// Iterations of a block are launched one after the other without asking how they went. One that finds that the block
-// must end there says so in `Flags`: the kernels after it return at once, and the host looks after the last one.
+// Iterations of a block are launched one after the other, or replayed as a graph, without asking how they went. One that
+// finds that the block must end there says so in `Flags`: the kernels after it return at once, and the host looks after
+// the last one.
 
 typedef long long i64;
 
 #define DEVICE __device__ __forceinline__
+
+#ifndef HALF_TO_FLOAT
+#define HALF_TO_FLOAT(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
+#endif
+
+// A number of 16 bits, to be read only: arithmetic is that of float.
+struct Half {
+    unsigned short bits;
+    DEVICE operator float() const {
+        float x;
+        HALF_TO_FLOAT(x, bits);
+        return x;
+    }
+};
+
+// What an entry is computed with.
+template <typename T>
+struct Value {
+    typedef T type;
+};
+template <>
+struct Value<Half> {
+    typedef float type;
+};
+template <typename T>
+using value_of = typename Value<T>::type;
 
 constexpr double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
 constexpr unsigned int ALL_LANES = 0xffffffffu;
 
 DEVICE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
 
-// What iteration `it` of `count` found: three rows of ints, all 0 at first. `stopped`: an earlier iteration was the last.
-// `unsound`: a sum or a scaling vanished or overflowed. `outside`: a scaling left its limit. Threads that find the same
-// write the same.
+// What is known of a block of iterations: four ints, all 0 at first. `stopped`: nothing more is to be done; `unsound`: a
+// sum or a scaling vanished or overflowed in the last iteration; `outside`: a scaling left its limit there; `begun`:
+// iterations that came to their rows. Threads that find the same write the same, and no kernel reads what it counts, so
+// that a block can be launched any number of times with the same arguments.
 struct Flags {
-    int *rows, it, count;
+    int* state;
 
-    DEVICE bool stopped() const { return rows[it]; }
-    DEVICE void unsound() const { rows[count + it] = 1; }
-    DEVICE void outside() const { rows[2 * count + it] = 1; }
+    DEVICE bool stopped() const { return state[0]; }
+    DEVICE void unsound() const { state[1] = 1; }
+    DEVICE void outside() const { state[2] = 1; }
+
+    // For the kernel that does the rows, once an iteration.
+    DEVICE void begins() const {
+        if (blockIdx.x == 0 && threadIdx.x == 0) state[3] += 1;
+    }
 
     // For the first kernel of an iteration: is it stopped by the one before?
     DEVICE bool stops() const {
-        const bool stop = it > 0 && (rows[it - 1] || rows[count + it - 1] || rows[2 * count + it - 1]);
-        if (stop && blockIdx.x == 0 && threadIdx.x == 0) rows[it] = 1;
+        const bool stop = state[0] || state[1] || state[2];
+        if (stop && blockIdx.x == 0 && threadIdx.x == 0) state[0] = 1;
         return stop;
     }
 };
@@ -167,15 +200,15 @@ __global__ void potentials(const double* weight, const double* log_weight, const
 // A block owns rows, a thread the same COLS columns of every row: ROWS rows of the matrix are read into registers, their
 // sums go through shared memory, one warp a row updates it, and the entries, still in registers, are added to the
 // column sums. These stay in registers, too, and are written once, so that the matrix is the only large thing read.
-// Columns lie in groups that fill 16 bytes, to be loaded at once where rows are aligned so.
+// Columns lie in groups of 16 bytes, or 8 of half precision, to be loaded at once where rows are aligned so.
 //
 // The vector that goes with the columns (beta2, x) is read again for every few rows, from the L1 cache: registers do not
 // hold it, too. It is not `__restrict__`, else the compiler tries; and as long as the threads have columns, with zeros at
 // its end.
 
 template <typename T>
-struct alignas(16) Pack {
-    static constexpr int width = 16 / sizeof(T);
+struct alignas(sizeof(T) < 4 ? 8 : 16) Pack {
+    static constexpr int width = sizeof(T) < 4 ? 4 : 16 / sizeof(T);  // a thread has four columns at least
     T x[width];
 };
 
@@ -194,9 +227,9 @@ DEVICE i64 column_of(int k) {
 
 // This thread's columns of a row; `beyond` where the row has ended.
 template <typename T, int COLS>
-DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) {
+DEVICE void load_row(const T* row, i64 m, bool aligned, value_of<T> beyond, value_of<T> (&c)[COLS]) {
     constexpr int width = Pack<T>::width;
-    static_assert(COLS % width == 0, "columns come in groups of 16 bytes");
+    static_assert(COLS % width == 0, "columns come in groups");
 #pragma unroll
     for (int g = 0; g < COLS; g += width) {
         const i64 j = column_of<T>(g);
@@ -206,14 +239,14 @@ DEVICE void load_row(const T* row, i64 m, bool aligned, T beyond, T (&c)[COLS]) 
             for (int e = 0; e < width; e++) c[g + e] = pack.x[e];
         } else {
 #pragma unroll
-            for (int e = 0; e < width; e++) c[g + e] = j + e < m ? row[j + e] : beyond;
+            for (int e = 0; e < width; e++) c[g + e] = j + e < m ? (value_of<T>)row[j + e] : beyond;
         }
     }
 }
 
 template <typename T>
 DEVICE bool rows_aligned(const T* matrix, i64 m) {
-    return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % 16 == 0;
+    return m % Pack<T>::width == 0 && reinterpret_cast<unsigned long long>(matrix) % alignof(Pack<T>) == 0;
 }
 
 template <typename T, int COLS>
@@ -278,8 +311,8 @@ template <typename T, typename E, int COLS>
 DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, const double* beta2, const Side& rows,
                              i64 i, double omega, E (&p)[COLS], double* alpha, double* previous_alpha,
                              double* log_row) {
-    T c[COLS];
-    load_row<T, COLS>(row, m, aligned, (T)infinity(), c);
+    value_of<T> c[COLS];
+    load_row<T, COLS>(row, m, aligned, infinity(), c);
     double top = -infinity(), sum = 0.0;
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
@@ -310,9 +343,11 @@ template <typename T, typename E, int COLS>
 __global__ void __launch_bounds__(512)
     log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* beta2, const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
              double huge, double* alpha, double* previous_alpha, double* log_row, double* __restrict__ parts,
-             int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
-    constexpr int ROWS = Rows<T, E, COLS>::count;
+             int* state) {
+    if (Flags{state}.stopped()) return;
+    Flags{state}.begins();
+    typedef value_of<T> V;
+    constexpr int ROWS = Rows<V, E, COLS>::count;
     __shared__ double factors[ROWS];
     __shared__ bool again[ROWS];
     const Side rows(packed, n, code, strength, strength2);
@@ -322,14 +357,14 @@ __global__ void __launch_bounds__(512)
     i64 first, last;
     rows_of_block(n, first, last);
     for (i64 top = first; top < last; top += ROWS) {
-        T c[ROWS][COLS];
+        V c[ROWS][COLS];
         E p[ROWS][COLS];
         double start[ROWS], partial[ROWS];
         E sums[ROWS] = {};
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
             const i64 i = top + q < last ? top + q : last - 1;  // a spare row is read again, its factor is 0
-            load_row<T, COLS>(cost + i * m, m, aligned, (T)infinity(), c[q]);
+            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
             start[q] = alpha[i] * LOG2E;
         }
 #pragma unroll
@@ -375,8 +410,9 @@ template <typename T, typename E>
 __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
                               const double* __restrict__ beta2, const double* packed, i64 n, int code, double strength,
                               double strength2, double omega, double low, double tiny, double huge, double* alpha,
-                              double* previous_alpha, double* log_row, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                              double* previous_alpha, double* log_row, int* state) {
+    if (Flags{state}.stopped()) return;
+    if (begin == 0) Flags{state}.begins();
     const Side rows(packed, n, code, strength, strength2);
     const Trust trust = {low, tiny, huge};
     for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
@@ -411,8 +447,8 @@ __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 
 template <typename T, typename E>
 __global__ void wide_log_columns(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
                                  const double* __restrict__ beta2, const double* __restrict__ alpha,
-                                 double* __restrict__ parts, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                                 double* __restrict__ parts, int* state) {
+    if (Flags{state}.stopped()) return;
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
     const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
@@ -453,9 +489,10 @@ __global__ void __launch_bounds__(512)
     dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* x, const double* packed, int code,
                double strength, double strength2, double omega, const double* base, const double* u_old, double limit,
                double* u_new, double* u_before, double* row_sum, double* __restrict__ parts,
-               int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+               int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
+    found.begins();
     constexpr int ROWS = Rows<T, T, COLS>::count;
     __shared__ double factors[ROWS];
     const Side rows(packed, n, code, strength, strength2);
@@ -497,9 +534,10 @@ template <typename T, typename Use>
 __global__ void wide_dense_rows(const T* __restrict__ kernel, i64 m, i64 begin, i64 end, const double* __restrict__ x,
                                 const double* packed, i64 n, int code, double strength, double strength2, double omega,
                                 const double* base, const double* u_old, double limit, double* u_new, double* u_before,
-                                double* row_sum, double* factors, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                                double* row_sum, double* factors, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
+    if (begin == 0) found.begins();
     const Side rows(packed, n, code, strength, strength2);
     for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
         double sum = 0.0;
@@ -512,9 +550,8 @@ __global__ void wide_dense_rows(const T* __restrict__ kernel, i64 m, i64 begin, 
 
 template <typename T>
 __global__ void wide_dense_columns(const T* __restrict__ kernel, i64 m, i64 begin, i64 end,
-                                   const double* __restrict__ factors, double* __restrict__ parts, int* flags,
-                                   int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stopped()) return;
+                                   const double* __restrict__ factors, double* __restrict__ parts, int* state) {
+    if (Flags{state}.stopped()) return;
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
     const i64 first = begin + blockIdx.y * (end - begin) / gridDim.y;
@@ -560,9 +597,8 @@ __global__ void max_parts(const double* parts, i64 count, i64 m, double* out) {
 
 // First third of a log-domain iteration: beta moves by the column sums known from the one before.
 __global__ void log_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
-                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* flags,
-                            int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stops()) return;
+                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* state) {
+    if (Flags{state}.stops()) return;
     const Side cols(packed, m, code, strength, strength2);
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
@@ -579,8 +615,8 @@ __global__ void log_columns(i64 m, const double* packed, int code, double streng
 // Last third: log_col from the blocks' sums. An iteration with a sum that cannot be trusted is the last one: the host
 // sums such columns again, relative to their largest entries.
 __global__ void log_sums(const double* parts, i64 count, i64 m, const double* packed, double tiny, double huge,
-                         double* log_col, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                         double* log_col, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
     const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
     const double sum = over_parts(parts, count, m, j);
@@ -594,8 +630,8 @@ __global__ void log_sums(const double* parts, i64 count, i64 m, const double* pa
 // fails has not touched the sound one.
 __global__ void scaling_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
                                 const double* base, const double* v_old, const double* col_sum_old, double* v_new,
-                                double* updated, int* flags, int flag_count, int it) {
-    if (Flags{flags, it, flag_count}.stops()) return;
+                                double* updated, int* state) {
+    if (Flags{state}.stops()) return;
     const Side cols(packed, m, code, strength, strength2);
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
     if (j >= m) return;
@@ -606,8 +642,8 @@ __global__ void scaling_columns(i64 m, const double* packed, int code, double st
 }
 
 __global__ void scaling_sums(const double* parts, i64 count, i64 m, const double* packed, double limit, const double* v,
-                             double* col_sum, int* flags, int flag_count, int it) {
-    const Flags found = {flags, it, flag_count};
+                             double* col_sum, int* state) {
+    const Flags found = {state};
     if (found.stopped()) return;
     const i64 j = blockIdx.x * 32LL + threadIdx.x % 32;
     const double sum = over_parts(parts, count, m, j);
@@ -622,7 +658,7 @@ __global__ void scaling_sums(const double* parts, i64 count, i64 m, const double
 // --- conjugate gradients ---------------------------------------------------------------------------------------------
 
 // A step along the direction, given acc, with acc * col_factor = (P^T row_weight P) direction; then the next direction
-// and, scaled by the columns, what the next product is applied to. One block. `state` = (code, iterations done).
+// and, scaled by the columns, what the next product is applied to. One block. What it returns is `stopped`.
 __global__ void __launch_bounds__(512)
     advance(i64 m, const double* diagonal, const double* acc, const double* col_factor, double* x, double* residual,
             double* direction, const double* preconditioner, double* scalar, double* scaled, double goal, double radius,
@@ -658,10 +694,7 @@ __global__ void __launch_bounds__(512)
         }
         if (threadIdx.x == 0 && code == 0) *scalar = product;
     }
-    if (threadIdx.x == 0) {
-        state[0] = code;
-        state[1] += 1;
-    }
+    if (threadIdx.x == 0) state[0] = code;
 }
 
 // --- passes over the plan --------------------------------------------------------------------------------------------
@@ -709,6 +742,43 @@ __global__ void fill_plan_coarse(const T* cost, i64 n, i64 m, double inv2, const
             out[i * m + j] = y > -125.0 ? power(y, 0.0f) : 0.0f;
         }
     }
+}
+
+// Row sums of the plan, and a part of its column sums for each block: one read where a row fits the registers.
+template <typename T, int COLS>
+__global__ void __launch_bounds__(512)
+    plan_sums(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
+              double* row_sum, double* __restrict__ parts) {
+    constexpr int ROWS = Rows<value_of<T>, double, COLS>::count;
+    const bool aligned = rows_aligned(cost, m);
+    double acc[COLS] = {};
+    i64 first, last;
+    rows_of_block(n, first, last);
+    for (i64 top = first; top < last; top += ROWS) {
+        value_of<T> c[ROWS][COLS];
+        double start[ROWS], partial[ROWS] = {};
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = top + q < last ? top + q : last - 1;
+            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
+            start[q] = top + q < last ? alpha[i] * LOG2E : -infinity();
+        }
+#pragma unroll
+        for (int k = 0; k < COLS; k++) {
+            const double beta = beta2[column_of<T>(k)];
+#pragma unroll
+            for (int q = 0; q < ROWS; q++) {
+                const double p = plan_entry(start[q] + beta - c[q][k] * inv2);
+                partial[q] += p;
+                acc[k] += p;
+            }
+        }
+        with_row_sums<ROWS>(partial, [&](int q, double sum) {
+            if (top + q < last) row_sum[top + q] = sum;
+        });
+        __syncthreads();
+    }
+    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
 }
 
 // P X for k columns of X at a time, a power for each entry and group of four columns; x = 0 stands for a column of ones.
@@ -911,7 +981,8 @@ __global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, 
 
 // --- many problems ---------------------------------------------------------------------------------------------------
 // A block a problem, from its first iteration to its last. Each stabilises like batch.py: K = exp(base + beta - cost) is
-// made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound. K and
+// made at some potentials and multiplied by scalings u and v until these have grown too far, or a sum is unsound; where
+// that helps nothing, an iteration is done in the log domain, with sums relative to their largest terms. K and
 // all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block. An entry of alpha,
 // beta, v or next is written by the same thread wherever it is, and barriers stand between that and what others read.
 
@@ -952,7 +1023,21 @@ struct BatchSide {
         error += fabs((exact ? moved : updated(i, base, u, s, 1.0)) - u) * s;
         return moved;
     }
+
+    // The same in the log domain: the new potential of an entry whose sum is 2^top `total`.
+    DEVICE double log_step(i64 i, double top, double total, double old, double& error) const {
+        const double log_sum = log(fmax(total, 1e-300)), from_top = -top * LN2;
+        const double target = potential(side, i, side.log_weight[i] - log_sum + from_top - side.offset[i]);
+        const double moved = side.offset[i] + target, sum = log_sum - from_top;
+        error += fabs(exp(moved + sum) - exp(old + sum));
+        return exact ? moved : old + omega * (moved - old);
+    }
 };
+
+// A sum and a scaling that can be trusted.
+DEVICE bool sound(double sum, double least, double u) {
+    return sum > least && sum < 1e250 && u > 1e-260 && u < 1e260;
+}
 
 DEVICE double log_of(double u, double base) { return u > 0.0 ? base + log(u) : -infinity(); }
 
@@ -1031,9 +1116,12 @@ __global__ void __launch_bounds__(256)
                 }
                 if (lane == 0) {
                     before[i] = u[i];
-                    const bool fits = sum > 1e-250 && sum < 1e250;
-                    row_failed = row_failed || (used && !fits);
-                    if (used && fits) u[i] = rows.step(i, base[i], before[i], sum, row_error);
+                    // potentials so far from the base of their row have no scalings
+                    if (used && absorb && iteration > 0) row_failed = row_failed || !sound(1.0, 0.0, before[i]);
+                    if (used) {
+                        u[i] = rows.step(i, base[i], before[i], fmax(sum, 1e-300), row_error);
+                        row_failed = row_failed || !sound(sum, 1e-250, u[i]);
+                    }
                 }
             }
             __syncthreads();
@@ -1041,9 +1129,11 @@ __global__ void __launch_bounds__(256)
             for (i64 j = threadIdx.x; j < m; j += blockDim.x) {
                 double sum = 0.0;
                 for (i64 i = 0; i < n; i++) sum += K[i * M + j] * u[i];
-                const bool used = cols.side.used(j), fits = sum > 1e-28 && sum < 1e250;
-                col_failed = col_failed || (used && !fits);
-                next[j] = used && fits ? cols.step(j, col_base[j], v[j], sum, col_error) : 0.0;
+                next[j] = 0.0;
+                if (cols.side.used(j)) {
+                    next[j] = cols.step(j, col_base[j], v[j], fmax(sum, 1e-300), col_error);
+                    col_failed = col_failed || !sound(sum, 1e-28, next[j]);
+                }
             }
             row_error = over_block<Sum>(row_error);
             col_error = over_block<Sum>(col_error);
@@ -1056,11 +1146,48 @@ __global__ void __launch_bounds__(256)
                 continue;
             }
             iteration++;
-            if (row_failed) {  // cannot be: rows relative to their largest entry
-                found = infinity() - infinity();
-                break;
+            const bool looks = goal && iteration > 1, moves = goal || end_cols || iteration < count;
+            if (row_failed || col_failed) {  // in the log domain, in double precision: three or four passes over the cost
+                double log_error = 0.0;
+                for (i64 i = warp; row_failed && i < n; i += warps) {
+                    double top = -infinity(), sum = 0.0;
+                    for (i64 j = lane; j < m; j += 32) top = fmax(top, beta[j] * LOG2E - cost[i * M + j] * inv2);
+                    top = over_warp<Max>(top);
+                    if (top == -infinity()) top = 0.0;
+                    for (i64 j = lane; j < m; j += 32) sum += plan_entry(beta[j] * LOG2E - cost[i * M + j] * inv2 - top);
+                    sum = over_warp<Sum>(sum);
+                    if (lane == 0)
+                        before[i] = rows.side.used(i) ? rows.log_step(i, top, sum, alpha[i], log_error) : -infinity();
+                }
+                log_error = over_block<Sum>(log_error);
+                if (row_failed) row_error = log_error;
+                if (looks && end_cols && row_error <= goal[k]) {
+                    found = row_error;
+                    break;
+                }
+                for (i64 i = threadIdx.x; i < n; i += blockDim.x) {
+                    alpha[i] = row_failed ? before[i] : log_of(u[i], base[i]);
+                    u[i] = 0.0;
+                }
+                __syncthreads();
+                col_error = 0.0;
+                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) {
+                    next[j] = -infinity();
+                    if (!cols.side.used(j)) continue;
+                    double top = -infinity(), sum = 0.0;
+                    for (i64 i = 0; i < n; i++) top = fmax(top, alpha[i] * LOG2E - cost[i * M + j] * inv2);
+                    if (top == -infinity()) top = 0.0;
+                    for (i64 i = 0; i < n; i++) sum += plan_entry(alpha[i] * LOG2E - cost[i * M + j] * inv2 - top);
+                    next[j] = cols.log_step(j, top, sum, beta[j], col_error);
+                }
+                col_error = over_block<Sum>(col_error);
+                if (looks) found = end_cols ? row_error : col_error;
+                if (looks && !end_cols && col_error <= goal[k]) break;
+                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) beta[j] = next[j];
+                absorb = true;
+                continue;
             }
-            if (goal && !col_failed && iteration > 1) {
+            if (looks) {
                 found = end_cols ? row_error : col_error;
                 if (found <= goal[k]) {
                     const double* last = end_cols ? before : u;
@@ -1068,23 +1195,6 @@ __global__ void __launch_bounds__(256)
                     for (i64 j = threadIdx.x; j < m; j += blockDim.x) beta[j] = log_of(v[j], col_base[j]);
                     break;
                 }
-            }
-            const bool moves = goal || end_cols || iteration < count;
-            if (col_failed) {  // columns relative to their largest terms, in double precision: two passes over the cost
-                for (i64 i = threadIdx.x; i < n; i += blockDim.x) alpha[i] = log_of(u[i], base[i]);
-                __syncthreads();
-                for (i64 j = threadIdx.x; moves && j < m; j += blockDim.x) {
-                    if (!cols.side.used(j)) continue;
-                    double top = -infinity(), sum = 0.0;
-                    for (i64 i = 0; i < n; i++) top = fmax(top, alpha[i] * LOG2E - cost[i * M + j] * inv2);
-                    for (i64 i = 0; i < n; i++)
-                        if (alpha[i] > -infinity()) sum += plan_entry(alpha[i] * LOG2E - cost[i * M + j] * inv2 - top);
-                    const double around = -top * LN2 - cols.side.offset[j];
-                    const double ratio = cols.side.log_weight[j] - log(fmax(sum, 1e-300)) + around;
-                    beta[j] += col_omega * (cols.side.offset[j] + potential(cols.side, j, ratio) - beta[j]);
-                }
-                absorb = true;
-                continue;
             }
             bool spread = false;
             for (i64 i = threadIdx.x; i < n; i += blockDim.x)

@@ -27,6 +27,9 @@ from .measure import side_measure
 Indices = NDArray[np.int64]
 FIRST_ROUND, LONGEST_ROUND, TRANSLATED_ROUND = 10, 640, 20
 RETRIES = 6  # times a problem's goal is lowered because what it returned missed the tolerance
+FAR = (
+    1e-3  # residual, as a share of the mass, above which potentials that sweeps have found are a worse start than none
+)
 PATIENT_ENTRIES = 1e7  # entries that sweeps may read before the general solver is the better choice: about 5 ms
 LEAST_PATIENCE = 100
 SINGLE_RANGE = 32.0  # largest cost, in epsilon, for which arguments of exponentials may be computed in float32
@@ -433,7 +436,9 @@ class _Rounds:
             f, g = self.task.potentials(state.alpha, state.beta)
         for k in left[slow]:
             room = self.limits.max_iter - int(state.n_iter[k])
-            _alone(self.task, state, self.single, int(k), f[k], g[k], room)
+            far = self.limits.cold and not state.residual[k] <= FAR * self.task.problem.mass[k]
+            start = (None, None) if far else (f[k], g[k])
+            _alone(self.task, state, self.single, int(k), *start, room)
         self.left = left[~slow]
         return bool(slow.any())
 

@@ -27,6 +27,7 @@ CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
 DIRECT = 1000  # columns up to which Newton's matrix may be stored and factorised
+SMALL = 1 << 14  # entries of a cost up to which Newton's matrix is in float64 however many cells carry mass
 CELL_BYTES = 24  # of a support and its sparse matrix, besides the cost of the cell
 
 
@@ -103,7 +104,8 @@ class KernelPasses:
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
         if self.exact:  # the tolerance may ask for more than float32 can tell, and the cells that matter may be few
-            build = support_of(state, drop / KEPT, margin=0.0)
+            all_of_it = 1.0 if state.task.cost.size <= SMALL else None
+            build = support_of(state, drop / KEPT, margin=0.0, limit=all_of_it)
             if build is not None:
                 cells = build()
                 cells.evaluate(state)
@@ -246,10 +248,12 @@ def largest_share(itemsize: int) -> float:
     return 0.45 * itemsize / (itemsize + CELL_BYTES)
 
 
-def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[], SupportPasses] | None:
+def support_of(
+    state: State, tol: float, margin: float = MARGIN, limit: float | None = None
+) -> Callable[[], SupportPasses] | None:
     """Makes passes of the cells with all but a share `KEPT` tol of every row's and column's mass.
 
-    None if they are too many.
+    None if they are more than a share `limit`, by default what they may be to take less memory than the cost.
     """
     task = state.task
     n, m = task.problem.shape
@@ -265,7 +269,7 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
         )
         return sizes
 
-    limit = largest_share(task.cost.dtype.itemsize)
+    limit = largest_share(task.cost.dtype.itemsize) if limit is None else limit
     if n > 2 * SAMPLE:
         which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:

@@ -1,10 +1,12 @@
-"""The comparisons of test_gpu_kernels and test_gpu_solves on a CUDA device: `pytest tests/gpu`."""
+"""The comparisons of test_gpu_kernels and test_gpu_solves on a CUDA device: `python -m pytest tests/gpu`."""
+
+import gc
 
 import numpy as np
 import pytest
 import test_gpu_kernels as kernels
 import test_gpu_solves as solves
-from test_backends import problem, run_log
+from test_backends import assert_same, problem, run_log, run_scaling
 
 import elastic_ot as eot
 from elastic_ot.backends import gpu, load
@@ -25,6 +27,8 @@ OF_THE_SHIM = {
     "test_results_do_not_depend_on_the_order_of_the_threads",
     "test_a_barrier_that_some_threads_never_reach_is_an_error",
     "test_every_kernel_has_been_launched",
+    "test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits",
+    "test_batches_of_more_than_2_32_entries_are_indexed_in_64_bits",
 }
 shim = kernels.shim  # the fixture that they take
 globals().update(
@@ -36,19 +40,27 @@ test_batches_are_solved_as_on_the_cpu = solves.test_batches_are_solved_as_on_the
 on_shim = solves.on_shim
 
 
+class Device(gpu.CupyDevice):
+    """The current one, with what the tests look at in the shim's; kernels are compiled once for all tests."""
+
+    def __init__(self, widest=gpu.WIDEST):
+        vars(self).update(vars(BACKEND.device))
+        self.widest, self.launched = widest, set()
+
+    def launch(self, name, *args):
+        super().launch(name, *args)
+        self.launched.add(name)
+
+
 def backend(order=0, wide=False):
     """What `test_gpu_kernels.backend` gives, on the device."""
-    import cupy
-
-    device = gpu.CupyDevice(cupy)
-    device.widest = kernels.WIDE if wide else gpu.WIDEST
-    return gpu.Gpu(device)
+    return gpu.Gpu(Device(kernels.WIDE if wide else gpu.WIDEST))
 
 
 @pytest.fixture(autouse=True)
 def _on_the_device(monkeypatch):
     monkeypatch.setattr(kernels, "backend", backend)
-    monkeypatch.setattr(solves.gpu_shim, "Device", lambda widest=gpu.WIDEST: backend(wide=widest < gpu.WIDEST).device)
+    monkeypatch.setattr(solves.gpu_shim, "Device", lambda widest=gpu.WIDEST: Device(widest))
 
 
 def test_every_kernel_compiles_and_loads():
@@ -63,11 +75,74 @@ def test_results_do_not_change_from_run_to_run():
         np.testing.assert_array_equal(x, y)
 
 
-def test_large_matrices_are_indexed_in_64_bits():
+@pytest.mark.parametrize("wide", [False, True])
+def test_replayed_iterations_are_those_that_are_launched(wide):
+    """To the bit: a CUDA graph launches the same kernels with the same arguments."""
+    args = problem((301, 403), "kl", "l2", removed=True)
+    graphs, plain = backend(wide=wide), backend(wide=wide)
+
+    def launched(block, times):
+        for _ in range(times):
+            block()
+
+    plain.device.repeat = launched
+    for count in (3, 20, 71):
+        found, expected = (run_log(each, *args, 20.0, (1.0, 1.0), count, False) for each in (graphs, plain))
+        assert_same(found, expected, 0, 0)
+        outcomes = [run_scaling(each, *args, (1.0, 1.0), count) for each in (graphs, plain)]
+        assert outcomes[0][0] == outcomes[1][0]
+        assert_same(outcomes[0][1], outcomes[1][1], 0, 0)
+
+
+def test_streams_are_respected():
+    """A stream of the caller's, that does not wait for the default one: graphs and copies wait for its work."""
+    import cupy
+
+    cost, row, col, alpha, beta = problem((1001, 3003), dtype=np.float32)
+    expected = run_log(BACKEND, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 9, True)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        there = cupy.zeros(cost.shape, cost.dtype)
+        late = cupy.asarray(cost)
+        for _ in range(200):  # the stream is busy when the cost is written
+            there += 1.0
+        there[...] = late
+        found = run_log(BACKEND, there, row, col, alpha, beta, 20.0, (1.0, 1.0), 9, True)
+    assert_same(found, expected, 0, 0)
+
+
+def test_out_of_memory_is_said_and_leaves_nothing():
+    import cupy
+
+    pool = cupy.get_default_memory_pool()
+    gc.collect()
+    before = pool.used_bytes()
+    with pytest.raises(MemoryError, match=r"is out of memory: an array .* needs [\d,]+ bytes"):
+        BACKEND.device.empty((1 << 22, 1 << 20), np.float64)
+    gc.collect()
+    assert pool.used_bytes() == before
+    assert BACKEND.device.get(BACKEND.device.zeros(3, np.float64)).sum() == 0.0
+
+
+def test_memory_beyond_the_cost_is_vectors():
+    """At most so many doubles as there are entries in the vectors, times the blocks and a few more."""
+    import cupy
+
+    cost, row, col, alpha, beta = problem((3001, 4001), dtype=np.float32)
+    there, pool = BACKEND.device.put(cost), cupy.get_default_memory_pool()
+    gc.collect()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    run_log(BACKEND, there, row, col, alpha, beta, 20.0, (1.0, 1.0), 50, True)
+    assert pool.total_bytes() - before <= 8 * 7002 * (4 * BACKEND.device.multiprocessors + 64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_large_matrices_are_indexed_in_64_bits(dtype):
     """More than 2^31 entries: row sums of a constant cost are known."""
-    n, m = 50_000, 45_000
-    cost = BACKEND.device.zeros((n, m), np.float32)
-    row_sum, col_sum = np.empty(n), np.empty(m)
-    BACKEND.marginals(cost, 1.0, np.full(n, -np.log(n)), np.full(m, -np.log(m)), row_sum, col_sum)
-    np.testing.assert_allclose(row_sum, 1.0 / n, rtol=1e-10)
-    np.testing.assert_allclose(col_sum, 1.0 / m, rtol=1e-10)
+    for n, m in ((50_000, 45_000), (270_000, 8000)):
+        cost = BACKEND.device.zeros((n, m), dtype)
+        row_sum, col_sum = np.empty(n), np.empty(m)
+        BACKEND.marginals(cost, 1.0, np.full(n, -np.log(n)), np.full(m, -np.log(m)), row_sum, col_sum)
+        np.testing.assert_allclose(row_sum, 1.0 / n, rtol=1e-10)
+        np.testing.assert_allclose(col_sum, 1.0 / m, rtol=1e-10)

@@ -1,0 +1,141 @@
+"""Launches that the primitives on a GPU share: matrices and vectors on the device, grids, fused sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .gpu_device import FUSED, Device
+from .protocol import Array, Side
+
+LOG2E = 1.4426950408889634
+THREADS = 256
+
+
+class Scratch(NamedTuple):
+    """Exponentials in float32 or not, and which sums are trusted (`cpu.scratch` says why)."""
+
+    exponential: str
+    trust: tuple[np.float64, np.float64, np.float64]
+
+
+class Fused(NamedTuple):
+    """How a sweep is launched: columns a thread (0: too wide for registers), threads, blocks, rows of a chunk."""
+
+    columns: int
+    threads: int
+    blocks: int
+    chunk: int
+
+
+def sized(values: tuple[int, ...]) -> tuple[np.int64, ...]:
+    return tuple(np.int64(x) for x in values)
+
+
+def side_args(device: Device, side: Side) -> tuple[Any, ...]:
+    """Arguments of a kernel that reads a side: packed vectors, code and strengths."""
+    packed = device.put(np.stack((side.weight, side.log_weight, side.offset)))
+    return packed, np.int32(side.code), np.float64(side.strength), np.float64(side.strength2)
+
+
+class Launches:
+    """A device, and what every primitive does on it."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def _matrix(self, matrix: Array) -> Array:
+        """On the device and C-contiguous, without a copy where it is."""
+        return matrix if self.device.holds(matrix) and matrix.flags.c_contiguous else self.device.put(matrix)
+
+    def _target(self, out: Array) -> tuple[Array, bool]:
+        """What a kernel writes for `out`, and whether it is `out` itself; kernels write no half precision."""
+        half = out.dtype.itemsize < 4
+        if self.device.holds(out) and out.flags.c_contiguous and not half:
+            return out, True
+        return self.device.empty(out.shape, np.float32 if half else out.dtype), False
+
+    def _written(self, values: Array, out: Array) -> None:
+        """`values` of the device to `out`, wherever that lies."""
+        if self.device.holds(out):
+            self.device.copy(values, out)
+        else:
+            out[...] = self.device.get(values)
+
+    def _vector(self, values: Array) -> Array:
+        return self.device.put(np.ascontiguousarray(values, dtype=np.float64))
+
+    def _padded(self, values: Array, matrix: Array) -> Array:
+        """A vector for the columns of a fused sweep, zeros beyond its end: see kernels.cu."""
+        plan = self._fused(matrix)
+        padded = np.zeros(max(values.size, plan.columns * plan.threads))
+        padded[: values.size] = values
+        return self.device.put(padded)
+
+    def _row_blocks(self, n: int) -> tuple[int, int]:
+        return max(1, min(n, 16 * self.device.multiprocessors)), 1
+
+    def _column_blocks(self, n: int, m: int) -> tuple[int, int]:
+        """Blocks over the columns, and parts of the rows, so that narrow matrices keep the device busy, too."""
+        across = -(-m // THREADS)
+        return across, max(1, min(-(-n // 8), 4 * self.device.multiprocessors // across))
+
+    def _fused(self, matrix: Array) -> Fused:
+        n, m = matrix.shape
+        if m > self.device.widest:
+            chunk = max(1, self.device.cache // 2 // (m * matrix.dtype.itemsize))
+            return Fused(0, THREADS, self._row_blocks(min(n, chunk))[0], chunk)
+        columns, threads = next((c, t) for c, t in FUSED if c * t >= m)
+        per_multiprocessor = max(1, 512 // threads)
+        return Fused(columns, threads, max(1, min(-(-n // 4), self.device.multiprocessors * per_multiprocessor)), n)
+
+    def _columns_of(
+        self, name: str, args: tuple[Any, ...], n: int, width: int, like: Array, top: bool = False
+    ) -> Array:
+        """Column results of a kernel that leaves a part for each share of the rows; `width` numbers a row."""
+        grid = self._column_blocks(n, like)
+        parts = self.device.empty((grid[1], width), np.float64)
+        self.device.launch(name, grid, THREADS, (*args, parts))
+        return self._joined(parts, top)
+
+    def _joined(self, parts: Array, top: bool = False) -> Array:
+        count, width = parts.shape
+        out = self.device.empty(width, np.float64)
+        sizes = sized((count, width))
+        if top:
+            self.device.launch("max_parts", (-(-width // THREADS), 1), THREADS, (parts, *sizes, out))
+        else:
+            self.device.launch("sum_parts", (-(-width // 32), 1), THREADS, (parts, *sizes, out))
+        return out
+
+    def _sweep(
+        self,
+        matrix: Array,
+        fused: str,
+        args: tuple[Any, ...],
+        wide_rows: tuple[str, tuple[Any, ...]],
+        wide_columns: tuple[str, tuple[Any, ...]],
+        state: Array,
+    ) -> tuple[Callable[[], None], Array]:
+        """What launches the large kernels of an iteration, and where column sums will lie, a part for each block."""
+        device, (n, m), plan = self.device, matrix.shape, self._fused(matrix)
+        if plan.columns:
+            parts, name = device.empty((plan.blocks, m), np.float64), f"{fused}, {plan.columns}>"
+            fixed = matrix, *sized((n, m)), *args, parts, state
+
+            def sweep() -> None:
+                device.launch(name, (plan.blocks, 1), plan.threads, fixed)
+
+            return sweep, parts
+        across, shares = self._column_blocks(min(n, plan.chunk), m)
+        parts = device.empty((shares, m), np.float64)
+
+        def sweep_chunks() -> None:
+            for begin in range(0, n, plan.chunk):
+                chunk = matrix, *sized((m, begin, min(begin + plan.chunk, n)))
+                device.launch(wide_rows[0], (plan.blocks, 1), THREADS, (*chunk, *wide_rows[1], state))
+                device.launch(wide_columns[0], (across, shares), THREADS, (*chunk, *wide_columns[1], parts, state))
+
+        return sweep_chunks, parts

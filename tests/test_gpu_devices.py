@@ -1,0 +1,208 @@
+"""What the GPU backend asks of CuPy, on a stand-in with two devices: where things lie, streams, graphs, memory."""
+
+import gc
+import sys
+
+import gpu_shim
+import numpy as np
+import pytest
+from gpu_shim import fake_cupy
+from gpu_shim.fake_cupy import MACHINE
+from test_backends import assert_same, problem, run_log
+from test_backends_newton import begun, gradients, positive_definite
+from test_gpu_kernels import batch_of, run_batch
+
+import elastic_ot as eot
+from elastic_ot.backends import gpu, load
+
+pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
+SHAPE = (13, 29)
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    fake = fake_cupy.module()
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    return fake
+
+
+def call_all(backend, cost):
+    """Every primitive that launches or allocates, on matrices of the device of `backend`."""
+    _, row, col, alpha, beta = problem(SHAPE, "kl", "l2", removed=True)
+    n, m = SHAPE
+    found = run_log(backend, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 5, False)
+    kernel = backend.matrix_like(cost, np.float64)
+    backend.plan(cost, 20.0, alpha, beta, backend.matrix_like(cost, np.float64).T.reshape(SHAPE))
+    backend.plan(cost, 20.0, alpha, beta, kernel)
+    vectors = [x.copy() for x in (alpha, beta, row.log_weight, col.log_weight, alpha, beta)]
+    args = row, col, (1.0, 1.0), *vectors, backend.scratch(SHAPE, False)
+    backend.scaling_sweeps(kernel, alpha, beta, *args, 7, 1e50)
+    sums = np.empty(n), np.empty(m), np.empty(n)
+    backend.marginals(cost, 20.0, alpha, beta, *sums[:2])
+    backend.apply(cost, 20.0, alpha, beta, np.ones((m, 2)), False, np.empty((n, 2)))
+    backend.row_max(cost, 20.0, beta, sums[0])
+    backend.col_max(cost, 20.0, alpha, sums[1])
+    backend.rounded_sums(cost, 20.0, alpha, beta, alpha, beta, alpha, beta, sums[0], sums[2])
+    out, bar = backend.matrix_like(cost, np.float64), backend.device.zeros(SHAPE, np.float64)
+    backend.plan_tangent(cost, 20.0, alpha, beta, bar, alpha, beta, 0.0, out, *sums)
+    system = positive_definite(SHAPE)
+    gradients(backend, "dense", system)(begun(system[-1], 1.0 / system[4]), 0.0, np.inf, 5)
+    stack, *rest = batch_of(3, (5, 7), "kl")
+    held = backend.device.put(stack)
+    run_batch(backend, (held, *rest), np.arange(3), None, 4)
+    backend.batch_plan(held, rest[0], *rest[3:], backend.device.empty(stack.shape, np.float32))
+    return found
+
+
+def test_a_backend_a_device_the_same_at_every_call(cupy):
+    first, second = gpu.connect(0), gpu.connect(1)
+    assert first is not second
+    assert gpu.connect() is load("gpu") is first
+    with cupy.cuda.Device(1):
+        assert gpu.connect() is second
+    assert (second.device.multiprocessors, second.device.cache) == (4, 1 << 16)  # what the stand-in says of it
+    assert second.device.shared > first.device.shared
+
+
+def test_a_device_that_is_not_there_is_refused(cupy):
+    for index in (2, -1):
+        with pytest.raises(eot.BackendUnavailable, match=rf"no CUDA device {index}; this machine has 2"):
+            gpu.connect(index)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_everything_happens_on_the_backend_s_device(cupy, index):
+    """Whatever device is current at the call; the stand-in refuses to launch with arrays of another one."""
+    backend = gpu.connect(index)
+    there = backend.device.put(problem(SHAPE, removed=True)[0])
+    MACHINE.events.clear()
+    with cupy.cuda.Device(1 - index):
+        call_all(backend, there)
+        assert MACHINE.device == 1 - index
+    assert {device for _, device, _ in MACHINE.events} == {index}
+
+
+def test_an_array_of_another_device_is_copied(cupy):
+    first, second = gpu.connect(0), gpu.connect(1)
+    cost = problem(SHAPE, removed=True)[0]
+    there = first.device.put(cost)
+    assert first.device.holds(there)
+    assert not second.device.holds(there)
+    assert_same(call_all(second, there), call_all(first, there), 0, 0)
+
+
+def test_everything_goes_to_the_current_stream(cupy):
+    """A stream of its own is for captures, on which nothing runs."""
+    backend = gpu.connect()
+    there = backend.device.put(problem(SHAPE, removed=True)[0])
+    mine = cupy.cuda.Stream()
+    MACHINE.events.clear()
+    MACHINE.ran.clear()
+    with mine:
+        call_all(backend, there)
+    assert len(MACHINE.events) > 100
+    others = {stream for _, _, stream in MACHINE.events} - {mine}
+    assert MACHINE.ran == {mine}
+    assert all(stream.non_blocking and not stream.default for stream in others)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 65])
+def test_iterations_are_launched_by_the_host_a_few_times_and_replayed_then(cupy, count):
+    """Three kernels an iteration: once to load them, once more for the graph; blocks of up to two are launched."""
+    cost, row, col, alpha, beta = problem(SHAPE, "kl", "l2", removed=True)
+    backend = gpu.connect()
+    vectors = [alpha.copy(), beta.copy(), np.zeros(13), col.log_weight.copy(), alpha.copy(), np.zeros(29)]
+    exact = [x.copy() for x in vectors]
+    backend.log_sweeps(cost, 20.0, row, col, (1.0, 1.0), *vectors, backend.scratch(SHAPE, False), count)
+    named = [what for what, _, _ in MACHINE.events]
+    whole, rest = divmod(count, gpu.LOOK)
+    assert named.count("log_sums") == 2 * whole + min(rest, 2)
+    assert named.count("graph") == (gpu.LOOK - 1) * whole + (rest - 1 if rest > 2 else 0)
+    plain = gpu.Gpu(gpu_shim.Device())
+    plain.log_sweeps(cost, 20.0, row, col, (1.0, 1.0), *exact, plain.scratch(SHAPE, False), count)
+    assert_same(vectors, exact, 0, 0)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 12, 13, 66, 131])
+def test_replayed_scalings_stop_where_launched_ones_do(cupy, count):
+    """Pairs of iterations are replayed, because they write two sets of vectors in turn."""
+    cost, row, col, alpha, beta = problem(SHAPE, "tv", "fixed")
+    row = row._replace(strength=400.0, offset=np.where(np.arange(13) == 2, 0.0, row.offset))
+    cost[2] += 20.0  # its scaling underflows after some iterations
+    zeros, results = (np.zeros(13), np.zeros(29)), []
+    for backend in (gpu.connect(), gpu.Gpu(gpu_shim.Device())):
+        kernel = np.empty(SHAPE)
+        backend.plan(cost, 20.0, *zeros, kernel)
+        for limit in (1e300, 1e12):
+            vectors = [alpha.copy(), beta.copy(), np.zeros(13), np.log(col.weight), alpha.copy(), np.zeros(29)]
+            args = row, col, (1.0, 1.9), *vectors, None, count, limit
+            results.append((*vectors, backend.scaling_sweeps(kernel, *zeros, *args)))
+    for found, expected in zip(results[:2], results[2:], strict=True):
+        assert found[-1] == expected[-1]
+        assert_same(found[:-1], expected[:-1], 0, 0)
+
+
+def test_a_block_that_fails_while_it_is_captured_ends_the_capture(cupy):
+    device, calls = gpu.connect().device, []
+
+    def block():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        device.repeat(block, 9)
+    assert MACHINE.stream.default
+    assert all(stream.captured is None for stream in MACHINE.created)
+
+
+# --- out of memory ----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_pool_keeps_for_later_is_given_back_before_memory_has_run_out(cupy):
+    device = gpu.connect().device
+    MACHINE.limit, MACHINE.cached[0] = 100_000, 60_000
+    for make in (device.empty, device.zeros):
+        MACHINE.cached[0] = 60_000
+        assert make((100, 100), np.float64).shape == (100, 100)  # 80,000 bytes
+    MACHINE.cached[0] = 60_000
+    np.testing.assert_array_equal(device.get(device.put(np.arange(10_000.0))), np.arange(10_000.0))
+
+
+def test_out_of_memory_says_how_much_is_needed_and_what_to_do(cupy):
+    device = gpu.connect(1).device
+    MACHINE.limit = 100_000
+    message = (
+        r"CUDA device 1 is out of memory: an array \(200, 100\) of float64 needs 160,000 bytes, 100,000 of 100,000 are "
+        r"free; .* pass the cost in float32 or float16"
+    )
+    for make in (
+        lambda: device.empty((200, 100), np.float64),
+        lambda: device.zeros((200, 100), np.float64),
+        lambda: device.put(np.ones((200, 100))),
+    ):
+        with pytest.raises(MemoryError, match=message):
+            make()
+
+
+@pytest.mark.parametrize("limit", [1000, 4000, 5000, 6000, 7000])
+def test_nothing_stays_allocated_after_it(cupy, limit):
+    """Whichever array is the first that does not fit."""
+    backend = gpu.connect()
+    cost, row, col, alpha, beta = problem(SHAPE, removed=True)
+    MACHINE.limit = limit
+    with pytest.raises(MemoryError, match="CUDA device 0 is out of memory"):
+        run_log(backend, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 5, False)
+    gc.collect()
+    assert MACHINE.used[0] == 0
+    MACHINE.limit = float("inf")
+    found = run_log(backend, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 5, False)
+    plain = run_log(gpu.Gpu(gpu_shim.Device()), cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 5, False)
+    assert_same(found, plain, 0, 0)
+
+
+def test_arrays_of_a_call_are_gone_when_it_returns(cupy):
+    backend = gpu.connect()
+    call_all(backend, backend.device.put(problem(SHAPE, removed=True)[0]))
+    gc.collect()
+    assert MACHINE.used == [0, 0]
