@@ -10,8 +10,8 @@ from torch.autograd import gradcheck  # noqa: E402
 
 from elastic_ot.applications.attention import attention_weights, damped_weights, elastic_attention, sinkformer_weights  # noqa: E402
 from elastic_ot.applications.causal import causal_weights  # noqa: E402
-from elastic_ot.applications.low_rank_attention import low_rank_attention  # noqa: E402
-from elastic_ot.applications.sparse_attention import block_scores, sort_blocks, sparse_attention  # noqa: E402
+from elastic_ot.applications.low_rank import low_rank_attention  # noqa: E402
+from elastic_ot.applications.sparse import block_scores, sort_blocks, sparse_attention  # noqa: E402
 
 DOUBLE = {"dtype": torch.float64}
 

@@ -76,7 +76,7 @@ def sparse_attention(
     Examples
     --------
     >>> import numpy as np
-    >>> from elastic_ot.applications.sparse_attention import block_scores, sparse_attention
+    >>> from elastic_ot.applications.sparse import block_scores, sparse_attention
     >>> q, k, v = np.random.default_rng(0).normal(size=(3, 2, 100, 8))
     >>> sparse_attention(q, k, v, block_scores(q, k, 16), block=16).shape
     (2, 100, 8)
