@@ -1,13 +1,14 @@
 """Attention layers to compare: softmax and the Sinkformer loop in torch, ours on the solver."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from elastic_ot.applications.attention import elastic_attention, sinkformer_weights
 from elastic_ot.applications.blocks import block_scores
-from elastic_ot.applications.sparse_attention import sparse_attention
+from elastic_ot.applications.sparse import sparse_attention
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -49,6 +50,21 @@ def elastic(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, iterations: int) 
 
 def sparse(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block: int) -> torch.Tensor:
     return sparse_attention(q, k, v, block_scores(q, k, block), block=block)
+
+
+def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Softmax attention that stores no weights."""
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def kinds(block: int, iterations: int = 5) -> dict[str, Attention]:
+    """Every kind whose memory is measured, by its name."""
+    return {
+        "full": softmax,
+        "elastic": partial(elastic, iterations=iterations),
+        "sparse": partial(sparse, block=block),
+        "fused": fused,
+    }
 
 
 def step(attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bar: torch.Tensor) -> None:

@@ -103,21 +103,28 @@ def assign(family: str, fields: dict[str, Any]) -> dict[str, float]:
 
 
 def attention(kind: str, fields: dict[str, Any]) -> dict[str, float]:
-    """Peak growth of the process in bytes, of one forward pass of sparse or full attention.
+    """Peak growth of the process in bytes, of one forward pass of an attention, or of one with its backward pass.
 
     A short one before it loads the compiled code.
     """
+    import attentions
     import torch
-    from attentions import inputs, softmax, sparse
 
-    shape, block = fields["shape"], fields["block"]
-    run = partial(sparse, block=block) if kind == "sparse" else softmax
-    with torch.no_grad():
-        run(*inputs(1, 1, 2 * block, shape[-1])[:3])
-        q, k, v, _ = inputs(*shape)
-        resident_before = _reset_resident_peak()
-        run(q, k, v)
-        return {"resident": _status("VmHWM") - resident_before}
+    shape, block, backward = fields["shape"], fields["block"], fields["backward"]
+    layer = attentions.kinds(block)[kind]
+
+    def run(tensors: list[torch.Tensor]) -> None:
+        if backward:
+            attentions.step(layer, *tensors)
+        else:
+            with torch.no_grad():
+                layer(*tensors[:3])
+
+    run(attentions.inputs(1, 1, 2 * block, shape[-1]))
+    tensors = attentions.inputs(*shape)
+    resident_before = _reset_resident_peak()
+    run(tensors)
+    return {"resident": _status("VmHWM") - resident_before}
 
 
 def _reset_resident_peak() -> float:
@@ -164,8 +171,8 @@ def measure_assign(case: Case) -> dict[str, float]:
     return _child("assign", fields.pop("family"), fields)
 
 
-def measure_attention(kind: str, shape: tuple[int, ...], block: int) -> dict[str, float]:
-    return _child("attention", kind, {"shape": shape, "block": block})
+def measure_attention(kind: str, shape: tuple[int, ...], block: int, backward: bool = False) -> dict[str, float]:
+    return _child("attention", kind, {"shape": shape, "block": block, "backward": backward})
 
 
 def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:

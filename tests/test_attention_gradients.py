@@ -11,8 +11,8 @@ from torch.autograd import gradcheck  # noqa: E402
 from elastic_ot.applications.attention import attention_weights, damped_weights, elastic_attention, sinkformer_weights  # noqa: E402
 from elastic_ot.applications.blocks import block_scores, sort_blocks  # noqa: E402
 from elastic_ot.applications.causal import causal_weights  # noqa: E402
-from elastic_ot.applications.low_rank_attention import low_rank_attention  # noqa: E402
-from elastic_ot.applications.sparse_attention import sparse_attention  # noqa: E402
+from elastic_ot.applications.low_rank import low_rank_attention  # noqa: E402
+from elastic_ot.applications.sparse import sparse_attention  # noqa: E402
 
 DOUBLE = {"dtype": torch.float64}
 

@@ -8,8 +8,8 @@ from array_libraries import library
 from scipy.special import logsumexp, softmax
 
 from elastic_ot.applications.blocks import block_scores, sort_blocks
-from elastic_ot.applications.low_rank_attention import low_rank_attention
-from elastic_ot.applications.sparse_attention import sparse_attention
+from elastic_ot.applications.low_rank import low_rank_attention
+from elastic_ot.applications.sparse import sparse_attention
 
 LIBRARIES = ["numpy", "array_api_strict", "torch", "jax"]
 

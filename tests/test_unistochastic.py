@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from array_libraries import LIBRARIES, library
 
-from elastic_ot.applications.unistochastic import givens_unitary, simulated_circuit, unistochastic
+from elastic_ot.applications.unitary import givens_unitary, simulated_circuit, unistochastic
 
 RNG = np.random.default_rng(11)
 

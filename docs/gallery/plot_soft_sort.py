@@ -24,7 +24,7 @@ from elastic_ot.applications.doubly_stochastic import balance, birkhoff_distance
 from elastic_ot.applications.permutations import gumbel_noise, gumbel_sinkhorn
 from elastic_ot.applications.sliced_plans import expected_sliced_plan
 from elastic_ot.applications.sorting import soft_quantile, soft_rank, soft_sort
-from elastic_ot.applications.unistochastic import simulated_circuit, unistochastic
+from elastic_ot.applications.unitary import simulated_circuit, unistochastic
 from elastic_ot.plotting import plan_colours
 
 alcohol = load_wine().data[:40:4, 0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import count
-from .balance import budget, column_potentials, score_matrix, weights_of
+from .attention_solve import budget, column_potentials, score_matrix, weights_of
 from .causal import causal_weights
 from .frameworks import Grad, namespace, softmax
 from .marginals import checked_mask, columns, in_library, is_array, targets, temperature

@@ -1,7 +1,7 @@
 """Doubly stochastic matrices: balanced from scores, or squares of orthogonal ones; mixtures of them, and two measures.
 
 Arrays of NumPy, CuPy, torch or JAX, shapes (..., n, n) unless said otherwise; derivatives flow where the library has
-them. Squares of unitary matrices are in `elastic_ot.applications.unistochastic`.
+them. Squares of unitary matrices are in `elastic_ot.applications.unitary`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..applications.arguments import count, positive
 from ..applications.attention import attention_weights
-from ..applications.balance import budget
+from ..applications.attention_solve import budget
 from ..applications.causal import causal_weights
 from .masks import Masks, masks
 from .operators import HALF, Grad

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..applications.arguments import count, positive
 from ..applications.blocks import block_scores, block_summaries
 from ..applications.permutations import gumbel_noise
-from ..applications.sparse_attention import Combine, sparse_attention
+from ..applications.sparse import Combine, sparse_attention
 from .attention import check_heads
 from .operators import HALF
 
@@ -31,7 +31,7 @@ class SparseSinkhornAttention(nn.Module):
     bias : bool
         Of the projections.
     temperature, iterations, sortcut, combine, causal
-        As for ``elastic_ot.applications.sparse_attention.sparse_attention``. `sortcut` is cut to the number of blocks.
+        As for ``elastic_ot.applications.sparse_attention``. `sortcut` is cut to the number of blocks.
     noise : bool
         Add Gumbel noise from torch's global generator to the scores of blocks, in training only.
     device, dtype

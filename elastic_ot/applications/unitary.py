@@ -43,7 +43,7 @@ def unistochastic(theta: Any, n: int, phases: Any = None) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> from elastic_ot.applications.unistochastic import unistochastic
+    >>> from elastic_ot.applications.unitary import unistochastic
     >>> unistochastic(np.array([np.pi / 6]), 2).round(2)
     array([[0.75, 0.25],
            [0.25, 0.75]])
@@ -85,7 +85,7 @@ def givens_unitary(theta: Any, n: int, phases: Any = None) -> Pair:
     Examples
     --------
     >>> import numpy as np
-    >>> from elastic_ot.applications.unistochastic import givens_unitary
+    >>> from elastic_ot.applications.unitary import givens_unitary
     >>> real, imaginary = givens_unitary(np.ones(6), 4, phases=np.ones(6))
     >>> u = real + 1j * imaginary
     >>> bool(abs(u @ u.conj().T - np.eye(4)).max() < 1e-15)
@@ -156,7 +156,7 @@ def simulated_circuit(parameters: Any, qubits: int, layers: int) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> from elastic_ot.applications.unistochastic import simulated_circuit
+    >>> from elastic_ot.applications.unitary import simulated_circuit
     >>> simulated_circuit(np.array([np.pi / 3, 0.0]), qubits=1, layers=1).round(2)
     array([[0.75, 0.25],
            [0.25, 0.75]])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .balance import budget
+from .attention_solve import budget
 from .frameworks import Grad, namespace, plan, real
 from .marginals import columns, in_library, temperature
 from .sequences import check_attention_inputs
@@ -65,7 +65,7 @@ def low_rank_attention(
     Examples
     --------
     >>> import numpy as np
-    >>> from elastic_ot.applications.low_rank_attention import low_rank_attention
+    >>> from elastic_ot.applications.low_rank import low_rank_attention
     >>> q, k, v = np.random.default_rng(0).normal(size=(3, 2, 100, 8))
     >>> pivots = np.random.default_rng(1).normal(size=(6, 8))
     >>> low_rank_attention(q, k, v, pivots).shape

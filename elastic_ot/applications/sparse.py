@@ -77,7 +77,7 @@ def sparse_attention(
     --------
     >>> import numpy as np
     >>> from elastic_ot.applications.blocks import block_scores
-    >>> from elastic_ot.applications.sparse_attention import sparse_attention
+    >>> from elastic_ot.applications.sparse import sparse_attention
     >>> q, k, v = np.random.default_rng(0).normal(size=(3, 2, 100, 8))
     >>> sparse_attention(q, k, v, block_scores(q, k, 16), block=16).shape
     (2, 100, 8)
