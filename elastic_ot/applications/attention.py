@@ -187,8 +187,8 @@ def damped_weights(scores: Any, lam: float, steps: int, epsilon: float | Sequenc
         In [0, 1]; 0 is the softmax.
     steps : int
         Row updates; column updates are one fewer.
-    epsilon : float or sequence of float
-        Temperature; a falling sequence anneals: `steps` at each, going on from the potentials of the one before. The
+    epsilon : float or array, shape (levels,)
+        Temperature; falling ones anneal: `steps` at each, going on from the potentials of the one before. The
         limit is a permutation of maximal score.
 
     Returns

@@ -88,7 +88,7 @@ def match(
     row_lengths, col_lengths : array of int, shape (...), optional
         Keypoints of each problem of a batch; scores beyond are padding and are not read.
     grad : {"implicit", "unroll", "detach"}
-        How the plan is differentiated, as in `elastic_ot.torch`; "detach" holds the potentials.
+        How the plan is differentiated, as in ``elastic_ot.torch``; "detach" holds the potentials.
     tol : float
         Used where `iterations` is None: L1 distance of the marginals, as a share of m + n.
     on_failure : {"warn", "raise", "ignore"}

@@ -42,7 +42,7 @@ def gumbel_sinkhorn(
         Return the permutation itself, and the soft one's derivatives (straight-through). It is found by `assign`, for
         one matrix after the other and from their numbers: not under `jax.jit` or `jax.vmap`.
     **options
-        As for `doubly_stochastic.balance`.
+        As for `elastic_ot.applications.balance`.
 
     Returns
     -------

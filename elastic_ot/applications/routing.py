@@ -112,10 +112,10 @@ def route(
         If False every method is the softmax: an inference never solves.
     probability : float
         Of a step with a plan, for "ssr".
-    draw : float or generator, optional
+    draw : float, optional
         For "ssr" in training: a uniform number from [0, 1), or anything with a method ``random()`` that gives one.
     grad : {"implicit", "unroll", "detach"}
-        How the plan is differentiated, as in `elastic_ot.torch`.
+        How the plan is differentiated, as in ``elastic_ot.torch``.
     tol, max_iter, on_failure
         As in `elastic_ot.solve`; ``tol=0`` runs exactly `max_iter` iterations, which end on the rows.
 
