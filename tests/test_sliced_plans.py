@@ -177,6 +177,14 @@ def test_attention_applies_the_plan_of_scaled_queries_and_keys(name):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12 if found.dtype == np.float64 else 1e-5)
 
 
+def test_attention_returns_its_weights_too():
+    values = RNG.normal(size=(3, 8, 2))
+    out, weights = sliced_attention(X, Y, values, need_weights=True)
+    wanted = [by_pot(x / 2, y / 2, np.eye(4)) for x, y in zip(X, Y, strict=True)]
+    np.testing.assert_allclose(weights, wanted, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(out, sliced_attention(X, Y, values))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

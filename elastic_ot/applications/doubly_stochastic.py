@@ -111,7 +111,8 @@ def qr_plan(matrix: Any) -> Any:
     ----------
     matrix : array, shape (..., n, n)
         Where it is singular Q, and with it the result, is a choice of the linear algebra library: doubly stochastic
-        all the same, but not a continuous function, and its derivative is not defined.
+        all the same, but not a continuous function, and its derivative is not defined. Scores q k^T are singular where
+        queries have fewer features than there are tokens; the identity added, nearly all are regular.
 
     Returns
     -------

@@ -109,6 +109,7 @@ def sliced_attention(
     inv_temp: Any = 0.0,
     tau: float | None = None,
     straight_through: float | None = None,
+    need_weights: bool = False,
 ) -> Any:
     """Attention whose weights are the expected sliced plan between q / sqrt(d) and k / sqrt(d).
 
@@ -121,10 +122,12 @@ def sliced_attention(
     directions, inv_temp, tau, straight_through
         As for `expected_sliced_plan`. With the default directions, d axes, learned projections of queries and keys are
         directions that are learned.
+    need_weights : bool
+        Also return the weights.
 
     Returns
     -------
-    array, shape (..., n, p)
+    array, shape (..., n, p), or (array, weights)
 
     Raises
     ------
@@ -154,7 +157,8 @@ def sliced_attention(
     weights = expected_sliced_plan(
         scale * q, scale * k, directions, inv_temp=inv_temp, tau=tau, straight_through=straight_through
     )
-    return namespace(v).matmul(weights, v)
+    out = namespace(v).matmul(weights, v)
+    return (out, weights) if need_weights else out
 
 
 def _check_shapes(x: Any, y: Any, directions: Any) -> None:
