@@ -498,5 +498,7 @@ def test_names():
 
 def test_on_a_gpu_it_uses_the_memory_of_the_gpu_backend(monkeypatch):
     device = object()
-    monkeypatch.setattr(gpu, "connect", lambda: types.SimpleNamespace(device=device))
-    assert load_batch_gradients("gpu").memory is device
+    asked = []
+    monkeypatch.setattr(gpu, "connect", lambda index: asked.append(index) or types.SimpleNamespace(device=device))
+    assert load_batch_gradients("gpu", 1).memory is device
+    assert asked == [1]

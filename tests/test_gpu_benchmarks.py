@@ -22,17 +22,17 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def modules(monkeypatch):
-    """(run, dense, batches, events) with the stand-in as CuPy."""
+    """(run, dense, small_problems, events) with the stand-in as CuPy."""
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.module())
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
-    names = "run", "dense", "batches", "events"
+    names = "run", "dense", "small_problems", "events"
     before = list(sys.path)
-    import batches
     import dense
     import events
     import run
+    import small_problems
 
-    yield run, dense, batches, events
+    yield run, dense, small_problems, events
     sys.path[:] = before
     for name in names:
         del sys.modules[name]

@@ -19,9 +19,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # a checkout, installed or not
 
-import batches  # noqa: E402
 import dense  # noqa: E402
 import numpy as np  # noqa: E402
+import small_problems  # noqa: E402
 
 import elastic_ot as eot  # noqa: E402
 from elastic_ot.backends import load  # noqa: E402
@@ -97,7 +97,7 @@ def measure(
             show(found["dense"][-1])
             cupy.get_default_memory_pool().free_all_blocks()
     for shape, count in stacks:
-        found["batches"].append(batches.measure(cupy, backend, shape, count, rounds))
+        found["batches"].append(small_problems.measure(cupy, backend, shape, count, rounds))
         show(found["batches"][-1])
     found["memory"] = [dense.memory(cupy, backend, shape) for shape in sizes]
     found["agreement"] = dense.agreement(backend, tuple(min(x, 2048) for x in sizes[0]))

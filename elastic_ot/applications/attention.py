@@ -51,7 +51,8 @@ def attention_weights(
     lam, rho : float or array, shape (...)
         One of the two. lam in [0, 1]: 0 is the softmax, 1 doubly stochastic. rho in [0, inf], in the units of the
         scores. Arrays (one number a head, say) broadcast over the leading dimensions and may carry gradients; in
-        torch and JAX they must then stay below 1 or inf.
+        torch and JAX they must then stay below 1 or inf: learn theta with rho = epsilon exp(theta), which is
+        lam = sigmoid(theta).
     b : array, shape (..., m), optional
         Targets of the columns, default n / m. With lam = 1 they must sum to n, else their scale does not matter. With a
         mask it is 0 for keys that nobody may attend to, and the number of queries over the number of keys otherwise,
@@ -61,7 +62,8 @@ def attention_weights(
     n_half_steps : int, optional
         Exactly so many half steps, rows first; an even number ends on the columns. Instead of `iterations`.
     iterations : int
-        So many iterations, the last one without its column update: rows are exact.
+        So many iterations, the last one without its column update: rows are exact. Five balance mild scores; sharp
+        ones at lam near 1 need more, or `tol`.
     tol : float, optional
         Solve to this tolerance instead, see `elastic_ot.solve`.
     grad : {"unroll", "implicit", "detach"}, optional
