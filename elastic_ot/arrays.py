@@ -128,7 +128,10 @@ def as_numpy(name: str, values: Any) -> NDArray[Any]:
 def refuse_devices(call: str, **arrays: Any) -> None:
     """For what is computed on the host only."""
     for name, values in arrays.items():
-        if not isinstance(values, np.ndarray) and _is_foreign(values) and _cuda_index(values) is not None:
+        if isinstance(values, np.ndarray):
+            continue
+        _refuse_tracer(name, values)
+        if _is_foreign(values) and _cuda_index(values) is not None:
             raise TypeError(f"{name} is{_where(values)}; {call} computes on the host, move it there first")
 
 

@@ -475,7 +475,7 @@ def test_tensors_of_torch_are_computed_with_on_their_current_stream(xp, monkeypa
 def shared(monkeypatch):
     """A context in which the operators of elastic_ot.torch see tensors as if they lay on a device."""
     torch = pytest.importorskip("torch")
-    eot_torch = importlib.import_module("elastic_ot.torch")
+    operators = importlib.import_module("elastic_ot.torch.operators")
 
     def received(name, tensor):
         values = tensor.numpy(force=True)
@@ -485,8 +485,8 @@ def shared(monkeypatch):
         return torch.from_numpy(values.held if isinstance(values, strict_cupy.ndarray) else values)
 
     def use():
-        monkeypatch.setattr(eot_torch, "_received", received)
-        monkeypatch.setattr(eot_torch, "_given_back", given_back)
+        monkeypatch.setattr(operators, "_received", received)
+        monkeypatch.setattr(operators, "_given_back", given_back)
 
     return use
 
