@@ -24,19 +24,21 @@ from elastic_ot.backends.protocol import LEFT, REACHED, Side, Sparse, Support
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
-WIDE = 24  # columns from which on rows are taken not to fit registers
+WIDE = 24  # columns from which on rows are taken not to fit the registers of a block
+# how rows are read: by a block each, by blocks that share it, by blocks that do not know of each other
+HOW = {"fused": {}, "sliced": {"widest": WIDE}, "wide": {"widest": WIDE, "together": 1}}
 # one row, one column; rows that are no multiple of those at a barrier nor of a block, columns not of 16 bytes; aligned
 SHAPES = [(1, 7), (7, 1), (13, 29), (31, 36), (23, 301)]
 LARGE = [(9, 900), (5, 2000), (5, 3001), (5, 5002), (5, 8192)]  # one for each number of columns a thread
 
 
-def backend(order=0, wide=False):
-    return gpu.Gpu(gpu_shim.Device(order, WIDE if wide else gpu.WIDEST))
+def backend(order=0, how="fused"):
+    return gpu.Gpu(gpu_shim.Device(order, **HOW[how]))
 
 
-@pytest.fixture(params=["fused", "wide"])
+@pytest.fixture(params=HOW)
 def shim(request):
-    return backend(wide=request.param == "wide")
+    return backend(how=request.param)
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)
@@ -118,14 +120,14 @@ def test_a_block_stops_where_a_column_vanishes(shim):
 
 
 @pytest.mark.parametrize("order", [0, 1, 7])
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("fast", [False, True])
-def test_some_rows_far_from_balance_are_done_again_by_all_threads(order, wide, fast):
+def test_some_rows_far_from_balance_are_done_again_by_all_threads(order, how, fast):
     """Their columns can be trusted, so that nothing else puts a wrong factor right."""
     cost, row, col, alpha, beta = problem((31, 301), "kl", "kl", dtype=np.float32)
     alpha[[3, 4, 11, 30]] -= [900.0, 800.0, 700.0, 2000.0]
     alpha[5] += 900.0
-    found = run_log(backend(order, wide), cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
+    found = run_log(backend(order, how), cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
     expected = run_log(reference, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, False)
     assert_same(found, expected, 0, 5e-4 if fast else 1e-9)
 
@@ -267,12 +269,17 @@ def call_passes(each, cost, row, col, alpha, beta):
     return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells[:3]]
 
 
+def fits(device, shape):
+    """True if blocks can keep a row in their registers together."""
+    return -(-shape[1] // device.widest) <= device.together
+
+
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 900), (5, 8192)])
 def test_half_precision_is_that_of_its_values_in_float32(shim, shape):
     """To the bit: it is a way to store a cost, read as it lies. Chunks of wide rows hold more of them."""
     cost, row, col, alpha, beta = problem(shape, "kl", "l2", dtype=np.float16, removed=True)
     found = call_passes(shim, cost, row, col, alpha, beta)
-    rtol = 0 if shape[1] <= shim.device.widest else 1e-12
+    rtol = 0 if fits(shim.device, shape) else 1e-12
     for x, y in zip(found, call_passes(shim, cost.astype(np.float32), row, col, alpha, beta), strict=True):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=0)
 
@@ -308,8 +315,7 @@ def test_marginals_are_sums_of_the_plan(shim, shape):
     for axis in (0, 1):
         np.testing.assert_allclose(found[axis], exact.sum(axis=1 - axis), rtol=1e-13)
     reads = {name.split("<")[0] for name in shim.device.launched} - {"sum_parts"}
-    fits = shape[1] <= shim.device.widest
-    assert reads == ({"plan_sums"} if fits else {"plan_times", "plan_transposed_times"})
+    assert reads == ({"plan_sums"} if fits(shim.device, shape) else {"plan_times", "plan_transposed_times"})
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -436,13 +442,13 @@ def test_conjugate_gradients_stop_at_the_edge_of_the_box_and_without_curvature(s
     assert (krylov.x == 0.0).all()
 
 
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("order", [1, 7])
-def test_results_do_not_depend_on_the_order_of_the_threads(order, wide):
+def test_results_do_not_depend_on_the_order_of_the_threads(order, how):
     """Whatever runs first between two barriers, every bit is the same: sums are taken in a fixed order."""
     cost, row, col, alpha, beta = problem((31, 301), "kl", "l2", dtype=np.float32, removed=True)
     results = []
-    for each in (backend(wide=wide), backend(order, wide)):
+    for each in (backend(how=how), backend(order, how)):
         found = run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, True)
         found += run_log(each, cost, row, col, alpha, beta, 1e4, (1.0, 1.0), 1, True)
         found += run_scaling(each, cost, row, col, alpha, beta, (1.0, 1.0), 2)[1]
@@ -704,12 +710,12 @@ def passes_of(each, matrix, row, col, alpha, beta):
 
 
 @pytest.mark.parametrize("call", [sweeps_of, passes_of])
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("how", ["fused", "wide"])  # of blocks that share a row all would have to run
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits(call, wide, dtype):
-    device = gpu_shim.Vast(widest=WIDE if wide else gpu.WIDEST)
+def test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits(call, how, dtype):
+    device = gpu_shim.Vast(**HOW[how])
     found = last_row(gpu.Gpu(device), device.zeros(VAST, dtype), call)
-    expected = last_row(backend(wide=wide), np.zeros((1, VAST[1]), dtype), call)
+    expected = last_row(backend(how=how), np.zeros((1, VAST[1]), dtype), call)
     for x, y in zip(found, expected, strict=True):
         end = min(32, y.size)  # a block of the kernels that join the parts
         # sums over the parts of a thousand blocks, of which all but one are 0, are exact
@@ -749,10 +755,11 @@ def test_every_kernel_has_been_launched():
     """All instantiations are run against the reference, each at least once; this test gives them their turn."""
     device = gpu_shim.Device()
     shapes = [(5, 30), (5, 900), (5, 8192)]
-    for wide in (False, True):
-        device.widest = WIDE if wide else gpu.WIDEST
+    for how in HOW:
+        device.widest, device.together = gpu.WIDEST, gpu_shim.Device.together
+        vars(device).update(HOW[how])
         each = gpu.Gpu(device)
-        for shape in shapes[: 1 if wide else 3]:
+        for shape in shapes[: 3 if how == "fused" else 1]:
             for dtype in (np.float16, np.float32, np.float64):
                 cost, row, col, alpha, beta = problem(shape, dtype=dtype)
                 for fast in (False, True):

@@ -20,36 +20,51 @@ from .protocol import Array
 SOURCE = Path(__file__).with_name("kernels.cu")
 OPTIONS = ("-std=c++17",)
 
-# Columns a thread and threads a block of the fused sweeps, narrowest first: `widest` columns fit the last one.
+# Columns a thread and threads a block of the fused sweeps, narrowest first: `widest` columns fit the last one. A thread
+# reads its rows ahead into so many bytes of shared memory; a row of it fits a third of them.
 FUSED = ((4, 32), (4, 64), (4, 128), (8, 128), (8, 256), (8, 512), (16, 512))
 WIDEST = FUSED[-1][0] * FUSED[-1][1]
-STATIC = 2048  # bytes of shared memory that a kernel may declare, at most
+STREAM = 192
+STATIC = 4096  # bytes of shared memory that a kernel may declare, at most
 BRIEF = 2  # launches of a block up to which no graph is made of it
 UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 
-REALS, COLUMNS = ("float", "double"), ("4", "8", "16")
+REALS = "float", "double"
 COSTS = *REALS, "Half"
 C_TYPES = {np.dtype(np.float16): "Half", np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+ITEMSIZES = {name: dtype.itemsize for dtype, name in C_TYPES.items()}
+
+
+def shapes_of(itemsize: int) -> list[tuple[int, int]]:
+    """Those of `FUSED` whose threads can read ahead rows of entries of so many bytes."""
+    return [(columns, threads) for columns, threads in FUSED if columns * itemsize <= STREAM // 3]
 
 
 def _instances(name: str, *choices: tuple[str, ...]) -> list[str]:
     return [f"{name}<{', '.join(choice)}>" for choice in product(*choices)]
 
 
+def _fused_instances(name: str, costs: tuple[str, ...], *choices: tuple[str, ...]) -> list[str]:
+    """For every number of columns a thread, too."""
+    columns = {cost: sorted({c for c, _ in shapes_of(ITEMSIZES[cost])}) for cost in costs}
+    return [found for cost in costs for c in columns[cost] for found in _instances(name, (cost,), *choices, (str(c),))]
+
+
 KERNELS = (
     *("potentials", "sum_parts", "max_parts", "log_columns", "log_sums", "scaling_columns", "scaling_sums", "advance"),
-    *_instances("log_rows", COSTS, REALS, COLUMNS),
+    "unsend",
+    *_fused_instances("log_rows", COSTS, REALS),
     *_instances("wide_log_rows", COSTS, REALS),
     *_instances("wide_log_columns", COSTS, REALS),
-    *_instances("dense_rows", REALS, ("Scaling", "Product"), COLUMNS),
+    *_fused_instances("dense_rows", REALS, ("Scaling", "Product")),
     *_instances("wide_dense_rows", REALS, ("Scaling", "Product")),
     *_instances("wide_dense_columns", REALS),
     *_instances("largest_of_rows", COSTS),
     *_instances("largest_of_columns", COSTS),
     *_instances("fill_plan", COSTS, REALS),
     *_instances("fill_plan_coarse", COSTS),
-    *_instances("plan_sums", COSTS, COLUMNS),
+    *_fused_instances("plan_sums", COSTS),
     *_instances("plan_times", COSTS),
     *_instances("plan_transposed_times", COSTS),
     *_instances("matrix_times", REALS),
@@ -75,7 +90,9 @@ class Device(Protocol):
     shared: int
     """Bytes of shared memory that a block may ask for."""
     widest: int
-    """Columns up to which a row is kept in registers."""
+    """Columns up to which a block keeps a row in registers."""
+    together: int
+    """Blocks that may wait for each other, because so many run at once."""
 
     def empty(self, shape: Any, dtype: Any) -> Array: ...
 
@@ -108,7 +125,7 @@ class CupyDevice:
     def __init__(self, cupy: Any, index: int = 0) -> None:
         self.cupy, self.index = cupy, index
         attributes = cupy.cuda.Device(index).attributes
-        self.multiprocessors = int(attributes["MultiProcessorCount"])
+        self.multiprocessors = self.together = int(attributes["MultiProcessorCount"])
         self.cache = int(attributes["L2CacheSize"])
         self.shared = int(attributes["MaxSharedMemoryPerBlockOptin"]) - STATIC
         self.kernels: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .gpu_device import FUSED, Device
+from .gpu_device import STREAM, Device, shapes_of
 from .protocol import Array, Side
 
 LOG2E = 1.4426950408889634
@@ -22,12 +22,31 @@ class Scratch(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """How a sweep is launched: columns a thread (0: too wide for registers), threads, blocks, rows of a chunk."""
+    """How a sweep is launched.
+
+    A row is shared by `slices` blocks with up to `most` columns each, `columns` a thread; `bands` of such blocks share
+    the rows. If columns = 0 there are too many for that, and rows are worked on in chunks that fit the cache.
+    """
 
     columns: int
     threads: int
-    blocks: int
+    bands: int
+    slices: int
+    most: int
     chunk: int
+
+    @property
+    def reach(self) -> int:
+        """Columns that threads look at, those beyond the matrix included."""
+        return (self.slices - 1) * self.most + self.columns * self.threads
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.bands * self.slices, 1
+
+    @property
+    def shared(self) -> int:
+        return STREAM * self.threads
 
 
 def sized(values: tuple[int, ...]) -> tuple[np.int64, ...]:
@@ -70,7 +89,7 @@ class Launches:
     def _padded(self, values: Array, matrix: Array) -> Array:
         """A vector for the columns of a fused sweep, zeros beyond its end: see kernels.cu."""
         plan = self._fused(matrix)
-        padded = np.zeros(max(values.size, plan.columns * plan.threads))
+        padded = np.zeros(max(values.size, plan.reach))
         padded[: values.size] = values
         return self.device.put(padded)
 
@@ -83,13 +102,17 @@ class Launches:
         return across, max(1, min(-(-n // 8), 4 * self.device.multiprocessors // across))
 
     def _fused(self, matrix: Array) -> Fused:
-        n, m = matrix.shape
-        if m > self.device.widest:
-            chunk = max(1, self.device.cache // 2 // (m * matrix.dtype.itemsize))
-            return Fused(0, THREADS, self._row_blocks(min(n, chunk))[0], chunk)
-        columns, threads = next((c, t) for c, t in FUSED if c * t >= m)
-        per_multiprocessor = max(1, 512 // threads)
-        return Fused(columns, threads, max(1, min(-(-n // 4), self.device.multiprocessors * per_multiprocessor)), n)
+        (n, m), size, device = matrix.shape, matrix.dtype.itemsize, self.device
+        shapes = shapes_of(size)
+        slices = -(-m // min(device.widest, shapes[-1][0] * shapes[-1][1]))
+        if slices > device.together:
+            chunk = max(1, device.cache // 2 // (m * size))
+            return Fused(0, THREADS, self._row_blocks(min(n, chunk))[0], 1, m, chunk)
+        most = -(-m // (8 * slices)) * 8 if slices > 1 else m  # of which every slice begins as aligned as a row does
+        slices = -(-m // most)
+        columns, threads = next((c, t) for c, t in shapes if c * t >= most)
+        resident = device.multiprocessors * max(1, 512 // threads)
+        return Fused(columns, threads, max(1, min(-(-n // 4), resident // slices)), slices, most, n)
 
     def _columns_of(
         self, name: str, args: tuple[Any, ...], n: int, width: int, like: Array, top: bool = False
@@ -118,15 +141,23 @@ class Launches:
         wide_rows: tuple[str, tuple[Any, ...]],
         wide_columns: tuple[str, tuple[Any, ...]],
         state: Array,
+        kinds: int,
     ) -> tuple[Callable[[], None], Array]:
-        """What launches the large kernels of an iteration, and where column sums will lie, a part for each block."""
+        """What launches the large kernels of an iteration, and where column sums will lie, a part for each band.
+
+        `kinds` are the numbers that blocks which share a row tell each other of it.
+        """
         device, (n, m), plan = self.device, matrix.shape, self._fused(matrix)
         if plan.columns:
-            parts, name = device.empty((plan.blocks, m), np.float64), f"{fused}, {plan.columns}>"
-            fixed = matrix, *sized((n, m)), *args, parts, state
+            parts, name = device.empty((plan.bands, m), np.float64), f"{fused}, {plan.columns}>"
+            sent = device.empty(kinds * n * plan.slices, np.float64) if plan.slices > 1 else None
+            fixed = matrix, *sized((n, m, plan.most)), sent, *args, parts, state
 
             def sweep() -> None:
-                device.launch(name, (plan.blocks, 1), plan.threads, fixed)
+                if sent is not None:
+                    blocks = self._row_blocks(-(-sent.size // THREADS))
+                    device.launch("unsend", blocks, THREADS, (np.int64(sent.size), sent, state))
+                device.launch(name, plan.grid, plan.threads, fixed, plan.shared)
 
             return sweep, parts
         across, shares = self._column_blocks(min(n, plan.chunk), m)
@@ -135,7 +166,7 @@ class Launches:
         def sweep_chunks() -> None:
             for begin in range(0, n, plan.chunk):
                 chunk = matrix, *sized((m, begin, min(begin + plan.chunk, n)))
-                device.launch(wide_rows[0], (plan.blocks, 1), THREADS, (*chunk, *wide_rows[1], state))
+                device.launch(wide_rows[0], (plan.bands, 1), THREADS, (*chunk, *wide_rows[1], state))
                 device.launch(wide_columns[0], (across, shares), THREADS, (*chunk, *wide_columns[1], parts, state))
 
         return sweep_chunks, parts

@@ -65,11 +65,12 @@ class Passes(Launches):
             col_sum[:] = self.device.get(self._transposed_times(cost, args, None, 1))
             return
         n, m = cost.shape
-        total, parts = self.device.empty(n, np.float64), self.device.empty((plan.blocks, m), np.float64)
+        sums = self.device.empty((plan.slices, n), np.float64), self.device.empty((plan.bands, m), np.float64)
         potentials = self._vector(alpha), self._padded(beta * LOG2E, cost)
-        args = cost, *sized((n, m)), np.float64(inv_epsilon * LOG2E), *potentials, total, parts
-        self.device.launch(f"plan_sums<{c_type(cost)}, {plan.columns}>", (plan.blocks, 1), plan.threads, args)
-        row_sum[:], col_sum[:] = self.device.get(total), self.device.get(self._joined(parts))
+        args = cost, *sized((n, m, plan.most)), np.float64(inv_epsilon * LOG2E), *potentials, *sums
+        name = f"plan_sums<{c_type(cost)}, {plan.columns}>"
+        self.device.launch(name, plan.grid, plan.threads, args, plan.shared)
+        row_sum[:], col_sum[:] = (self.device.get(self._joined(parts)) for parts in sums)
 
     def apply(
         self, cost: Array, inv_epsilon: float, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array

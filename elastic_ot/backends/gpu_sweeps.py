@@ -82,12 +82,14 @@ class Sweeps(Passes):
             (f"wide_log_rows<{types}>", (inv2, beta2, sides[0][0], np.int64(n), *sides[0][1:], row_omega, *rows)),
             (f"wide_log_columns<{types}>", (inv2, beta2, alpha)),
             state,
+            kinds=3,
         )
-        before = np.int64(m), *sides[1], col_omega, beta, beta2, log_col, log_col_updated, state
+        kept = alpha, previous_alpha, beta, beta2, log_col, log_col_updated
+        before = *sized((n, m)), *sides[1], col_omega, *kept, state
         after = parts, *sized(parts.shape), sides[1][0], *scratch.trust[1:], log_col, state
 
         def iteration() -> None:
-            device.launch("log_columns", (-(-m // THREADS), 1), THREADS, before)
+            device.launch("log_columns", (-(-max(n, m) // THREADS), 1), THREADS, before)
             sweep()
             device.launch("log_sums", (-(-m // 32), 1), THREADS, after)
 
@@ -157,6 +159,7 @@ class Sweeps(Passes):
                 ),
                 (f"wide_dense_columns<{c_type(kernel)}>", (factors,)),
                 state,
+                kinds=1,
             )
             before = np.int64(m), *col_side, col_omega, bases[1], v[old], col_sum[old], v[new], updated[new], state
             after = parts, *sized(parts.shape), col_side[0], bound, v[new], col_sum[new], state
@@ -219,6 +222,7 @@ class Sweeps(Passes):
             ),
             (f"wide_dense_columns<{c_type(kernel)}>", (factors,)),
             state,
+            kinds=1,
         )
         image = device.empty(m, np.float64)
         summed = parts, *sized(parts.shape), image

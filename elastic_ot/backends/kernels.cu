@@ -3,8 +3,9 @@
 // Contents
 //     types, exponentials, reductions    what every kernel below is made of
 //     the update rule of every penalty   `potential`, as in cpu.py
+//     streams and slices                 how rows come from memory, and how blocks that share a row wait for each other
 //     fused sweeps                       log_rows, dense_rows: one read of the matrix gives row sums, the row update
-//                                        and column sums; rows and columns of any width in wide_*
+//                                        and column sums; rows too wide for all blocks together in wide_*
 //     between the sweeps                 column updates and sums, O(m), and who stops the block of iterations
 //     conjugate gradients                the recurrences, one block
 //     passes over the plan               maxima, products, plan, tangent, rounding, supports
@@ -23,8 +24,22 @@ typedef long long i64;
 
 #define DEVICE __device__ __forceinline__
 
-#ifndef HALF_TO_FLOAT
+// What the host build (tests/gpu_shim) has functions of its own for.
+#ifndef ON_HOST
 #define HALF_TO_FLOAT(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
+#define POWER_OF_TWO(x, y) asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(x) : "f"(y))
+#define SHARED_POOL extern __shared__ __align__(16) double pool[]
+#define WAITING
+#if __CUDA_ARCH__ >= 800
+// Copies of so many bytes to shared memory that the thread does not wait for; those since the last COPIES_END are a
+// group, and COPIES_WAIT waits for all groups but the last `pending` ones.
+#define COPY(to, from, bytes)                                                                                  \
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"((unsigned int)__cvta_generic_to_shared(to)), \
+                 "l"(from), "n"(bytes)                                                                         \
+                 : "memory")
+#define COPIES_END() asm volatile("cp.async.commit_group;" ::: "memory")
+#define COPIES_WAIT(pending) asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory")
+#endif
 #endif
 
 // A number of 16 bits, to be read only: arithmetic is that of float.
@@ -53,6 +68,11 @@ constexpr double LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453;
 constexpr unsigned int ALL_LANES = 0xffffffffu;
 
 DEVICE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
+DEVICE Half largest(Half) { return Half{0x7c00}; }
+template <typename T>
+DEVICE T largest(T) {
+    return infinity();
+}
 
 // What is known of a block of iterations: four ints, all 0 at first. `stopped`: nothing more is to be done; `unsound`: a
 // sum or a scaling vanished or overflowed in the last iteration; `outside`: a scaling left its limit there; `begun`:
@@ -80,14 +100,26 @@ struct Flags {
 
 // --- exponentials ----------------------------------------------------------------------------------------------------
 
-// 2^y in the precision of the second argument; y is always computed in double. In float the whole part of y goes into
-// the exponent, because rounding y to float would cost abs(y) 4e-8: what is left is good to 2e-7 at any y. 0 below
-// 2^-126, and 3e38, which no sum is trusted with, from 2^128 on.
-DEVICE float power(double y, float) {
-    const double whole = rint(y = fmin(y, 127.49));
-    const float part = exp2f(static_cast<float>(y - whole));
-    return y > -126.0 ? __int_as_float(__float_as_int(part) + (static_cast<int>(whole) << 23)) : 0.0f;
+// 2^y in the precision of the second argument; y is always computed in double, because rounding it to float would cost
+// abs(y) 4e-8. In float y is shifted to where the low word of a double is its fraction and the high word, but for a
+// constant, its whole part. The fraction goes through the hardware's power (2e-7), the whole part into the exponent. 0
+// below 2^-126, and more than 1e38, which no sum is trusted with, from 2^127 on. Conversions of doubles take as long as
+// powers: there is none.
+template <typename E>
+DEVICE constexpr double shift() {
+    return sizeof(E) == 4 ? 0x1.8p20 : 0.0;
 }
+DEVICE float shifted_power(double y, float) {
+    constexpr int zero = 0x41380000;  // the high word of the shift
+    const int whole = __double2hiint(y);
+    const unsigned int fraction = __double2loint(y);
+    float x;
+    POWER_OF_TWO(x, __int_as_float((fraction >> 9) | 0x3f800000));  // in [2, 4)
+    x = __int_as_float(__float_as_int(x) + ((unsigned int)((whole < zero + 127 ? whole : zero + 127) - zero - 1) << 23));
+    return whole >= zero - 126 ? x : 0.0f;
+}
+DEVICE double shifted_power(double y, double) { return exp2(y); }
+DEVICE float power(double y, float) { return shifted_power(y + shift<float>(), 0.0f); }
 DEVICE double power(double y, double) { return exp2(y); }
 
 // 2^y, exactly 0 where the result would not be a normal number: what cpu.py stores in plans.
@@ -96,9 +128,11 @@ DEVICE double plan_entry(double y) { return y > -1021.0 ? exp2(y) : 0.0; }
 // --- reductions ------------------------------------------------------------------------------------------------------
 
 struct Sum {
+    static DEVICE double neutral() { return 0.0; }
     static DEVICE double of(double x, double y) { return x + y; }
 };
 struct Max {
+    static DEVICE double neutral() { return -infinity(); }
     static DEVICE double of(double x, double y) { return fmax(x, y); }
 };
 
@@ -212,10 +246,10 @@ struct alignas(sizeof(T) < 4 ? 8 : 16) Pack {
     T x[width];
 };
 
-// The rows at a barrier: as many as registers allow.
+// The rows of a group, which share a barrier: as many as registers and the memory of a stream allow.
 template <typename T, typename E, int COLS>
 struct Rows {
-    static constexpr int budget = (sizeof(T) + sizeof(E) == 8 ? 32 : 16) / COLS;
+    static constexpr int budget = (sizeof(T) + sizeof(E) <= 8 ? 16 : 8) / COLS;
     static constexpr int count = budget > 4 ? 4 : budget > 1 ? budget : 1;
 };
 
@@ -258,45 +292,191 @@ DEVICE void store_columns(const double (&x)[COLS], i64 m, double* out) {
     }
 }
 
-// Rows of this block, in one piece.
-DEVICE void rows_of_block(i64 n, i64& first, i64& last) {
-    first = blockIdx.x * n / gridDim.x;
-    last = (blockIdx.x + 1) * n / gridDim.x;
+// What a block has of the matrix: rows first .. last - 1, and `width` columns from `begin` on. Where a row is too wide for
+// the registers of a block, blocks that follow each other share it: each has one of its `slices`.
+struct Share {
+    i64 first, last, begin, width;
+    int slices, slice, band;
+
+    DEVICE Share(i64 n, i64 m, i64 most) {
+        slices = (int)((m + most - 1) / most);
+        slice = blockIdx.x % slices;
+        band = blockIdx.x / slices;
+        const int bands = gridDim.x / slices;
+        first = band * n / bands;
+        last = (band + 1) * n / bands;
+        begin = slice * most;
+        width = m - begin < most ? m - begin : most;
+    }
+};
+
+// Numbers that the blocks of a row send each other, three kinds of them, each in memory of its own that says UNSENT
+// before. A block waits only for blocks of its own row, which follow each other in the grid: as blocks start in order, all
+// but the last rows' are there together, and those who wait for one that is not yet there do so while others end.
+struct Slices {
+    double* sent;  // (kinds, n, slices), or 0 if there is but one
+    i64 n;
+    int slices, slice;
+
+    static constexpr i64 UNSENT = -1;  // as bits a nan that no sum is
+
+    // The combination over all slices, in their order; called by all lanes of a warp with the same x.
+    template <typename Op>
+    DEVICE double over(int kind, i64 i, double x) const {
+        if (!sent) return x;
+        double* row = sent + (kind * n + i) * slices;
+        const int lane = threadIdx.x % 32;
+        if (lane == 0) *(volatile double*)(row + slice) = x == x ? x : infinity();
+        x = Op::neutral();
+        for (int s = lane; s < slices; s += 32) {
+            i64 bits;
+            while ((bits = *(volatile i64*)(row + s)) == UNSENT) WAITING;
+            x = Op::of(x, __longlong_as_double(bits));
+        }
+        return over_warp<Op>(x);
+    }
+};
+
+// Before the blocks of a sweep send anything.
+__global__ void unsend(i64 size, double* sent, const int* state) {
+    if (state[0]) return;
+    for (i64 k = blockIdx.x * (i64)blockDim.x + threadIdx.x; k < size; k += (i64)gridDim.x * blockDim.x)
+        sent[k] = __longlong_as_double(Slices::UNSENT);
 }
 
-// Sums of ROWS rows over the warps. The row q is then left with one thread, the first lane of a warp, for which `mine`
-// is q; its sum is returned there. The caller ends with a barrier.
-template <int ROWS, typename Use>
-DEVICE void with_row_sums(const double (&partial)[ROWS], Use use) {
-    __shared__ double slots[ROWS][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+// This thread's columns of groups of ROWS rows, read ahead into shared memory: while one group is worked on, the next two
+// are on their way. A thread reads what it has copied itself, so that no barrier is needed.
+template <typename T, int COLS, int ROWS>
+struct Stream {
+    static constexpr int STAGES = 3, GROUPS = COLS / Pack<T>::width;
+    const Share& share;
+    const T* columns;
+    i64 m;
+    bool aligned;
+    Pack<T>* memory;
+
+    // `beyond` stands where the slice has ended, and is never written over.
+    DEVICE Stream(const Share& share_, const T* matrix, i64 m_, T beyond, double* pool)
+        : share(share_), columns(matrix + share_.begin), m(m_), aligned(rows_aligned(matrix, m_)),
+          memory(reinterpret_cast<Pack<T>*>(pool)) {
+        constexpr int width = Pack<T>::width;
+        for (int stage = 0; stage < STAGES; stage++) {
+            for (int q = 0; q < ROWS; q++)
+                for (int k = 0; k < COLS; k++)
+                    if (column_of<T>(k) >= share.width) place(stage, q, k / width)->x[k % width] = beyond;
+            read(stage);
+        }
+    }
+
+    DEVICE i64 groups() const { return (share.last - share.first + ROWS - 1) / ROWS; }
+
+    // A spare row of the last group is read again.
+    DEVICE i64 row(i64 group, int q) const {
+        const i64 i = share.first + group * ROWS + q;
+        return i < share.last ? i : share.last - 1;
+    }
+
+    DEVICE Pack<T>* place(i64 group, int q, int g) const {
+        return memory + (((int)(group % STAGES) * ROWS + q) * GROUPS + g) * blockDim.x + threadIdx.x;
+    }
+
+    DEVICE void read(i64 group) const {
+        constexpr int width = Pack<T>::width;
+        for (int q = 0; q < ROWS && group < groups(); q++) {
+            const T* from = columns + row(group, q) * m;
 #pragma unroll
-    for (int q = 0; q < ROWS; q++) {
-        const double sum = over_warp<Sum>(partial[q]);
-        if (lane == 0) slots[q][warp] = sum;
+            for (int g = 0; g < GROUPS; g++) {
+                const i64 j = column_of<T>(g * width);
+                Pack<T>* to = place(group, q, g);
+                if (aligned) {
+                    if (j < share.width) COPY(to, from + j, sizeof(Pack<T>));
+                } else {
+#pragma unroll
+                    for (int e = 0; e < width; e++)
+                        if (j + e < share.width) copy_one(to->x + e, from + j + e);
+                }
+            }
+        }
+        COPIES_END();
     }
-    __syncthreads();
-    for (int q = warp; q < ROWS; q += warps) {
-        const double sum = over_warp<Sum>(lane < warps ? slots[q][lane] : 0.0);
-        if (lane == 0) use(q, sum);
+
+    static DEVICE void copy_one(Half* to, const Half* from) { *to = *from; }
+    template <typename X>
+    static DEVICE void copy_one(X* to, const X* from) { COPY(to, from, sizeof(X)); }
+
+    DEVICE void wait() const { COPIES_WAIT(STAGES - 1); }
+
+    // Columns g * width .. of a row of a group that has been waited for.
+    DEVICE void take(i64 group, int q, int g, value_of<T> (&c)[Pack<T>::width]) const {
+        const Pack<T> pack = *place(group, q, g);
+#pragma unroll
+        for (int e = 0; e < Pack<T>::width; e++) c[e] = pack.x[e];
     }
-}
+};
+
+// Sums of the rows of a group over the warps of a block: `give` before a barrier, `sum` behind it, by a whole warp. Two
+// groups are under way at once: one is summed while the columns of the one before it are.
+template <int ROWS>
+struct RowSums {
+    double (*slots)[ROWS][32];
+
+    DEVICE void give(int half, const double (&partial)[ROWS]) const {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const double sum = over_warp<Sum>(partial[q]);
+            if (lane == 0) slots[half][q][warp] = sum;
+        }
+    }
+
+    // Row q of a group is summed and updated by one warp, every time by another one, while the others go on.
+    static DEVICE bool mine(i64 group, int q) {
+        return (group * ROWS + q) % (blockDim.x / 32) == threadIdx.x / 32;
+    }
+
+    DEVICE double sum(int half, int q) const {
+        const int lane = threadIdx.x % 32;
+        return over_warp<Sum>(lane < (int)blockDim.x / 32 ? slots[half][q][lane] : 0.0);
+    }
+};
+
+// Column sums in registers. In float some rows are added up before they go to the double sum, because conversions are
+// slow.
+template <typename E, int COLS>
+struct Columns {
+    double total[COLS] = {};
+    DEVICE void add(double factor, const E (&p)[COLS]) {
+#pragma unroll
+        for (int k = 0; k < COLS; k++) total[k] += factor * p[k];
+    }
+    DEVICE void settle() {}
+};
+template <int COLS>
+struct Columns<float, COLS> {
+    double total[COLS] = {};
+    float some[COLS] = {};
+    DEVICE void add(double factor, const float (&p)[COLS]) {
+        const float x = (float)factor;
+#pragma unroll
+        for (int k = 0; k < COLS; k++) some[k] += x * p[k];
+    }
+    DEVICE void settle() {
+#pragma unroll
+        for (int k = 0; k < COLS; k++) {
+            total[k] += some[k];
+            some[k] = 0.0f;
+        }
+    }
+};
 
 // What becomes of a row whose sum has the logarithm log_sum; returns the factor from p, built with the potential
 // `base`, to the row under the new potential.
-DEVICE double update_row(const Side& rows, i64 i, double omega, double log_sum, double base, double* alpha,
-                         double* previous_alpha, double* log_row) {
-    const double old = alpha[i], moved = old + change(rows, i, omega, old, log_sum);
-    previous_alpha[i] = old;
+DEVICE double update_row(const Side& rows, i64 i, double omega, double log_sum, double base, double old, double* alpha,
+                         double* log_row) {
+    const double moved = old + change(rows, i, omega, old, log_sum);
     log_row[i] = log_sum;
     alpha[i] = moved;
     return exp(moved - base);
-}
-
-DEVICE double remove_row(i64 i, const double* alpha, double* previous_alpha, double* log_row) {
-    previous_alpha[i] = alpha[i];
-    log_row[i] = -infinity();
-    return 0.0;
 }
 
 // Sums are trusted in (tiny, huge), those of rows also only from `low` of their weight on (cpu.scratch says why).
@@ -306,21 +486,27 @@ struct Trust {
     DEVICE bool column(double sum) const { return sum > tiny && sum < huge; }
 };
 
-// One row again, relative to its largest entry; returns the factor. All threads of the block come here together.
+// One row again, relative to its largest entry; returns the factor. All threads of all blocks of the row come together.
 template <typename T, typename E, int COLS>
-DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, const double* beta2, const Side& rows,
-                             i64 i, double omega, E (&p)[COLS], double* alpha, double* previous_alpha,
-                             double* log_row) {
+DEVICE double row_by_largest(const T* row, const Share& share, const Slices& slices, bool aligned, double inv2,
+                             const double* beta2, const Side& rows, i64 i, double omega, E (&p)[COLS],
+                             const double* previous_alpha, double* alpha, double* log_row) {
     value_of<T> c[COLS];
-    load_row<T, COLS>(row, m, aligned, infinity(), c);
+    load_row<T, COLS>(row, share.width, aligned, infinity(), c);
     double top = -infinity(), sum = 0.0;
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
         const i64 j = column_of<T>(k);
         top = fmax(top, beta2[j] - c[k] * inv2);
     }
+    __shared__ double found;
     top = over_block<Max>(top);
-    if (top == -infinity()) top = 0.0;  // nothing can be reached: the sum is 0
+    if (threadIdx.x < 32) {
+        top = slices.over<Max>(1, i, top);
+        if (threadIdx.x == 0) found = top > -infinity() ? top : 0.0;  // if nothing can be reached the sum is 0
+    }
+    __syncthreads();
+    top = found;
 #pragma unroll
     for (int k = 0; k < COLS; k++) {
         const i64 j = column_of<T>(k);
@@ -328,81 +514,116 @@ DEVICE double row_by_largest(const T* row, i64 m, bool aligned, double inv2, con
         sum += p[k];
     }
     sum = over_block<Sum>(sum);
-    __shared__ double factor;
-    if (threadIdx.x == 0) {
-        const double log_sum = sum > 0.0 ? log(sum) + top * LN2 + alpha[i] : -infinity();
-        const double found = update_row(rows, i, omega, log_sum, -top * LN2, alpha, previous_alpha, log_row);
-        factor = sum > 0.0 ? found : 0.0;
+    if (threadIdx.x < 32) {
+        sum = slices.over<Sum>(2, i, sum);
+        if (threadIdx.x == 0) {
+            const double old = previous_alpha[i], log_sum = sum > 0.0 ? log(sum) + top * LN2 + old : -infinity();
+            const double factor = update_row(rows, i, omega, log_sum, -top * LN2, old, alpha, log_row);
+            found = sum > 0.0 ? factor : 0.0;
+        }
     }
     __syncthreads();
-    return factor;  // the next such row writes it behind the barriers of its sums
+    return found;  // the next such row writes it behind the barriers of its maximum
 }
 
-// The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[block] are column sums.
+// The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[band] are column sums. What a
+// group of rows has to wait for, its sums, other blocks and its update, is waited for by one warp while the others add up
+// the columns of the group before and read the one behind.
 template <typename T, typename E, int COLS>
 __global__ void __launch_bounds__(512)
-    log_rows(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* beta2, const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
-             double huge, double* alpha, double* previous_alpha, double* log_row, double* __restrict__ parts,
+    log_rows(const T* __restrict__ cost, i64 n, i64 m, i64 most, double* sent, double inv2, const double* beta2,
+             const double* packed, int code, double strength, double strength2, double omega, double low, double tiny,
+             double huge, double* alpha, const double* previous_alpha, double* log_row, double* __restrict__ parts,
              int* state) {
     if (Flags{state}.stopped()) return;
     Flags{state}.begins();
+    SHARED_POOL;
     typedef value_of<T> V;
-    constexpr int ROWS = Rows<V, E, COLS>::count;
-    __shared__ double factors[ROWS];
-    __shared__ bool again[ROWS];
+    constexpr int ROWS = Rows<V, E, COLS>::count, width = Pack<T>::width;
+    __shared__ double slots[2][ROWS][32];
+    __shared__ double factors[2][ROWS];
+    __shared__ bool again[2][ROWS];
+    const Share share(n, m, most);
+    const Slices slices = {sent, n, share.slices, share.slice};
     const Side rows(packed, n, code, strength, strength2);
     const Trust trust = {low, tiny, huge};
-    const bool aligned = rows_aligned(cost, m);
-    double acc[COLS] = {};
-    i64 first, last;
-    rows_of_block(n, first, last);
-    for (i64 top = first; top < last; top += ROWS) {
-        V c[ROWS][COLS];
-        E p[ROWS][COLS];
-        double start[ROWS], partial[ROWS];
-        E sums[ROWS] = {};
+    const RowSums<ROWS> row_sums = {slots};
+    const Stream<T, COLS, ROWS> stream(share, cost, m, largest(T()), pool);
+    const i64 groups = stream.groups();
+    beta2 += share.begin;
+    E p[2][ROWS][COLS];
+    Columns<E, COLS> columns;
+    double start[ROWS];
+    for (int q = 0; q < ROWS; q++) start[q] = previous_alpha[stream.row(0, q)] * LOG2E + shift<E>();
+    for (i64 both = 0; both <= groups; both += 2) {
 #pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            const i64 i = top + q < last ? top + q : last - 1;  // a spare row is read again, its factor is 0
-            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
-            start[q] = alpha[i] * LOG2E;
-        }
+        for (int half = 0; half < 2; half++) {  // known to the compiler, so that p stays in registers
+            const i64 group = both + half;
+            if (group > groups) break;
+            if (group < groups) {
+                stream.wait();
+                E sums[ROWS] = {};
+                double partial[ROWS];
 #pragma unroll
-        for (int k = 0; k < COLS; k++) {
-            const double beta = beta2[column_of<T>(k)];
+                for (int g = 0; g < COLS; g += width) {
+                    V c[ROWS][width];
+#pragma unroll
+                    for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, c[q]);
+#pragma unroll
+                    for (int e = 0; e < width; e++) {
+                        const double beta = beta2[column_of<T>(g + e)];
+#pragma unroll
+                        for (int q = 0; q < ROWS; q++) {
+                            p[half][q][g + e] = shifted_power(start[q] + beta - c[q][e] * inv2, E());
+                            sums[q] += p[half][q][g + e];
+                        }
+                    }
+                }
+#pragma unroll
+                for (int q = 0; q < ROWS; q++) {
+                    partial[q] = sums[q];
+                    start[q] = previous_alpha[stream.row(group + 1, q)] * LOG2E + shift<E>();
+                }
+                row_sums.give(half, partial);
+                stream.read(group + Stream<T, COLS, ROWS>::STAGES);
+            }
+            __syncthreads();
+#pragma unroll
+            for (int q = 0; q < ROWS && group < groups; q++) {
+                if (!RowSums<ROWS>::mine(group, q)) continue;
+                const i64 i = share.first + group * ROWS + q;
+                const bool there = i < share.last;
+                double sum = row_sums.sum(half, q), factor = 0.0;
+                bool repeat = false;
+                if (there) sum = slices.over<Sum>(0, i, sum);
+                if (threadIdx.x % 32) continue;
+                if (there && !rows.used(i)) {
+                    log_row[i] = -infinity();
+                } else if (there && trust.row(sum, rows.weight[i])) {
+                    const double old = previous_alpha[i];
+                    factor = update_row(rows, i, omega, log(sum), old, old, alpha, log_row);
+                } else {
+                    repeat = there;
+                }
+                factors[half][q] = factor;
+                again[half][q] = repeat;
+            }
+            if (group == 0) continue;
 #pragma unroll
             for (int q = 0; q < ROWS; q++) {
-                p[q][k] = power(start[q] + beta - c[q][k] * inv2, E());
-                sums[q] += p[q][k];
+                const i64 i = stream.row(group - 1, q);
+                double factor = factors[1 - half][q];
+                if (again[1 - half][q])
+                    factor = row_by_largest<T, E, COLS>(cost + i * m + share.begin, share, slices, stream.aligned, inv2,
+                                                        beta2, rows, i, omega, p[1 - half][q], previous_alpha, alpha,
+                                                        log_row);
+                columns.add(factor, p[1 - half][q]);
             }
-        }
-#pragma unroll
-        for (int q = 0; q < ROWS; q++) partial[q] = sums[q];
-        with_row_sums<ROWS>(partial, [&](int q, double sum) {
-            const i64 i = top + q;
-            again[q] = false;
-            factors[q] = 0.0;
-            if (i >= last) return;
-            if (!rows.used(i)) {
-                remove_row(i, alpha, previous_alpha, log_row);
-            } else if (trust.row(sum, rows.weight[i])) {
-                factors[q] = update_row(rows, i, omega, log(sum), alpha[i], alpha, previous_alpha, log_row);
-            } else {
-                again[q] = true;
-            }
-        });
-        __syncthreads();
-#pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            double factor = factors[q];
-            if (again[q])
-                factor = row_by_largest<T, E, COLS>(cost + (top + q) * m, m, aligned, inv2, beta2, rows, top + q, omega,
-                                                    p[q], alpha, previous_alpha, log_row);
-#pragma unroll
-            for (int k = 0; k < COLS; k++) acc[k] += factor * p[q][k];
+            if (group % 8 == 0) columns.settle();
         }
     }
-    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
+    columns.settle();
+    store_columns<T, COLS>(columns.total, share.width, parts + share.band * m + share.begin);
 }
 
 // The same for rows of any width: first the rows of a chunk that fits the L2 cache, a block each, ...
@@ -410,7 +631,7 @@ template <typename T, typename E>
 __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 end, double inv2,
                               const double* __restrict__ beta2, const double* packed, i64 n, int code, double strength,
                               double strength2, double omega, double low, double tiny, double huge, double* alpha,
-                              double* previous_alpha, double* log_row, int* state) {
+                              const double* previous_alpha, double* log_row, int* state) {
     if (Flags{state}.stopped()) return;
     if (begin == 0) Flags{state}.begins();
     const Side rows(packed, n, code, strength, strength2);
@@ -418,10 +639,10 @@ __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 
     for (i64 i = begin + blockIdx.x; i < end; i += gridDim.x) {
         const T* row = cost + i * m;
         if (!rows.used(i)) {
-            if (threadIdx.x == 0) remove_row(i, alpha, previous_alpha, log_row);
+            if (threadIdx.x == 0) log_row[i] = -infinity();
             continue;
         }
-        const double old = alpha[i];
+        const double old = previous_alpha[i];
         double sum = 0.0, shift = old;
         for (i64 j = threadIdx.x; j < m; j += blockDim.x)
             sum += power(old * LOG2E + beta2[j] - row[j] * inv2, E());
@@ -438,7 +659,7 @@ __global__ void wide_log_rows(const T* __restrict__ cost, i64 m, i64 begin, i64 
         }
         if (threadIdx.x == 0) {
             const double log_sum = sum > 0.0 ? log(sum) + (old - shift) : -infinity();
-            update_row(rows, i, omega, log_sum, shift, alpha, previous_alpha, log_row);
+            update_row(rows, i, omega, log_sum, shift, old, alpha, log_row);
         }
     }
 }
@@ -486,48 +707,74 @@ struct Product {
 
 template <typename T, typename Use, int COLS>
 __global__ void __launch_bounds__(512)
-    dense_rows(const T* __restrict__ kernel, i64 n, i64 m, const double* x, const double* packed, int code,
-               double strength, double strength2, double omega, const double* base, const double* u_old, double limit,
-               double* u_new, double* u_before, double* row_sum, double* __restrict__ parts,
-               int* state) {
+    dense_rows(const T* __restrict__ kernel, i64 n, i64 m, i64 most, double* sent, const double* x,
+               const double* packed, int code, double strength, double strength2, double omega, const double* base,
+               const double* u_old, double limit, double* u_new, double* u_before, double* row_sum,
+               double* __restrict__ parts, int* state) {
     const Flags found = {state};
     if (found.stopped()) return;
     found.begins();
-    constexpr int ROWS = Rows<T, T, COLS>::count;
-    __shared__ double factors[ROWS];
+    SHARED_POOL;
+    constexpr int ROWS = Rows<T, T, COLS>::count, width = Pack<T>::width;
+    __shared__ double slots[2][ROWS][32];
+    __shared__ double factors[2][ROWS];
+    const Share share(n, m, most);
+    const Slices slices = {sent, n, share.slices, share.slice};
     const Side rows(packed, n, code, strength, strength2);
-    const bool aligned = rows_aligned(kernel, m);
-    double acc[COLS] = {};
-    i64 first, last;
-    rows_of_block(n, first, last);
-    for (i64 top = first; top < last; top += ROWS) {
-        T c[ROWS][COLS];
-        double partial[ROWS] = {};
+    const RowSums<ROWS> row_sums = {slots};
+    const Stream<T, COLS, ROWS> stream(share, kernel, m, T(0), pool);
+    const i64 groups = stream.groups();
+    x += share.begin;
+    T c[2][ROWS][COLS];
+    Columns<double, COLS> columns;
+    for (i64 both = 0; both <= groups; both += 2) {
 #pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            const i64 i = top + q < last ? top + q : last - 1;
-            load_row<T, COLS>(kernel + i * m, m, aligned, (T)0, c[q]);
-        }
+        for (int half = 0; half < 2; half++) {
+            const i64 group = both + half;
+            if (group > groups) break;
+            if (group < groups) {
+                stream.wait();
+                double partial[ROWS] = {};
 #pragma unroll
-        for (int k = 0; k < COLS; k++) {
-            const double v = x[column_of<T>(k)];
+                for (int g = 0; g < COLS; g += width) {
+                    T pack[ROWS][width];
 #pragma unroll
-            for (int q = 0; q < ROWS; q++) partial[q] += c[q][k] * v;
-        }
-        with_row_sums<ROWS>(partial, [&](int q, double sum) {
-            const i64 i = top + q;
-            factors[q] = i < last ? Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found)
-                                  : 0.0;
-        });
-        __syncthreads();
+                    for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, pack[q]);
 #pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            const double factor = factors[q];
+                    for (int e = 0; e < width; e++) {
+                        const double v = x[column_of<T>(g + e)];
 #pragma unroll
-            for (int k = 0; k < COLS; k++) acc[k] += factor * c[q][k];
+                        for (int q = 0; q < ROWS; q++) {
+                            c[half][q][g + e] = pack[q][e];
+                            partial[q] += pack[q][e] * v;
+                        }
+                    }
+                }
+                row_sums.give(half, partial);
+                stream.read(group + Stream<T, COLS, ROWS>::STAGES);
+            }
+            __syncthreads();
+#pragma unroll
+            for (int q = 0; q < ROWS && group < groups; q++) {
+                if (!RowSums<ROWS>::mine(group, q)) continue;
+                const i64 i = share.first + group * ROWS + q;
+                double sum = row_sums.sum(half, q), factor = 0.0;
+                if (i < share.last) {
+                    sum = slices.over<Sum>(0, i, sum);
+                    if (threadIdx.x % 32 == 0)
+                        factor = Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found);
+                }
+                if (threadIdx.x % 32 == 0) factors[half][q] = factor;
+            }
+            if (group == 0) continue;
+#pragma unroll
+            for (int q = 0; q < ROWS; q++) {
+#pragma unroll
+                for (int k = 0; k < COLS; k++) columns.total[k] += factors[1 - half][q] * c[1 - half][q][k];
+            }
         }
     }
-    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
+    store_columns<T, COLS>(columns.total, share.width, parts + share.band * m + share.begin);
 }
 
 template <typename T, typename Use>
@@ -595,12 +842,14 @@ __global__ void max_parts(const double* parts, i64 count, i64 m, double* out) {
     out[j] = top;
 }
 
-// First third of a log-domain iteration: beta moves by the column sums known from the one before.
-__global__ void log_columns(i64 m, const double* packed, int code, double strength, double strength2, double omega,
-                            double* beta, double* beta2, const double* log_col, double* log_col_updated, int* state) {
+// First third of a log-domain iteration: beta moves by the column sums known from the one before, and alpha is kept.
+__global__ void log_columns(i64 n, i64 m, const double* packed, int code, double strength, double strength2,
+                            double omega, const double* alpha, double* previous_alpha, double* beta, double* beta2,
+                            const double* log_col, double* log_col_updated, int* state) {
     if (Flags{state}.stops()) return;
     const Side cols(packed, m, code, strength, strength2);
     const i64 j = blockIdx.x * (i64)blockDim.x + threadIdx.x;
+    if (j < n) previous_alpha[j] = alpha[j];
     if (j >= m) return;
     if (cols.used(j)) {
         const double moved = change(cols, j, omega, beta[j], log_col[j]);
@@ -744,41 +993,56 @@ __global__ void fill_plan_coarse(const T* cost, i64 n, i64 m, double inv2, const
     }
 }
 
-// Row sums of the plan, and a part of its column sums for each block: one read where a row fits the registers.
+// A part of the row sums of the plan for each slice, and one of its column sums for each band: one read.
 template <typename T, int COLS>
 __global__ void __launch_bounds__(512)
-    plan_sums(const T* __restrict__ cost, i64 n, i64 m, double inv2, const double* alpha, const double* beta2,
-              double* row_sum, double* __restrict__ parts) {
-    constexpr int ROWS = Rows<value_of<T>, double, COLS>::count;
-    const bool aligned = rows_aligned(cost, m);
-    double acc[COLS] = {};
-    i64 first, last;
-    rows_of_block(n, first, last);
-    for (i64 top = first; top < last; top += ROWS) {
-        value_of<T> c[ROWS][COLS];
+    plan_sums(const T* __restrict__ cost, i64 n, i64 m, i64 most, double inv2, const double* alpha, const double* beta2,
+              double* __restrict__ row_parts, double* __restrict__ parts) {
+    SHARED_POOL;
+    typedef value_of<T> V;
+    constexpr int ROWS = Rows<V, double, COLS>::count, width = Pack<T>::width;
+    __shared__ double slots[2][ROWS][32];
+    const Share share(n, m, most);
+    const RowSums<ROWS> row_sums = {slots};
+    const Stream<T, COLS, ROWS> stream(share, cost, m, largest(T()), pool);
+    beta2 += share.begin;
+    double total[COLS] = {};
+    for (i64 group = 0; group < stream.groups(); group++) {
+        stream.wait();
         double start[ROWS], partial[ROWS] = {};
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
-            const i64 i = top + q < last ? top + q : last - 1;
-            load_row<T, COLS>(cost + i * m, m, aligned, infinity(), c[q]);
-            start[q] = top + q < last ? alpha[i] * LOG2E : -infinity();
+            const bool spare = share.first + group * ROWS + q >= share.last;
+            start[q] = spare ? -infinity() : alpha[stream.row(group, q)] * LOG2E;
         }
 #pragma unroll
-        for (int k = 0; k < COLS; k++) {
-            const double beta = beta2[column_of<T>(k)];
+        for (int g = 0; g < COLS; g += width) {
+            V c[ROWS][width];
 #pragma unroll
-            for (int q = 0; q < ROWS; q++) {
-                const double p = plan_entry(start[q] + beta - c[q][k] * inv2);
-                partial[q] += p;
-                acc[k] += p;
+            for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, c[q]);
+#pragma unroll
+            for (int e = 0; e < width; e++) {
+                const double beta = beta2[column_of<T>(g + e)];
+#pragma unroll
+                for (int q = 0; q < ROWS; q++) {
+                    const double p = plan_entry(start[q] + beta - c[q][e] * inv2);
+                    partial[q] += p;
+                    total[g + e] += p;
+                }
             }
         }
-        with_row_sums<ROWS>(partial, [&](int q, double sum) {
-            if (top + q < last) row_sum[top + q] = sum;
-        });
+        row_sums.give(group % 2, partial);
+        stream.read(group + Stream<T, COLS, ROWS>::STAGES);
         __syncthreads();
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = share.first + group * ROWS + q;
+            if (!RowSums<ROWS>::mine(group, q)) continue;
+            const double sum = row_sums.sum(group % 2, q);
+            if (i < share.last && threadIdx.x % 32 == 0) row_parts[share.slice * n + i] = sum;
+        }
     }
-    store_columns<T, COLS>(acc, m, parts + blockIdx.x * m);
+    store_columns<T, COLS>(total, share.width, parts + share.band * m + share.begin);
 }
 
 // P X for k columns of X at a time, a power for each entry and group of four columns; x = 0 stands for a column of ones.
@@ -985,10 +1249,6 @@ __global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, 
 // that helps nothing, an iteration is done in the log domain, with sums relative to their largest terms. K and
 // all vectors lie in shared memory; a K that is too large for it lies in global memory, one a block. An entry of alpha,
 // beta, v or next is written by the same thread wherever it is, and barriers stand between that and what others read.
-
-#ifndef SHARED_POOL
-#define SHARED_POOL extern __shared__ double pool[]
-#endif
 
 struct BatchSide {
     Side side;

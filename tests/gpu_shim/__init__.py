@@ -69,10 +69,12 @@ class Device:
     multiprocessors = 3
     cache = 1 << 15
     shared = 1 << 14
+    together = 40
     corners = False  # run the first and the last block of every grid only
+    whole = ("log_columns",)  # but of these, the blocks of which have rows and columns both
 
-    def __init__(self, order: int = 0, widest: int = gpu.WIDEST) -> None:
-        self.order, self.widest = order, widest
+    def __init__(self, order: int = 0, widest: int = gpu.WIDEST, together: int = together) -> None:
+        self.order, self.widest, self.together = order, widest, together
         self.launched: set[str] = set()
         self.numbers = {name: k for k, name in enumerate(gpu.KERNELS)}
         self.guards: dict[int, weakref.ref] = {}
@@ -117,7 +119,7 @@ class Device:
         ]
         pointers = (ctypes.c_void_p * len(kept))(*(ctypes.addressof(x) for x in kept))
         function = getattr(library(), f"launch_{self.numbers[name]}")
-        library().corners(self.corners)
+        library().corners(self.corners and name not in self.whole)
         code = function(*grid, threads, ctypes.c_longlong(shared), self.order, pointers)
         assert code == 0, f"{name}: {OUTCOMES[code]}"
         self.launched.add(name)

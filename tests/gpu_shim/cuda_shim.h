@@ -7,10 +7,15 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -19,18 +24,47 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
-#define __shared__ static
+#define __shared__ static thread_local
+#define ON_HOST
 #define SHARED_POOL double* pool = shim::pool.data()
 #define HALF_TO_FLOAT(x, bits) x = shim::widened(bits)
+#define POWER_OF_TWO(x, y) x = std::exp2(y)
+#define WAITING shim::wait_for_others()
 
 struct Dimension {
     unsigned int x, y, z;
 };
-static Dimension threadIdx, blockIdx, blockDim, gridDim;
+// A block runs in one thread of the host.
+static thread_local Dimension threadIdx, blockIdx, blockDim, gridDim;
 
 using std::exp;
 using std::exp2;
 using std::log;
+
+// Copies are made when they are waited for, so that what is read too early is not there yet.
+namespace shim {
+
+struct Copies {
+    struct One {
+        char *to;
+        const char *from;
+        int bytes;
+    };
+    std::vector<std::vector<One>> groups{1};
+
+    void copy(void* to, const void* from, int bytes) {
+        groups.back().push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
+    }
+    void end() { groups.emplace_back(); }
+    void wait(std::size_t pending) {  // the last group is that which has not ended
+        while (groups.size() > pending + 1) {
+            for (const One& one : groups.front()) std::memcpy(one.to, one.from, one.bytes);
+            groups.erase(groups.begin());
+        }
+    }
+};
+
+}  // namespace shim
 
 namespace shim {
 
@@ -46,19 +80,21 @@ enum State { READY, AT_BLOCK, AT_WARP, DONE };
 struct Fibre {
     ucontext_t context;
     jmp_buf place;
-    std::vector<char> stack;
-    State state;
+    std::unique_ptr<char[]> stack;
+    State state = DONE;
+    bool entered = false;
     int collectives;
+    Copies copies;
     unsigned long long sent[2];  // the next collective may begin before all lanes have read the last one
 };
 
-static std::vector<Fibre> fibres;
-static std::vector<double> pool;
-static jmp_buf scheduler;
+static thread_local std::unique_ptr<Fibre[]> fibres;
+static thread_local std::vector<double> pool;
+static thread_local jmp_buf scheduler;
 static bool corners = false;  // of every grid only the first and the last block in either direction
-static int current;
-static void (*body)(void*);
-static void* argument;
+static thread_local int current;
+static thread_local void (*body)(void*);
+static thread_local void* argument;
 
 static void pause(State state) {
     Fibre& fibre = fibres[current];
@@ -73,27 +109,20 @@ static void live() {  // a fibre serves one thread after the other
     }
 }
 
-static void resume(int t) {
-    current = t;
-    threadIdx.x = t;
-    if (!_setjmp(scheduler)) _longjmp(fibres[t].place, 1);
+static void resume(Fibre& fibre) {
+    if (!_setjmp(scheduler)) _longjmp(fibre.place, 1);
 }
 
-static void create() {
-    fibres = std::vector<Fibre>(MOST_THREADS);
-    for (int t = 0; t < MOST_THREADS; t++) {
-        Fibre& fibre = fibres[t];
-        fibre.stack.resize(STACK);
-        getcontext(&fibre.context);
-        fibre.context.uc_stack.ss_sp = fibre.stack.data();
-        fibre.context.uc_stack.ss_size = STACK;
-        fibre.context.uc_link = nullptr;
-        makecontext(&fibre.context, live, 0);
-        fibre.state = DONE;
-    }
+static void begin(Fibre& fibre) {
+    fibre.stack.reset(new char[STACK]);
+    getcontext(&fibre.context);
+    fibre.context.uc_stack.ss_sp = fibre.stack.get();
+    fibre.context.uc_stack.ss_size = STACK;
+    fibre.context.uc_link = nullptr;
+    makecontext(&fibre.context, live, 0);
+    fibre.entered = true;
+    if (!_setjmp(scheduler)) setcontext(&fibre.context);
 }
-
-static std::vector<bool> entered;
 
 // Lanes order[first .. first + 31] to their next barrier or collective; false if none could move.
 static bool run_warp(const std::vector<int>& order, int first) {
@@ -102,14 +131,12 @@ static bool run_warp(const std::vector<int>& order, int first) {
         const int t = order[k];
         if (fibres[t].state != READY) continue;
         moved = true;
-        if (entered[t]) {
-            resume(t);
-        } else {
-            entered[t] = true;
-            current = t;
-            threadIdx.x = t;
-            if (!_setjmp(scheduler)) setcontext(&fibres[t].context);
-        }
+        current = t;
+        threadIdx.x = t;
+        if (fibres[t].entered)
+            resume(fibres[t]);
+        else
+            begin(fibres[t]);
     }
     for (int k = first; k < first + 32; k++)
         together = together && fibres[order[k]].state == AT_WARP &&
@@ -123,6 +150,7 @@ static int run_block(int threads, const std::vector<int>& order) {
     for (int t = 0; t < threads; t++) {
         fibres[t].state = READY;
         fibres[t].collectives = 0;
+        fibres[t].copies = Copies();
     }
     // One warp after the other, each as far as it gets: what runs ahead of the others shows where a barrier is missing.
     for (;;) {
@@ -156,6 +184,63 @@ static std::vector<int> permutation(int size, int order) {
     return turns;
 }
 
+// A grid, the blocks of which begin in order: one after the other in the calling thread, or in a thread of its own where
+// the ones that run wait for a block that has not begun.
+struct Grid {
+    unsigned int x, y, threads;
+    long long shared;
+    std::vector<int> turns;
+    void (*body)(void*);
+    void* argument;
+    std::atomic<unsigned int> next{0};
+    std::atomic<int> failed{0};
+    std::mutex guard;
+    std::vector<std::thread> helpers;
+
+    bool counts(unsigned int bx, unsigned int by) const {
+        return !corners || ((bx == 0 || bx == x - 1) && (by == 0 || by == y - 1));
+    }
+
+    bool one_more();
+
+    void help() {
+        const std::lock_guard<std::mutex> lock(guard);
+        if (next < x * y) helpers.emplace_back([this] { one_more(); });
+    }
+};
+static thread_local Grid* grid;
+
+bool Grid::one_more() {
+    if (corners && x > 2 && next > 0 && next % x > 0 && next % x < x - 1) next += x - 1 - next % x;  // of vast grids
+    const unsigned int block = next++;
+    if (block >= x * y) return false;
+    if (!counts(block % x, block / x)) return true;
+    if (!fibres) fibres.reset(new Fibre[MOST_THREADS]);
+    grid = this;
+    shim::body = body;
+    shim::argument = argument;
+    blockDim = {threads, 1, 1};
+    gridDim = {x, y, 1};
+    blockIdx = {block % x, block / x, 0};
+    pool.assign(shared / 8 + 1, std::nan(""));
+    if (run_block(threads, turns)) {
+        failed = 1;
+        fibres.reset();  // abandoned in the middle of a kernel
+        return false;
+    }
+    return true;
+}
+
+// What a thread does that waits for another block.
+static void wait_for_others() {
+    static thread_local int waited = 0;
+    if (++waited % 64 == 0) grid->help();
+    if (waited % 4096 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (waited > 100000000) std::abort();  // it will never come
+    std::this_thread::yield();
+    pause(READY);  // the lane that sends what this one waits for has its turn
+}
+
 template <typename... A, std::size_t... I>
 int launch_with(void (*kernel)(A...), unsigned int x, unsigned int y, unsigned int threads, long long shared, int order,
                 void** args, std::index_sequence<I...>) {
@@ -164,34 +249,25 @@ int launch_with(void (*kernel)(A...), unsigned int x, unsigned int y, unsigned i
         void (*kernel)(A...);
         void** args;
     } call = {kernel, args};
-    if (fibres.empty()) {
-        create();
-        entered.assign(MOST_THREADS, false);
-    }
-    body = [](void* c) {
+    Grid blocks;
+    blocks.x = x;
+    blocks.y = y;
+    blocks.threads = threads;
+    blocks.shared = shared;
+    blocks.body = [](void* c) {
         Call* call = static_cast<Call*>(c);
         call->kernel(*static_cast<std::remove_const_t<A>*>(call->args[I])...);
     };
-    argument = &call;
-    blockDim = {threads, 1, 1};
-    gridDim = {x, y, 1};
-    std::vector<int> turns(threads);  // warps and their lanes, permuted alike
+    blocks.argument = &call;
+    blocks.turns.resize(threads);  // warps and their lanes, permuted alike
     const std::vector<int> warps = permutation(threads / 32, order), lanes = permutation(32, order);
-    for (unsigned int t = 0; t < threads; t++) turns[t] = 32 * warps[t / 32] + lanes[t % 32];
-    for (unsigned int by = 0; by < y; by++)
-        for (unsigned int bx = 0; bx < x; bx++) {
-            if (corners && ((bx > 0 && bx < x - 1) || (by > 0 && by < y - 1))) {
-                bx = bx > 0 && bx < x - 1 ? x - 2 : bx;
-                continue;
-            }
-            blockIdx = {bx, by, 0};
-            pool.assign(shared / 8 + 1, std::nan(""));
-            if (run_block(threads, turns)) {
-                fibres.clear();  // abandoned in the middle of a kernel
-                return 1;
-            }
-        }
-    return 0;
+    for (unsigned int t = 0; t < threads; t++) blocks.turns[t] = 32 * warps[t / 32] + lanes[t % 32];
+    while (blocks.one_more()) {
+    }
+    blocks.guard.lock();  // all blocks have begun: no helper comes after the one that is being called now
+    blocks.guard.unlock();
+    for (std::thread& helper : blocks.helpers) helper.join();
+    return blocks.failed;
 }
 
 template <typename... A>
@@ -206,13 +282,17 @@ static unsigned long long* exchange(unsigned long long bits) {
     const int slot = fibre.collectives++ % 2;
     fibre.sent[slot] = bits;
     pause(AT_WARP);
-    static unsigned long long received[32];
+    static thread_local unsigned long long received[32];
     const int first = current / 32 * 32;
     for (int lane = 0; lane < 32; lane++) received[lane] = fibres[first + lane].sent[slot];
     return received;
 }
 
 }  // namespace shim
+
+#define COPY(to, from, bytes) shim::fibres[shim::current].copies.copy(to, from, bytes)
+#define COPIES_END() shim::fibres[shim::current].copies.end()
+#define COPIES_WAIT(pending) shim::fibres[shim::current].copies.wait(pending)
 
 static inline void __syncthreads() { shim::pause(shim::AT_BLOCK); }
 
@@ -244,6 +324,18 @@ static inline int __float_as_int(float x) {
     int bits;
     std::memcpy(&bits, &x, 4);
     return bits;
+}
+
+static inline int __double2loint(double x) {
+    int words[2];
+    std::memcpy(words, &x, 8);
+    return words[0];
+}
+
+static inline int __double2hiint(double x) {
+    int words[2];
+    std::memcpy(words, &x, 8);
+    return words[1];
 }
 
 static inline double __longlong_as_double(long long bits) {
