@@ -762,7 +762,9 @@ def test_every_kernel_has_been_launched():
                     continue
                 vectors = [x.copy() for x in (alpha, beta, row.log_weight, col.log_weight, alpha, beta)]
                 finite = np.where(np.isinf(cost), dtype(0), cost)
-                each.scaling_sweeps(finite, alpha, beta, row, col, (1.0, 1.0), *vectors, None, 1, 1e50)
+                each.scaling_sweeps(
+                    finite, alpha, beta, row, col, (1.0, 1.0), *vectors, each.scratch(shape, False), 1, 1e50
+                )
                 krylov = begun(np.ones(shape[1]), np.ones(shape[1]))
                 each.dense_gradients(finite, *(np.ones(k) for k in (shape[1], *shape)), krylov, 0.0, np.inf, 1)
     for dtype in (np.float16, np.float32, np.float64):
