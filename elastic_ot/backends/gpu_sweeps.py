@@ -74,7 +74,7 @@ class Sweeps(Passes):
         vectors: tuple[Array, ...],
         scratch: Scratch,
     ) -> tuple[Callable[[], None], list[Array]]:
-        """What launches an iteration; the vectors on the device, and last the flags."""
+        """What launches an iteration; and its vectors on the device, the flags last."""
         device, (n, m) = self.device, cost.shape
         beta2, *held = self._vectors(self._padded(np.zeros(m), cost), *vectors, np.zeros(4, np.int32))
         alpha, beta, log_row, log_col, previous_alpha, log_col_updated, state = held
@@ -158,7 +158,7 @@ class Sweeps(Passes):
         second = np.zeros_like(v), *rooms(n, m, n, n, m)  # zeros beyond its end
         flags = np.zeros(4, np.int32)
         # the flags lie between the states, so that they come back with either
-        *held, base_rows, base_cols = self._vectors(*first, flags, *second, base_alpha, base_beta)
+        base_rows, base_cols, *held = self._vectors(base_alpha, base_beta, *first, flags, *second)
         states, state = (_Scalings(*held[:6]), _Scalings(*held[7:])), held[6]
         iteration = self._scaling_iteration(kernel, (base_rows, base_cols), sides, omega, states, state, limit)
 

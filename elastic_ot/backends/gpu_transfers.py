@@ -15,7 +15,7 @@ LINE = 16  # doubles that an array begins at a multiple of: 128 bytes, a line of
 
 
 class Room(NamedTuple):
-    """An array to be written on the device: nothing is sent there for it."""
+    """An array to be written on the device, which nothing need be sent for."""
 
     shape: tuple[int, ...]
     dtype: Any = np.dtype(np.float64)
@@ -39,7 +39,7 @@ def doubles(part: Array | Room) -> int:
 
 
 def filled(parts: Sequence[Array | Room], begins: Sequence[int]) -> Array:
-    """Arrays of the host where they will lie, up to the last of them; room before it is 0."""
+    """Arrays of the host where they will lie, up to the last of them; room before that one is sent as zeros."""
     ends = [begin + doubles(part) for begin, part in zip(begins, parts, strict=True) if not isinstance(part, Room)]
     memory = np.zeros(max(ends, default=0))
     for begin, part in zip(begins, parts, strict=True):
