@@ -8,9 +8,11 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from elastic_ot.backends import gpu
+from elastic_ot.backends.gpu_transfers import Room, places, view
 
 ARCHITECTURES = ("80", "90")
 REGISTERS = 65536  # of a multiprocessor, and of a block
@@ -35,11 +37,16 @@ PROPERTIES = re.compile(
 
 
 @pytest.fixture(scope="module")
-def nvrtc():
+def cupy():
     if "gpu" in os.environ.get("ELASTIC_OT_REQUIRE", ""):
         import cupy
     else:
         cupy = pytest.importorskip("cupy", reason="needs CuPy: pip install 'cupy-cuda13x[ctk]'", exc_type=ImportError)
+    return cupy
+
+
+@pytest.fixture(scope="module")
+def nvrtc(cupy):
     return cupy.cuda.nvrtc
 
 
@@ -77,6 +84,24 @@ def test_every_kernel_compiles_and_can_be_launched(nvrtc, architecture):
                     f"sm_{architecture} {name}: {p['registers']} registers, {_shared(p)} bytes of shared memory, "
                 )
                 file.write(f"spills {p['stored']} bytes stored, {p['loaded']} loaded\n")
+
+
+def test_arrays_of_a_pack_are_views_of_cupy_s_whose_places_are_known(cupy):
+    """Cut out of an array of CuPy over memory of the host, of which nothing is read."""
+    parts = [
+        *(np.zeros(17), Room((3, 5), np.dtype(np.int32)), np.zeros(0), np.zeros(0, np.int32), np.zeros(4, np.int32)),
+        *(np.zeros((2, 3), np.float32), Room((33,)), Room((2, 2), np.dtype(np.int64))),
+    ]
+    begins, size = places(parts)
+    behind = np.zeros(size)
+    pointer = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(behind.ctypes.data, behind.nbytes, behind, 0), 0)
+    memory = cupy.ndarray((size,), np.float64, pointer)
+    for begin, part in zip(begins, parts, strict=True):
+        found = view(memory, begin, part)
+        assert found.base is memory
+        assert found.data.ptr == memory.data.ptr + begin * memory.itemsize
+        assert (found.shape, found.dtype) == (part.shape, part.dtype)
+        assert found.flags.c_contiguous
 
 
 def _shared(properties):

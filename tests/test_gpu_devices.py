@@ -14,6 +14,7 @@ from test_gpu_kernels import batch_of, run_batch
 
 import elastic_ot as eot
 from elastic_ot.backends import gpu, load
+from elastic_ot.backends.gpu_transfers import Room, rooms
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 SHAPE = (13, 29)
@@ -135,7 +136,7 @@ def test_replayed_scalings_stop_where_launched_ones_do(cupy, count):
         backend.plan(cost, 20.0, *zeros, kernel)
         for limit in (1e300, 1e12):
             vectors = [alpha.copy(), beta.copy(), np.zeros(13), np.log(col.weight), alpha.copy(), np.zeros(29)]
-            args = row, col, (1.0, 1.9), *vectors, None, count, limit
+            args = row, col, (1.0, 1.9), *vectors, backend.scratch(SHAPE, False), count, limit
             results.append((*vectors, backend.scaling_sweeps(kernel, *zeros, *args)))
     for found, expected in zip(results[:2], results[2:], strict=True):
         assert found[-1] == expected[-1]
@@ -154,6 +155,148 @@ def test_a_block_that_fails_while_it_is_captured_ends_the_capture(cupy):
         device.repeat(block, 9)
     assert MACHINE.stream.default
     assert all(stream.captured is None for stream in MACHINE.created)
+
+
+# --- transfers --------------------------------------------------------------------------------------------------------
+
+
+def transfers(call):
+    """How many copies to the device and from it."""
+    MACHINE.events.clear()
+    call()
+    named = [what for what, _, _ in MACHINE.events]
+    return named.count("put"), named.count("get")
+
+
+def sweeps_of(backend, count, row, col):
+    """Callables that sweep with the same sides and scratch again and again, in the log domain and on a kernel."""
+    cost, _, _, alpha, beta = problem(SHAPE, removed=True)
+    cost, scratch = backend.device.put(cost), backend.scratch(SHAPE, False)
+    kernel = backend.matrix_like(cost, np.float64)
+    backend.plan(cost, 20.0, alpha, beta, kernel)
+    start = alpha, beta, np.zeros(13), col.log_weight, alpha, np.zeros(29)
+    log, scaled = ([x.copy() for x in start] for _ in range(2))
+
+    def in_the_log_domain():
+        backend.log_sweeps(cost, 20.0, row, col, (1.0, 1.0), *log, scratch, count)
+        return log
+
+    def on_a_kernel():
+        args = row, col, (1.0, 1.0), *scaled, scratch, count, 1e50
+        assert backend.scaling_sweeps(kernel, alpha, beta, *args) == (count, True)
+        return scaled
+
+    return in_the_log_domain, on_a_kernel
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("count", [1, 50, 64, 65, 200])
+def test_sweeps_cross_once_each_way_and_sides_once_a_solve(cupy, which, count):
+    """Between blocks of 64 iterations only the flags come back."""
+    _, row, col, _, _ = problem(SHAPE, "kl", "l2", removed=True)
+    sweep = sweeps_of(gpu.connect(), count, row, col)[which]
+    blocks = -(-count // gpu.LOOK)
+    assert transfers(sweep) == (2, blocks)
+    assert transfers(sweep) == (1, blocks)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_other_sides_are_sent_anew(cupy, which):
+    """As at the next level of an annealing, with the same scratch."""
+    row, col = problem(SHAPE, "kl", "l2", removed=True)[1:3]
+    other = col._replace(strength=0.5 * col.strength, offset=col.offset + 0.1)
+    backend, plain = gpu.connect(), gpu.Gpu(gpu_shim.Device())
+    cost, _, _, alpha, beta = problem(SHAPE, removed=True)
+    zeros, results = (np.zeros(13), np.zeros(29)), []
+    kernel = np.empty(SHAPE)
+    plain.plan(cost, 20.0, *zeros, kernel)
+    for each, fresh in ((backend, False), (plain, True)):
+        scratch = each.scratch(SHAPE, False)
+        vectors = [alpha.copy(), beta.copy(), np.zeros(13), col.log_weight.copy(), alpha.copy(), np.zeros(29)]
+        for cols in (col, other, col):
+            scratch = each.scratch(SHAPE, False) if fresh else scratch
+            if which:
+                each.scaling_sweeps(kernel, *zeros, row, cols, (1.0, 1.0), *vectors, scratch, 3, 1e300)
+            else:
+                each.log_sweeps(cost, 20.0, row, cols, (1.0, 1.0), *vectors, scratch, 3)
+        results.append(vectors)
+    assert_same(*results, 0, 0)
+
+
+def test_sides_leave_the_device_with_the_scratch(cupy):
+    row, col = problem(SHAPE, removed=True)[1:3]
+    sweep = sweeps_of(gpu.connect(), 5, row, col)[0]
+    sweep()
+    del sweep
+    gc.collect()
+    assert MACHINE.used == [0, 0]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_every_primitive_crosses_once_each_way(cupy, monkeypatch, wide):
+    if wide:
+        monkeypatch.setattr(gpu.CupyDevice, "widest", 8)
+    backend = gpu.connect()
+    cost, row, _, alpha, beta = problem(SHAPE, "kl", "l2", removed=True)
+    cost, (n, m) = backend.device.put(cost), SHAPE
+    rows, cols, more = np.empty(n), np.empty(m), np.empty(n)
+    out, bar = backend.matrix_like(cost, np.float64), backend.device.zeros(SHAPE, np.float64)
+    kernel, *rest = positive_definite(SHAPE)
+    kernel = backend.device.put(kernel)
+    system = begun(rest[-1], 1.0 / rest[3])
+    stack, batch, *_, starts, ends = batch_of(3, (5, 7), "kl")
+    stack, k, plans = backend.device.put(stack), np.arange(3), backend.device.empty(stack.shape, np.float64)
+    found = np.empty((n, 4), np.int32)
+    both_ways = {
+        "dense_gradients": lambda: gradients(backend, "dense", (kernel, *rest))(system, 0.0, np.inf, 50),
+        "marginals": lambda: backend.marginals(cost, 20.0, alpha, beta, rows, cols),
+        "apply": lambda: backend.apply(cost, 20.0, alpha, beta, np.ones((m, 2)), False, np.empty((n, 2))),
+        "applied back": lambda: backend.apply(cost, 20.0, alpha, beta, np.ones((n, 2)), True, np.empty((m, 2))),
+        "row_max": lambda: backend.row_max(cost, 20.0, beta, rows),
+        "col_max": lambda: backend.col_max(cost, 20.0, alpha, cols),
+        "least_cells": lambda: backend.least_cells(cost, beta, np.arange(n), found, rows),
+        "plan_tangent": lambda: backend.plan_tangent(
+            cost, 20.0, alpha, beta, bar, alpha, beta, 0.0, out, rows, cols, more
+        ),
+        "rounded_sums": lambda: backend.rounded_sums(cost, 20.0, *(alpha, beta) * 3, rows, more),
+        "dense_product": lambda: backend.dense_product(cost, beta, False, rows),
+        "transposed product": lambda: backend.dense_product(cost, alpha, True, cols),
+        "potential": lambda: backend.potential(row, alpha, rows),
+        "batch_marginals": lambda: backend.batch_marginals(stack, batch, starts, ends, k, starts.copy(), ends.copy()),
+    }
+    assert {name: transfers(call) for name, call in both_ways.items()} == dict.fromkeys(both_ways, (1, 1))
+    assert transfers(lambda: backend.plan(cost, 20.0, alpha, beta, out)) == (1, 0)
+    assert transfers(lambda: backend.batch_plan(stack, batch, starts, ends, plans)) == (1, 0)
+
+
+def test_packed_arrays_are_whole_and_begin_at_lines_of_the_cache(cupy):
+    """Whatever their type, shape and order, and beside room of any size."""
+    device = gpu.connect().device
+    rng = np.random.default_rng(0)
+    given = [
+        rng.normal(size=17),
+        rng.normal(size=(3, 5)).T,
+        np.arange(5, dtype=np.int32),
+        rng.normal(size=0),
+        np.broadcast_to(np.arange(4), (2, 4)),
+        rng.normal(size=9).astype(np.float32)[::2],
+    ]
+    parts = [Room((3,)), *given[:3], Room((2, 7), np.dtype(np.int32)), *given[3:], *rooms(33)]
+    MACHINE.events.clear()
+    arrays = device.pack(parts)
+    assert [what for what, _, _ in MACHINE.events] == ["empty", "put"]
+    assert [(x.shape, x.dtype) for x in arrays] == [(x.shape, x.dtype) for x in parts]
+    assert {(x.data.ptr - arrays[0].data.ptr) % 128 for x in arrays} == {0}
+    sent = [*arrays[1:4], *arrays[5:8]]
+    assert sum(x.nbytes for x in sent) == sum(x.nbytes for x in given)
+    for some in (slice(None), slice(2, 3), slice(2, 5), slice(None, None, -1)):
+        for found, expected in zip(device.get_all(sent[some]), given[some], strict=True):
+            np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_room_alone_sends_nothing(cupy):
+    device = gpu.connect().device
+    assert transfers(lambda: device.pack(rooms(5, 100))) == (0, 0)
 
 
 # --- out of memory ----------------------------------------------------------------------------------------------------

@@ -76,10 +76,11 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
         "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
         | {"errors"},
-        "backends/gpu_launches": {"backends/gpu_device"},
-        "backends/gpu_sides": {"backends/gpu_launches"},
-        "backends/gpu_passes": {"backends/gpu_device", "backends/gpu_launches"},
-        "backends/gpu_sweeps": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_passes"},
+        "backends/gpu_device": {"backends/gpu_transfers"},
+        "backends/gpu_launches": {"backends/gpu_device", "backends/gpu_transfers"},
+        "backends/gpu_sides": {"backends/gpu_launches", "backends/gpu_transfers"},
+        "backends/gpu_passes": {f"backends/gpu_{part}" for part in ("device", "launches", "transfers")},
+        "backends/gpu_sweeps": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "transfers")},
         "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
         "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }

@@ -49,12 +49,12 @@ def scaling_iterations(backend: Any, cost: Any) -> Timed:
     n, m = cost.shape
     rows, cols = side(n), side(m)
     base = rows.log_weight + 0.5 * INV_EPSILON, cols.log_weight.copy()
-    kernel = backend.matrix_like(cost, cost.dtype)
+    kernel, scratch = backend.matrix_like(cost, cost.dtype), backend.scratch(cost.shape, False)
     backend.plan(cost, INV_EPSILON, *base, kernel, coarse=cost.dtype == np.float32)
     vectors = base[0].copy(), base[1].copy(), np.zeros(n), cols.log_weight.copy(), base[0].copy(), np.zeros(m)
 
     def run(count: int) -> None:
-        backend.scaling_sweeps(kernel, *base, rows, cols, (1.0, 1.0), *vectors, None, count, 1e30)
+        backend.scaling_sweeps(kernel, *base, rows, cols, (1.0, 1.0), *vectors, scratch, count, 1e30)
 
     return run
 

@@ -1,8 +1,9 @@
 """The primitives of `protocol` on a CUDA device: launches of kernels.cu through CuPy.
 
-Matrices stay on the device; the vectors of a solver are NumPy arrays on the host and cross at each call, O(n + m). That
-is little where it matters: a call is a block of up to 50 iterations, whose kernels are launched one after the other
-without asking the device how they went. Work on the cells of a support (CSR) is done on the host in NumPy.
+Matrices stay on the device; the vectors of a solver are NumPy arrays on the host and cross at each call, O(n + m), by
+one copy each way (gpu_transfers). That is little where it matters: a call is a block of up to 50 iterations, whose
+kernels are launched one after the other without asking the device how they went. Work on the cells of a support (CSR)
+is done on the host in NumPy.
 
 CuPy is imported when a device is asked for, never before.
 """

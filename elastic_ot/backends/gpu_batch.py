@@ -60,14 +60,13 @@ class Batches(Sides, Passes):
             self.batch_plan(cost, batch, alpha + np.log(batch.mass)[:, None], beta, plans)
 
     def _batch_args(self, batch: Batch) -> tuple[Any, ...]:
-        counts = (self.device.put(np.ascontiguousarray(x, dtype=np.int64)) for x in (batch.row_count, batch.col_count))
-        return self.device.put(batch.cost_of.astype(np.int64)), self._vector(batch.inv_epsilon), *counts
+        return tuple(self._vectors(*_parts(batch)))
 
     def batch_plan(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
         cost = self._matrix(cost)
         target, straight = self._target(out)
-        potentials = self._vector(alpha), self._vector(beta)
-        args = cost, *self._batch_args(batch), *sized(out.shape), *potentials, target
+        *problems, starts, ends = self._vectors(*_parts(batch), alpha, beta)
+        args = cost, *problems, *sized(out.shape), starts, ends, target
         name = f"batch_fill_plan<{c_type(cost)}, {c_type(target)}>"
         self.device.launch(name, self._row_blocks(out.shape[0] * out.shape[1]), THREADS, args)
         if not straight:
@@ -77,13 +76,13 @@ class Batches(Sides, Passes):
         self, cost: Array, batch: Batch, alpha: Array, beta: Array, which: Array, row_sum: Array, col_sum: Array
     ) -> None:
         cost = self._matrix(cost)
-        sums = self._vector(row_sum), self._vector(col_sum)
-        args = (
-            *(cost, *self._batch_args(batch), *sized(cost.shape[1:]), self._vector(alpha), self._vector(beta)),
-            *(self.device.put(which.astype(np.int64)), np.int64(which.size), *sums),
+        numbers = which.astype(np.int64)
+        *problems, starts, ends, chosen, rows, cols = self._vectors(
+            *_parts(batch), alpha, beta, numbers, row_sum, col_sum
         )
+        args = cost, *problems, *sized(cost.shape[1:]), starts, ends, chosen, np.int64(which.size), rows, cols
         self.device.launch(f"batch_sums<{c_type(cost)}>", self._row_blocks(which.size), THREADS, args)
-        row_sum[...], col_sum[...] = self.device.get(sums[0]), self.device.get(sums[1])
+        row_sum[...], col_sum[...] = self.device.get_all((rows, cols))
 
     def batch_rounded_sums(
         self,
@@ -103,3 +102,9 @@ class Batches(Sides, Passes):
         for k in which:
             matrix, inv_epsilon = cost[batch.cost_of[k]], float(batch.inv_epsilon[k])
             self.rounded_sums(matrix, inv_epsilon, alpha[k], beta[k], *(part[k] for part in parts))
+
+
+def _parts(batch: Batch) -> tuple[Array, ...]:
+    """What kernels read of it."""
+    cost_of, row_count, col_count = (np.asarray(x, np.int64) for x in (batch.cost_of, batch.row_count, batch.col_count))
+    return cost_of, batch.inv_epsilon, row_count, col_count

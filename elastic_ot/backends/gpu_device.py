@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from .gpu_transfers import Room, doubles, filled, places, view
 from .protocol import Array
 
 SOURCE = Path(__file__).with_name("kernels.cu")
@@ -32,8 +33,12 @@ UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 REALS = "float", "double"
 COSTS = *REALS, "Half"
-C_TYPES = {np.dtype(np.float16): "Half", np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-ITEMSIZES = {name: dtype.itemsize for dtype, name in C_TYPES.items()}
+C_TYPES: dict[np.dtype[Any], str] = {
+    np.dtype(np.float16): "Half",
+    np.dtype(np.float32): "float",
+    np.dtype(np.float64): "double",
+}
+ITEMSIZES = {name: int(np.dtype(dtype).itemsize) for dtype, name in C_TYPES.items()}
 
 
 def shapes_of(itemsize: int) -> list[tuple[int, int]]:
@@ -104,6 +109,12 @@ class Device(Protocol):
     def get(self, values: Array) -> Array:
         """A copy on the host."""
 
+    def pack(self, parts: Sequence[Array | Room]) -> list[Array]:
+        """Copies of arrays of the host, and room for others, side by side: one allocation and at most one transfer."""
+
+    def get_all(self, arrays: Sequence[Array]) -> list[Array]:
+        """Copies on the host of arrays of one `pack`, by one transfer of what lies from the first to the last."""
+
     def holds(self, values: Array) -> bool:
         """True if kernels can read it where it lies, given that it is C-contiguous."""
 
@@ -142,6 +153,21 @@ class CupyDevice:
     def get(self, values: Array) -> Array:
         with self._here():
             return self.cupy.asnumpy(values)
+
+    def pack(self, parts: Sequence[Array | Room]) -> list[Array]:
+        begins, size = places(parts)
+        sent, memory = filled(parts, begins), self.empty(size, np.float64)
+        if sent.size:
+            with self._here():
+                memory[: sent.size].set(sent)  # on the current stream; the host may go on to change what it sent
+        return [view(memory, begin, part) for begin, part in zip(begins, parts, strict=True)]
+
+    def get_all(self, arrays: Sequence[Array]) -> list[Array]:
+        memory = arrays[0].base
+        begins = [(x.data.ptr - memory.data.ptr) // memory.itemsize for x in arrays]
+        first, last = min(begins), max(begin + doubles(x) for begin, x in zip(begins, arrays, strict=True))
+        found = self.get(memory[first:last])
+        return [view(found, begin - first, x) for begin, x in zip(begins, arrays, strict=True)]
 
     def holds(self, values: Array) -> bool:
         return isinstance(values, self.cupy.ndarray) and int(values.device.id) == self.index

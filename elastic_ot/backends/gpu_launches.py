@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .gpu_device import STREAM, Device, shapes_of
+from .gpu_transfers import Room
 from .protocol import Array, Side
 
 LOG2E = 1.4426950408889634
 THREADS = 256
 
 
-class Scratch(NamedTuple):
-    """Exponentials in float32 or not, and which sums are trusted (`cpu.scratch` says why)."""
+@dataclass(eq=False)
+class Scratch:
+    """Exponentials in float32 or not, and which sums are trusted (`cpu.scratch` says why).
+
+    It keeps the sides of the last sweeps, which a solver passes again and again and never writes to, on the device.
+    """
 
     exponential: str
     trust: tuple[np.float64, np.float64, np.float64]
+    sides: tuple[Side, Side] | None = field(default=None, init=False)
+    side_args: tuple[tuple[Any, ...], tuple[Any, ...]] = field(default=((), ()), init=False)
 
 
 class Fused(NamedTuple):
@@ -53,12 +61,6 @@ def sized(values: tuple[int, ...]) -> tuple[np.int64, ...]:
     return tuple(np.int64(x) for x in values)
 
 
-def side_args(device: Device, side: Side) -> tuple[Any, ...]:
-    """Arguments of a kernel that reads a side: packed vectors, code and strengths."""
-    packed = device.put(np.stack((side.weight, side.log_weight, side.offset)))
-    return packed, np.int32(side.code), np.float64(side.strength), np.float64(side.strength2)
-
-
 class Launches:
     """A device, and what every primitive does on it."""
 
@@ -86,12 +88,28 @@ class Launches:
     def _vector(self, values: Array) -> Array:
         return self.device.put(np.ascontiguousarray(values, dtype=np.float64))
 
+    def _vectors(self, *parts: Array | Room) -> list[Array]:
+        """All of them on the device by one transfer, in float64; integers keep their type, room is left as it is."""
+        return self.device.pack(
+            [x if isinstance(x, Room) or x.dtype.kind == "i" else np.asarray(x, dtype=np.float64) for x in parts]
+        )
+
     def _padded(self, values: Array, matrix: Array) -> Array:
         """A vector for the columns of a fused sweep, zeros beyond its end: see kernels.cu."""
         plan = self._fused(matrix)
         padded = np.zeros(max(values.size, plan.reach))
         padded[: values.size] = values
-        return self.device.put(padded)
+        return padded
+
+    def _sides(self, scratch: Scratch, rows: Side, cols: Side) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Arguments of a kernel that reads a side, for either: packed vectors, code and strengths."""
+        kept = scratch.sides
+        if kept is None or kept[0] is not rows or kept[1] is not cols:
+            packed = self._vectors(*(np.stack((x.weight, x.log_weight, x.offset)) for x in (rows, cols)))
+            numbers = ((np.int32(x.code), np.float64(x.strength), np.float64(x.strength2)) for x in (rows, cols))
+            of_rows, of_cols = ((x, *rule) for x, rule in zip(packed, numbers, strict=True))
+            scratch.sides, scratch.side_args = (rows, cols), (of_rows, of_cols)
+        return scratch.side_args
 
     def _row_blocks(self, n: int) -> tuple[int, int]:
         return max(1, min(n, 16 * self.device.multiprocessors)), 1
@@ -114,24 +132,20 @@ class Launches:
         resident = device.multiprocessors * max(1, 512 // threads)
         return Fused(columns, threads, max(1, min(-(-n // 4), resident // slices)), slices, most, n)
 
-    def _columns_of(
-        self, name: str, args: tuple[Any, ...], n: int, width: int, like: Array, top: bool = False
-    ) -> Array:
-        """Column results of a kernel that leaves a part for each share of the rows; `width` numbers a row."""
+    def _columns_of(self, name: str, args: tuple[Any, ...], n: int, like: int, out: Array, top: bool = False) -> None:
+        """Column results of a kernel that leaves a part for each share of the rows, as many numbers as `out` has."""
         grid = self._column_blocks(n, like)
-        parts = self.device.empty((grid[1], width), np.float64)
+        parts = self.device.empty((grid[1], out.size), np.float64)
         self.device.launch(name, grid, THREADS, (*args, parts))
-        return self._joined(parts, top)
+        self._join(parts, out, top)
 
-    def _joined(self, parts: Array, top: bool = False) -> Array:
+    def _join(self, parts: Array, out: Array, top: bool = False) -> None:
         count, width = parts.shape
-        out = self.device.empty(width, np.float64)
         sizes = sized((count, width))
         if top:
             self.device.launch("max_parts", (-(-width // THREADS), 1), THREADS, (parts, *sizes, out))
         else:
             self.device.launch("sum_parts", (-(-width // 32), 1), THREADS, (parts, *sizes, out))
-        return out
 
     def _sweep(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .gpu_launches import THREADS, Launches, sized
+from .gpu_transfers import Room
 from .protocol import Array, Side
 
 
@@ -19,12 +20,13 @@ class Sides(Launches):
         self.batch_potential(one, log_ratio[None], out[None])
 
     def _batch_side(self, side: Side) -> tuple[Any, ...]:
-        code = self.device.put(np.ascontiguousarray(side.code, dtype=np.int64))
-        return *(self._vector(x) for x in side[:3]), code, self._vector(side.strength), self._vector(side.strength2)
+        code = np.asarray(side.code, dtype=np.int64)
+        return tuple(self._vectors(*side[:3], code, side.strength, side.strength2))
 
     def batch_potential(self, sides: Side, log_ratio: Array, out: Array) -> None:
-        weight, log_weight, _, *rule = self._batch_side(sides)
-        found = self.device.empty(out.shape, np.float64)
-        args = weight, log_weight, *rule, *sized(out.shape), self._vector(log_ratio), found
+        code = np.asarray(sides.code, dtype=np.int64)
+        rule = sides.weight, sides.log_weight, code, sides.strength, sides.strength2
+        *vectors, ratios, found = self._vectors(*rule, log_ratio, Room(out.shape))
+        args = *vectors, *sized(out.shape), ratios, found
         self.device.launch("potentials", (self._row_blocks(-(-out.size // THREADS))[0], 1), THREADS, args)
         out[...] = self.device.get(found)

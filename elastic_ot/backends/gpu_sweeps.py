@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .gpu_device import c_type
-from .gpu_launches import LOG2E, THREADS, Scratch, side_args, sized
+from .gpu_launches import LOG2E, THREADS, Scratch, sized
 from .gpu_passes import Passes
+from .gpu_transfers import rooms
 from .protocol import Array, Krylov, Side
 
 LOOK = 64  # iterations launched before the device is asked whether they still do anything
+
+
+class _Scalings(NamedTuple):
+    """Vectors of one state of `scaling_sweeps`."""
+
+    v: Array
+    u: Array
+    col_sum: Array
+    u_before: Array
+    row_sum: Array
+    updated: Array
 
 
 class Sweeps(Passes):
@@ -41,37 +54,30 @@ class Sweeps(Passes):
         scratch: Any,
         count: int,
     ) -> None:
-        cost = self._matrix(cost)
-        sides = side_args(self.device, rows), side_args(self.device, cols)
+        cost, sides = self._matrix(cost), self._sides(scratch, rows, cols)
         vectors = alpha, beta, log_row, log_col, previous_alpha, log_col_updated
-        block = min(count, LOOK)
+        block = count
         while count:
-            on_device = [self._vector(x) for x in vectors]
-            done = self._log_block(cost, inv_epsilon, sides, omega, on_device, scratch, block)
-            for vector, found in zip(vectors, on_device, strict=True):
-                vector[:] = self.device.get(found)
-            sound = done == block
-            if not sound:
+            iteration, held = self._log_iteration(cost, inv_epsilon, sides, omega, vectors, scratch)
+            done, unsound = self._log_blocks(iteration, held, vectors, block, count)
+            if unsound:
                 self._log_column_sums(cost, inv_epsilon, cols, alpha, beta, log_col)
-                done += 1
             count -= done
-            # where columns vanish again and again, little is launched in vain
-            block = min(count, LOOK, 2 * block if sound else 1)
+            block = 1  # where columns vanish again and again, little is launched in vain
 
-    def _log_block(
+    def _log_iteration(
         self,
         cost: Array,
         inv_epsilon: float,
         sides: tuple[tuple[Any, ...], tuple[Any, ...]],
         omega: tuple[float, float],
-        vectors: list[Array],
+        vectors: tuple[Array, ...],
         scratch: Scratch,
-        count: int,
-    ) -> int:
-        """Iterations with sound column sums; one less than `count` or fewer if the next one had an unsound one."""
+    ) -> tuple[Callable[[], None], list[Array]]:
+        """What launches an iteration; and its vectors on the device, the flags last."""
         device, (n, m) = self.device, cost.shape
-        alpha, beta, log_row, log_col, previous_alpha, log_col_updated = vectors
-        state, beta2 = device.zeros(4, np.int32), self._padded(np.zeros(m), cost)
+        beta2, *held = self._vectors(self._padded(np.zeros(m), cost), *vectors, np.zeros(4, np.int32))
+        alpha, beta, log_row, log_col, previous_alpha, log_col_updated, state = held
         inv2, row_omega, col_omega = np.float64(inv_epsilon * LOG2E), np.float64(omega[0]), np.float64(omega[1])
         rows = *scratch.trust, alpha, previous_alpha, log_row
         types = f"{c_type(cost)}, {scratch.exponential}"
@@ -93,9 +99,26 @@ class Sweeps(Passes):
             sweep()
             device.launch("log_sums", (-(-m // 32), 1), THREADS, after)
 
-        device.repeat(iteration, count)
-        _, unsound, _, begun = device.get(state)
-        return int(begun) - int(unsound)
+        return iteration, held
+
+    def _log_blocks(
+        self, iteration: Callable[[], None], held: list[Array], vectors: tuple[Array, ...], block: int, count: int
+    ) -> tuple[int, bool]:
+        """`count` iterations in growing blocks, up to one that leaves an unsound column sum; its vectors on the host.
+
+        Returns how many were made, and whether the last one was unsound.
+        """
+        begun = unsound = 0
+        while begun < count and not unsound:
+            block = min(block, LOOK, count - begun)
+            self.device.repeat(iteration, block)
+            last = begun + block == count
+            *found, state = self.device.get_all(held if last else held[-1:])
+            _, unsound, _, begun = (int(x) for x in state)
+            block *= 2
+        for vector, values in zip(vectors, found or self.device.get_all(held[:-1]), strict=True):
+            vector[:] = values
+        return begun, bool(unsound)
 
     def _log_column_sums(
         self, cost: Array, inv_epsilon: float, cols: Side, alpha: Array, beta: Array, log_col: Array
@@ -105,9 +128,10 @@ class Sweeps(Passes):
         self.col_max(cost, inv_epsilon, alpha, top)
         reached = np.isfinite(top) & np.isfinite(cols.log_weight)
         shift = np.where(reached, top, 0.0)
-        args = self._plan_args(cost, inv_epsilon, alpha, np.where(reached, -shift, -np.inf))
-        total = self.device.get(self._transposed_times(cost, args, None, 1))
-        logs = np.log(np.where(reached, total, 1.0)) + shift + np.where(reached, beta, 0.0)
+        ends = np.where(reached, -shift, -np.inf) * LOG2E
+        *potentials, total = self._vectors(alpha, ends, *rooms(top.size))
+        self._transposed_times(cost, (*self._plan_args(cost, inv_epsilon), *potentials), None, 1, total)
+        logs = np.log(np.where(reached, self.device.get(total), 1.0)) + shift + np.where(reached, beta, 0.0)
         log_col[:] = np.where(reached, logs, -np.inf)
 
     def scaling_sweeps(
@@ -128,41 +152,73 @@ class Sweeps(Passes):
         count: int,
         limit: float,
     ) -> tuple[int, bool]:
-        device, kernel = self.device, self._matrix(kernel)
+        device, kernel, sides = self.device, self._matrix(kernel), self._sides(scratch, rows, cols)
         n, m = kernel.shape
-        state = device.zeros(4, np.int32)
-        row_side, col_side = side_args(device, rows), side_args(device, cols)
-        bases = self._vector(base_alpha), self._vector(base_beta)
-        # iterations read one set of vectors and write the other, in turn, so that one that fails has spoilt nothing
-        start_u, start_v = _exponentials(alpha, base_alpha), _exponentials(beta, base_beta)
-        u = self._vector(start_u), self._vector(start_u)
-        v = self._padded(start_v, kernel), self._padded(start_v, kernel)
-        u_before = device.empty(n, np.float64), device.empty(n, np.float64)
-        row_sum = device.empty(n, np.float64), device.empty(n, np.float64)
-        start_sum = np.exp(log_col)
-        col_sum = self._vector(start_sum), self._vector(start_sum)
-        updated = device.empty(m, np.float64), device.empty(m, np.float64)
+        # iterations read one state and write the other, in turn, so that one that fails has spoilt nothing
+        v = self._padded(_exponentials(beta, base_beta), kernel)
+        first = v, _exponentials(alpha, base_alpha), np.exp(log_col), *rooms(n, n, m)
+        second = np.zeros_like(v), *rooms(n, m, n, n, m)  # zeros beyond its end
+        flags = np.zeros(4, np.int32)
+        # the flags lie between the states, so that they come back with either
+        base_rows, base_cols, *held = self._vectors(base_alpha, base_beta, *first, flags, *second)
+        states, state = (_Scalings(*held[:6]), _Scalings(*held[7:])), held[6]
+        iteration = self._scaling_iteration(kernel, (base_rows, base_cols), sides, omega, states, state, limit)
+
+        def pair() -> None:
+            iteration(0)
+            iteration(1)
+
+        begun = unsound = outside = 0
+        found: list[Array] = []
+        while begun < count and not (unsound or outside):
+            some = min(LOOK, count - begun)
+            device.repeat(pair, some // 2)
+            device.repeat(lambda: iteration(0), some % 2)
+            last = begun + some == count
+            look, *found = device.get_all((state, *states[count % 2]) if last else (state,))
+            _, unsound, outside, begun = (int(x) for x in look)
+        done = begun - unsound
+        if done:
+            at = done % 2
+            reached = _Scalings(*(found if found and at == count % 2 else device.get_all(states[at])))
+            _logarithms(reached.u, base_alpha, alpha)
+            _logarithms(reached.v[:m], base_beta, beta)
+            _logarithms(reached.row_sum, 0.0, log_row)
+            _logarithms(reached.col_sum, 0.0, log_col)
+            _logarithms(reached.u_before, base_alpha, previous_alpha)
+            _logarithms(reached.updated, 0.0, log_col_updated)
+        return done, not (unsound or outside)
+
+    def _scaling_iteration(
+        self,
+        kernel: Array,
+        bases: tuple[Array, Array],
+        sides: tuple[tuple[Any, ...], tuple[Any, ...]],
+        omega: tuple[float, float],
+        states: tuple[_Scalings, _Scalings],
+        state: Array,
+        limit: float,
+    ) -> Callable[[int], None]:
+        """What launches an iteration that reads the state of a number and writes the other."""
+        device, (n, m), (row_side, col_side) = self.device, kernel.shape, sides
         row_omega, col_omega, bound = np.float64(omega[0]), np.float64(omega[1]), np.float64(limit)
-        factors = device.empty(n, np.float64)
-        launches = []
-        parts: Any = None
-        for new in (1, 0):
-            old = 1 - new
-            tail = row_omega, bases[0], u[old], bound, u[new], u_before[new], row_sum[new]
+        factors, launches = device.empty(n, np.float64), []
+        for old, new in (states, states[::-1]):
+            tail = row_omega, bases[0], old.u, bound, new.u, new.u_before, new.row_sum
             sweep, parts = self._sweep(
                 kernel,
                 f"dense_rows<{c_type(kernel)}, Scaling",
-                (v[new], *row_side, *tail),
+                (new.v, *row_side, *tail),
                 (
                     f"wide_dense_rows<{c_type(kernel)}, Scaling>",
-                    (v[new], row_side[0], np.int64(n), *row_side[1:], *tail, factors),
+                    (new.v, row_side[0], np.int64(n), *row_side[1:], *tail, factors),
                 ),
                 (f"wide_dense_columns<{c_type(kernel)}>", (factors,)),
                 state,
                 kinds=1,
             )
-            before = np.int64(m), *col_side, col_omega, bases[1], v[old], col_sum[old], v[new], updated[new], state
-            after = parts, *sized(parts.shape), col_side[0], bound, v[new], col_sum[new], state
+            before = np.int64(m), *col_side, col_omega, bases[1], old.v, old.col_sum, new.v, new.updated, state
+            after = parts, *sized(parts.shape), col_side[0], bound, new.v, new.col_sum, state
             launches.append((before, sweep, after))
 
         def iteration(parity: int) -> None:
@@ -171,28 +227,7 @@ class Sweeps(Passes):
             sweep()
             device.launch("scaling_sums", (-(-m // 32), 1), THREADS, after)
 
-        def pair() -> None:
-            iteration(0)
-            iteration(1)
-
-        begun = unsound = outside = 0
-        for first in range(0, count, LOOK):
-            some = min(LOOK, count - first)
-            device.repeat(pair, some // 2)
-            device.repeat(lambda: iteration(0), some % 2)
-            _, unsound, outside, begun = (int(x) for x in device.get(state))
-            if unsound or outside:
-                break
-        done = begun - unsound
-        if done:
-            at = done % 2
-            _logarithms(device.get(u[at]), base_alpha, alpha)
-            _logarithms(device.get(v[at])[:m], base_beta, beta)
-            _logarithms(device.get(row_sum[at]), 0.0, log_row)
-            _logarithms(device.get(col_sum[at]), 0.0, log_col)
-            _logarithms(device.get(u_before[at]), base_alpha, previous_alpha)
-            _logarithms(device.get(updated[at]), 0.0, log_col_updated)
-        return done, not (unsound or outside)
+        return iteration
 
     def dense_gradients(
         self,
@@ -207,9 +242,12 @@ class Sweeps(Passes):
     ) -> tuple[int, int]:
         device, kernel = self.device, self._matrix(kernel)
         n, m = kernel.shape
-        state = device.zeros(4, np.int32)
-        scaled, weight = self._padded(col_factor * krylov.direction, kernel), self._vector(row_weight)
-        x, residual, direction, preconditioner, scalars = (self._vector(values) for values in krylov)
+        x, residual, direction, preconditioner, scalars = krylov
+        weight, on_diagonal, columns, preconditioner, *changed, scaled, image = self._vectors(
+            *(row_weight, diagonal, col_factor, preconditioner, x, residual, direction, scalars),
+            *(np.zeros(4, np.int32), self._padded(col_factor * direction, kernel), *rooms(m)),
+        )
+        state = changed[-1]
         factors, zero, one = device.empty(n, np.float64), np.float64(0.0), np.float64(1.0)
         rule = np.int32(0), zero, zero
         sweep, parts = self._sweep(
@@ -224,21 +262,20 @@ class Sweeps(Passes):
             state,
             kinds=1,
         )
-        image = device.empty(m, np.float64)
         summed = parts, *sized(parts.shape), image
-        vectors = x, residual, direction, preconditioner, scalars, scaled
-        step = np.int64(m), self._vector(diagonal), image, self._vector(col_factor), *vectors
+        vectors = *changed[:3], preconditioner, changed[3], scaled
+        last = np.int64(m), on_diagonal, image, columns, *vectors, np.float64(goal), np.float64(radius), state
 
         def iteration() -> None:
             sweep()
             device.launch("sum_parts", (-(-m // 32), 1), THREADS, summed)
-            device.launch("advance", (1, 1), 512, (*step, np.float64(goal), np.float64(radius), state))
+            device.launch("advance", (1, 1), 512, last)
 
         device.repeat(iteration, count)
-        for values, found in zip(krylov, (x, residual, direction, preconditioner, scalars), strict=True):
-            values[:] = device.get(found)
-        code, _, _, done = device.get(state)
-        return int(done), int(code)
+        *found, flags = device.get_all(changed)
+        for values, on_host in zip((x, residual, direction, scalars), found, strict=True):
+            values[:] = on_host
+        return int(flags[3]), int(flags[0])
 
 
 def _exponentials(alpha: Array, base: Array) -> Array:

@@ -152,7 +152,8 @@ class Backend(Protocol):
     def scratch(self, shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
         """Work space for the sweeps below, O(threads * m).
 
-        `fast`: exponentials in float32, arguments in float64. `brief`: calls are for an iteration or two.
+        `fast`: exponentials in float32, arguments in float64. `brief`: calls are for an iteration or two. It may keep
+        sides that it has seen, by their identity: their arrays are not written to.
         """
 
     def matrix_like(self, cost: Array, dtype: Any) -> Array:

@@ -88,6 +88,17 @@ class ndarray(np.ndarray):
     def device(self):
         return Device(self.device_id)
 
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+    def set(self, values):
+        assert self.device_id == MACHINE.device
+        assert self.flags.c_contiguous
+        assert (self.shape, self.dtype) == (values.shape, values.dtype)
+        MACHINE.waits("put")
+        self.view(np.ndarray)[...] = values
+
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         raise TypeError("the host computes with memory of the device")
 

@@ -22,8 +22,8 @@ class ndarray:
 
     __array_ufunc__ = None
 
-    def __init__(self, held, index=0):
-        self.held, self.index = held, index
+    def __init__(self, held, index=0, base=None):
+        self.held, self.index, self.base = held, index, base
 
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion to a NumPy array is not allowed")
@@ -36,6 +36,21 @@ class ndarray:
     strides = property(lambda self: self.held.strides)
     T = property(lambda self: ndarray(self.held.T, self.index))
     device = property(lambda self: Device(self.index))
+    data = property(lambda self: types.SimpleNamespace(ptr=self.held.ctypes.data))
+    itemsize = property(lambda self: self.held.itemsize)
+
+    def set(self, values):
+        assert (self.shape, self.dtype) == (values.shape, values.dtype)
+        self.held[...] = values
+
+    def _viewed(self, held):
+        return ndarray(held, self.index, self if self.base is None else self.base)
+
+    def view(self, dtype):
+        return self._viewed(self.held.view(dtype))
+
+    def reshape(self, *shape):
+        return self._viewed(self.held.reshape(*shape))
 
     @property
     def flags(self):
@@ -52,6 +67,8 @@ class ndarray:
         return len(self.held)
 
     def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self._viewed(self.held[index])
         return _made(self.held[_index(index)], self.index)
 
     def __setitem__(self, index, value):
@@ -108,7 +125,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and_", "or_"):
     setattr(ndarray, f"__r{_dunder}__", _lifted(lambda x, y, _function=_function: _function(y, x)))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "invert", "abs"):
     setattr(ndarray, f"__{_name}__", _lifted(getattr(operator, _name)))
-for _name in ("any", "all", "min", "max", "sum", "argmax", "astype", "reshape", "copy", "ravel"):
+for _name in ("any", "all", "min", "max", "sum", "argmax", "astype", "copy", "ravel"):
     setattr(ndarray, _name, _lifted(getattr(np.ndarray, _name)))
 
 
