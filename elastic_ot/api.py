@@ -19,6 +19,7 @@ from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .halves import is_single
 from .options import (
     SINGLE_TOL,
     check_budget,
@@ -226,13 +227,13 @@ def _solve(
             g=f if swapped else g,
             end=other_side(last) if swapped else last,
             omega=(max(omega, 1.0), omega),
-            fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
+            fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
         )
         if is_budget(tol, method):
             check_budget(relaxation, time_limit, callback, progress)
-            start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
+            start = replace(start, fast=is_single(problem.cost.matrix))
             outcome = run_budget(task, start, max_iter, rows_first=not swapped)
             budget = Budget(max_iter, last, f, g)
             return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..halves import BRAIN
 from .protocol import Array
 
 SOURCE = Path(__file__).with_name("kernels.cu")
@@ -29,8 +30,8 @@ UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 
 REALS, COLUMNS = ("float", "double"), ("4", "8", "16")
-COSTS = *REALS, "Half"
-C_TYPES = {np.dtype(np.float16): "Half", np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+COSTS = *REALS, "Half", "Brain"
+C_TYPES = {np.dtype(np.float16): "Half", BRAIN: "Brain", np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 def _instances(name: str, *choices: tuple[str, ...]) -> list[str]:
@@ -186,8 +187,8 @@ class CupyDevice:
         needed = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
         raise MemoryError(
             f"CUDA device {self.index} is out of memory: an array {shape} of {np.dtype(dtype)} needs {needed:,} bytes, "
-            f"{free:,} of {total:,} are free; free arrays that are not needed any more, pass the cost in float32 or "
-            "float16, or fewer problems at once"
+            f"{free:,} of {total:,} are free; free arrays that are not needed any more, pass the cost in float32, "
+            "float16 or bfloat16, or fewer problems at once"
         )
 
     def _kernel(self, name: str) -> Any:

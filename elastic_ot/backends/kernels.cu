@@ -27,7 +27,8 @@ typedef long long i64;
 #define HALF_TO_FLOAT(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
 #endif
 
-// A number of 16 bits, to be read only: arithmetic is that of float.
+// Numbers of 16 bits, to be read only: arithmetic is that of float. Half is float16, Brain bfloat16, which is the upper
+// half of a float.
 struct Half {
     unsigned short bits;
     DEVICE operator float() const {
@@ -35,6 +36,10 @@ struct Half {
         HALF_TO_FLOAT(x, bits);
         return x;
     }
+};
+struct Brain {
+    unsigned short bits;
+    DEVICE operator float() const { return __int_as_float(static_cast<int>(static_cast<unsigned int>(bits) << 16)); }
 };
 
 // What an entry is computed with.
@@ -44,6 +49,10 @@ struct Value {
 };
 template <>
 struct Value<Half> {
+    typedef float type;
+};
+template <>
+struct Value<Brain> {
     typedef float type;
 };
 template <typename T>
@@ -922,7 +931,7 @@ __global__ void count_cells(const T* cost, i64 m, double inv2, const double* alp
 template <typename T>
 __global__ void write_cells(const T* cost, i64 n, i64 m, double inv2, const double* alpha2, const double* beta2,
                             const double* row_least, const double* col_least, const i64* pointers, int* indices,
-                            T* cells) {
+                            value_of<T>* cells) {
     for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
         i64 next = pointers[i];
         for (i64 start = 0; start < m; start += 32) {

@@ -108,7 +108,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and_", "or_"):
     setattr(ndarray, f"__r{_dunder}__", _lifted(lambda x, y, _function=_function: _function(y, x)))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "invert", "abs"):
     setattr(ndarray, f"__{_name}__", _lifted(getattr(operator, _name)))
-for _name in ("any", "all", "min", "max", "sum", "argmax", "astype", "reshape", "copy", "ravel"):
+for _name in ("any", "all", "min", "max", "sum", "argmax", "astype", "reshape", "copy", "ravel", "view"):
     setattr(ndarray, _name, _lifted(getattr(np.ndarray, _name)))
 
 
@@ -120,7 +120,7 @@ def _in_place(function):
     return call
 
 
-for _name in ("iadd", "isub", "imul", "itruediv", "ior", "iand"):
+for _name in ("iadd", "isub", "imul", "itruediv", "ior", "iand", "ilshift"):
     setattr(ndarray, f"__{_name}__", _in_place(getattr(operator, _name)))
 ndarray.__module__ = "cupy"
 
