@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import load
-from .halves import BRAIN
+from .halves import BRAIN, widened
 from .memory import cupy, library_of, lies_on_host, on_host
 
+KNOWS_BRAIN = 14  # the version of CuPy that can share bfloat16; earlier ones are not to be asked
 CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
 HOST: AbstractContextManager[None] = nullcontext()
 
@@ -175,9 +176,9 @@ def _from_dlpack(name: str, values: Any, bits: bool = False) -> NDArray[Any]:
     if index is not None:
         load("gpu", index)
     if _is_brain(values):
-        shared = _bits(values) if bits and index is not None else None
+        shared = None if index is None else _bits(values)
         if shared is not None:
-            return shared
+            return shared if bits else widened(shared)
         values = _astype(values, "float32")
     if index is None:
         return np.from_dlpack(values)
@@ -198,9 +199,11 @@ def _bits(values: Any) -> NDArray[Any] | None:
     """The bits of bfloat16, shared; None if CuPy has no such dtype, which it needs for all but PyTorch's tensors."""
     if _library(values) == "torch":
         return _shared(values.view(sys.modules["torch"].int16)).view(BRAIN)
+    if int(cupy().__version__.partition(".")[0]) < KNOWS_BRAIN:
+        return None
     try:
         return _shared(values).view(BRAIN)
-    except (NotImplementedError, TypeError):
+    except (NotImplementedError, TypeError):  # without ml_dtypes
         return None
 
 
