@@ -74,8 +74,9 @@ def solve(
     ----------
     cost : array_like, shape (n, m) or (..., n, m)
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
-        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there. With
-        leading dimensions, here or in what follows, it is a batch: they broadcast, and the result is a `BatchSolution`.
+        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
+        and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
+        the result is a `BatchSolution`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
     epsilon : float, or array_like of shape (...)
