@@ -37,7 +37,7 @@ def ingest_cost(cost: Any) -> NDArray[np.floating]:
         raise ValueError(f"cost has shape {matrix.shape}; it must be a matrix (n, m)")
     if matrix.size == 0:
         raise ValueError(f"cost has shape {matrix.shape}; it must have at least one row and one column")
-    return matrix if matrix.flags.f_contiguous and _aligned(matrix) else _by_rows(matrix)
+    return in_order(matrix)
 
 
 def ingest_stack(name: str, cost: Any, least: int) -> NDArray[np.floating]:
@@ -56,6 +56,11 @@ def _stored(name: str, cost: Any) -> NDArray[Any]:
     if array.dtype == np.float16 and not lies_on_host(array):
         return array
     return array.astype(_working_dtype(name, array.dtype), copy=False)
+
+
+def in_order(matrix: NDArray[Any]) -> NDArray[Any]:
+    """In C or Fortran order, copied if it was in neither."""
+    return matrix if matrix.flags.f_contiguous and _aligned(matrix) else _by_rows(matrix)
 
 
 def _by_rows(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, beside, ingest_stack
+from .arrays import as_numpy, beside, in_order, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
 from .halves import extent, finite, forbidden, not_numbers, widened
@@ -127,7 +127,7 @@ class BatchProblem:
         """Problem k alone."""
         n, m = int(self.row_count[k]), int(self.col_count[k])
         rows, cols = (penalty_of(penalty, self.batch, k) for penalty in self.given)
-        cost = self.cost[self.cost_of[k], :n, :m]
+        cost = in_order(self.cost[self.cost_of[k], :n, :m])
         epsilon = float(self.epsilon[k])
         return build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
 

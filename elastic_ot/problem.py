@@ -108,7 +108,7 @@ def build_on(
     reference: Reference,
     mask: Any = None,
 ) -> Problem:
-    """`build` on a cost that `ingest_cost` has given."""
+    """`build` on a cost as `ingest_cost` gives it."""
     n, m = matrix.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
     if mask is not None:

@@ -278,6 +278,10 @@ def test_a_batch_of_several_lengths_reads_nothing_beyond(kind):
     found, expected = both(cost, kind, row_lengths=[5, 7, 7], col_lengths=[6, 6, 4])
     np.testing.assert_allclose(found.host.f, expected.host.f, rtol=0, atol=CLOSE)
     np.testing.assert_allclose(found.transport_cost, expected.transport_cost, rtol=0, atol=CLOSE)
+    for k in range(3):
+        assert found[k].problem.cost.matrix.dtype.itemsize == 2
+        assert found[k].gap == pytest.approx(found.gap[k], abs=CLOSE)
+        np.testing.assert_allclose(found[k].host.f, expected[k].host.f, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("budget", [False, True])
