@@ -19,6 +19,7 @@ from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .halves import is_single
 from .options import (
     SINGLE_TOL,
     check_budget,
@@ -73,8 +74,9 @@ def solve(
     ----------
     cost : array_like, shape (n, m) or (..., n, m)
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
-        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there. With
-        leading dimensions, here or in what follows, it is a batch: they broadcast, and the result is a `BatchSolution`.
+        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
+        and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
+        the result is a `BatchSolution`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
     epsilon : float, or array_like of shape (...)
@@ -226,13 +228,13 @@ def _solve(
             g=f if swapped else g,
             end=other_side(last) if swapped else last,
             omega=(max(omega, 1.0), omega),
-            fast=(method == "auto" or problem.cost.matrix.dtype == np.float32) and tol >= SINGLE_TOL,
+            fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
         )
         if is_budget(tol, method):
             check_budget(relaxation, time_limit, callback, progress)
-            start = replace(start, fast=problem.cost.matrix.dtype == np.float32)
+            start = replace(start, fast=is_single(problem.cost.matrix))
             outcome = run_budget(task, start, max_iter, rows_first=not swapped)
             budget = Budget(max_iter, last, f, g)
             return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)

@@ -18,33 +18,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import load
+from .halves import BRAIN, widened
 from .memory import cupy, library_of, lies_on_host, on_host
 
+KNOWS_BRAIN = 14  # the version of CuPy that can share bfloat16; earlier ones are not to be asked
 CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
 HOST: AbstractContextManager[None] = nullcontext()
 
 
 def ingest_cost(cost: Any) -> NDArray[np.floating]:
-    """`cost` as a float32 or float64 matrix in C or Fortran order.
+    """`cost` as a float32 or float64 matrix in C or Fortran order; on a device one of 16 bits stays so, see `halves`.
 
-    float16 becomes float32, integers and booleans float64; a strided view (neither order) is copied, everything else
-    is used as it lies in memory, read-only arrays included.
+    On the host these become float32. Integers and booleans become float64; a strided view (neither order) is copied,
+    everything else is used as it lies in memory, read-only arrays included.
     """
-    matrix = as_array("cost", cost)
+    matrix = _stored("cost", cost)
     if matrix.ndim != 2:
         raise ValueError(f"cost has shape {matrix.shape}; it must be a matrix (n, m)")
     if matrix.size == 0:
         raise ValueError(f"cost has shape {matrix.shape}; it must have at least one row and one column")
-    matrix = matrix.astype(_working_dtype("cost", matrix.dtype), copy=False)
-    return matrix if matrix.flags.f_contiguous and _aligned(matrix) else _by_rows(matrix)
+    return in_order(matrix)
 
 
 def ingest_stack(name: str, cost: Any, least: int) -> NDArray[np.floating]:
-    """Matrices (..., n, m) as float32 or float64 in C order; anything else is copied."""
-    stack = as_array(name, cost)
+    """Matrices (..., n, m) in C order, in what `ingest_cost` has; anything else is copied."""
+    stack = _stored(name, cost)
     if stack.ndim < least or stack.size == 0:
         raise ValueError(f"{name} has shape {stack.shape}; it must be (..., n, m), and none of these may be 0")
-    return _by_rows(stack.astype(_working_dtype(name, stack.dtype), copy=False))
+    return _by_rows(stack)
+
+
+def _stored(name: str, cost: Any) -> NDArray[Any]:
+    """In the dtype in which it is read by kernels."""
+    if _is_foreign(cost) and not isinstance(cost, np.ndarray) and _is_brain(cost):
+        return _from_dlpack(name, cost, bits=True)
+    array = as_array(name, cost)
+    if array.dtype == np.float16 and not lies_on_host(array):
+        return array
+    return array.astype(_working_dtype(name, array.dtype), copy=False)
+
+
+def in_order(matrix: NDArray[Any]) -> NDArray[Any]:
+    """In C or Fortran order, copied if it was in neither."""
+    return matrix if matrix.flags.f_contiguous and _aligned(matrix) else _by_rows(matrix)
 
 
 def _by_rows(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -152,7 +168,8 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
         raise ValueError(f"{name} is not a rectangular array of numbers") from None
 
 
-def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
+def _from_dlpack(name: str, values: Any, bits: bool = False) -> NDArray[Any]:
+    """Shared; bfloat16 in float32, copied, or as its `bits` in uint16 if it lies on a device."""
     _refuse_tracer(name, values)
     if getattr(values, "requires_grad", False):
         raise TypeError(
@@ -161,13 +178,38 @@ def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
     index = _cuda_index(values)
     if index is None and int(values.__dlpack_device__()[0]) != 1:
         raise TypeError(f"{name} is{_where(values)}; it must be in the memory of the host or of a CUDA device")
-    if str(values.dtype).endswith("bfloat16"):
+    if index is not None:
+        load("gpu", index)
+    if _is_brain(values):
+        shared = None if index is None else _bits(values)
+        if shared is not None:
+            return shared if bits else widened(shared)
         values = _astype(values, "float32")
     if index is None:
         return np.from_dlpack(values)
-    load("gpu", index)
-    shared: NDArray[Any] = values if isinstance(values, cupy().ndarray) else cupy().from_dlpack(values)
-    return shared
+    return _shared(values)
+
+
+def _is_brain(values: Any) -> bool:
+    return str(getattr(values, "dtype", "")).endswith("bfloat16")
+
+
+def _shared(values: Any) -> NDArray[Any]:
+    """Memory of a device as CuPy's."""
+    found: NDArray[Any] = values if isinstance(values, cupy().ndarray) else cupy().from_dlpack(values)
+    return found
+
+
+def _bits(values: Any) -> NDArray[Any] | None:
+    """The bits of bfloat16, shared; None if CuPy has no such dtype, which it needs for all but PyTorch's tensors."""
+    if _library(values) == "torch":
+        return _shared(values.view(sys.modules["torch"].int16)).view(BRAIN)
+    if int(cupy().__version__.partition(".")[0]) < KNOWS_BRAIN:
+        return None
+    try:
+        return _shared(values).view(BRAIN)
+    except (NotImplementedError, TypeError):  # without ml_dtypes
+        return None
 
 
 def _cuda_index(values: Any) -> int | None:

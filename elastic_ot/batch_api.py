@@ -17,6 +17,7 @@ from .batch_problem import BatchProblem
 from .batch_result import BatchHost, BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .halves import is_single, working_dtype
 from .options import SINGLE_TOL
 from .penalties import Between, Vector
 from .result import Budget, Solution
@@ -69,9 +70,9 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     task = make_batch_task(problem, load_batch_for(problem.cost))
     f, g = _initial(init, problem)
     cols_last = _cols_last(problem, how.end)
-    fast = (how.method == "auto" or problem.cost.dtype == np.float32) and how.tol >= SINGLE_TOL
+    fast = (how.method == "auto" or is_single(problem.cost)) and how.tol >= SINGLE_TOL
     if how.budget:
-        fast = problem.cost.dtype == np.float32
+        fast = is_single(problem.cost)
     zeros = np.zeros(problem.a.shape), np.zeros(problem.b.shape)
     alpha, beta = task.alphas(zeros[0] if f is None else f, zeros[1] if g is None else g)
     limits = BatchLimits(
@@ -85,7 +86,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         callback=how.callback,
     )
     if how.budget:
-        plans = problem.matrices(problem.cost.dtype) if how.with_plan else None
+        plans = problem.matrices(working_dtype(problem.cost)) if how.with_plan else None
         state = run_batch_budget(task, alpha, beta, limits, plans)
         end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
         return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)

@@ -19,6 +19,7 @@ from .backends import load_batch_gradients_for
 from .backends.protocol import BatchBars, BatchSystem
 from .errors import ConvergenceWarning
 from .gradients import Gradients, Tangents
+from .halves import is_single, working_dtype
 from .memory import library_of
 from .optimum import Optimum, Side
 from .penalties import Vector
@@ -36,7 +37,7 @@ def value_gradients(solution: BatchSolution) -> Gradients:
     _warn_unconverged(solution)
     problem, optimum = solution.problem, _optimum(solution)
     rows, cols, epsilon = optimum.rows, optimum.cols, optimum.epsilon
-    cost, dots = problem.matrices(problem.cost.dtype), np.empty(problem.size)
+    cost, dots = problem.matrices(working_dtype(problem.cost)), np.empty(problem.size)
     task, backend = solution.task, load_batch_gradients_for(problem.cost)
     backend.batch_plan_dots(task.cost, task.batch, *_plan_potentials(solution), cost, dots)
     entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
@@ -53,7 +54,7 @@ def value_gradients(solution: BatchSolution) -> Gradients:
 def pull_back(solution: BatchSolution, plan: Any, f: Any, g: Any, dtype: Any = None) -> Gradients:
     """`Solution.vjp` of every problem; that in the cost in `dtype`, by default the cost's."""
     problem = solution.problem
-    shape, dtype = problem.shape, dtype or problem.cost.dtype
+    shape, dtype = problem.shape, dtype or working_dtype(problem.cost)
     shapes = shape, shape[:-1], (*shape[:-2], shape[-1])
     named = zip(("plan", "f", "g"), (plan, f, g), shapes, (2, 1, 1), strict=True)
     like = problem.cost, None, None
@@ -108,11 +109,11 @@ def _pull_back_iterations(
     assert budget is not None
     zeros = np.zeros_like(problem.a), np.zeros_like(problem.b)
     start = task.alphas(zeros[0], zeros[1] if budget.g is None else budget.g)[1]
-    epsilon, out = problem.epsilon[:, None], _empty_bars(problem, task.cost.dtype)
+    epsilon, out = problem.epsilon[:, None], _empty_bars(problem, working_dtype(task.cost))
     bars = epsilon * sides[0], epsilon * sides[1]
     lost: list[int] = []
     for end, which in (("rows", np.flatnonzero(~solution.cols_last)), ("cols", np.flatnonzero(solution.cols_last))):
-        for precision in ("mixed", "double") if task.cost.dtype == np.float32 else ("double",):
+        for precision in ("mixed", "double") if is_single(task.cost) else ("double",):
             if which.size:
                 backend.batch_pull_back_iterations(
                     task.cost,
@@ -204,8 +205,8 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
 
 
 def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
-    """With the problems in one dimension, in C order; matrices in the dtype of the cost."""
-    dtype = problem.cost.dtype if ndim == 2 else np.float64
+    """With the problems in one dimension, in C order; matrices in what the cost is computed with."""
+    dtype = working_dtype(problem.cost) if ndim == 2 else np.float64
     if bar is None:
         return None
     flat: NDArray[Any] = library_of(bar).ascontiguousarray(bar, dtype)

@@ -11,12 +11,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, beside, ingest_stack
+from .arrays import as_numpy, beside, in_order, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
+from .halves import extent, finite, forbidden, not_numbers, widened
 from .memory import chunk_of, first_true, library_of, on_host
 from .penalties import Penalty, Vector
-from .problem import Problem, Reference, build, range_text
+from .problem import Problem, Reference, build_on, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -29,7 +30,7 @@ class BatchProblem:
     Attributes
     ----------
     cost : ndarray, shape (K, n, m)
-        The costs that differ; +inf forbids a cell. Of CuPy if they lie on a device.
+        The costs that differ; +inf forbids a cell. Of CuPy if they lie on a device, as in `DenseCost`.
     cost_of : ndarray of int, shape (B,)
         Which of them a problem has.
     batch : tuple of int
@@ -103,14 +104,13 @@ class BatchProblem:
             return np.repeat(row_sums(b)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
         xp, out = library_of(self.cost), np.empty((self.size, self.cost.shape[2 if transpose else 1]))
         for part in self.chunks():
-            finite = xp.isfinite(self.costs(part))
-            out[part] = on_host(xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", finite, xp.asarray(b[part])))
+            allowed = finite(self.costs(part))
+            out[part] = on_host(xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", allowed, xp.asarray(b[part])))
         return out
 
     def costs(self, part: slice) -> NDArray[np.floating]:
-        """Those of some problems, copied."""
-        found: NDArray[np.floating] = self.cost[library_of(self.cost).asarray(self.cost_of[part])]
-        return found
+        """Those of some problems, copied, in single precision at least."""
+        return widened(self.cost[library_of(self.cost).asarray(self.cost_of[part])])
 
     def matrices(self, dtype: Any, part: slice = slice(None)) -> NDArray[Any]:
         """One for each of some problems, to be written, where the costs lie."""
@@ -127,9 +127,9 @@ class BatchProblem:
         """Problem k alone."""
         n, m = int(self.row_count[k]), int(self.col_count[k])
         rows, cols = (penalty_of(penalty, self.batch, k) for penalty in self.given)
-        cost = self.cost[self.cost_of[k], :n, :m]
+        cost = in_order(self.cost[self.cost_of[k], :n, :m])
         epsilon = float(self.epsilon[k])
-        return build(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference, None)
+        return build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
 
     def index(self, k: int) -> str:
         """Problem k as users count it."""
@@ -309,7 +309,7 @@ def _masked(stack: NDArray[np.floating], allowed: Mask) -> NDArray[np.floating]:
     if allowed.all():
         return stack
     xp = library_of(stack)
-    masked: NDArray[np.floating] = xp.where(allowed | xp.isnan(stack), stack, stack.dtype.type(np.inf))
+    masked: NDArray[np.floating] = xp.where(allowed | not_numbers(stack), stack, forbidden(stack))
     return xp.ascontiguousarray(masked)  # type: ignore[no-any-return]
 
 
@@ -345,7 +345,7 @@ def _place(name: str, shape: tuple[int, ...], index: tuple[Any, ...]) -> str:
 def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
     """Range and forbidden cells; refuses what is no cost. One look at the costs, if all are finite."""
     least = float(problem.epsilon.min())
-    low, high = float(problem.cost.min()), float(problem.cost.max())
+    low, high = extent(problem.cost)
     n, m = problem.cost.shape[1:]
     ragged = bool((problem.row_count < n).any() or (problem.col_count < m).any())
     if math.isfinite(low) and math.isfinite(high) and not (ragged and _overflows(max(abs(low), abs(high)), least)):
@@ -367,11 +367,11 @@ def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
                 k, i, j = first_true(wrong & inside)
                 where = *np.unravel_index(part.start + k, problem.batch), i, j
                 raise ValueError(f"{_place('cost', (*given, n, m), where)} is {block[k, i, j]}; {advice}")
-        finite = xp.isfinite(block) & inside
-        masked = masked or bool((~finite & inside).any())
-        row_used[part] &= on_host((finite & asarray(problem.col_used[part])[:, None, :]).any(axis=2))
-        col_used[part] &= on_host((finite & asarray(problem.row_used[part])[:, :, None]).any(axis=1))
-        largest = max(largest, float(abs(xp.where(finite, block, 0.0)).max()))
+        allowed = xp.isfinite(block) & inside
+        masked = masked or bool((~allowed & inside).any())
+        row_used[part] &= on_host((allowed & asarray(problem.col_used[part])[:, None, :]).any(axis=2))
+        col_used[part] &= on_host((allowed & asarray(problem.row_used[part])[:, :, None]).any(axis=1))
+        largest = max(largest, float(abs(xp.where(allowed, block, 0.0)).max()))
     _check_range(largest, least)
     return replace(problem, row_used=row_used, col_used=col_used, masked=masked, largest=largest)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .arrays import Origin, as_array, beside, origin_of
 from .batch_problem import BatchProblem
+from .halves import working_dtype
 from .memory import library_of, on_host
 from .penalties import Vector
 from .result import Budget, History, Solution, Status
@@ -204,7 +205,7 @@ class BatchSolution:
     def plans(self) -> NDArray[np.floating]:
         """The plans in NumPy, or where the cost lies, shape (B, n, m)."""
         with self.origin.here():
-            out = self.problem.matrices(self.problem.cost.dtype)
+            out = self.problem.matrices(working_dtype(self.problem.cost))
             return self.task.plans(slice(None), *self._potentials, out)
 
     def _parts(self) -> Iterator[tuple[slice, NDArray[np.floating]]]:

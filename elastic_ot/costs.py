@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .halves import finite
 from .memory import library_of, on_host, row_chunks
 
 CHUNK = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
@@ -15,12 +16,13 @@ CHUNK = 1 << 16  # entries looked at together, so that validation allocates noth
 
 @dataclass(frozen=True, eq=False)
 class DenseCost:
-    """A cost matrix in C or Fortran order, float32 or float64; +inf marks a forbidden cell.
+    """A cost matrix in C or Fortran order; +inf marks a forbidden cell.
 
     Attributes
     ----------
     matrix : ndarray, shape (n, m)
-        The data as given (never copied for its order); of CuPy if they lie on a device.
+        The data as given (never copied for its order), in float32 or float64. On a device of CuPy, and also in float16,
+        or in uint16 for the bits of bfloat16.
     lowest, highest : float
         Range of the finite entries.
     row_reach, col_reach : ndarray of bool or None
@@ -66,9 +68,9 @@ def _allowed_sums(matrix: Any, x: NDArray[np.float64], by_rows: bool) -> NDArray
     xp = library_of(matrix)
     x = xp.asarray(x)
     if by_rows:
-        found = [xp.isfinite(matrix[rows]) @ x for rows in row_chunks(matrix, CHUNK)]
+        found = [finite(matrix[rows]) @ x for rows in row_chunks(matrix, CHUNK)]
         return on_host(xp.concatenate(found))
     total = xp.zeros(matrix.shape[1])
     for rows in row_chunks(matrix, CHUNK):
-        total += x[rows] @ xp.isfinite(matrix[rows])
+        total += x[rows] @ finite(matrix[rows])
     return on_host(total)

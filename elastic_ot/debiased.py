@@ -15,6 +15,7 @@ from .assembly import solution_from
 from .backends import load_for
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
+from .halves import is_single
 from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, build_cross, build_self
@@ -284,7 +285,7 @@ class _Terms:
         return make_task(problem, load_for(problem.cost.matrix))
 
     def _start(self, problem: Problem, end: str) -> Start:
-        fast = (self.method == "auto" or problem.cost.matrix.dtype == np.float32) and self.limits.tol >= SINGLE_TOL
+        fast = (self.method == "auto" or is_single(problem.cost.matrix)) and self.limits.tol >= SINGLE_TOL
         return Start(None, None, end, (1.0, 1.0), fast, self.limits.tol, self.deadline)
 
     def _limits_now(self) -> Limits:

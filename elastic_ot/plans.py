@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .arrays import as_numpy
 from .backends import load_for
+from .halves import working_dtype
 from .memory import library_of, on_host
 from .penalties import Vector
 from .problem import Problem
@@ -63,7 +64,7 @@ class View:
 
 def plan(solution: Solution) -> NDArray[np.floating]:
     view = View(solution)
-    return oriented(view, view.plan(view.matrix(view.task.cost.dtype)))
+    return oriented(view, view.plan(view.matrix(working_dtype(view.task.cost))))
 
 
 def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .arrays import as_array, ingest_cost, ingest_mask, ingest_number, ingest_vector
 from .costs import CHUNK, DenseCost
 from .errors import InfeasibleError
+from .halves import forbidden, is_single, widened
 from .memory import chunk_of, first_true, library_of, on_host, row_chunks
 from .penalties import AtMost, Fixed, Penalty, Vector
 
@@ -94,14 +95,27 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     if reference not in get_args(Reference):
         raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
-    matrix = ingest_cost(cost)
+    return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask)
+
+
+def build_on(
+    matrix: NDArray[np.floating],
+    a: Any,
+    b: Any,
+    epsilon: float,
+    rows: Penalty,
+    cols: Penalty,
+    reference: Reference,
+    mask: Any = None,
+) -> Problem:
+    """`build` on a cost as `ingest_cost` gives it."""
     n, m = matrix.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
     if mask is not None:
         allowed = ingest_mask(mask, matrix)
         if not allowed.all():
             _scan(matrix, weights_a > 0, weights_b > 0)  # nan is refused under the mask, too
-            matrix = library_of(matrix).where(allowed, matrix, matrix.dtype.type(np.inf))  # the one copy a mask costs
+            matrix = library_of(matrix).where(allowed, matrix, forbidden(matrix))  # the one copy a mask costs
     scanned = _scan(matrix, weights_a > 0, weights_b > 0)
     _check_range(scanned, epsilon)
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
@@ -224,24 +238,24 @@ def _scan_rows(
 ) -> DenseCost:
     n, m = matrix.shape
     xp = library_of(matrix)
-    lowest, highest, forbidden = np.inf, -np.inf, False
+    lowest, highest, masked = np.inf, -np.inf, False
     row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
     for rows in row_chunks(matrix, CHUNK):
-        block, on = matrix[rows], row_on[rows]
+        block, on = widened(matrix[rows]), row_on[rows]
         low, high = float(block.min()), float(block.max())  # nan passes through both
         if math.isfinite(low) and math.isfinite(high):
             row_reach[rows] = True
             col_reach |= on.any()
         else:
             _refuse_entries(block, rows.start, transposed)
-            forbidden = True
+            masked = True
             allowed = xp.isfinite(block)
             row_reach[rows] = on_host((allowed & xp.asarray(col_on)).any(axis=1))
             col_reach |= on_host((allowed & xp.asarray(on)[:, None]).any(axis=0))
             low = float(xp.where(allowed, block, np.inf).min())
             high = float(xp.where(allowed, block, -np.inf).max())
         lowest, highest = min(lowest, low), max(highest, high)
-    if not forbidden:
+    if not masked:
         return DenseCost(matrix, lowest, highest)
     return DenseCost(matrix, lowest, highest, row_reach, col_reach)
 
@@ -323,11 +337,13 @@ def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -
 def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool) -> Problem:
     """The problem of one of its measures against itself, with the penalty of that side on both."""
     size, penalty = cross.shape[0 if rows else 1], cross.rows if rows else cross.cols
-    array = _renamed(name, "", lambda: as_array("cost", cost))
-    if array.shape != (size, size):
-        raise ValueError(f"{name} has shape {array.shape}; with cost_xy of shape {cross.shape} it must be {size, size}")
+    matrix = _renamed(name, "", lambda: ingest_cost(cost))
+    if matrix.shape != (size, size):
+        raise ValueError(
+            f"{name} has shape {matrix.shape}; with cost_xy of shape {cross.shape} it must be {size, size}"
+        )
     problem = _renamed(
-        name, f"{name}: ", lambda: build(array, weights, weights, cross.epsilon, penalty, penalty, "product", None)
+        name, f"{name}: ", lambda: build_on(matrix, weights, weights, cross.epsilon, penalty, penalty, "product")
     )
     _check_symmetric(name, problem.cost)
     return problem
@@ -346,10 +362,10 @@ def _check_symmetric(name: str, cost: DenseCost) -> None:
     """Tile by tile, so that nothing of the size of the matrix is allocated."""
     matrix, n = cost.matrix, cost.shape[0]
     step = math.isqrt(chunk_of(matrix, CHUNK)) // 2
-    close = (1e-6 if matrix.dtype == np.float32 else 1e-12) * max(abs(cost.lowest), abs(cost.highest))
+    close = (1e-6 if is_single(matrix) else 1e-12) * max(abs(cost.lowest), abs(cost.highest))
     for i in range(0, n, step):
         for j in range(i, n, step):
-            one, other = matrix[i : i + step, j : j + step], matrix[j : j + step, i : i + step].T
+            one, other = widened(matrix[i : i + step, j : j + step]), widened(matrix[j : j + step, i : i + step]).T
             with np.errstate(invalid="ignore"):  # inf - inf, which is nan
                 difference = one - other
             if difference.max() <= close and difference.min() >= -close:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .backends import load_for
 from .backends.protocol import Backend, Side
 from .gradients import Direction, Gradients, Matrix, Tangents
+from .halves import finite, in_double
 from .memory import chunk_of, library_of, on_host
 from .penalties import BOXED, CLIPPED, LOGARITHMIC, Free, Penalty, Vector
 
@@ -127,7 +128,7 @@ class _Replay:
         matrix = problem.cost.matrix
         self.xp = library_of(matrix)
         self.cost = matrix if self.full else matrix[self._block]
-        self.allowed = self.xp.isfinite(self.cost) if problem.cost.masked else None
+        self.allowed = finite(self.cost) if problem.cost.masked else None
         self.penalties, self.weights = (problem.rows, problem.cols), (self.part(problem.a, 0), self.part(problem.b, 1))
         self.offsets = tuple(np.log(w) if self.product else np.zeros_like(w) for w in self.weights)
         self.start = self._begin(budget.f, 0), self._begin(budget.g, 1)
@@ -157,7 +158,7 @@ class _Replay:
 
     def _finite(self, matrix: NDArray[Any]) -> NDArray[Any]:
         """With 0 in forbidden cells."""
-        return matrix if self.allowed is None else self.xp.where(self.allowed, matrix, 0.0)
+        return matrix if self.allowed is None else self.xp.where(self.allowed, matrix, matrix.dtype.type(0))
 
     def _begin(self, x: Vector | None, side: int) -> Vector:
         """Scaled potentials to begin with; a free side has none."""
@@ -176,7 +177,7 @@ class _Replay:
         return out
 
     def _finite_cost(self) -> Matrix:
-        return self._finite(self.cost).astype(np.float64, copy=False)
+        return in_double(self._finite(self.cost))
 
     # The iterations
 

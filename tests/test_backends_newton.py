@@ -38,7 +38,8 @@ def support_by(backend, cost, alpha, beta, least):
     backend.support_sizes(cost, INV_EPSILON, alpha, beta, *least, np.arange(alpha.size), sizes)
     pointers = np.concatenate([[0], np.cumsum(sizes)])
     total = int(pointers[-1])
-    support = Support(pointers, np.empty(total, np.int32), np.empty(total, cost.dtype), np.zeros(total))
+    stored = np.float32 if cost.dtype.itemsize == 2 else cost.dtype
+    support = Support(pointers, np.empty(total, np.int32), np.empty(total, stored), np.zeros(total))
     backend.support_cells(cost, INV_EPSILON, alpha, beta, *least, support)
     return support
 

@@ -317,7 +317,7 @@ def test_out_of_memory_says_how_much_is_needed_and_what_to_do(cupy):
     MACHINE.limit = 100_000
     message = (
         r"CUDA device 1 is out of memory: an array \(200, 100\) of float64 needs 160,000 bytes, 100,000 of 100,000 are "
-        r"free; .* pass the cost in float32 or float16"
+        r"free; .* pass the cost in float32, float16 or bfloat16"
     )
     for make in (
         lambda: device.empty((200, 100), np.float64),

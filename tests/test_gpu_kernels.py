@@ -248,8 +248,20 @@ def test_passes_over_the_plan_agree(shape, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def call_passes(each, cost, row, col, alpha, beta):
-    """What every primitive that reads a cost makes of it, sweeps included."""
+def in_16_bits(values, kind):
+    """Costs of 16 bits as kernels get them, and the same values in float32."""
+    if kind == "float16":
+        half = values.astype(np.float16)
+        return half, half.astype(np.float32)
+    bits = gpu_shim.to_brain(values)
+    return bits, gpu_shim.of_brain(bits)
+
+
+HALVES = ["float16", "bfloat16"]
+
+
+def call_passes(each, cost, row, col, alpha, beta, values):
+    """What every primitive that reads a cost makes of it, sweeps included; `values` are those of the cost."""
     n, m = cost.shape
     found = [*run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 2, True)]
     found += run_log(each, cost, row, col, alpha, beta, 1e4, (1.0, 1.0), 2, False)
@@ -271,7 +283,7 @@ def call_passes(each, cost, row, col, alpha, beta):
     )
     indices = np.empty((n, min(m, 3)), np.int32)
     each.least_cells(cost, beta, np.arange(n), indices, vectors[6])
-    cells = support_by(each, cost, alpha, beta, thresholds(cost.astype(float), alpha, beta, 0.2))
+    cells = support_by(each, cost, alpha, beta, thresholds(values, alpha, beta, 0.2))
     return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells[:3]]
 
 
@@ -280,25 +292,35 @@ def fits(device, shape):
     return -(-shape[1] // device.widest) <= device.together
 
 
+@pytest.mark.parametrize("kind", HALVES)
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 900), (5, 8192)])
-def test_half_precision_is_that_of_its_values_in_float32(shim, shape):
+def test_half_precision_is_that_of_its_values_in_float32(shim, shape, kind):
     """To the bit: it is a way to store a cost, read as it lies. Chunks of wide rows hold more of them."""
-    cost, row, col, alpha, beta = problem(shape, "kl", "l2", dtype=np.float16, removed=True)
-    found = call_passes(shim, cost, row, col, alpha, beta)
+    cost, row, col, alpha, beta = problem(shape, "kl", "l2", removed=True)
+    half, single = in_16_bits(cost, kind)
+    found, expected = (call_passes(shim, x, row, col, alpha, beta, single) for x in (half, single))
     rtol = 0 if fits(shim.device, shape) else 1e-12
-    for x, y in zip(found, call_passes(shim, cost.astype(np.float32), row, col, alpha, beta), strict=True):
+    for x, y in zip(found, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=0)
 
 
-def test_half_precision_from_the_least_to_the_largest_number(shim):
-    cost = np.arange(1 << 15, dtype=np.uint16)[: (31 << 10) + 1].view(np.float16)[None]  # the last one is inf
-    assert np.isinf(cost[0, -1])
-    top = np.empty(1)
-    plan = np.empty(cost.shape)
-    shim.plan(cost, 1e-4, np.zeros(1), np.zeros(cost.size), plan)
-    np.testing.assert_allclose(plan, np.exp(-1e-4 * cost.astype(float)), rtol=1e-14)
-    shim.row_max(-cost[:, :-1], 1.0, np.zeros(cost.size - 1), top)
-    assert top[0] == np.finfo(np.float16).max
+@pytest.mark.parametrize(
+    ("mantissa", "dtype", "inv_epsilon", "largest"),
+    [(10, np.float16, 1e-4, 65504.0), (7, np.uint16, 1e-38, (2.0 - 2.0**-7) * 2.0**127)],
+    ids=HALVES,
+)
+def test_half_precision_from_the_least_to_the_largest_number(shim, mantissa, dtype, inv_epsilon, largest):
+    infinity = (1 << 15) - (1 << mantissa)  # all bits of the exponent
+    bits = np.arange(infinity + 1, dtype=np.uint16)[None]
+    values = (bits.view(np.float16) if dtype == np.float16 else gpu_shim.of_brain(bits)).astype(float)
+    assert np.isinf(values[0, -1])
+    assert values[0, -2] == largest
+    top, plan = np.empty(1), np.empty(bits.shape)
+    shim.plan(bits.view(dtype), inv_epsilon, np.zeros(1), np.zeros(bits.size), plan)
+    np.testing.assert_allclose(plan, np.exp(-inv_epsilon * values), rtol=1e-14)
+    negative = (bits[:, :-1] | np.uint16(1 << 15)).view(dtype)
+    shim.row_max(negative, 1.0, np.zeros(bits.size - 1), top)
+    assert top[0] == largest
 
 
 def test_a_plan_in_half_precision_is_rounded_from_float32():
@@ -619,10 +641,11 @@ def test_batches_far_from_balance_stop_where_the_cpu_s_do(rule, end):
 
 @pytest.mark.parametrize("shape", [(3, 4), (13, 29), (40, 90)])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_batches_in_half_precision_are_those_of_their_values_in_float32(shape, precision):
-    cost, batch, *rest = batch_of(5, shape, "kl", np.float16, ragged=True)
+@pytest.mark.parametrize("kind", HALVES)
+def test_batches_in_half_precision_are_those_of_their_values_in_float32(shape, precision, kind):
+    cost, batch, *rest = batch_of(5, shape, "kl", ragged=True)
     results = []
-    for values in (cost, cost.astype(np.float32)):
+    for values in in_16_bits(cost, kind):
         args = values, batch, *rest
         results.append(list(run_batch(backend(), args, np.arange(5), np.full(5, 1e-4), 200, precision=precision)))
         out = np.empty(cost.shape, np.float32), np.zeros((5, shape[0])), np.zeros((5, shape[1]))
@@ -757,6 +780,14 @@ def test_cpu_and_gpu_names_are_those_of_the_protocol():
     assert all(callable(getattr(each, name)) for name in names for each in (cpu, backend()))
 
 
+def stored_problem(shape, dtype):
+    """A problem whose cost is in `dtype`, np.uint16 being the bits of bfloat16."""
+    if dtype != np.uint16:
+        return problem(shape, dtype=dtype)
+    cost, *rest = problem(shape)
+    return gpu_shim.to_brain(cost), *rest
+
+
 def test_every_kernel_has_been_launched():
     """All instantiations are run against the reference, each at least once; this test gives them their turn."""
     device = gpu_shim.Device()
@@ -766,12 +797,12 @@ def test_every_kernel_has_been_launched():
         vars(device).update(HOW[how])
         each = gpu.Gpu(device)
         for shape in shapes[: 3 if how == "fused" else 1]:
-            for dtype in (np.float16, np.float32, np.float64):
-                cost, row, col, alpha, beta = problem(shape, dtype=dtype)
+            for dtype in (np.float16, np.uint16, np.float32, np.float64):
+                cost, row, col, alpha, beta = stored_problem(shape, dtype)
                 for fast in (False, True):
                     run_log(each, cost, row, col, alpha, beta, 20.0, (1.0, 1.0), 1, fast)
                 each.marginals(cost, 20.0, alpha, beta, np.empty(shape[0]), np.empty(shape[1]))
-                if dtype == np.float16:  # costs only
+                if np.dtype(dtype).itemsize == 2:  # costs only
                     continue
                 vectors = [x.copy() for x in (alpha, beta, row.log_weight, col.log_weight, alpha, beta)]
                 finite = np.where(np.isinf(cost), dtype(0), cost)
@@ -780,8 +811,8 @@ def test_every_kernel_has_been_launched():
                 )
                 krylov = begun(np.ones(shape[1]), np.ones(shape[1]))
                 each.dense_gradients(finite, *(np.ones(k) for k in (shape[1], *shape)), krylov, 0.0, np.inf, 1)
-    for dtype in (np.float16, np.float32, np.float64):
-        cost, row, col, alpha, beta = problem(shapes[0], dtype=dtype)
+    for dtype in (np.float16, np.uint16, np.float32, np.float64):
+        cost, row, col, alpha, beta = stored_problem(shapes[0], dtype)
         n, m = cost.shape
         for other in (np.float32, np.float64):
             each.plan(cost, 20.0, alpha, beta, np.empty(cost.shape, other), coarse=True)
@@ -794,14 +825,14 @@ def test_every_kernel_has_been_launched():
         each.col_max(cost, 20.0, alpha, np.empty(m))
         each.apply(cost, 20.0, alpha, beta, np.ones((m, 1)), False, np.empty((n, 1)))
         each.apply(cost, 20.0, alpha, beta, np.ones((n, 1)), True, np.empty((m, 1)))
-        if dtype != np.float16:
+        if np.dtype(dtype).itemsize > 2:
             each.dense_product(cost, beta, False, np.empty(n))
             each.dense_product(cost, alpha, True, np.empty(m))
         each.rounded_sums(cost, 20.0, alpha, beta, alpha, beta, alpha, beta, np.empty(n), np.empty(n))
         support_by(each, cost, alpha, beta, (alpha, beta))
         each.potential(row, alpha, np.empty(n))
         each.least_cells(cost, beta, np.arange(n), np.empty((n, 2), np.int32), np.empty(n))
-        args = batch_of(2, (3, 4), "kl", dtype)
+        args = batch_of(2, (3, 4), "kl", dtype)  # as bits of bfloat16 these are zeros
         for precision, out in (("double", np.float64), ("mixed", np.float32)):
             run_batch(each, args, np.arange(2), None, 2, precision=precision)
             each.batch_plan(args[0], args[1], *args[4:], np.empty(args[0].shape, out))

@@ -43,7 +43,7 @@ def is_leaf(name: str) -> bool:
     return name.split("/")[0] in LEAVES
 
 
-PROBLEM = ["penalties", "memory", "costs", "problem", "errors", "arrays", "batch_penalty", "batch_problem"]
+PROBLEM = ["penalties", "memory", "halves", "costs", "problem", "errors", "arrays", "batch_penalty", "batch_problem"]
 
 
 @pytest.mark.parametrize("name", PROBLEM)
@@ -73,15 +73,16 @@ def test_backends_import_only_the_protocol(name):
         "backends/batch_gradients": {"backends/batch", "backends/cpu"},
         "backends/array_updates": {"backends/array_matrices"},
         "backends/array_systems": {"backends/array_matrices"},
-        "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
+        "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")}
+        | {"halves"},
         "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
         | {"errors"},
-        "backends/gpu_device": {"backends/gpu_transfers"},
+        "backends/gpu_device": {"halves", "backends/gpu_transfers"},
         "backends/gpu_launches": {"backends/gpu_device", "backends/gpu_transfers"},
         "backends/gpu_sides": {"backends/gpu_launches", "backends/gpu_transfers"},
         "backends/gpu_passes": {f"backends/gpu_{part}" for part in ("device", "launches", "transfers")},
         "backends/gpu_sweeps": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "transfers")},
-        "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
+        "backends/gpu_support": {"halves", "backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
         "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
@@ -90,7 +91,7 @@ def test_backends_import_only_the_protocol(name):
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("solvers/")])
 def test_solvers_know_no_device_and_no_wiring(name):
     assert not imports(name) & (FOREIGN_ARRAYS | {"numba", "llvmlite"})
-    allowed = ("solvers", "backends/protocol", "penalties", "problem", "costs", "memory", "result")
+    allowed = ("solvers", "backends/protocol", "penalties", "problem", "costs", "memory", "halves", "result")
     batches = ("batch_penalty", "batch_problem") if name == "solvers/batched" else ()
     assert all(m.startswith((*allowed, *batches)) for m in inside(name))
 
@@ -112,7 +113,7 @@ def test_cupy_is_imported_by_the_gpu_backend_only():
 
 def test_derivatives_on_the_array_api_know_no_library_but_numpy():
     names = {name for name in MODULES if name.startswith("backends/array_")}
-    assert {module for name in names for module in imports(name) if "/" not in module} == {
+    assert {module for name in names for module in imports(name) - {"halves"} if "/" not in module} == {
         *("__future__", "array_api_compat", "collections", "itertools", "math", "numpy", "typing")
     }
     assert {name for name in names if "numpy" in imports(name)} == {"backends/array_gradients"}  # host vectors

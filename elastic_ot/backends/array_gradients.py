@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
+from ..halves import widened
 from .array_matrices import kernel, plan, times, totals, transposed_times, weighed, where
 from .array_systems import pull_back, system
 from .array_updates import HalfStep, Marginal, Pull, Rule
@@ -180,9 +181,9 @@ class ArrayDerivatives:
         return self.memory.put(matrix[some])
 
     def _costs(self, cost: Array, batch: Batch, some: Array) -> Array:
-        """(1, n, m) if they share one."""
+        """(1, n, m) if they share one; in single precision at least."""
         cost_of = batch.cost_of[some]
-        return self._matrices(cost, cost_of[:1] if (cost_of == cost_of[0]).all() else cost_of)
+        return widened(self._matrices(cost, cost_of[:1] if (cost_of == cost_of[0]).all() else cost_of))
 
     def _store(self, matrices: Array, some: Array, out: Array) -> None:
         """Run by run: the standard has no assignment to a list of indices."""

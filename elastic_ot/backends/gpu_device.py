@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..halves import BRAIN
 from .gpu_transfers import Room, doubles, filled, places, view
 from .protocol import Array
 
@@ -32,13 +33,14 @@ UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
 
 REALS = "float", "double"
-COSTS = *REALS, "Half"
+COSTS = *REALS, "Half", "Brain"
 C_TYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.float16): "Half",
+    BRAIN: "Brain",
     np.dtype(np.float32): "float",
     np.dtype(np.float64): "double",
 }
-ITEMSIZES = {name: int(np.dtype(dtype).itemsize) for dtype, name in C_TYPES.items()}
+ITEMSIZES = {name: int(dtype.itemsize) for dtype, name in C_TYPES.items()}
 
 
 def shapes_of(itemsize: int) -> list[tuple[int, int]]:
@@ -229,8 +231,8 @@ class CupyDevice:
         needed = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
         raise MemoryError(
             f"CUDA device {self.index} is out of memory: an array {shape} of {np.dtype(dtype)} needs {needed:,} bytes, "
-            f"{free:,} of {total:,} are free; free arrays that are not needed any more, pass the cost in float32 or "
-            "float16, or fewer problems at once"
+            f"{free:,} of {total:,} are free; free arrays that are not needed any more, pass the cost in float32, "
+            "float16 or bfloat16, or fewer problems at once"
         )
 
     def _kernel(self, name: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..halves import working_dtype
 from .gpu_device import c_type
 from .gpu_launches import LOG2E, sized
 from .gpu_sides import Sides
@@ -50,7 +51,7 @@ class Supports(Sides):
         support: Support,
     ) -> None:
         cost, stored = self._matrix(cost), int(support.pointers[-1])
-        indices, costs = self.device.empty(stored, np.int32), self.device.empty(stored, cost.dtype)
+        indices, costs = self.device.empty(stored, np.int32), self.device.empty(stored, working_dtype(cost))
         cells = self._cell_args(inv_epsilon, alpha, beta, row_least, col_least)
         pointers = self.device.put(support.pointers.astype(np.int64))
         args = cost, *sized(cost.shape), *cells, pointers, indices, costs

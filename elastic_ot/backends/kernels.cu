@@ -42,7 +42,8 @@ typedef long long i64;
 #endif
 #endif
 
-// A number of 16 bits, to be read only: arithmetic is that of float.
+// Numbers of 16 bits, to be read only: arithmetic is that of float. Half is float16, Brain bfloat16, which is the upper
+// half of a float.
 struct Half {
     unsigned short bits;
     DEVICE operator float() const {
@@ -50,6 +51,10 @@ struct Half {
         HALF_TO_FLOAT(x, bits);
         return x;
     }
+};
+struct Brain {
+    unsigned short bits;
+    DEVICE operator float() const { return __int_as_float(static_cast<int>(static_cast<unsigned int>(bits) << 16)); }
 };
 
 // What an entry is computed with.
@@ -61,6 +66,10 @@ template <>
 struct Value<Half> {
     typedef float type;
 };
+template <>
+struct Value<Brain> {
+    typedef float type;
+};
 template <typename T>
 using value_of = typename Value<T>::type;
 
@@ -69,6 +78,7 @@ constexpr unsigned int ALL_LANES = 0xffffffffu;
 
 DEVICE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
 DEVICE Half largest(Half) { return Half{0x7c00}; }
+DEVICE Brain largest(Brain) { return Brain{0x7f80}; }
 template <typename T>
 DEVICE T largest(T) {
     return infinity();
@@ -400,9 +410,12 @@ struct Stream {
         COPIES_END();
     }
 
-    static DEVICE void copy_one(Half* to, const Half* from) { *to = *from; }
-    template <typename X>
-    static DEVICE void copy_one(X* to, const X* from) { COPY(to, from, sizeof(X)); }
+    static DEVICE void copy_one(T* to, const T* from) {
+        if constexpr (sizeof(T) < 4)
+            *to = *from;  // copies that are not waited for have 4 bytes at least
+        else
+            COPY(to, from, sizeof(T));
+    }
 
     DEVICE void wait() const { COPIES_WAIT(STAGES - 1); }
 
@@ -1186,7 +1199,7 @@ __global__ void count_cells(const T* cost, i64 m, double inv2, const double* alp
 template <typename T>
 __global__ void write_cells(const T* cost, i64 n, i64 m, double inv2, const double* alpha2, const double* beta2,
                             const double* row_least, const double* col_least, const i64* pointers, int* indices,
-                            T* cells) {
+                            value_of<T>* cells) {
     for (i64 i = blockIdx.x; i < n; i += gridDim.x) {
         i64 next = pointers[i];
         for (i64 start = 0; start < m; start += 32) {

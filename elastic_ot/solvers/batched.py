@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..backends.protocol import Batch, BatchBackend, Side
 from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
+from ..halves import is_single
 from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
 from .driver import PATIENCE, RISE, Outcome
@@ -275,7 +276,7 @@ def run_batch_budget(
     """Exactly max_iter iterations, one call; nothing is measured. `plans` is filled on the way out, if it is given."""
     size = task.problem.size
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
-    single = task.cost.dtype == np.float32 and spans <= SINGLE_RANGE
+    single = is_single(task.cost) and spans <= SINGLE_RANGE
     precision = "double" if not limits.fast else "single" if single else "mixed"
     unknown, status, method = (np.broadcast_to(np.array(x, dtype=object), size) for x in (np.nan, Status.BUDGET, "log"))
     state = BatchState(alpha, beta, np.zeros(size, np.int64), unknown, unknown, status, method)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
+from ..halves import working_dtype
 from ..memory import library_of, on_host
 from ..penalties import Vector
 from .krylov import System
@@ -247,7 +248,7 @@ def attained(state: State) -> tuple[Vector, Vector]:
 
 def largest_share(itemsize: int) -> float:
     """Of the cells that a support may hold, so that with its sparse matrix it takes 0.45 of the cost's memory."""
-    return 0.45 * itemsize / (itemsize + CELL_BYTES)
+    return 0.45 * itemsize / (max(itemsize, 4) + CELL_BYTES)  # cells of 16 bits are stored in float32
 
 
 def support_of(
@@ -285,7 +286,7 @@ def support_of(
 
     def build() -> SupportPasses:
         indices = np.empty(total, np.int32)
-        support = Support(pointers, indices, np.empty(total, task.cost.dtype), np.zeros(total))
+        support = Support(pointers, indices, np.empty(total, working_dtype(task.cost)), np.zeros(total))
         task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
         matrix = Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total))
         origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)

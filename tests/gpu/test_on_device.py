@@ -9,6 +9,7 @@ import test_gpu_solves as solves
 from test_backends import assert_same, problem, run_log, run_scaling
 
 import elastic_ot as eot
+from elastic_ot import memory
 from elastic_ot.backends import gpu, load
 
 
@@ -137,9 +138,73 @@ def test_memory_beyond_the_cost_is_vectors():
     assert pool.total_bytes() - before <= 8 * 7002 * (4 * BACKEND.device.multiprocessors + 64)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("method", ["log", "auto", "newton"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_cost_in_16_bits_is_solved_as_it_lies(dtype, method):
+    """As the same values in float32, tensors of PyTorch in bfloat16."""
+    import cupy
+
+    values = cupy.asarray(np.random.default_rng(0).random((1201, 1603)), np.float16)
+    half = values
+    if dtype == "bfloat16":
+        torch = pytest.importorskip("torch")
+        half = torch.from_dlpack(values).to(torch.bfloat16)
+        values = cupy.from_dlpack(half.float())
+    options = {"epsilon": 0.05, "method": method, "tol": 1e-9}
+    found, expected = eot.solve(half, **options), eot.solve(values.astype(np.float32), **options)
+    pointer = half.data_ptr() if dtype == "bfloat16" else half.data.ptr
+    assert found.problem.cost.matrix.data.ptr == pointer
+    np.testing.assert_allclose(found.host.f, expected.host.f, rtol=0, atol=1e-8)
+    assert found.gap == pytest.approx(expected.gap, abs=1e-8)
+    assert found.plan.dtype == half.dtype
+    rng = np.random.default_rng(1)
+    bar, step = (cupy.asarray(rng.normal(size=values.shape)) for _ in range(2))
+    one, other = (x.vjp(plan=bar).cost for x in (found, expected))
+    np.testing.assert_allclose(cupy.asnumpy(one), cupy.asnumpy(other), rtol=0, atol=1e-6)
+    one, other = (x.jvp(cost=step).f for x in (found, expected))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("options", [{"tol": 0, "max_iter": 5}, {"tol": 1e-6}], ids=str)
+def test_a_batch_in_16_bits_is_solved_as_it_lies(dtype, options):
+    """Masked, with derivatives, on CuPy's own operations with half precision and its bits."""
+    import cupy
+
+    rng = np.random.default_rng(0)
+    values, mask = cupy.asarray(rng.random((40, 30, 37)), np.float16), cupy.asarray(rng.random((40, 30, 37)) < 0.9)
+    half, allowed = values, mask
+    if dtype == "bfloat16":
+        torch = pytest.importorskip("torch")
+        half, allowed = torch.from_dlpack(values).to(torch.bfloat16), torch.from_dlpack(mask)
+        values = cupy.from_dlpack(half.float())
+    options = {"epsilon": 0.1, "rows": eot.KL(1.0)} | options
+    found = eot.solve(half, mask=allowed, **options)
+    expected = eot.solve(values.astype(np.float32), mask=mask, **options)
+    assert found.problem.cost.dtype.itemsize == 2
+    np.testing.assert_allclose(found.host.f, expected.host.f, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.transport_cost, expected.transport_cost, rtol=1e-5)
+    bar = rng.normal(size=(40, 30))
+    bars = torch.asarray(bar, device=half.device) if dtype == "bfloat16" else cupy.asarray(bar)
+    one, other = found.vjp(f=bars).cost, expected.vjp(f=cupy.asarray(bar)).cost
+    np.testing.assert_allclose(cupy.asnumpy(one), cupy.asnumpy(other), rtol=0, atol=1e-4)
+
+
+def test_validation_of_a_cost_in_16_bits_takes_no_float32_of_it(monkeypatch):
+    import cupy
+
+    cost, pool = cupy.ones((8001, 8003), np.float16), cupy.get_default_memory_pool()
+    monkeypatch.setattr(memory, "DEVICE_CHUNK", 1 << 18)
+    gc.collect()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    eot.solve(cost, epsilon=1.0, method="log", tol=1e-5)
+    assert pool.total_bytes() - before < 4 * cost.size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint16])
 def test_large_matrices_are_indexed_in_64_bits(dtype):
-    """More than 2^31 entries: row sums of a constant cost are known."""
+    """More than 2^31 entries: row sums of a constant cost are known. 0 has the same bits in bfloat16."""
     for n, m in ((50_000, 45_000), (270_000, 8000)):
         cost = BACKEND.device.zeros((n, m), dtype)
         row_sum, col_sum = np.empty(n), np.empty(m)

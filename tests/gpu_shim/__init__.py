@@ -64,6 +64,16 @@ def _build(source: str, path: Path, *options: str) -> None:
     )
 
 
+def to_brain(values: np.ndarray) -> np.ndarray:
+    """bfloat16 as its bits: float32 without the lower half."""
+    return np.ascontiguousarray(values, np.float32).view(np.uint16)[..., 1::2].copy()
+
+
+def of_brain(bits: np.ndarray) -> np.ndarray:
+    """In float32, exactly."""
+    return np.stack([np.zeros_like(bits), bits], axis=-1).view(np.float32)[..., 0]
+
+
 class Device:
     """`gpu.Device` on the host: small, so that few rows already make many blocks, and wide matrices come early."""
 

@@ -1,6 +1,7 @@
 """As much of CuPy as solves use, on the shim. Its arrays are none of NumPy's: only `asarray` and `asnumpy` cross.
 
-`crossed` lists the sizes of what went to the host. Memory of a device that is not the current one is not computed with.
+`crossed` lists the sizes of what went to the host. `watched`, if it is a list, gets all arrays. Memory of a device that
+is not the current one is not computed with.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from . import Device as Shim
 
 shim = Shim()
 crossed: list[int] = []
+watched: list[np.ndarray] | None = None
 
 
 class ndarray:
@@ -24,6 +26,8 @@ class ndarray:
 
     def __init__(self, held, index=0, base=None):
         self.held, self.index, self.base = held, index, base
+        if watched is not None:
+            watched.append(held)
 
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion to a NumPy array is not allowed")
@@ -137,7 +141,7 @@ def _in_place(function):
     return call
 
 
-for _name in ("iadd", "isub", "imul", "itruediv", "ior", "iand"):
+for _name in ("iadd", "isub", "imul", "itruediv", "ior", "iand", "ilshift"):
     setattr(ndarray, f"__{_name}__", _in_place(getattr(operator, _name)))
 ndarray.__module__ = "cupy"
 
@@ -260,6 +264,7 @@ def standard():
 def module():
     """It, as `import cupy` finds it."""
     made = types.ModuleType("cupy")
+    made.__version__ = "14.2.0"
     made.__dict__.update({name: _lifted(getattr(np, name)) for name in FUNCTIONS})
     linalg = types.SimpleNamespace(eigh=_lifted(np.linalg.eigh))
     runtime = types.SimpleNamespace(
