@@ -20,8 +20,8 @@ CHUNK = 1 << 16  # entries looked at together on the host
 
 
 def is_half(matrix: Any) -> bool:
-    """True for costs of 16 bits."""
-    return bool(matrix.dtype.itemsize == 2)
+    """True for costs of 16 bits; the standard's dtypes know no size, those of NumPy and CuPy do."""
+    return getattr(matrix.dtype, "itemsize", None) == 2
 
 
 def working_dtype(matrix: Any) -> np.dtype[Any]:
