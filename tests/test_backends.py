@@ -210,11 +210,12 @@ def test_passes_over_the_plan_agree(shape, dtype):
         backend.rounded_sums(cost, 20.0, alpha, beta, *parts, divergence, transport)
         tangent, sums = np.empty(shape), [np.empty(n), np.empty(m), np.empty(n)]
         backend.plan_tangent(cost, 20.0, alpha, beta, bar, x_n[:, 0].copy(), x_m[:, 0].copy(), 0.3, tangent, *sums)
-        images = np.empty(n), np.empty(m)
-        for axis, (x, image) in enumerate(zip((x_m, x_n), images, strict=True)):
-            backend.dense_product(plan, x[:, 1].copy(), axis == 1, image)
+        images = [np.empty(size) for size in (n, m, n, m)]
+        stored = plan, plan.astype(np.float32)
+        for k, image in enumerate(images):
+            backend.dense_product(stored[k // 2], (x_m, x_n)[k % 2][:, 1].copy(), k % 2 == 1, image)
         results.append((plan, row_sum, col_sum, rows, cols, row_top, col_top, divergence, transport, tangent, *sums))
-        results[-1] += images
+        results[-1] += tuple(images)
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 

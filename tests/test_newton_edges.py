@@ -9,6 +9,8 @@ from oracle import PENALTIES, random_case, spec_id
 from test_honest_status import judge
 
 import elastic_ot as eot
+from elastic_ot.backends.protocol import Krylov
+from elastic_ot.solvers.passes import KernelPasses
 
 SECOND_ORDER = pytest.mark.parametrize("method", ["newton", "auto"])
 
@@ -151,3 +153,58 @@ def test_clusters_that_hardly_any_mass_links_converge_from_a_warm_start():
     for method in ("newton", "auto"):
         found = eot.solve(cost, None, b, epsilon=1e-3, tol=1e-11, init=swept, method=method, on_failure="raise")
         assert np.abs(found.plan.sum(axis=0) - b).sum() <= 1e-11
+
+
+def linked_clusters(k, n=200, m=150, far=22.0, **fields):
+    """Clusters in which every cell carries mass, too many for a support, that share far less than float32 resolves."""
+    rng = np.random.default_rng(330)
+    p, q = np.arange(n) % k, np.arange(m) % k
+    a, b = rng.uniform(0.5, 1.5, n), rng.uniform(0.5, 1.5, m)
+    for part in range(k):
+        b[q == part] *= a[p == part].sum() / b[q == part].sum()
+    cost = rng.random((n, m)) + far * (p[:, None] != q)
+    return random_case(330, n, m, epsilon=1.0, **fields).but(cost=cost, a=a / a.sum(), b=b / b.sum()), p, q
+
+
+@SECOND_ORDER
+@pytest.mark.parametrize("start", ["cold", "another epsilon", "another cost"])
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize(("cols", "dtype"), [(("Fixed",), float), (("Fixed",), np.float32), (("KL", 50.0), float)])
+def test_large_clusters_linked_by_less_than_float32_resolves_converge(cols, dtype, k, start, method):
+    case, p, q = linked_clusters(k, cols=cols, dtype=dtype)
+    case = case.rounded_to_dtype
+    # Twice e^2 as much mass goes one way between the clusters, so that a warm start has a residual of about 1e-9.
+    before = {
+        "another epsilon": case.but(epsilon=1.1),
+        "another cost": case.but(cost=case.cost - 2.0 * (p[:, None] > q)),
+    }.get(start)
+    init = before and before.solve(tol=1e-6, on_failure="raise")
+    for tol in (1e-10, 1e-11):
+        solution = solved(case, tol, method=method, init=init)
+        assert solution.n_iter <= 30  # linear convergence would take hundreds of steps
+
+
+@pytest.mark.parametrize("cols", [("Fixed",), ("KL", 50.0)])
+def test_a_float32_kernel_s_matrix_knows_how_weakly_clusters_are_linked(cols, monkeypatch):
+    """With d = 1 on a cluster and -1 elsewhere, d S d has the accuracy of an entry, though it is 1e-10 of d D_c d."""
+    case, _, q = linked_clusters(2, cols=cols)
+    d = np.where(q == 0, 1.0, -1.0)
+    tested, system_of = [], KernelPasses.system
+
+    def spy(passes, state, row_weight, diagonal, free, drop):
+        system = system_of(passes, state, row_weight, diagonal, free, drop)
+        if passes.exact and system.gram is None:
+            plan = np.exp(state.alpha[:, None] + state.beta - case.cost)
+            extra = diagonal - np.exp(state.log_col)  # curvature and damping
+            between = (row_weight * plan[:, q == 0].sum(axis=1)) @ plan[:, q == 1].sum(axis=1)
+            krylov = Krylov(np.zeros_like(d), np.zeros_like(d), d.copy(), np.ones_like(d), np.ones(1))
+            system.gradients(krylov, 0.0, np.inf, 1)  # x is then d / (d S d)
+            tested.append((1.0 / np.abs(krylov.x[0]), 4.0 * between + extra.sum(), np.exp(state.log_col).sum()))
+        return system
+
+    monkeypatch.setattr(KernelPasses, "system", spy)
+    solved(case, 1e-11, method="newton", init=case.but(epsilon=1.1).solve())
+    found, expected, largest = np.array(tested).T
+    # Entries are rounded at 1e-7 and their exponentials accurate to 1e-6; sums in float64 lose 1e-15 of the largest.
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-14 * largest.max())
+    assert expected.min() < 1e-8 * largest.min() or cols != ("Fixed",)

@@ -351,7 +351,7 @@ class Backend(Protocol):
         """
 
     def dense_product(self, kernel: Array, x: Array, transpose: bool, out: Array) -> None:
-        """Out = kernel x, or kernel^T x with `transpose`, for a stored matrix in float64."""
+        """Out = kernel x, or kernel^T x with `transpose`, for a stored matrix; sums are in double precision."""
 
     def dense_gradients(
         self,

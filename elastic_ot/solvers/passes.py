@@ -29,7 +29,6 @@ CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
 DIRECT = 1000  # columns up to which Newton's matrix may be stored and factorised
-SMALL = 1 << 14  # entries of a cost up to which Newton's matrix is in float64 however many cells carry mass
 CELL_BYTES = 24  # of a support and its sparse matrix, besides the cost of the cell
 
 
@@ -73,7 +72,8 @@ class LogPasses:
 class KernelPasses:
     """A float32 kernel around some potentials, rebuilt when scalings grow: iterations without exponentials.
 
-    With `exact`, iterations are log-domain sweeps in double precision and the kernel serves Newton's system only.
+    With `exact`, iterations are log-domain sweeps in double precision and the kernel serves Newton's system only, whose
+    diagonal then follows what float32 has made of the plan.
     """
 
     kernel: NDArray[np.float32]
@@ -105,9 +105,8 @@ class KernelPasses:
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
-        if self.exact:  # the tolerance may ask for more than float32 can tell, and the cells that matter may be few
-            all_of_it = 1.0 if state.task.cost.size <= SMALL else None
-            build = support_of(state, drop / KEPT, margin=0.0, limit=all_of_it)
+        if self.exact:  # the cells that matter may be few
+            build = support_of(state, drop / KEPT, margin=0.0)
             if build is not None:
                 cells = build()
                 cells.evaluate(state)
@@ -116,15 +115,30 @@ class KernelPasses:
             self._absorb(state)
         assert self.base is not None
         u, v = _ratio(state.alpha, self.base[0]), _ratio(state.beta, self.base[1])
-        weight = u * u * row_weight
-        diagonal = (1.0 + SINGLE) * diagonal
+        weight, backend = u * u * row_weight, state.task.backend
+        if self.exact:
+            diagonal = diagonal + self._rounding(state, u, v, row_weight)
+        else:
+            diagonal = (1.0 + SINGLE) * diagonal
 
         def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
-            backend = state.task.backend
             return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
 
         # with many cells a row, squares of single ones are negligible
         return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS)
+
+    def _rounding(self, state: State, u: Vector, v: Vector, row_weight: Vector) -> Vector:
+        """What the diagonal D_c of Newton's matrix changes by where the plan P is replaced by its rounded entries.
+
+        S is a Laplacian plus a diagonal that is not negative: D_c = diag(P^T (w * (P 1)) + P^T (1 - w * r)), w the row
+        weights and r = P 1. Made of the same entries as the rest, it keeps the relative accuracy of one entry in every
+        direction, those between clusters that are linked by less than the rounding of the others included.
+        """
+        (r, c), backend = attained(state), state.task.backend
+        sums, out = np.empty_like(r), np.empty_like(c)
+        backend.dense_product(self.kernel, v, False, sums)
+        backend.dense_product(self.kernel, u * (1.0 + row_weight * (u * sums - r)), True, out)
+        return v * out - c
 
     def _within(self, state: State) -> bool:
         assert self.base is not None
@@ -251,12 +265,10 @@ def largest_share(itemsize: int) -> float:
     return 0.45 * itemsize / (max(itemsize, 4) + CELL_BYTES)  # cells of 16 bits are stored in float32
 
 
-def support_of(
-    state: State, tol: float, margin: float = MARGIN, limit: float | None = None
-) -> Callable[[], SupportPasses] | None:
+def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[], SupportPasses] | None:
     """Makes passes of the cells with all but a share `KEPT` tol of every row's and column's mass.
 
-    None if they are more than a share `limit`, by default what they may be to take less memory than the cost.
+    None if they are too many to take less memory than the cost.
     """
     task = state.task
     n, m = task.problem.shape
@@ -272,7 +284,7 @@ def support_of(
         )
         return sizes
 
-    limit = largest_share(task.cost.dtype.itemsize) if limit is None else limit
+    limit = largest_share(task.cost.dtype.itemsize)
     if n > 2 * SAMPLE:
         which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:
