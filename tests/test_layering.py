@@ -74,13 +74,17 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_updates": {"backends/array_matrices"},
         "backends/array_systems": {"backends/array_matrices"},
         "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
-        "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
+        "backends/gpu": {
+            f"backends/gpu_{part}" for part in ("batch", "device", "launches", "sparse", "support", "sweeps")
+        }
         | {"errors"},
         "backends/gpu_launches": {"backends/gpu_device"},
         "backends/gpu_sides": {"backends/gpu_launches"},
         "backends/gpu_passes": {"backends/gpu_device", "backends/gpu_launches"},
         "backends/gpu_sweeps": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_passes"},
-        "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
+        "backends/gpu_cells": {f"backends/gpu_{part}" for part in ("device", "launches", "sides")},
+        "backends/gpu_support": {f"backends/gpu_{part}" for part in ("cells", "device", "launches")},
+        "backends/gpu_sparse": {"backends/gpu_cells"},
         "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
