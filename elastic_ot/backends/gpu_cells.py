@@ -91,7 +91,7 @@ class Cells(Sides):
         return cols
 
     def _order(self, rows: Lines, cols: Lines) -> None:
-        """Write the cells by columns, given those by rows; the counts take less memory than the cells."""
+        """Write the cells by columns, given those by rows; the counts take 16 bytes a cell at most, or one row."""
         device, (n, m) = self.device, (rows.size, cols.size)
         parts = max(1, min(n, 4 * device.multiprocessors, 4 * cols.mean))
         counts, sizes = device.zeros((parts, m), np.int32), device.empty(m, np.int64)

@@ -949,8 +949,8 @@ __global__ void smallest_cells(const T* cost, i64 n, i64 m, const double* beta, 
 
 // --- cells of a support ----------------------------------------------------------------------------------------------
 // Found in the cost, then kept twice: by rows, those of row i at pointers[i] : pointers[i + 1], and by columns. So sums
-// of rows and of columns read what lies side by side, a block a line. Values of the plan are never stored: an
-// exponential takes less time than reading one.
+// of rows and of columns read what lies side by side, a block a line. Values of the plan are not stored, which would be
+// as much memory again to move: they follow from the potentials.
 
 // The same product and sum, rounded in the same way, wherever it is asked: cells are counted first and written then.
 template <typename T>
