@@ -13,6 +13,7 @@ from .gpu_sides import Sides
 from .protocol import Array
 
 A_THREAD = 4  # cells of a line that a thread has, about
+PART = 64  # rows that a block puts in order one after the other, at most while there are blocks for all
 SCAN = 512  # threads of the block that makes pointers of sizes
 
 
@@ -91,9 +92,12 @@ class Cells(Sides):
         return cols
 
     def _order(self, rows: Lines, cols: Lines) -> None:
-        """Write the cells by columns, given those by rows; the counts take 16 bytes a cell at most, or one row."""
+        """Write the cells by columns, given those by rows.
+
+        Counts take up to 16 bytes a cell, or 1/16 byte an entry of the whole matrix, which is 1/64 of a float32 cost.
+        """
         device, (n, m) = self.device, (rows.size, cols.size)
-        parts = max(1, min(n, 4 * device.multiprocessors, 4 * cols.mean))
+        parts = max(1, min(n, 4 * device.multiprocessors, max(4 * cols.mean, n // PART)))
         counts, sizes = device.zeros((parts, m), np.int32), device.empty(m, np.int64)
         grid, threads, shape = (parts, 1), self._line_threads(rows), sized((n, m))
         device.launch("count_columns", grid, threads, (*rows[:2], *shape, counts))
