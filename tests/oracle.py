@@ -248,3 +248,14 @@ def spec_id(spec):
 def scaled(spec, factor):
     """The penalty with its strength, which is in cost units, multiplied by factor."""
     return (spec[0], spec[1] * factor) if spec[0] in {"KL", "TV", "L2"} else spec
+
+
+def linked_clusters(k, n=200, m=150, far=22.0, **fields):
+    """Clusters in which every cell carries mass, too many for a support, that share far less than float32 resolves."""
+    rng = np.random.default_rng(330)
+    p, q = np.arange(n) % k, np.arange(m) % k
+    a, b = rng.uniform(0.5, 1.5, n), rng.uniform(0.5, 1.5, m)
+    for part in range(k):
+        b[q == part] *= a[p == part].sum() / b[q == part].sum()
+    cost = rng.random((n, m)) + far * (p[:, None] != q)
+    return random_case(330, n, m, epsilon=1.0, **fields).but(cost=cost, a=a / a.sum(), b=b / b.sum()), p, q

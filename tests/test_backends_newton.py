@@ -9,6 +9,7 @@ from elastic_ot.backends import cpu, reference
 from elastic_ot.backends.protocol import CONTINUES, LEFT, REACHED, Krylov, Side, Sparse, Support
 
 BACKENDS = [cpu, reference]
+EACH = pytest.mark.parametrize("backend", BACKENDS, ids=["cpu", "reference"])
 INV_EPSILON = 20.0
 
 
@@ -37,11 +38,7 @@ def support_by(backend, cost, alpha, beta, least):
     sizes = np.empty(alpha.size, np.int64)
     backend.support_sizes(cost, INV_EPSILON, alpha, beta, *least, np.arange(alpha.size), sizes)
     pointers = np.concatenate([[0], np.cumsum(sizes)])
-    total = int(pointers[-1])
-    stored = np.float32 if cost.dtype.itemsize == 2 else cost.dtype
-    support = Support(pointers, np.empty(total, np.int32), np.empty(total, stored), np.zeros(total))
-    backend.support_cells(cost, INV_EPSILON, alpha, beta, *least, support)
-    return support
+    return backend.support_cells(cost, INV_EPSILON, alpha, beta, *least, pointers)
 
 
 def all_cells(cost):
@@ -52,13 +49,22 @@ def all_cells(cost):
 
 
 def run_support(backend, support, row, col, alpha, beta, omega=(1.0, 1.0), count=3):
-    support = support._replace(values=support.values.copy())
     n, m = alpha.size, beta.size
+    support = backend.support_of(*support[:3], m)
     vectors = [alpha.copy(), beta.copy(), np.zeros(n), np.zeros(m), alpha.copy(), np.zeros(m)]
     sound = backend.support_sweeps(support, INV_EPSILON, row, col, (1.0, 0.0), *vectors, 1)
     if sound:
         sound = backend.support_sweeps(support, INV_EPSILON, row, col, omega, *vectors, count)
-    return sound, vectors, support.values
+    return sound, vectors, values_of(backend, support, n, m)
+
+
+def values_of(backend, support, n, m):
+    """Those of the plan; what keeps none is asked for a matrix of all of them."""
+    if hasattr(support, "values"):
+        return support.values
+    matrix = backend.sparse_like(support)
+    backend.sparsify(support, np.full(n, -np.inf), np.full(m, -np.inf), matrix)
+    return backend.device.get(matrix.rows.values)
 
 
 def random_sparse(shape, seed=0):
@@ -163,6 +169,28 @@ def test_a_support_may_lack_rows_and_columns_that_are_removed(backend, threading
         np.testing.assert_array_equal(np.isneginf(vector), np.isneginf(gone))
 
 
+@EACH
+def test_a_support_of_given_cells_is_0_before_the_first_sweep(backend):
+    cost = problem((13, 29))[0]
+    cells = all_cells(cost)
+    support = backend.support_of(*cells[:3], 29)
+    for name in ("pointers", "indices", "cost"):
+        assert getattr(support, name) is getattr(cells, name)
+    assert (support.values == 0.0).all()
+    assert support.values.shape == cells.cost.shape
+    matrix = backend.sparse_of(*cells[:2], cells.values, 29)
+    assert all(x is y for x, y in zip(matrix, (*cells[:2], cells.values), strict=True))
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_a_cell_is_that_of_the_arrays(backend, dtype):
+    cost, _, _, alpha, beta = problem((13, 29), dtype=dtype)
+    support = support_by(backend, cost, alpha, beta, thresholds(cost, alpha, beta))
+    arrays = *support[1:], *backend.sparse_like(support)[1:]
+    assert sum(array.nbytes for array in arrays) == backend.cell_bytes(cost) * support.indices.size
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sparse_matrices_agree(shape):
     support, dense = random_sparse(shape)
@@ -170,7 +198,7 @@ def test_sparse_matrices_agree(shape):
     rng = np.random.default_rng(1)
     row_least, col_least, weight = rng.random(shape[0]), rng.random(shape[1]), rng.random(shape[0])
     for backend in BACKENDS:
-        out = Sparse(np.empty_like(support.pointers), np.empty_like(support.indices), np.empty_like(support.values))
+        out = backend.sparse_like(support)
         backend.sparsify(support, row_least, col_least, out)
         stored = int(out.pointers[-1])
         rows = np.repeat(np.arange(shape[0]), np.diff(out.pointers))
@@ -215,12 +243,12 @@ def gradients(backend, kind, system):
     """The primitive with its matrix filled in."""
     kernel, factor, sparse, weight, diagonal = system[:5]
     if kind == "sparse":
+        sparse = backend.sparse_of(*sparse, diagonal.shape[0])
         return lambda *rest: backend.sparse_gradients(sparse, weight, diagonal, *rest)
     return lambda *rest: backend.dense_gradients(kernel, factor, weight, diagonal, *rest)
 
 
 KINDS = pytest.mark.parametrize("kind", ["sparse", "dense"])
-EACH = pytest.mark.parametrize("backend", BACKENDS, ids=["cpu", "reference"])
 
 
 @KINDS
@@ -314,11 +342,7 @@ def strict_support(cost, alpha, beta, least):
     sizes = xp.zeros(cost.shape[0], dtype=xp.int64)
     reference.support_sizes(*task, xp.arange(cost.shape[0]), sizes)
     pointers = xp.asarray(np.concatenate([[0], np.cumsum(np.asarray(sizes))]))
-    total = int(pointers[-1])
-    fields = (np.zeros(total, np.int32), np.zeros(total, cost.dtype), np.zeros(total))
-    support = Support(pointers, *strict(fields))
-    reference.support_cells(*task, support)
-    return support
+    return reference.support_cells(*task, pointers)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -351,8 +375,9 @@ def test_the_reference_of_sparse_matrices_runs_on_the_array_api_standard():
     matrix, dense = random_sparse((13, 29))
     weight, shares = np.linspace(0.1, 1.0, 13), (np.full(13, 0.3), np.full(29, 0.4))
     pointers, indices, values = strict(matrix)
-    out = Sparse(xp.zeros_like(pointers), xp.zeros_like(indices), xp.zeros_like(values))
-    reference.sparsify(Support(pointers, indices, values, values), *strict(shares), out)
+    support = Support(pointers, indices, values, values)
+    out = reference.sparse_like(support)
+    reference.sparsify(support, *strict(shares), out)
     part = np.where(dense > 0.3, dense, 0.0)
     assert int(out.pointers[-1]) == np.count_nonzero(part)
     squares, gram = xp.zeros(29, dtype=xp.float64), xp.zeros((29, 29), dtype=xp.float64)

@@ -34,9 +34,9 @@ def xp(monkeypatch):
     module = strict_cupy.module()
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(array_api_compat, "cupy", strict_cupy.standard(), raising=False)
-    monkeypatch.setattr(passes, "SMALL", 0)  # cells of a small problem go to the host however many there are
     gpu.connect.cache_clear()
     strict_cupy.crossed.clear()
+    strict_cupy.sent.clear()
     yield module
     gpu.connect.cache_clear()
 
@@ -142,11 +142,34 @@ def test_integers_and_halves(dtype, result):
     np.testing.assert_allclose(found.host.f, expected.f, rtol=0, atol=2e-6)
 
 
-def test_narrow_problems_keep_newton_s_largest_entries(case):
-    options = {"method": eot.Newton(top_k=12), "tol": 1e-9}
-    found, expected = on_device(case, **options), case.solve(**options)
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize(("epsilon", "top_k"), [(3e-4, None), (3e-4, 12), (0.05, 12)])
+def test_cells_of_newton_s_systems_stay_there(top_k, epsilon, direct, monkeypatch):
+    """Vectors cross, a dozen side by side, either way; and what is factorised on the host, where that is."""
+    n, m = 240, 260
+    case = random_case(3, n, m, epsilon=epsilon, cols=("KL", 0.5))
+    monkeypatch.setattr(passes, "DIRECT", m if direct else 0)
+    made, sparse_like = [], gpu.Gpu.sparse_like
+
+    def spy(backend, support):
+        made.append(int(support.rows.others.size))
+        return sparse_like(backend, support)
+
+    monkeypatch.setattr(gpu.Gpu, "sparse_like", spy)
+    options = {"method": eot.Newton(top_k=top_k), "tol": 1e-9, "on_failure": "raise"}
+    launched = strict_cupy.shim.launched
+    launched.clear()
+    found = on_device(case, **options)
+    assert {"sparse_times", "write_columns<double>"} <= launched
+    assert "sparse_gram" in launched or not direct or top_k
+    vectors = 5 * (n + m)
+    assert max(*made, 0, n * (top_k or 0)) > vectors
+    large = [size for size in (*strict_cupy.crossed, *strict_cupy.sent) if size > vectors]
+    assert set(large) <= ({m * m} if direct else set())
+    assert not set(large) & set(strict_cupy.sent)
+    expected = case.solve(**options)
     np.testing.assert_allclose(found.host.f, expected.f, rtol=0, atol=CLOSE)
-    assert nothing_large_crossed((30, 37 * 30))
+    np.testing.assert_allclose(back(found.plan), expected.plan, rtol=0, atol=CLOSE)
 
 
 def test_a_number_of_iterations(case):

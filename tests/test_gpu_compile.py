@@ -27,6 +27,8 @@ THREADS = {
     "advance": 512,
     "count_cells": 32,
     "write_cells": 32,
+    "write_entries": 32,
+    "running_sums": 512,
     "smallest_cells": 32,
 }
 PROPERTIES = re.compile(

@@ -9,7 +9,7 @@ import pytest
 from gpu_shim import fake_cupy
 from gpu_shim.fake_cupy import MACHINE
 from test_backends import assert_same, problem, run_log
-from test_backends_newton import begun, gradients, positive_definite
+from test_backends_newton import begun, gradients, positive_definite, support_by
 from test_gpu_kernels import batch_of, run_batch
 
 import elastic_ot as eot
@@ -47,7 +47,16 @@ def call_all(backend, cost):
     out, bar = backend.matrix_like(cost, np.float64), backend.device.zeros(SHAPE, np.float64)
     backend.plan_tangent(cost, 20.0, alpha, beta, bar, alpha, beta, 0.0, out, *sums)
     system = positive_definite(SHAPE)
-    gradients(backend, "dense", system)(begun(system[-1], 1.0 / system[4]), 0.0, np.inf, 5)
+    for kind in ("dense", "sparse"):
+        gradients(backend, kind, system)(begun(system[-1], 1.0 / system[4]), 0.0, np.inf, 5)
+    support = support_by(backend, cost, alpha, beta, (alpha - np.inf, beta - np.inf))
+    vectors = [x.copy() for x in (alpha, beta, alpha, col.log_weight, alpha, beta)]
+    assert backend.support_sweeps(support, 20.0, row, col, (1.0, 1.0), *vectors, 5)
+    matrix = backend.sparse_like(support)
+    backend.sparsify(support, np.zeros(n), np.zeros(m), matrix)
+    assert int(matrix.pointers[-1]) > 0  # as the solvers ask for it
+    backend.sparse_squares(matrix, np.ones(n), np.empty(m))
+    backend.sparse_gram(matrix, np.ones(n), np.empty((m, m)))
     stack, *rest = batch_of(3, (5, 7), "kl")
     held = backend.device.put(stack)
     run_batch(backend, (held, *rest), np.arange(3), None, 4)

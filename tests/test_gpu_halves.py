@@ -18,7 +18,6 @@ from oracle import METHODS
 import elastic_ot as eot
 from elastic_ot import arrays, halves, memory
 from elastic_ot.backends import gpu
-from elastic_ot.solvers import passes
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
@@ -35,7 +34,6 @@ def xp(monkeypatch):
     module = strict_cupy.module()
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(array_api_compat, "cupy", strict_cupy.standard(), raising=False)
-    monkeypatch.setattr(passes, "SMALL", 0)
     monkeypatch.setattr(memory, "DEVICE_CHUNK", 50)
     gpu.connect.cache_clear()
     yield module

@@ -6,21 +6,11 @@ import gpu_shim
 import numpy as np
 import pytest
 from test_backends import PRIMITIVES, RULES, assert_same, problem, run_log, run_scaling, side
-from test_backends_newton import (
-    KINDS,
-    all_cells,
-    begun,
-    gradients,
-    positive_definite,
-    random_sparse,
-    run_support,
-    support_by,
-    thresholds,
-)
+from test_backends_newton import KINDS, begun, gradients, positive_definite, run_support, support_by, thresholds
 
 from elastic_ot.backends import batch as cpu_batch
 from elastic_ot.backends import cpu, gpu, gpu_sweeps, protocol, reference
-from elastic_ot.backends.protocol import LEFT, REACHED, Side, Sparse, Support
+from elastic_ot.backends.protocol import LEFT, REACHED, Side
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
@@ -249,6 +239,11 @@ def test_passes_over_the_plan_agree(shape, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+def cells_of(each, support):
+    """Pointers, indices and costs by rows, on the host."""
+    return [each.device.get(array) for array in support.rows]
+
+
 def in_16_bits(values, kind):
     """Costs of 16 bits as kernels get them, and the same values in float32."""
     if kind == "float16":
@@ -284,8 +279,8 @@ def call_passes(each, cost, row, col, alpha, beta, values):
     )
     indices = np.empty((n, min(m, 3)), np.int32)
     each.least_cells(cost, beta, np.arange(n), indices, vectors[6])
-    cells = support_by(each, cost, alpha, beta, thresholds(values, alpha, beta, 0.2))
-    return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells[:3]]
+    cells = cells_of(each, support_by(each, cost, alpha, beta, thresholds(values, alpha, beta, 0.2)))
+    return [*found, *plans, *vectors[:7], *columns[:3], *products, tangent, indices, *cells]
 
 
 def fits(device, shape):
@@ -381,47 +376,6 @@ def test_least_cells_are_the_smallest_reduced_costs(shape, ties):
             found.append((np.sort(reduced, axis=1), least))
         np.testing.assert_array_equal(found[0][0], found[1][0])
         np.testing.assert_array_equal(found[0][1], found[1][1])
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_supports_agree(shape, dtype):
-    cost, row, col, alpha, beta = problem(shape, "kl", "l2", dtype=dtype, removed=True)
-    least = thresholds(cost, alpha, beta, 0.2)
-    found, expected = (support_by(each, cost, alpha, beta, least) for each in (backend(), reference))
-    for name in ("pointers", "indices", "cost"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
-    sound, vectors, values = run_support(backend(), found, row, col, alpha, beta, (1.3, 0.6))
-    expected_sound, expected_vectors, expected_values = run_support(reference, found, row, col, alpha, beta, (1.3, 0.6))
-    assert sound is expected_sound is True
-    assert_same(vectors, expected_vectors, 1e-12, 1e-12)
-    np.testing.assert_allclose(values, expected_values, rtol=1e-11)
-
-
-@pytest.mark.parametrize("lost", ["row", "column"])
-def test_a_support_without_a_row_or_column_in_use_is_refused(lost):
-    cost, row, col, alpha, beta = problem((13, 29))
-    cost[(4, slice(None)) if lost == "row" else (slice(None), 6)] = np.inf
-    assert not run_support(backend(), all_cells(cost), row, col, alpha, beta)[0]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_sparse_matrices_agree(shape):
-    support, dense = random_sparse(shape)
-    support = Support(support.pointers, support.indices, support.values, support.values)
-    rng = np.random.default_rng(1)
-    row_least, col_least, weight = rng.random(shape[0]), rng.random(shape[1]), rng.random(shape[0])
-    results = []
-    for each in (backend(), reference):
-        out = Sparse(np.empty_like(support.pointers), np.empty_like(support.indices), np.empty_like(support.values))
-        each.sparsify(support, row_least, col_least, out)
-        stored = int(out.pointers[-1])
-        squares, gram = np.empty(shape[1]), np.full((shape[1], shape[1]), np.nan)
-        each.sparse_squares(out, weight, squares)
-        each.sparse_gram(out, weight, gram)
-        results.append((out.pointers, out.indices[:stored], out.values[:stored], squares, gram))
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
 
 
 @KINDS
@@ -733,9 +687,8 @@ def passes_of(each, matrix, row, col, alpha, beta):
     stored = int(sizes[0])
     pointers = np.zeros(n + 1, np.int64)
     pointers[-1] = stored
-    support = Support(pointers, np.zeros(stored, np.int32), np.zeros(stored, matrix.dtype), np.zeros(stored))
-    each.support_cells(matrix, 20.0, alpha, beta, *least, support)
-    results = [*rows[:8], *cols[:4], product[:, 0], transposed[:, 0], np.sort(indices[0]), *support[1:3], sizes]
+    cells = cells_of(each, each.support_cells(matrix, 20.0, alpha, beta, *least, pointers))
+    results = [*rows[:8], *cols[:4], product[:, 0], transposed[:, 0], np.sort(indices[0]), *cells[1:], sizes]
     return [*results, plan[-1], coarse[-1], out[-1]]
 
 
@@ -830,7 +783,8 @@ def test_every_kernel_has_been_launched():
             each.dense_product(cost, beta, False, np.empty(n))
             each.dense_product(cost, alpha, True, np.empty(m))
         each.rounded_sums(cost, 20.0, alpha, beta, alpha, beta, alpha, beta, np.empty(n), np.empty(n))
-        support_by(each, cost, alpha, beta, (alpha, beta))
+        support = support_by(each, cost, alpha, beta, (alpha - np.inf, beta - np.inf))
+        run_support(each, cells_of(each, support), row, col, alpha, beta, count=1)
         each.potential(row, alpha, np.empty(n))
         each.least_cells(cost, beta, np.arange(n), np.empty((n, 2), np.int32), np.empty(n))
         args = batch_of(2, (3, 4), "kl", dtype)  # as bits of bfloat16 these are zeros
@@ -838,4 +792,9 @@ def test_every_kernel_has_been_launched():
             run_batch(each, args, np.arange(2), None, 2, precision=precision)
             each.batch_plan(args[0], args[1], *args[4:], np.empty(args[0].shape, out))
         each.batch_marginals(args[0], args[1], *args[4:], np.arange(2), np.empty((2, 3)), np.empty((2, 4)))
+    system = positive_definite((5, 30))
+    gradients(each, "sparse", system)(begun(system[-1], 1.0 / system[4]), 0.0, np.inf, 1)
+    matrix = each.sparse_of(*system[2], 30)
+    each.sparse_squares(matrix, np.ones(5), np.empty(30))
+    each.sparse_gram(matrix, np.ones(5), np.empty((30, 30)))
     assert set(gpu.KERNELS) - device.launched == set()

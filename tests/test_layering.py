@@ -75,14 +75,20 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_systems": {"backends/array_matrices"},
         "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")}
         | {"halves"},
-        "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
+        "backends/gpu": {
+            f"backends/gpu_{part}" for part in ("batch", "device", "launches", "sparse", "support", "sweeps")
+        }
         | {"errors"},
         "backends/gpu_device": {"halves", "backends/gpu_transfers"},
         "backends/gpu_launches": {"backends/gpu_device", "backends/gpu_transfers"},
         "backends/gpu_sides": {"backends/gpu_launches", "backends/gpu_transfers"},
         "backends/gpu_passes": {f"backends/gpu_{part}" for part in ("device", "launches", "transfers")},
         "backends/gpu_sweeps": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "transfers")},
-        "backends/gpu_support": {"halves", "backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
+        "backends/gpu_cells": {"halves"}
+        | {f"backends/gpu_{part}" for part in ("device", "launches", "sides", "transfers")},
+        "backends/gpu_support": {"halves"}
+        | {f"backends/gpu_{part}" for part in ("cells", "device", "launches", "transfers")},
+        "backends/gpu_sparse": {f"backends/gpu_{part}" for part in ("cells", "transfers")},
         "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())

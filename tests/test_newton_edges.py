@@ -5,7 +5,7 @@ A verdict must be true (`test_honest_status.judge`), and where an answer exists 
 
 import numpy as np
 import pytest
-from oracle import PENALTIES, random_case, spec_id
+from oracle import PENALTIES, linked_clusters, random_case, spec_id
 from test_honest_status import judge
 
 import elastic_ot as eot
@@ -153,17 +153,6 @@ def test_clusters_that_hardly_any_mass_links_converge_from_a_warm_start():
     for method in ("newton", "auto"):
         found = eot.solve(cost, None, b, epsilon=1e-3, tol=1e-11, init=swept, method=method, on_failure="raise")
         assert np.abs(found.plan.sum(axis=0) - b).sum() <= 1e-11
-
-
-def linked_clusters(k, n=200, m=150, far=22.0, **fields):
-    """Clusters in which every cell carries mass, too many for a support, that share far less than float32 resolves."""
-    rng = np.random.default_rng(330)
-    p, q = np.arange(n) % k, np.arange(m) % k
-    a, b = rng.uniform(0.5, 1.5, n), rng.uniform(0.5, 1.5, m)
-    for part in range(k):
-        b[q == part] *= a[p == part].sum() / b[q == part].sum()
-    cost = rng.random((n, m)) + far * (p[:, None] != q)
-    return random_case(330, n, m, epsilon=1.0, **fields).but(cost=cost, a=a / a.sum(), b=b / b.sum()), p, q
 
 
 @SECOND_ORDER

@@ -1252,15 +1252,26 @@ def support_sizes(
 
 
 def support_cells(
-    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, support: Support
-) -> None:
+    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, pointers: Array
+) -> Support:
     def run(t: int, lo: int, hi: int) -> None:
-        _cell_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, *support[:3], margins[t], lo, hi)
+        _cell_rows(frozen, inv_epsilon * LOG2E, alpha2, beta2, row2, col2, pointers, indices, cells, margins[t], lo, hi)
 
-    frozen = _frozen(cost)
+    frozen, stored = _frozen(cost), int(pointers[-1])
+    indices, cells = np.empty(stored, np.int32), np.empty(stored, cost.dtype)
     alpha2, beta2, row2, col2 = alpha * LOG2E, beta * LOG2E, row_least * LOG2E, col_least * LOG2E
     margins = np.empty((_threads(cost), cost.shape[1]))
     _split(run, cost.shape[0], margins.shape[0])
+    return support_of(pointers, indices, cells, cost.shape[1])
+
+
+def support_of(pointers: Array, indices: Array, cost: Array, m: int) -> Support:
+    return Support(pointers, indices, cost, np.zeros(cost.size))
+
+
+def cell_bytes(cost: Array) -> int:
+    support, matrix = 4 + cost.dtype.itemsize + 8, 4 + 8
+    return int(support + matrix)
 
 
 def support_sweeps(
@@ -1302,6 +1313,14 @@ def _sparse_threads(values: Array, rows: Array) -> int:
 
 def sparsify(support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
     _sparsify(support, row_least, col_least, out)
+
+
+def sparse_like(support: Support) -> Sparse:
+    return Sparse(*(np.empty_like(array) for array in (support.pointers, support.indices, support.values)))
+
+
+def sparse_of(pointers: Array, indices: Array, values: Array, m: int) -> Sparse:
+    return Sparse(pointers, indices, values)
 
 
 def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:

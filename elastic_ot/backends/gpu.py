@@ -2,8 +2,7 @@
 
 Matrices stay on the device; the vectors of a solver are NumPy arrays on the host and cross at each call, O(n + m), by
 one copy each way (gpu_transfers). That is little where it matters: a call is a block of up to 50 iterations, whose
-kernels are launched one after the other without asking the device how they went. Work on the cells of a support (CSR)
-is done on the host in NumPy.
+kernels are launched one after the other without asking the device how they went.
 
 CuPy is imported when a device is asked for, never before.
 """
@@ -17,13 +16,14 @@ from ..errors import BackendUnavailable
 from .gpu_batch import Batches
 from .gpu_device import KERNELS, OPTIONS, SOURCE, WIDEST, CupyDevice, source
 from .gpu_launches import THREADS
+from .gpu_sparse import Products
 from .gpu_support import Supports
 from .gpu_sweeps import LOOK, Sweeps
 
 __all__ = ["KERNELS", "LOOK", "OPTIONS", "SOURCE", "THREADS", "WIDEST", "CupyDevice", "Gpu", "connect", "source"]
 
 
-class Gpu(Sweeps, Supports, Batches):
+class Gpu(Sweeps, Supports, Products, Batches):
     """`protocol.Backend` and `protocol.BatchBackend` on a device."""
 
 

@@ -61,6 +61,16 @@ def sized(values: tuple[int, ...]) -> tuple[np.int64, ...]:
     return tuple(np.int64(x) for x in values)
 
 
+def packed(side: Side) -> Array:
+    """The vectors of a side as kernels read them."""
+    return np.stack((side.weight, side.log_weight, side.offset))
+
+
+def rule(side: Side) -> tuple[Any, ...]:
+    """The numbers that follow them among the arguments."""
+    return np.int32(side.code), np.float64(side.strength), np.float64(side.strength2)
+
+
 class Launches:
     """A device, and what every primitive does on it."""
 
@@ -105,10 +115,8 @@ class Launches:
         """Arguments of a kernel that reads a side, for either: packed vectors, code and strengths."""
         kept = scratch.sides
         if kept is None or kept[0] is not rows or kept[1] is not cols:
-            packed = self._vectors(*(np.stack((x.weight, x.log_weight, x.offset)) for x in (rows, cols)))
-            numbers = ((np.int32(x.code), np.float64(x.strength), np.float64(x.strength2)) for x in (rows, cols))
-            of_rows, of_cols = ((x, *rule) for x, rule in zip(packed, numbers, strict=True))
-            scratch.sides, scratch.side_args = (rows, cols), (of_rows, of_cols)
+            of_rows, of_cols = self._vectors(packed(rows), packed(cols))
+            scratch.sides, scratch.side_args = (rows, cols), ((of_rows, *rule(rows)), (of_cols, *rule(cols)))
         return scratch.side_args
 
     def _row_blocks(self, n: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Cells of a support (CSR): found on the device, worked on by the host in NumPy."""
+"""Supports on a GPU: their cells, sweeps on them, and the selection of them that Newton's method works with."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from ..halves import working_dtype
+from .gpu_cells import Cells, DeviceSparse, DeviceSupport
 from .gpu_device import c_type
-from .gpu_launches import LOG2E, sized
-from .gpu_sides import Sides
-from .protocol import CONTINUES, LEFT, REACHED, Array, Krylov, Side, Sparse, Support
+from .gpu_launches import LOG2E, THREADS, packed, rule, sized
+from .gpu_transfers import rooms
+from .protocol import Array, Side
+
+LOW, TINY, HUGE = 1e-20, 1e-250, 1e250  # sums are trusted as those of a sweep in double precision
 
 
-class Supports(Sides):
-    """The primitives of Newton's sparse systems."""
+class Supports(Cells):
+    """The primitives that find cells and work on them as they are."""
 
     def _cell_args(
         self, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array
@@ -48,19 +51,19 @@ class Supports(Sides):
         beta: Array,
         row_least: Array,
         col_least: Array,
-        support: Support,
-    ) -> None:
-        cost, stored = self._matrix(cost), int(support.pointers[-1])
-        indices, costs = self.device.empty(stored, np.int32), self.device.empty(stored, working_dtype(cost))
+        pointers: Array,
+    ) -> DeviceSupport:
+        cost, stored = self._matrix(cost), int(pointers[-1])
+        values = self.device.empty(stored, working_dtype(cost))
+        rows = self.device.put(pointers), self.device.empty(stored, np.int32), values
         cells = self._cell_args(inv_epsilon, alpha, beta, row_least, col_least)
-        pointers = self.device.put(support.pointers.astype(np.int64))
-        args = cost, *sized(cost.shape), *cells, pointers, indices, costs
+        args = cost, *sized(cost.shape), *cells, *rows
         self.device.launch(f"write_cells<{c_type(cost)}>", self._row_blocks(cost.shape[0]), 32, args)
-        support.indices[:stored], support.cost[:stored] = self.device.get(indices), self.device.get(costs)
+        return self.support_of(*rows, cost.shape[1])
 
     def support_sweeps(
         self,
-        support: Support,
+        support: DeviceSupport,
         inv_epsilon: float,
         rows: Side,
         cols: Side,
@@ -73,103 +76,44 @@ class Supports(Sides):
         log_col_updated: Array,
         count: int,
     ) -> bool:
-        cells = _Cells(support.pointers, support.indices)
-        cost = support.cost[: cells.stored].astype(np.float64) * inv_epsilon
-        row_used, col_used = rows.log_weight > -np.inf, cols.log_weight > -np.inf
-        for _ in range(count):
-            change = self._step(cols, omega[1], beta, log_col)
-            beta += change
-            log_col_updated[:] = log_col + change
-            reduced = beta[cells.cols] - cost
-            top = cells.over_rows(np.maximum, reduced, -np.inf)
-            if (row_used & (top == -np.inf)).any():
-                return False
-            top[top == -np.inf] = 0.0
-            with np.errstate(divide="ignore"):
-                sums = cells.over_rows(np.add, np.exp(reduced - top[cells.rows]), 0.0)
-                log_row[:] = np.where(row_used, np.log(sums) + top + alpha, -np.inf)
-            previous_alpha[:] = alpha
-            alpha += self._step(rows, omega[0], alpha, log_row)
-            support.values[: cells.stored] = np.exp(alpha[cells.rows] + reduced)
-            total = cells.over_columns(support.values, beta.size)
-            if (col_used & ~((total > 1e-250) & (total < 1e250))).any():
-                return False
-            log_col[:] = np.log(total, out=np.full_like(total, -np.inf), where=col_used)
+        device, (n, m) = self.device, (alpha.size, beta.size)
+        vectors = alpha, beta, *rooms(n), log_col, *rooms(n, m)
+        *held, state, alpha2, beta2, of_rows, of_cols = self._vectors(
+            *vectors, np.zeros(4, np.int32), *rooms(n, m), packed(rows), packed(cols)
+        )
+        alphas, betas, row_logs, col_logs, previous, updated = held
+        row_side, col_side = (of_rows, *rule(rows)), (of_cols, *rule(cols))
+        inv2, (low, tiny, huge) = np.float64(inv_epsilon * LOG2E), (np.float64(x) for x in (LOW, TINY, HUGE))
+        name = c_type(support.rows.values)
+        kept = alphas, previous, betas, beta2, col_logs, updated
+        move = *sized((n, m)), *col_side, np.float64(omega[1]), *kept, state
+        by_rows = (
+            *(*support.rows, np.int64(n), inv2, beta2, *row_side, np.float64(omega[0]), low, tiny, huge),
+            *(alphas, alpha2, previous, row_logs, state),
+        )
+        by_cols = *support.cols, np.int64(m), inv2, alpha2, beta2, col_side[0], tiny, huge, col_logs, state
+
+        def iteration() -> None:
+            device.launch("log_columns", (-(-max(n, m) // THREADS), 1), THREADS, move)
+            device.launch(f"support_rows<{name}>", *self._each_line(support.rows), by_rows)
+            device.launch(f"support_columns<{name}>", *self._each_line(support.cols), by_cols)
+
+        device.repeat(iteration, count)
+        *found, (_, unsound, _, _) = device.get_all((*held, state))
+        if unsound:
+            return False
+        for values, there in zip((alpha, beta, log_row, log_col, previous_alpha, log_col_updated), found, strict=True):
+            values[:] = there
+        support.alpha2, support.beta2, support.inv2 = alpha2, beta2, float(inv2)
         return True
 
-    def _step(self, side: Side, omega: float, alpha: Array, log_sum: Array) -> Array:
-        """Change of alpha: omega times the way to the exact update; 0 on removed entries."""
-        used = side.log_weight > -np.inf
-        old = np.where(used, alpha, 0.0) - np.where(used, side.offset, 0.0)
-        target = np.empty_like(old)
-        self.potential(side, np.where(used, side.log_weight, 0.0) - np.where(used, log_sum, 0.0) + old, target)
-        return np.where(used, omega * (np.where(used, target, 0.0) - old), 0.0)
-
-    def sparsify(self, support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
-        cells = _Cells(support.pointers, support.indices)
-        values = support.values[: cells.stored]
-        kept = values > np.minimum(row_least[cells.rows], col_least[cells.cols])
-        out.pointers[0] = 0
-        out.pointers[1:] = np.cumsum(np.bincount(cells.rows[kept], minlength=row_least.size))
-        stored = int(out.pointers[-1])
-        out.indices[:stored], out.values[:stored] = cells.cols[kept], values[kept]
-
-    def sparse_squares(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
-        cells = _Cells(matrix.pointers, matrix.indices)
-        out[:] = cells.over_columns(row_weight[cells.rows] * matrix.values[: cells.stored] ** 2, out.size)
-
-    def sparse_gram(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
-        cells, values = _Cells(matrix.pointers, matrix.indices), matrix.values
-        out[:, :] = 0.0
-        for first in range(0, row_weight.size, 1024):  # dense strips
-            last = min(first + 1024, row_weight.size)
-            part = slice(int(matrix.pointers[first]), int(matrix.pointers[last]))
-            strip = np.zeros((last - first, out.shape[1]))
-            strip[cells.rows[part] - first, cells.cols[part]] = values[part]
-            out += strip.T @ (row_weight[first:last, None] * strip)
-
-    def sparse_gradients(
-        self, matrix: Sparse, row_weight: Array, diagonal: Array, krylov: Krylov, goal: float, radius: float, count: int
-    ) -> tuple[int, int]:
-        cells = _Cells(matrix.pointers, matrix.indices)
-        values = matrix.values[: cells.stored]
-        x, residual, direction, preconditioner, scalars = krylov
-        for done in range(1, count + 1):
-            y = row_weight * cells.over_rows(np.add, values * direction[cells.cols], 0.0)
-            image = diagonal * direction - cells.over_columns(values * y[cells.rows], x.size)
-            curvature = float(direction @ image)
-            if not curvature > 0:
-                return done, LEFT
-            step = scalars[0] / curvature
-            x += step * direction
-            residual[preconditioner > 0] -= (step * image)[preconditioner > 0]
-            largest = float(np.abs(x).max())
-            if largest > radius:
-                x *= radius / largest
-                return done, LEFT
-            if float(np.abs(residual).sum()) <= goal:
-                return done, REACHED
-            energy = float((preconditioner * residual) @ residual)
-            direction[:] = preconditioner * residual + (energy / scalars[0]) * direction
-            scalars[0] = energy
-        return count, CONTINUES
-
-
-class _Cells:
-    """Stored cells of a matrix by rows: where they lie, and sums over rows and columns."""
-
-    def __init__(self, pointers: Array, indices: Array) -> None:
-        self.stored = int(pointers[-1])
-        self.filled = np.flatnonzero(np.diff(pointers))
-        self.first = pointers[self.filled]
-        self.size = pointers.size - 1
-        self.rows, self.cols = np.repeat(np.arange(self.size), np.diff(pointers)), indices[: self.stored]
-
-    def over_rows(self, ufunc: np.ufunc, values: Array, otherwise: float) -> Array:
-        out = np.full(self.size, otherwise)
-        if self.filled.size:
-            out[self.filled] = ufunc.reduceat(values, self.first)
-        return out
-
-    def over_columns(self, values: Array, m: int) -> Array:
-        return np.bincount(self.cols, weights=values[: self.stored], minlength=m)
+    def sparsify(self, support: DeviceSupport, row_least: Array, col_least: Array, out: DeviceSparse) -> None:
+        device, n, name = self.device, support.rows.size, c_type(support.rows.values)
+        potentials = np.float64(support.inv2), support.alpha2, support.beta2
+        least = self._vector(row_least), self._vector(col_least)
+        args, sizes = (*support.rows, np.int64(n), *potentials, *least), device.empty(n, np.int64)
+        grid, threads = self._each_line(support.rows)
+        device.launch(f"count_entries<{name}>", grid, threads, (*args, sizes))
+        self._sum_up(sizes, out.rows.pointers)
+        device.launch(f"write_entries<{name}>", grid, 32, (*args, *out.rows))
+        self._order(out.rows, out.cols)

@@ -70,7 +70,8 @@ class BatchSystem(NamedTuple):
 class Support(NamedTuple):
     """Some cells of a plan, row by row (CSR): those of row i are pointers[i] : pointers[i + 1].
 
-    `cost` holds their costs in the cost's dtype, `values` their P in float64, which `support_sweeps` keeps up to date.
+    `cost` holds their costs in the cost's dtype, `values` their P in float64, which `support_sweeps` keeps up to date;
+    0 before the first one. A backend may keep them in another way: only backends look into a support.
     """
 
     pointers: Array
@@ -80,7 +81,7 @@ class Support(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """A matrix by rows (CSR); arrays may be longer than pointers[-1]."""
+    """A matrix by rows (CSR); arrays may be longer than pointers[-1]. Only backends look at more than `pointers`."""
 
     pointers: Array
     indices: Array
@@ -305,9 +306,15 @@ class Backend(Protocol):
         beta: Array,
         row_least: Array,
         col_least: Array,
-        support: Support,
-    ) -> None:
-        """Write the indices and costs of those cells, with support.pointers given."""
+        pointers: Array,
+    ) -> Support:
+        """The support of those cells; `pointers` (n + 1, int64) is what the sizes of the rows add up to."""
+
+    def support_of(self, pointers: Array, indices: Array, cost: Array, m: int) -> Support:
+        """The support of any cells of m columns; indices are int32. Arrays are not copied where they can serve."""
+
+    def cell_bytes(self, cost: Array) -> int:
+        """Memory that a cell of a support takes together with its place in `sparse_like`."""
 
     def support_sweeps(
         self,
@@ -331,6 +338,12 @@ class Backend(Protocol):
 
     def sparsify(self, support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
         """The entries of support.values above min(row_least_i, col_least_j), as `out` (pointers included)."""
+
+    def sparse_like(self, support: Support) -> Sparse:
+        """Room for what `sparsify` writes, in the memory that kernels read."""
+
+    def sparse_of(self, pointers: Array, indices: Array, values: Array, m: int) -> Sparse:
+        """A matrix of m columns; indices are int32, values float64. Arrays are not copied where they can serve."""
 
     def sparse_squares(self, matrix: Sparse, row_weight: Array, out: Array) -> None:
         """out_j = sum_i row_weight_i P_ij^2."""

@@ -275,12 +275,21 @@ def support_sizes(
 
 
 def support_cells(
-    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, support: Support
-) -> None:
+    cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array, pointers: Array
+) -> Support:
     xp = array_namespace(cost)
     rows, cells = xp.nonzero(_kept(cost, inv_epsilon, alpha, beta, row_least, col_least))
-    support.indices[:] = xp.astype(cells, support.indices.dtype)
-    support.cost[:] = xp.reshape(cost, (-1,))[rows * cost.shape[1] + cells]
+    costs = xp.reshape(cost, (-1,))[rows * cost.shape[1] + cells]
+    return support_of(pointers, xp.astype(cells, xp.int32), costs, cost.shape[1])
+
+
+def support_of(pointers: Array, indices: Array, cost: Array, m: int) -> Support:
+    xp = array_namespace(cost)
+    return Support(pointers, indices, cost, xp.zeros(cost.shape, dtype=xp.float64))
+
+
+def cell_bytes(cost: Array) -> int:
+    return int(cost.dtype.itemsize) + 24
 
 
 def _cells(pointers: Array, indices: Array, m: int) -> Array:
@@ -341,6 +350,15 @@ def sparsify(support: Support, row_least: Array, col_least: Array, out: Sparse) 
     out.pointers[1:] = xp.cumulative_sum(xp.sum(xp.astype(kept, out.pointers.dtype), axis=1))
     out.indices[:stored] = xp.astype(cells, out.indices.dtype)
     out.values[:stored] = xp.astype(xp.reshape(values, (-1,))[rows * m + cells], out.values.dtype)
+
+
+def sparse_like(support: Support) -> Sparse:
+    xp = array_namespace(support.values)
+    return Sparse(xp.empty_like(support.pointers), xp.empty_like(support.indices), xp.empty_like(support.values))
+
+
+def sparse_of(pointers: Array, indices: Array, values: Array, m: int) -> Sparse:
+    return Sparse(pointers, indices, values)
 
 
 def sparse_squares(matrix: Sparse, row_weight: Array, out: Array) -> None:

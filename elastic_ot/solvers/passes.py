@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
-from ..halves import working_dtype
-from ..memory import library_of, on_host
+from ..memory import library_of
 from ..penalties import Vector
 from .krylov import System
 from .log_domain import sweep as log_sweep
 from .state import State
+from .task import Task
 
 OMEGA = tuple[float, float]
 SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton's matrix positive definite
@@ -29,7 +29,6 @@ CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
 DIRECT = 1000  # columns up to which Newton's matrix may be stored and factorised
-CELL_BYTES = 24  # of a support and its sparse matrix, besides the cost of the cell
 
 
 class Passes(Protocol):
@@ -240,17 +239,16 @@ def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArr
     """Newton's matrix of the k largest entries of every row, a chunk of rows at a time."""
     task = state.task
     n, m = task.problem.shape
-    k = min(k, m)
-    indices, values = np.empty((n, k), np.int32), np.empty((n, k))
+    k, xp = min(k, m), library_of(task.cost)
+    indices, values = xp.empty((n, k), np.int32), xp.empty((n, k), np.float64)
     step = max(1, CHUNK // m)
     for i in range(0, n, step):
         rows = slice(i, min(i + step, n))
         block = task.backend.matrix_like(task.cost[rows], np.float64)
         task.backend.plan(task.cost[rows], task.inv_epsilon, state.alpha[rows], state.beta, block)
-        xp = library_of(block)
         largest = xp.argpartition(block, m - k, axis=1)[:, m - k :]
-        indices[rows], values[rows] = on_host(largest), on_host(xp.take_along_axis(block, largest, axis=1))
-    matrix = Sparse(np.arange(0, n * k + 1, k), indices.ravel(), values.ravel())
+        indices[rows], values[rows] = largest, xp.take_along_axis(block, largest, axis=1)
+    matrix = task.backend.sparse_of(np.arange(0, n * k + 1, k), indices.reshape(-1), values.reshape(-1), m)
     return _sparse_system(state, matrix, row_weight, diagonal, free)
 
 
@@ -260,9 +258,10 @@ def attained(state: State) -> tuple[Vector, Vector]:
     return np.exp(iterate.log_row), np.exp(iterate.log_col)
 
 
-def largest_share(itemsize: int) -> float:
+def largest_share(task: Task) -> float:
     """Of the cells that a support may hold, so that with its sparse matrix it takes 0.45 of the cost's memory."""
-    return 0.45 * itemsize / (max(itemsize, 4) + CELL_BYTES)  # cells of 16 bits are stored in float32
+    itemsize = task.cost.dtype.itemsize
+    return float(0.45 * itemsize / task.backend.cell_bytes(task.cost))
 
 
 def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[], SupportPasses] | None:
@@ -284,25 +283,22 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
         )
         return sizes
 
-    limit = largest_share(task.cost.dtype.itemsize)
+    limit = largest_share(task)
     if n > 2 * SAMPLE:
         which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:
             return None
     sizes = sizes_of(np.arange(n))
-    total = int(sizes.sum())
-    if total > limit * n * m:
+    if int(sizes.sum()) > limit * n * m:
         return None
     pointers = np.zeros(n + 1, np.int64)
     np.cumsum(sizes, out=pointers[1:])
 
     def build() -> SupportPasses:
-        indices = np.empty(total, np.int32)
-        support = Support(pointers, indices, np.empty(total, working_dtype(task.cost)), np.zeros(total))
-        task.backend.support_cells(task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, support)
-        matrix = Sparse(np.empty_like(pointers), np.empty_like(indices), np.empty(total))
+        backend, kernel = task.backend, (task.cost, task.inv_epsilon, state.alpha, state.beta)
+        support = backend.support_cells(*kernel, row_least, col_least, pointers)
         origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)
-        return SupportPasses(support, matrix, origin, float(np.log(share)) - margin)
+        return SupportPasses(support, backend.sparse_like(support), origin, float(np.log(share)) - margin)
 
     return build
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.protocol import Backend, Graph, Support
+from ..backends.protocol import Backend, Graph
 from ..costs import DenseCost
 from ..penalties import Vector
 from ..problem import Problem
@@ -72,7 +72,7 @@ def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: V
 
 def refine(problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float) -> Vector:
     """From the level reached further down, on the cells of the graph only; as far as these keep the mass."""
-    support = Support(graph.pointers, graph.heads, graph.cost, np.zeros(graph.heads.size))
+    support = backend.support_of(graph.pointers, graph.heads, graph.cost, problem.shape[1])
 
     def sweep(state: State, omega: SWEEP, count: int) -> bool:
         task = state.task

@@ -1,12 +1,14 @@
-"""The comparisons of test_gpu_kernels and test_gpu_solves on a CUDA device: `python -m pytest tests/gpu`."""
+"""The comparisons of test_gpu_kernels, _cells and _solves on a CUDA device: `python -m pytest tests/gpu`."""
 
 import gc
 
 import numpy as np
 import pytest
+import test_gpu_cells as cells
 import test_gpu_kernels as kernels
 import test_gpu_solves as solves
 from test_backends import assert_same, problem, run_log, run_scaling
+from test_backends_newton import all_cells, run_support
 
 import elastic_ot as eot
 from elastic_ot import memory
@@ -33,7 +35,12 @@ OF_THE_SHIM = {
 }
 shim = kernels.shim  # the fixture that they take
 globals().update(
-    {name: value for name, value in vars(kernels).items() if name.startswith("test_") and name not in OF_THE_SHIM}
+    {
+        name: value
+        for module in (kernels, cells)
+        for name, value in vars(module).items()
+        if name.startswith("test_") and name not in OF_THE_SHIM
+    }
 )
 test_every_method_and_penalty_gives_the_cpu_s_result = solves.test_every_method_and_penalty_gives_the_cpu_s_result
 test_small_epsilon_and_float32 = solves.test_small_epsilon_and_float32
@@ -60,7 +67,8 @@ def backend(order=0, wide=False):
 
 @pytest.fixture(autouse=True)
 def _on_the_device(monkeypatch):
-    monkeypatch.setattr(kernels, "backend", backend)
+    for module in (kernels, cells):
+        monkeypatch.setattr(module, "backend", backend)
     monkeypatch.setattr(solves.gpu_shim, "Device", lambda widest=gpu.WIDEST: Device(widest))
 
 
@@ -74,6 +82,29 @@ def test_results_do_not_change_from_run_to_run():
     first, second = (run_log(BACKEND, *args, 20.0, (1.0, 1.0), 5, True) for _ in range(2))
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_newton_s_cells_stay_on_the_device(monkeypatch):
+    """Vectors cross, three of them stacked at most; a system of more than 1000 columns is never factorised."""
+    import cupy
+
+    cost, device, crossed, launched = np.random.default_rng(5).random((700, 1100)), BACKEND.device, [], set()
+    get, put, launch = device.get, device.put, device.launch
+
+    def launching(name, *args):
+        launched.add(name)
+        launch(name, *args)
+
+    monkeypatch.setattr(device, "get", lambda values: (crossed.append(values.size), get(values))[1])
+    monkeypatch.setattr(device, "put", lambda values: (crossed.append(values.size), put(values))[1])
+    monkeypatch.setattr(device, "launch", launching)
+    options = {"epsilon": 1e-3, "method": "newton", "tol": 1e-9, "on_failure": "raise"}
+    found, expected = eot.solve(cupy.asarray(cost), **options), eot.solve(cost, **options)
+    assert {"support_rows<double>", "support_columns<double>", "write_entries<double>", "sparse_times"} <= launched
+    assert max(crossed) <= 3 * 1100
+    np.testing.assert_allclose(cupy.asnumpy(found.plan), expected.plan, rtol=0, atol=1e-8)
+    again = eot.solve(cupy.asarray(cost), **options)
+    np.testing.assert_array_equal(cupy.asnumpy(again.plan), cupy.asnumpy(found.plan))
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -90,6 +121,9 @@ def test_replayed_iterations_are_those_that_are_launched(wide):
     for count in (3, 20, 71):
         found, expected = (run_log(each, *args, 20.0, (1.0, 1.0), count, False) for each in (graphs, plain))
         assert_same(found, expected, 0, 0)
+        on_cells = [run_support(each, all_cells(args[0]), *args[1:], count=count) for each in (graphs, plain)]
+        assert on_cells[0][0] is on_cells[1][0] is True
+        assert_same(on_cells[0][1], on_cells[1][1], 0, 0)
         outcomes = [run_scaling(each, *args, (1.0, 1.0), count) for each in (graphs, plain)]
         assert outcomes[0][0] == outcomes[1][0]
         assert_same(outcomes[0][1], outcomes[1][1], 0, 0)

@@ -1,7 +1,7 @@
 """As much of CuPy as solves use, on the shim. Its arrays are none of NumPy's: only `asarray` and `asnumpy` cross.
 
-`crossed` lists the sizes of what went to the host. `watched`, if it is a list, gets all arrays. Memory of a device that
-is not the current one is not computed with.
+`crossed` lists the sizes of what went to the host, `sent` of what came from there. `watched`, if it is a list, gets all
+arrays. Memory of a device that is not the current one is not computed with.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from . import Device as Shim
 shim = Shim()
 crossed: list[int] = []
 watched: list[np.ndarray] | None = None
+sent: list[int] = []
 
 
 class ndarray:
@@ -230,6 +231,7 @@ def asarray(values, dtype=None, order=None):
     if isinstance(values, ndarray):
         same = dtype in (None, values.dtype) and (order != "C" or values.flags.c_contiguous)
         return values if same else ndarray(np.array(values.held, dtype, order="C"), values.index)
+    sent.append(np.size(values))
     return ndarray(shim.put(np.asarray(values, dtype)), Device.current)
 
 
