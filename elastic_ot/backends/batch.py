@@ -183,14 +183,16 @@ def _collected(kernel, i, m, s, acc):
 
 
 @inner
-def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, cold, range_):
-    """Update all rows and sum the columns of K under the new ones; returns what the residual of the rows was.
+def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, cold, range_, unseen):
+    """Update all rows and sum the columns of K under the new ones: the residual of the rows, and the least sound sum.
 
-    On exit u is updated and `before` holds what it was; -1 if some sum was no number that can be trusted.
+    On exit u is updated and `before` holds what it was; (-1, 0) if some sum was no number that can be trusted. Sums of
+    rows have to exceed unseen[0]; those of columns what K, which is never 0, adds where the plan is, and what is lost
+    of scalings that its precision cannot hold.
     """
     u, before, base, v, beta2, acc, s = vectors
     _, n, m = where
-    error = 0.0
+    error, total, lost = 0.0, 0.0, 0.0
     for j in range(m):
         acc[j] = 0.0
     for i in range(0, n, 4):
@@ -201,30 +203,33 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
         for q in range(4):
             if i + q < n and row.log_weight[i + q] > -np.inf:
                 old = u[i + q]
-                if not (1e-250 < s[q] < 1e250):
-                    return -1.0
+                if not (unseen[0] < s[q] < 1e250):
+                    return -1.0, 0.0
                 new = _updated(row, omega, base[i + q], old, s[q], i + q)
                 if not (SMALL < new < LARGE):
-                    return -1.0
+                    return -1.0, 0.0
                 exact = new if omega == 1.0 else _exact(row, base[i + q], old, s[q], i + q)
                 error += abs(exact - old) * s[q]
+                total += new
+                if new < unseen[2]:
+                    lost += new * s[q]
                 before[i + q], u[i + q] = old, new
                 s[q] = new
             else:
                 s[q] = 0.0
         _collected(kernel, i, m, s, acc)
-    return error
+    return error, max(1e-28, unseen[1] * total + 1e7 * lost)
 
 
 @inner
-def _column_update(col, omega, base, v, acc, new):
+def _column_update(col, omega, base, v, acc, least, new):
     """New scalings of the columns from acc = K^T u, and the residual of the columns before; -1 for unsound sums."""
     error, sound = 0.0, True
     if _plain(col, omega):
         for j in range(v.size):
             used = col.log_weight[j] > -np.inf
             s = acc[j] if used else 1.0
-            sound = sound and 1e-28 < s < 1e250
+            sound = sound and least < s < 1e250
             new[j] = col.weight[j] / s if used else 0.0
             error += abs(new[j] - v[j]) * s
         return error if sound else -1.0
@@ -232,7 +237,7 @@ def _column_update(col, omega, base, v, acc, new):
         new[j] = 0.0
         if col.log_weight[j] > -np.inf:
             s = acc[j]
-            sound = sound and 1e-28 < s < 1e250
+            sound = sound and least < s < 1e250
             new[j] = _updated(col, omega, base[j], v[j], s, j)
             sound = sound and SMALL < new[j] < LARGE
             exact = new[j] if omega == 1.0 else _exact(col, base[j], v[j], s, j)
@@ -348,16 +353,19 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
                 col_base[j] = beta[j]
                 beta2[j] = beta[j] * LOG2E
                 fresh[j] = 1.0 if beta[j] > -np.inf else 0.0
+        total = 0.0
         for j in range(m):
             v[j] = fresh[j]
+            total += fresh[j]
         for i in range(n):
             before[i] = u[i]
-        row_error = _row_pass(
-            cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, cold and iteration == 0, range_
+        unseen = max(1e-250, limits[4] * total), limits[4], limits[5]
+        row_error, least = _row_pass(
+            cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, cold and iteration == 0, range_, unseen
         )
-        if absorb and iteration > 0 and _spread(before, LARGE):
+        if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE):
             row_error = -1.0
-        col_error = _column_update(col, omega[1], col_base, fresh, acc, new) if row_error >= 0.0 else -1.0
+        col_error = _column_update(col, omega[1], col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
         if col_error < 0.0 and not absorb:
             _logs(before, base, alpha)
             _logs(fresh, col_base, beta)
@@ -567,6 +575,33 @@ def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measur
 
 
 @inner
+def _lane_floors(u, size, low, unseen, least):
+    """The least sum of a column that can be trusted, of every lane: K is nowhere 0, which adds `unseen` u somewhere."""
+    for z in range(least.size):
+        least[z] = 0.0
+    for i in range(size):
+        for z in range(least.size):
+            least[z] += u[i, z]
+    for z in range(least.size):
+        least[z] = max(low, unseen * least[z])
+
+
+@inner
+def _unsound(sums, weight, size, least, high, left):
+    """Leave lanes with sums outside (least, high) to `_solve`; how many sums that were."""
+    out = 0
+    for i in range(size):
+        for z in range(sums.shape[1]):
+            out += (weight[i, z] > 0.0) & ((sums[i, z] > high) | (sums[i, z] < least[z]) | (sums[i, z] != sums[i, z]))
+    if out > 0:
+        for i in range(size):
+            for z in range(left.size):
+                if left[z] == 1.0 and weight[i, z] > 0.0 and not (least[z] < sums[i, z] < high):
+                    left[z] = -1.0
+    return out
+
+
+@inner
 def _outside(x, weight, size, low, high):
     """How many entries in use lie outside (low, high)."""
     out = 0
@@ -636,7 +671,7 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
     count, end_cols, cold, measured = plan
     c, kernel, a, b, sides, bases, scalings, left, error, s, top, limits = work
     n, m, lanes = cost.shape[1], cost.shape[2], left.size
-    low, high, limit, reach, least, most = limits
+    low, high, limit, reach, least, most, unseen = limits
     codes = rows.code[which[first]], cols.code[which[first]]
     plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
     _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
@@ -655,7 +690,7 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
         if absorb:
             _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
             fresh = False
-            if iteration > 0:
+            if iteration > 0 or omega[0] != 1.0:
                 gone = _outside(u, sides[0][0], n, least, most) > 0
                 if gone:
                     _leave(u, sides[0][0], n, least, most, left)
@@ -666,9 +701,9 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
         _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
         spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
         # plain scalings within the limit come from sums that are
-        if not (plain[0] and plain[1] and spread == 0) and _outside(acc, sides[1][0], m, low, high) > 0:
-            _leave(acc, sides[1][0], m, low, high, left)
-            gone = True
+        if not (plain[0] and plain[1] and spread == 0):
+            _lane_floors(u, n, low, unseen, top)
+            gone = _unsound(acc, sides[1][0], m, top, high, left) > 0
         if spread > 0:
             _leave(u, sides[0][0], n, least, most, left)
             _leave(new, sides[1][0], m, least, most, left)
@@ -859,23 +894,26 @@ def _split(run: Callable[[int, int], None], entries: int, problems: int) -> None
 
 
 def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
-    """The one array of the size of a problem, K, in float32 if `fast`."""
+    """The one array of the size of a problem, K, in float32 if `fast`, and bounds of what can be trusted.
+
+    These are for the sum of a row (times its weight, least, most), for scalings, for sums relative to that of the
+    scalings (1e7 or 1e12 times the floor of an entry of K) and for what a scaling in the precision of K can be.
+    """
     dtype = np.float32 if fast else np.float64
-    low, tiny, huge, limit = (1e-4, 1e-28, 1e30, 1e8) if fast else (1e-20, 1e-250, 1e250, 1e100)
+    limits = (1e-4, 1e-28, 1e30, 1e8, 2e-31, 1.2e-38) if fast else (1e-20, 1e-250, 1e250, 1e100, 4e-296, 0.0)
     u, before, base = np.zeros((3, n))
     new, fresh, col_base, acc = np.empty((4, m))
     v, beta2 = np.empty(m, dtype), np.empty(m, np.float32 if single else np.float64)
     kernel = np.empty((n + 4, m), dtype)
-    return (
-        *(kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4)),
-        (low, tiny, huge, limit),
-    )
+    return kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4), limits
 
 
 def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
     dtype = np.float32 if fast else np.float64
     # sums and scalings stay within these bounds, K is made again at the third
-    limits = (1e-28, 1e28, 1e8, 120.0, 1e-35, 1e35) if fast else (1e-250, 1e250, 1e100, 900.0, SMALL, LARGE)
+    limits = (
+        (1e-28, 1e28, 1e8, 120.0, 1e-35, 1e35, 2e-31) if fast else (1e-250, 1e250, 1e100, 900.0, SMALL, LARGE, 4e-296)
+    )
     doubles = np.empty((4, n, LANES)), np.empty((4, m, LANES))
     light = np.empty((3, n, LANES), dtype), np.empty((4, m, LANES), dtype)
     strengths, small = np.empty((4, LANES)), np.empty((2, LANES))

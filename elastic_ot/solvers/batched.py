@@ -33,7 +33,9 @@ FAR = (
 )
 PATIENT_ENTRIES = 1e7  # entries that sweeps may read before the general solver is the better choice: about 5 ms
 LEAST_PATIENCE = 100
-SINGLE_RANGE = 32.0  # largest cost, in epsilon, for which arguments of exponentials may be computed in float32
+SINGLE_RANGE = (
+    32.0  # largest cost or first potential, in epsilon, for which arguments of exponentials may be computed in float32
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +278,8 @@ def run_batch_budget(
     """Exactly max_iter iterations, one call; nothing is measured. `plans` is filled on the way out, if it is given."""
     size = task.problem.size
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
+    starts = () if limits.cold else (alpha, beta)
+    spans = max(spans, *(np.abs(x[np.isfinite(x)]).max(initial=0.0) for x in starts), 0.0)
     single = is_single(task.cost) and spans <= SINGLE_RANGE
     precision = "double" if not limits.fast else "single" if single else "mixed"
     unknown, status, method = (np.broadcast_to(np.array(x, dtype=object), size) for x in (np.nan, Status.BUDGET, "log"))
