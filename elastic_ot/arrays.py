@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import load
-from .memory import cupy, library_of, lies_on_host, on_host
+from .memory import ModulesByName, cupy, library_of, lies_on_host, on_host
 
 CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
 HOST: AbstractContextManager[None] = nullcontext()
@@ -203,15 +203,13 @@ def _kind(values: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class Origin(ModulesByName):
     """The library that the cost came from, and how results go back to it.
 
     Attributes
     ----------
     namespace : module or None
         None is NumPy, to which nothing has to be done.
-    device : object or None
-        The device of the cost, in the library's own terms.
     dtype : object or None
         The dtype of results: the cost's, if it is a real one.
     index : int or None
@@ -219,7 +217,6 @@ class Origin:
     """
 
     namespace: Any = None
-    device: Any = None
     dtype: Any = None
     index: int | None = None
 
@@ -272,7 +269,7 @@ def origin_of(**arrays: Any) -> Origin:
     _refuse_tracer(leader, first)
     xp = _namespace(first)
     real = str(first.dtype).split(".")[-1] in ("float16", "bfloat16", "float32", "float64")
-    return Origin(xp, array_api_compat.device(first), first.dtype if real else None, _cuda_index(first))
+    return Origin(xp, first.dtype if real else None, _cuda_index(first))
 
 
 def _is_foreign(values: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength
 from .errors import InfeasibleError
 from .memory import chunk_of, first_true, library_of, on_host
 from .penalties import Penalty, Vector
-from .problem import Problem, Reference, build, range_text
+from .problem import Problem, Reference, build, check_reference, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -180,8 +180,7 @@ def build_batch(
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
-    if reference not in get_args(Reference):
-        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    check_reference(reference)
     stack = ingest_stack("cost", cost, 2)
     n, m = stack.shape[-2:]
     inputs = _Leading(stack.shape[:-2])

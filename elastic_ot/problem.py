@@ -92,8 +92,7 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
-    if reference not in get_args(Reference):
-        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    check_reference(reference)
     matrix = ingest_cost(cost)
     n, m = matrix.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
@@ -181,6 +180,12 @@ def _check_bounded(problem: Problem) -> None:
             f"cost[{i}, {j}] is {problem.cost.matrix[i, j]}, less than the {least:g} that rows={problem.rows!r} and "
             f"cols={problem.cols!r} charge for more mass: the objective has no lower bound"
         )
+
+
+def check_reference(reference: Any) -> None:
+    """Refuse what is no reference."""
+    if not isinstance(reference, str) or reference not in get_args(Reference):
+        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
 
 
 def _check_epsilon(epsilon: Any) -> float:

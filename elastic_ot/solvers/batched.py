@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..backends.protocol import Batch, BatchBackend, Side
 from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
+from ..memory import ModulesByName
 from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
 from .driver import PATIENCE, RISE, Outcome
@@ -36,7 +37,7 @@ SINGLE_RANGE = 32.0  # largest cost, in epsilon, for which arguments of exponent
 
 
 @dataclass(frozen=True, eq=False)
-class BatchTask:
+class BatchTask(ModulesByName):
     """Problems in the units of the kernels; as `Task`, an entry of every array a problem."""
 
     problem: BatchProblem
