@@ -159,8 +159,12 @@ def _from_dlpack(name: str, values: Any) -> NDArray[Any]:
             f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch"
         )
     index = _cuda_index(values)
-    if index is None and int(values.__dlpack_device__()[0]) != 1:
-        raise TypeError(f"{name} is{_where(values)}; it must be in the memory of the host or of a CUDA device")
+    known = array_api_compat.is_array_api_obj(values)
+    if int(values.__dlpack_device__()[0]) != 1 and (index is None or not known):
+        place = _where(values) or f" a {_kind(values)} on a device"
+        raise TypeError(f"{name} is{place}; it must be in the memory of the host or of a CUDA device")
+    if not known:
+        return np.from_dlpack(values)
     if str(values.dtype).endswith("bfloat16"):
         values = _astype(values, "float32")
     if index is None:
@@ -273,7 +277,8 @@ def origin_of(**arrays: Any) -> Origin:
 
 
 def _is_foreign(values: Any) -> bool:
-    return hasattr(values, "__dlpack__") and not isinstance(values, np.generic)
+    """True for arrays of another library; what offers its memory by DLPack and has no functions is as good as NumPy."""
+    return hasattr(values, "__dlpack__") and array_api_compat.is_array_api_obj(values)
 
 
 def _home(values: Any) -> tuple[str, str]:
@@ -281,7 +286,8 @@ def _home(values: Any) -> tuple[str, str]:
 
 
 def _where(values: Any) -> str:
-    return "" if isinstance(values, np.ndarray) else f" on {array_api_compat.device(values)}"
+    known = not isinstance(values, np.ndarray) and array_api_compat.is_array_api_obj(values)
+    return f" on {array_api_compat.device(values)}" if known else ""
 
 
 def _working_dtype(name: str, dtype: np.dtype[Any]) -> type[np.floating]:

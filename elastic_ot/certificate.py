@@ -266,9 +266,10 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
     rounding = round_plan(view)
-    out = view.plan(view.matrix(np.float64))
+    out = view.matrix(np.float64)
+    view.task.backend.plan(*view.kernel, out)  # of mass 1, as it was when it was rounded
     asarray = library_of(out).asarray
-    out *= asarray(rounding.row_factor)[:, None]
+    out *= asarray(view.problem.mass * rounding.row_factor)[:, None]
     out *= asarray(rounding.col_factor)
     if np.any(rounding.row_rest):
         row_rest, col_rest = asarray(view.problem.mass * rounding.row_rest), asarray(rounding.col_rest)
@@ -287,7 +288,7 @@ def bounds(solution: Solution) -> tuple[float, float]:
         upper = plan_sums(view, rounding.parts)[1] + penalty_values(problem, r, c)
     except ConvergenceError:
         upper = float("inf")
-    return _lower_bound(view), upper
+    return float(_lower_bound(view)), math.inf if math.isnan(upper) else float(upper)
 
 
 def penalty_values(problem: Problem, r: Vector, c: Vector) -> float:
@@ -302,7 +303,10 @@ def unregularised_dual(problem: Problem, u: Vector, v: Vector) -> float:
     used_r, used_c = problem.row_used, problem.col_used
     terms = problem.rows.dual(u[used_r], problem.a[used_r]), problem.cols.dual(v[used_c], problem.b[used_c])
     blocked = blocked_value(problem.rows, problem.a, used_r) + blocked_value(problem.cols, problem.b, used_c)
-    return math.fsum(np.concatenate(terms)) + blocked
+    try:
+        return math.fsum(np.concatenate(terms)) + blocked
+    except (OverflowError, ValueError):  # terms beyond float64, or inf - inf
+        return -math.inf
 
 
 def assignment_gap(cost: float | int, u: Vector, v: Vector) -> float:

@@ -19,6 +19,7 @@ from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
 Made = TypeVar("Made")
+EQUAL = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # masses, and to 1e-9 in other dtypes
 LARGEST = 2**50  # integer, so that sums of a few are exact in float64
 
 
@@ -109,7 +110,7 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
         raise ValueError(
             f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
         )
-    return _check_masses(problem, 1e-5 if _is_single(a) or _is_single(b) else 1e-9)
+    return _check_masses(problem, mass_tolerance(a, b))
 
 
 def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
@@ -212,9 +213,10 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
     return weights
 
 
-def _is_single(values: Any) -> bool:
-    """True if masses can be equal to single precision only."""
-    return str(getattr(values, "dtype", "")).endswith(("float32", "float16"))
+def mass_tolerance(*weights: Any) -> float:
+    """Up to which relative difference masses of these dtypes are equal but for rounding."""
+    names = [str(getattr(values, "dtype", "")).split(".")[-1] for values in weights]
+    return max(EQUAL.get(name, 1e-9) for name in names)
 
 
 def _scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:

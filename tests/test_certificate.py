@@ -226,3 +226,13 @@ def test_with_forbidden_cells_the_certificate_is_finite_at_small_epsilon_too(row
     for penalty, marginal, weights in ((rows, rounded.sum(axis=1), a), (cols, rounded.sum(axis=0), b)):
         lo, hi = penalty.box()
         assert np.maximum(lo * weights - marginal, marginal - hi * weights).clip(0).sum() <= rounding
+
+
+def test_bounds_are_floats_even_where_float64_ends():
+    cost = np.random.default_rng(99).random((60, 11))
+    a, b = np.full(60, 1e12 / 60), np.full(11, 1e12 / 11)
+    penalties = {"rows": eot.KL(1e-2), "cols": eot.TV(10.0)}
+    lower, upper = eot.solve(cost, a, b, epsilon=60.0, reference="counting", **penalties).bounds()
+    assert type(lower) is float
+    assert type(upper) is float
+    assert lower <= upper

@@ -106,11 +106,12 @@ def settled_relaxation(looks: Sequence[tuple[int, float]], omega: float, target:
     (i, first), (j, second), (k, third) = looks
     if not (i < j < k and first > second > third > 0):
         return omega
-    early, late = np.log(second / first) / (j - i), np.log(third / second) / (k - j)
-    left = np.log(third / target) / -late if target > 0 else np.inf
+    early, late = np.diff(np.log([first, second, third])) / (j - i, k - j)
+    left = np.log(third / target) / -late if target > 0 > late else np.inf
     if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
         return omega
-    return best_relaxation(omega, float(np.exp(late)))
+    rate = float(np.exp(late))
+    return best_relaxation(omega, rate) if rate > 0 else omega
 
 
 def best_relaxation(omega: float, rate: float) -> float:
