@@ -107,7 +107,7 @@ def settled_relaxation(looks: Sequence[tuple[int, float]], omega: float, target:
     if not (i < j < k and first > second > third > 0):
         return omega
     early, late = np.diff(np.log([first, second, third])) / (j - i, k - j)
-    left = np.log(third / target) / -late if target > 0 > late else np.inf
+    left = (np.log(third) - np.log(target)) / -late if target > 0 > late else np.inf
     if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
         return omega
     rate = float(np.exp(late))
