@@ -11,7 +11,8 @@ from ..problem import Problem
 
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
-CLOSE, CLOSING = 1e-12, 100  # relative width of a bracket that is narrow enough, and slopes looked at for it
+CLOSING = 60  # slopes looked at to close in on a translation
+CLOSE = 1e-3  # of it: the next translation goes on, and Newton's method does badly if each one ends on another kink
 FASTEST = 1.0 - 1e-4  # largest rate of plain sweeps that is believed: omega stays below 1.98
 
 
