@@ -41,7 +41,7 @@ _HOME = {
     "BackendUnavailable": "errors",
 }
 
-_SUBMODULES = ("jax", "torch")
+_SUBMODULES = ("applications", "jax", "torch")
 
 __all__ = ["__version__", *_HOME]
 
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_SUBMODULES])
 
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from .options import (
     is_budget,
     last_side,
     other_side,
+    tells,
 )
 from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
@@ -106,7 +107,7 @@ def solve(
     time_limit : float, optional
         Seconds at most.
     init : Solution, ExactSolution or (f, g), optional
-        Warm start, potentials in cost units.
+        Warm start, potentials in cost units; left out if they are so large that epsilon vanishes beside them.
     end : {"rows", "cols"}, optional
         The side that is updated last, and therefore exact; default the only hard one, else the rows. With ``tol=0``
         rows are updated first, so that T iterations are 2 T half steps with ``end="cols"`` and 2 T - 1 with
@@ -300,4 +301,6 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
         if bad.size:
             raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
     # an entry that was removed there and is used here starts at 0
-    return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
+    f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
+    largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
+    return (f, g) if tells(f, g, problem.epsilon, largest) else (None, None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .backends import load
 from .halves import BRAIN, widened
-from .memory import cupy, library_of, lies_on_host, on_host
+from .memory import ModulesByName, cupy, library_of, lies_on_host, on_host
 
 KNOWS_BRAIN = 14  # the version of CuPy that can share bfloat16; earlier ones are not to be asked
 CUDA = 2, 13  # DLPack's numbers of device memory and of managed memory
@@ -176,8 +176,12 @@ def _from_dlpack(name: str, values: Any, bits: bool = False) -> NDArray[Any]:
             f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch"
         )
     index = _cuda_index(values)
-    if index is None and int(values.__dlpack_device__()[0]) != 1:
-        raise TypeError(f"{name} is{_where(values)}; it must be in the memory of the host or of a CUDA device")
+    known = array_api_compat.is_array_api_obj(values)
+    if int(values.__dlpack_device__()[0]) != 1 and (index is None or not known):
+        place = _where(values) or f" a {_kind(values)} on a device"
+        raise TypeError(f"{name} is{place}; it must be in the memory of the host or of a CUDA device")
+    if not known:
+        return np.from_dlpack(values)
     if index is not None:
         load("gpu", index)
     if _is_brain(values):
@@ -245,15 +249,13 @@ def _kind(values: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class Origin(ModulesByName):
     """The library that the cost came from, and how results go back to it.
 
     Attributes
     ----------
     namespace : module or None
         None is NumPy, to which nothing has to be done.
-    device : object or None
-        The device of the cost, in the library's own terms.
     dtype : object or None
         The dtype of results: the cost's, if it is a real one.
     index : int or None
@@ -261,7 +263,6 @@ class Origin:
     """
 
     namespace: Any = None
-    device: Any = None
     dtype: Any = None
     index: int | None = None
 
@@ -314,11 +315,12 @@ def origin_of(**arrays: Any) -> Origin:
     _refuse_tracer(leader, first)
     xp = _namespace(first)
     real = str(first.dtype).split(".")[-1] in ("float16", "bfloat16", "float32", "float64")
-    return Origin(xp, array_api_compat.device(first), first.dtype if real else None, _cuda_index(first))
+    return Origin(xp, first.dtype if real else None, _cuda_index(first))
 
 
 def _is_foreign(values: Any) -> bool:
-    return hasattr(values, "__dlpack__") and not isinstance(values, np.generic)
+    """True for arrays of another library; what offers its memory by DLPack and has no functions is as good as NumPy."""
+    return hasattr(values, "__dlpack__") and array_api_compat.is_array_api_obj(values)
 
 
 def _home(values: Any) -> tuple[str, str]:
@@ -326,7 +328,8 @@ def _home(values: Any) -> tuple[str, str]:
 
 
 def _where(values: Any) -> str:
-    return "" if isinstance(values, np.ndarray) else f" on {array_api_compat.device(values)}"
+    known = not isinstance(values, np.ndarray) and array_api_compat.is_array_api_obj(values)
+    return f" on {array_api_compat.device(values)}" if known else ""
 
 
 def _working_dtype(name: str, dtype: np.dtype[Any]) -> type[np.floating]:

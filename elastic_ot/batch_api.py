@@ -18,7 +18,7 @@ from .batch_result import BatchHost, BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .halves import is_single, working_dtype
-from .options import SINGLE_TOL
+from .options import SINGLE_TOL, tells
 from .penalties import Between, Vector
 from .result import Budget, Solution
 from .solvers.batched import (
@@ -167,7 +167,9 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
         if (np.isnan(values) | np.isposinf(values)).any():
             raise ValueError(f"init has a {name} with nan or inf; potentials must be numbers or -inf")
         found.append(np.where(np.isfinite(values), values, 0.0))
-    return found[0], found[1]
+    f, g = found
+    kept = tells(f, g, problem.epsilon, problem.largest)[:, None]
+    return np.where(kept, f, 0.0), np.where(kept, g, 0.0)
 
 
 def _solution(

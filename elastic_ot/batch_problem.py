@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, beside, in_order, ingest_stack
+from .arrays import as_array, as_numpy, beside, in_order, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
 from .halves import extent, finite, forbidden, not_numbers, widened
 from .memory import chunk_of, first_true, library_of, on_host
 from .penalties import Penalty, Vector
-from .problem import Problem, Reference, build_on, range_text
+from .problem import Problem, Reference, build_on, check_reference, mass_tolerance, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -151,13 +151,16 @@ def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tupl
         isinstance(penalty, Penalty) and strength_shape(penalty) for penalty in penalties
     ):
         return True
-    return any(_dimensions(x) > least for x, least in ((cost, 2), (a, 1), (b, 1), (epsilon, 0), (mask, 2)))
+    arguments = ("cost", cost, 2), ("a", a, 1), ("b", b, 1), ("epsilon", epsilon, 0), ("mask", mask, 2)
+    return any(_dimensions(name, values) > least for name, values, least in arguments)
 
 
-def _dimensions(values: Any) -> int:
+def _dimensions(name: str, values: Any) -> int:
     found = getattr(values, "ndim", None)
     if isinstance(found, int):
         return found
+    if hasattr(values, "__dlpack__"):
+        return as_array(name, values).ndim
     depth = 0
     while isinstance(values, list | tuple) and values:
         values, depth = values[0], depth + 1
@@ -180,8 +183,7 @@ def build_batch(
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
-    if reference not in get_args(Reference):
-        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    check_reference(reference)
     stack = ingest_stack("cost", cost, 2)
     n, m = stack.shape[-2:]
     inputs = _Leading(stack.shape[:-2])
@@ -221,10 +223,9 @@ def build_batch(
         masked=False,
         largest=0.0,
     )
-    single = any(str(getattr(w, "dtype", "")).endswith(("float32", "float16")) for w in (a, b))
     problem = _check_reach(_scan(problem, inputs.shapes["cost"]))
     _check_product(problem)
-    return _check_masses(problem, 1e-5 if single else 1e-9)
+    return _check_masses(problem, mass_tolerance(a, b))
 
 
 class _Leading:

@@ -80,7 +80,8 @@ class BatchSolution:
         n, m = self.problem.shape[-2:]
         done = f"{int(self.converged.sum())} of {self.problem.size} converged"
         state = "budget" if self.budget is not None else done
-        return f"BatchSolution({' x '.join(map(str, self.problem.batch))} problems {n} x {m}, {state})"
+        count = " x ".join(map(str, self.problem.batch or (1,)))
+        return f"BatchSolution({count} problems {n} x {m}, {state})"
 
     def __len__(self) -> int:
         if not self.problem.batch:

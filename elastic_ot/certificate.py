@@ -25,18 +25,23 @@ from .memory import library_of, row_chunks
 from .penalties import LOGARITHMIC, Penalty, Vector
 from .plans import View, oriented, plan_sums
 from .problem import Problem
+from .solvers.driver import Limits, Phase, run
 from .solvers.measure import blocked_value
+from .solvers.newton import Newton
+from .solvers.state import Start
 
 if TYPE_CHECKING:
     from .result import Solution
 
-POLISH_BLOCK, POLISH_BLOCKS = 50, 60  # iterations spent on a feasible plan where cells are forbidden
+POLISH_BLOCK, POLISH_BLOCKS = 50, 20  # sweeps spent on a feasible plan where cells are forbidden
+POLISH_STEPS = 200  # iterations of Newton's method, where that is not enough
 EXTREMES = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # results say inf, not warnings
 NO_PLAN = (
     "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far from "
     "converged; solve to a smaller tol first"
 )
 EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
+ROUNDING = 1e-15  # the same for every nat of the largest potential, whose rounding it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,34 +164,68 @@ def ratio(target: Vector, r: Vector) -> Vector:
 
 
 def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
-    """Where cells are forbidden nothing may be added, so the plan is scaled on until its marginals are exact."""
-    task = view.task
-    rows, cols = _fixed_side(task.rows, target_r), _fixed_side(task.cols, target_c)
-    alpha, beta = view.alpha.copy(), view.beta.copy()
+    """Where cells are forbidden nothing may be added: the plan is scaled on until the hard sides are met.
+
+    To the targets, if a few sweeps do that. They may have no plan on the allowed cells, or be far in sweeps: then the
+    problem is solved to rounding.
+    """
+    problem, task = view.problem, view.task
+    if problem.rows.box()[0] == 0 and problem.cols.box()[0] == 0:
+        return _scale_down(view, target_r, target_c)
+    targets = _fixed_side(task.rows, target_r), _fixed_side(task.cols, target_c)
+    found = _scale_on(view, *targets, view.alpha.copy(), view.beta.copy())
+    if found is None:
+        start = Start(view.f, view.g, "rows", (1.0, 1.0), fast=False, tol=EXACT)
+        solved = run((Phase("newton", Newton()),), task, start, Limits(EXACT, POLISH_STEPS))
+        found = _scale_on(view, task.rows, task.cols, *task.alphas(solved.f, solved.g))
+    if found is None:
+        raise ConvergenceError(NO_PLAN)
+    return found
+
+
+def _scale_down(view: View, target_r: Vector, target_c: Vector) -> Rounding:
+    """Any marginal below the targets is allowed."""
+    row_factor = np.minimum(ratio(target_r, view.row_marginal / view.problem.mass), 1.0)
+    _, c = view.marginals(row_factor, np.ones_like(target_c))
+    col_factor = np.minimum(ratio(target_c, c), 1.0)
+    none = np.zeros_like(target_r), np.zeros_like(target_c)
+    return Rounding(row_factor, col_factor, *none, *view.marginals(row_factor, col_factor))
+
+
+def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector) -> Rounding | None:
+    """Sweeps with these sides, from these potentials, until the columns are met to rounding; None if they are not."""
+    task, problem = view.task, view.problem
     log_row, log_col = np.zeros_like(alpha), np.zeros_like(beta)
-    spare = alpha.copy(), log_col.copy()
-    scratch = task.backend.scratch(view.problem.shape, False)
+    vectors = alpha, beta, log_row, log_col, alpha.copy(), log_col.copy()
+    scratch = task.backend.scratch(problem.shape, False)
+    weight = problem.b / problem.mass
     for block in range(POLISH_BLOCKS):
         omega, count = ((1.0, 0.0), 1) if block == 0 else ((1.0, 1.0), POLISH_BLOCK)
-        task.backend.log_sweeps(
-            task.cost, task.inv_epsilon, rows, cols, omega, alpha, beta, log_row, log_col, *spare, scratch, count
-        )
-        if _distance(np.exp(log_col), target_c) == 0:
-            row_factor, col_factor = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
-            if not _scales(view, row_factor, col_factor, target_r, target_c):
-                break
-            none = np.zeros_like(alpha), np.zeros_like(beta)
-            return Rounding(row_factor, col_factor, *none, target_r, target_c)
-    raise ConvergenceError(NO_PLAN)
+        task.backend.log_sweeps(task.cost, task.inv_epsilon, rows, cols, omega, *vectors, scratch, count)
+        c = np.exp(log_col)
+        target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)
+        largest = max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (alpha, beta))
+        if np.abs(c - target_c).sum() <= max(EXACT, ROUNDING * largest) * target_c.sum():
+            factors = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
+            return _scaled(view, *factors, rows, target_c)
+    return None
 
 
-def _scales(view: View, row_factor: Vector, col_factor: Vector, target_r: Vector, target_c: Vector) -> bool:
-    """False if P, as floating point holds it, underflows where the scaled plan needs mass."""
-    rows, cols = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
-    view.task.backend.apply(*view.kernel, col_factor[:, None], False, rows)
-    view.task.backend.apply(*view.kernel, row_factor[:, None], True, cols)
-    missing = np.abs(row_factor * rows[:, 0] - target_r).sum() + np.abs(col_factor * cols[:, 0] - target_c).sum()
-    return bool(missing <= 1e-10 * target_r.sum())
+def _scaled(view: View, row_factor: Vector, col_factor: Vector, rows: Side, target_c: Vector) -> Rounding | None:
+    """None if P, as floating point holds it, underflows where the scaled plan needs mass."""
+    r, c = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
+    view.task.backend.apply(*view.kernel, col_factor[:, None], False, r)
+    problem, attained = view.problem, row_factor * r[:, 0]
+    box = _clipped(problem.rows, attained, problem.a / problem.mass, problem.row_used)
+    target_r = rows.weight if rows.code == LOGARITHMIC else box
+    missing = float(np.abs(attained - target_r).sum())
+    row_factor = row_factor * ratio(target_r, attained)  # what rounding of the potentials left
+    view.task.backend.apply(*view.kernel, row_factor[:, None], True, c)
+    missing += float(np.abs(col_factor * c[:, 0] - target_c).sum())
+    if not missing <= 1e-10 * target_r.sum():
+        return None
+    none = np.zeros_like(row_factor), np.zeros_like(col_factor)
+    return Rounding(row_factor, col_factor, *none, target_r, target_c)
 
 
 def _fixed_side(side: Side, target: Vector) -> Side:
@@ -227,9 +266,10 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
     rounding = round_plan(view)
-    out = view.plan(view.matrix(np.float64))
+    out = view.matrix(np.float64)
+    view.task.backend.plan(*view.kernel, out)  # of mass 1, as it was when it was rounded
     asarray = library_of(out).asarray
-    out *= asarray(rounding.row_factor)[:, None]
+    out *= asarray(view.problem.mass * rounding.row_factor)[:, None]
     out *= asarray(rounding.col_factor)
     if np.any(rounding.row_rest):
         row_rest, col_rest = asarray(view.problem.mass * rounding.row_rest), asarray(rounding.col_rest)
@@ -248,7 +288,7 @@ def bounds(solution: Solution) -> tuple[float, float]:
         upper = plan_sums(view, rounding.parts)[1] + penalty_values(problem, r, c)
     except ConvergenceError:
         upper = float("inf")
-    return _lower_bound(view), upper
+    return float(_lower_bound(view)), math.inf if math.isnan(upper) else float(upper)
 
 
 def penalty_values(problem: Problem, r: Vector, c: Vector) -> float:
@@ -263,7 +303,10 @@ def unregularised_dual(problem: Problem, u: Vector, v: Vector) -> float:
     used_r, used_c = problem.row_used, problem.col_used
     terms = problem.rows.dual(u[used_r], problem.a[used_r]), problem.cols.dual(v[used_c], problem.b[used_c])
     blocked = blocked_value(problem.rows, problem.a, used_r) + blocked_value(problem.cols, problem.b, used_c)
-    return math.fsum(np.concatenate(terms)) + blocked
+    try:
+        return math.fsum(np.concatenate(terms)) + blocked
+    except (OverflowError, ValueError):  # terms beyond float64, or inf - inf
+        return -math.inf
 
 
 def assignment_gap(cost: float | int, u: Vector, v: Vector) -> float:

@@ -6,8 +6,10 @@ host. They cross by `asarray` and `on_host` and in no other way: CuPy refuses to
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,3 +53,17 @@ def row_chunks(matrix: Any, entries: int) -> Iterator[slice]:
 def first_true(wrong: Any) -> tuple[int, ...]:
     """Where a boolean array is true for the first time, in C order."""
     return tuple(map(int, np.unravel_index(int(wrong.argmax()), wrong.shape)))
+
+
+class ModulesByName:
+    """Base of frozen records that hold modules, which neither `copy` nor `pickle` takes: they travel by name."""
+
+    def __getstate__(self) -> dict[str, tuple[bool, Any]]:
+        return {
+            name: (True, value.__name__) if isinstance(value, ModuleType) else (False, value)
+            for name, value in self.__dict__.items()
+        }
+
+    def __setstate__(self, state: dict[str, tuple[bool, Any]]) -> None:
+        for name, (module, value) in state.items():
+            self.__dict__[name] = importlib.import_module(value) if module else value

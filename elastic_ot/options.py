@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from .arrays import ingest_number
+from .penalties import Vector
 from .problem import Problem
 from .solvers.choice import METHODS, Method
 from .solvers.newton import Newton
 
 SINGLE_TOL = 1e-6  # smallest tolerance for which sweeps may use float32 exponentials and kernels
 
+RESOLVED = 1e10  # potentials over epsilon up to which rounding changes the plan by less than a millionth
+
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Refuse a value that is not among the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
 
 
@@ -62,6 +65,7 @@ def check_limits(tol: Any, max_iter: Any, time_limit: Any, callback: Any) -> tup
         time_limit = ingest_number("time_limit", time_limit)
         if not time_limit > 0:
             raise ValueError(f"time_limit is {time_limit}; it must be > 0 seconds")
+        time_limit = None if time_limit == np.inf else time_limit
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(iteration, residual), got {callback!r}")
     return tol, int(max_iter), time_limit, callback
@@ -79,6 +83,15 @@ def check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool
     for name, value in (("time_limit", time_limit), ("callback", callback), ("progress", progress or None)):
         if value is not None:
             raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")
+
+
+def tells(f: Vector, g: Vector, epsilon: Any, largest: float) -> Any:
+    """True where potentials (..., n) and (..., m) to start from say something: float64 resolves them beside epsilon.
+
+    Larger ones, beyond what costs so large can ask for, would hide the cost, in the certificate as well.
+    """
+    size = np.maximum(np.abs(f).max(axis=-1), np.abs(g).max(axis=-1))
+    return size <= np.maximum(RESOLVED * np.asarray(epsilon), 1e3 * largest)
 
 
 def last_side(problem: Problem, wanted: str | None) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,12 +61,22 @@ def _bound(name: str, value: Any) -> float:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Penalty(ABC):
-    """Base of all penalties; not made by users."""
+    """Base of all penalties; not made by users. Equal are those of one kind with equal strengths, arrays included."""
 
     hard: ClassVar[bool] = False
     """True if some marginals are forbidden (phi = inf), so that feasibility must be measured."""
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Penalty) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in fields(self))
+        return type(self), *((v.shape, *v.ravel().tolist()) if isinstance(v, np.ndarray) else v for v in values)
 
     def at(self, epsilon: float) -> Penalty:
         """The penalty that holds at this epsilon: itself, or a simpler one it has become."""
@@ -137,7 +147,7 @@ class Penalty(ABC):
         """phi(r) + phi*(-f) + f r >= 0, without cancellation; hard penalties are evaluated at the nearest allowed r."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Strong(Penalty):
     """A penalty with a strength rho; at its ends it is no longer one."""
 
@@ -152,7 +162,7 @@ class _Strong(Penalty):
         return Free() if self.rho == 0 else Fixed() if math.isinf(self.rho) else self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KL(_Strong):
     """Relative entropy: the marginal may differ from the weights at a price of `rho` per nat.
 
@@ -210,7 +220,7 @@ class KL(_Strong):
         return self.rho * _relative_entropy(r, a * np.exp(-f / self.rho))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TV(_Strong):
     """Total variation: every unit of missing or surplus mass costs `rho`.
 
@@ -274,7 +284,7 @@ class TV(_Strong):
         return self.rho * (1 + 1e-12)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class L2(_Strong):
     """Half a squared distance: phi(r) = (rho / 2) sum (r - a)^2.
 
@@ -336,7 +346,7 @@ class L2(_Strong):
         return np.where(f < self.rho * a, inside, outside)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Between(Penalty):
     """Bounds: lo a <= r <= hi a, free inside.
 
@@ -401,7 +411,7 @@ class Between(Penalty):
         return np.where(f > 0, f * (r - self.lo * a), above)
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class AtMost(Between):
     """Capacities: r <= a, that is ``Between(0, 1)``; on both sides the mass moved is free (partial transport).
 
@@ -420,7 +430,7 @@ class AtMost(Between):
         return "AtMost()"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fixed(Penalty):
     """The marginal equals the weights: r = a. Update f = epsilon log(a / s); -phi*(-f) = sum a f.
 
@@ -455,7 +465,7 @@ class Fixed(Penalty):
         return np.zeros_like(r)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Free(Penalty):
     """No condition at all: phi = 0, f = 0. With the other side fixed the plan is a softmax over this one.
 
@@ -491,7 +501,7 @@ class Free(Penalty):
         return f * r
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Elastic(Penalty):
     """`KL` with tau held, from `Free` (lam = 0, row softmax) to `Fixed` (lam = 1, doubly stochastic).
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy
+from .arrays import as_numpy, ingest_number
 from .backends import load_for
 from .halves import working_dtype
 from .memory import library_of, on_host
@@ -101,6 +101,7 @@ def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple
 def sparse_plan(solution: Solution, mass: float) -> csr_array:
     from scipy.sparse import csr_array
 
+    mass = ingest_number("mass", mass)
     if not 0 < mass <= 1:
         raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
     view = View(solution)

@@ -20,6 +20,7 @@ from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
 Made = TypeVar("Made")
+EQUAL = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # masses, and to 1e-9 in other dtypes
 LARGEST = 2**50  # integer, so that sums of a few are exact in float64
 
 
@@ -93,8 +94,7 @@ def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, referen
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
-    if reference not in get_args(Reference):
-        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+    check_reference(reference)
     return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask)
 
 
@@ -124,7 +124,7 @@ def build_on(
         raise ValueError(
             f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
         )
-    return _check_masses(problem, 1e-5 if _is_single(a) or _is_single(b) else 1e-9)
+    return _check_masses(problem, mass_tolerance(a, b))
 
 
 def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
@@ -197,6 +197,12 @@ def _check_bounded(problem: Problem) -> None:
         )
 
 
+def check_reference(reference: Any) -> None:
+    """Refuse what is no reference."""
+    if not isinstance(reference, str) or reference not in get_args(Reference):
+        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+
+
 def _check_epsilon(epsilon: Any) -> float:
     value = ingest_number("epsilon", epsilon)
     if not (value > 0 and math.isfinite(value)):
@@ -221,9 +227,10 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
     return weights
 
 
-def _is_single(values: Any) -> bool:
-    """True if masses can be equal to single precision only."""
-    return str(getattr(values, "dtype", "")).endswith(("float32", "float16"))
+def mass_tolerance(*weights: Any) -> float:
+    """Up to which relative difference masses of these dtypes are equal but for rounding."""
+    names = [str(getattr(values, "dtype", "")).split(".")[-1] for values in weights]
+    return max(EQUAL.get(name, 1e-9) for name in names)
 
 
 def _scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:

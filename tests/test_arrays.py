@@ -114,3 +114,36 @@ def test_sparse_matrices_are_refused():
 
     with pytest.raises(TypeError, match="sparse"):
         eot.solve(csr_array(np.eye(2)), epsilon=0.5)
+
+
+class OnlyDLPack:
+    """Memory that offers itself by DLPack, and nothing else."""
+
+    def __init__(self, array, device=None):
+        self.array, self.device_of = array, device
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.device_of or self.array.__dlpack_device__()
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5)])
+def test_memory_without_a_library_is_read_and_answered_in_numpy(shape):
+    cost = np.random.default_rng(171).random(shape)
+    wrapped = eot.solve(OnlyDLPack(cost), OnlyDLPack(np.full(4, 0.25)), epsilon=0.1)
+    assert type(wrapped.plan) is np.ndarray
+    np.testing.assert_array_equal(wrapped.plan, eot.solve(cost, epsilon=0.1).plan)
+    with pytest.raises(TypeError, match="OnlyDLPack on a device"):
+        eot.solve(OnlyDLPack(cost, (2, 0)), epsilon=0.1)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5)])
+def test_weights_in_half_precision_sum_to_one_as_far_as_they_can(shape):
+    cost = np.random.default_rng(172).random(shape).astype(np.float16)
+    a, b = (np.full(size, 1 / size, np.float16) for size in shape[-2:])
+    assert abs(float(b.astype(np.float64).sum()) - 1) > 1e-5
+    assert np.all(eot.solve(cost, a, b, epsilon=0.1).converged)
+    with pytest.raises(eot.InfeasibleError):
+        eot.solve(cost, a, np.float16(1.1) * b, epsilon=0.1)

@@ -296,3 +296,20 @@ def test_solution_methods_name_their_mistakes():
         solution.sparse_plan(mass=1.5)
     with pytest.raises(ValueError, match=r"mass.*nan"):
         solution.sparse_plan(mass=np.nan)
+
+
+@pytest.mark.parametrize("name", ["method", "reference", "on_failure", "end"])
+def test_an_array_in_place_of_a_word(name):
+    refused(ValueError, rf"^{name} is array", "choose from", **{name: np.ones(3)})
+
+
+def test_an_infinite_time_limit_is_none():
+    cost = np.random.default_rng(0).random((5, 4))
+    assert eot.solve(cost, epsilon=0.01, method="log", time_limit=np.inf).converged
+
+
+def test_penalties_with_a_strength_for_every_problem_can_be_compared():
+    assert eot.KL([1.0, 2.0]) == eot.KL(np.array([1.0, 2.0]))
+    assert eot.KL([1.0, 2.0]) != eot.KL([1.0, 3.0])
+    assert eot.KL([1.0]) != eot.KL(1.0)
+    assert len({eot.Elastic([0.1, 0.2]), eot.Elastic([0.1, 0.2]), eot.TV([0.1, 0.2])}) == 2

@@ -194,3 +194,45 @@ def test_bounds_hold_for_every_penalty_and_tighten_with_epsilon(rows, cols):
     # The upper bound is within epsilon KL(plan | R) of the optimum, at most epsilon log(n m / least weight) here,
     # and so is the lower one.
     assert widths[-1] <= 0.003 * 2 * np.log(48 / 0.02) * case.mass + 1e-5
+
+
+def masked_case(seed, rows, cols):
+    """A third of the cells forbidden, and a plan that proves the marginals possible."""
+    rng = np.random.default_rng(seed)
+    cost = np.where(rng.random((20, 30)) < 0.3, np.inf, rng.random((20, 30)))
+    plan = np.where(np.isinf(cost), 0.0, rng.random((20, 30)))
+    plan /= plan.sum()
+    return cost, plan.sum(axis=1), plan.sum(axis=0), {"rows": rows, "cols": cols}
+
+
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-3, 2e-4])
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [
+        (eot.Fixed(), eot.Fixed()),
+        (eot.Between(0.9, 1.1), eot.Fixed()),
+        (eot.AtMost(), eot.Between(0.9, 1.1)),
+        (eot.AtMost(), eot.AtMost()),
+    ],
+    ids=str,
+)
+def test_with_forbidden_cells_the_certificate_is_finite_at_small_epsilon_too(rows, cols, epsilon):
+    cost, a, b, penalties = masked_case(96, rows, cols)
+    solution = eot.solve(cost, a, b, epsilon=epsilon, **penalties, on_failure="raise")
+    assert solution.gap <= 1e-5
+    rounded = solution.rounded_plan()
+    assert (rounded[np.isinf(cost)] == 0).all()
+    rounding = 1e-13 + 2e-15 / epsilon  # potentials over epsilon are that much, and stored to 1e-16 of it
+    for penalty, marginal, weights in ((rows, rounded.sum(axis=1), a), (cols, rounded.sum(axis=0), b)):
+        lo, hi = penalty.box()
+        assert np.maximum(lo * weights - marginal, marginal - hi * weights).clip(0).sum() <= rounding
+
+
+def test_bounds_are_floats_even_where_float64_ends():
+    cost = np.random.default_rng(99).random((60, 11))
+    a, b = np.full(60, 1e12 / 60), np.full(11, 1e12 / 11)
+    penalties = {"rows": eot.KL(1e-2), "cols": eot.TV(10.0)}
+    lower, upper = eot.solve(cost, a, b, epsilon=60.0, reference="counting", **penalties).bounds()
+    assert type(lower) is float
+    assert type(upper) is float
+    assert lower <= upper

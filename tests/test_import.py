@@ -75,6 +75,8 @@ def test_every_public_name_is_there_and_is_listed():
     assert names <= set(dir(eot))
     for name in eot.__all__:
         assert getattr(eot, name) is not None
+    assert {"applications", "jax", "torch"} <= set(dir(eot))
+    assert callable(eot.applications.attention_weights)
 
 
 def test_names_of_later_issues_are_absent():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracle import cloud_case, random_case, spec_id
 
 import elastic_ot as eot
-from elastic_ot.solvers.acceleration import FASTEST, best_relaxation
+from elastic_ot.solvers.acceleration import FASTEST, best_relaxation, settled_relaxation
 
 SWEEPS = pytest.mark.parametrize("method", ["log", "scaling", "stabilized"])
 
@@ -98,3 +98,8 @@ def test_every_method_takes_it(method):
     case = cloud_case(337, 60, share=5e-3)
     solution = case.solve(method=method, relaxation="auto", tol=1e-8, on_failure="raise")
     assert case.residual(solution.f, solution.g) <= 1e-8 + case.rounding(solution.f, solution.g)
+
+
+@pytest.mark.parametrize("residuals", [(1e300, 1e-20, 1e-320), (1.0, 0.5, np.nextafter(0.5, 0)), (1e300, 1e-5, 1e-310)])
+def test_rates_that_no_float_holds_leave_the_relaxation_as_it_is(residuals):
+    assert settled_relaxation(list(zip((1, 2, 3), residuals, strict=True)), 1.0, 1e-322) == 1.0

@@ -108,3 +108,8 @@ def test_effective_rank_counts_equal_directions():
 def test_what_are_no_weights_is_refused(shape, options):
     with pytest.raises(ValueError, match=r"weights has shape \("):
         sink_metrics(np.ones(shape), **options)
+
+
+def test_weights_that_are_no_numbers_are_named():
+    with pytest.raises(ValueError, match=r"weights\[0, 1\] is nan"):
+        sink_metrics(np.array([[1.0, np.nan], [0.5, 0.5]]))

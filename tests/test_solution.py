@@ -1,9 +1,14 @@
 """Reading a result: the plan and everything that is computed from it."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from oracle import METHODS, random_case
 from scipy.sparse import csr_array
+
+import elastic_ot as eot
 
 CASE = random_case(151, cols=("KL", 0.5), epsilon=0.03)
 
@@ -111,3 +116,20 @@ def test_a_solution_survives_pickling(solution):
     assert (copy.plan == solution.plan).all()
     assert copy.status is solution.status
     assert copy.gap == solution.gap
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
+@pytest.mark.parametrize("shape", [(5, 4), (3, 5, 4)])
+def test_solutions_and_batches_of_every_library_can_be_copied(shape, library, copied):
+    xp = pytest.importorskip(library)
+    found = eot.solve(xp.asarray(np.random.default_rng(153).random(shape)), epsilon=0.1)
+    again = copied(found)
+    assert type(again.plan) is type(found.plan)
+    np.testing.assert_array_equal(np.from_dlpack(again.plan), np.from_dlpack(found.plan))
+    np.testing.assert_array_equal(again.vjp(plan=np.ones(shape)).epsilon, found.vjp(plan=np.ones(shape)).epsilon)
+
+
+def test_a_share_of_mass_that_is_no_number_is_named(solution):
+    with pytest.raises(TypeError, match="mass must be a real number, got 'all'"):
+        solution.sparse_plan(mass="all")

@@ -227,3 +227,16 @@ def test_bad_input_is_refused_by_name_and_value(function):
 def test_bad_grids_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("function", [soft_sort, soft_rank, lambda x, **given: soft_quantile(x, 0.5, **given)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_half_precision_is_computed_in_single_and_comes_back(function, name, weighted):
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([0.3, -1.2, 2.0, 0.7, 1.1, -0.4, 0.9], dtype=getattr(torch, name))
+    given = {"weights": torch.linspace(1, 2, 7, dtype=x.dtype)} if weighted else {}
+    found = function(x, **given)
+    assert found.dtype == x.dtype
+    full = function(x.double(), **{key: value.double() for key, value in given.items()})
+    np.testing.assert_allclose(found.double(), full, rtol=2 ** -(8 if name == "bfloat16" else 10), atol=1e-3)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from oracle import METHODS, random_case
 
+import elastic_ot as eot
+
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cols", [("Fixed",), ("KL", 0.7), ("AtMost",)])
@@ -48,3 +50,26 @@ def test_a_start_with_removed_points_is_accepted():
     full = random_case(111)
     revived = full.solve(init=first, tol=1e-9, on_failure="raise")
     np.testing.assert_allclose(revived.plan, full.solve(tol=1e-9, on_failure="raise").plan, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [1e12, 1e20, 1e100, 1e300])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "scaling"])
+@pytest.mark.parametrize("cols", [("Fixed",), ("KL", 0.7), ("Between", 0.5, 2.0)])
+def test_a_start_beside_which_epsilon_vanishes_changes_nothing(cols, method, size):
+    case = random_case(110, cols=cols, epsilon=0.1)
+    rng = np.random.default_rng(110)
+    n, m = case.cost.shape
+    wild = size * rng.random(n), -size * rng.random(m)
+    answer = case.solve(method=method, on_failure="raise")
+    found = case.solve(method=method, init=wild, on_failure="raise")
+    np.testing.assert_allclose(found.plan, answer.plan, rtol=1e-9)  # sums of threads may come in another order
+
+
+def test_in_a_batch_only_the_problem_whose_start_says_nothing_begins_anew():
+    case = random_case(111, epsilon=0.1)
+    costs = np.stack([case.cost, case.cost])
+    near = eot.solve(case.cost, case.a, case.b, epsilon=0.1, tol=1e-9)
+    init = np.stack([near.f, 1e25 * np.arange(near.f.size)]), np.stack([near.g, near.g])
+    solution = eot.solve(costs, case.a, case.b, epsilon=0.1, init=init, tol=1e-8, on_failure="raise")
+    assert solution.n_iter[0] < solution.n_iter[1]
+    np.testing.assert_allclose(solution.plan, np.stack([near.plan, near.plan]), rtol=0, atol=1e-6)

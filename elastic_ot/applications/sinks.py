@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import finite
 from .frameworks import namespace, real
 from .marginals import in_library
 
@@ -180,4 +181,4 @@ def _checked(weights: Any, causal: bool) -> Any:
         raise ValueError(f"weights has shape {shape}; it must be (..., n, m)")
     if causal and shape[-1] != shape[-2]:
         raise ValueError(f"weights has shape {shape}; causal weights are (..., n, n)")
-    return weights
+    return finite("weights", weights)

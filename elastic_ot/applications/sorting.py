@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from .arguments import alike, at_least_0, count, first, in_unit_interval, positive, vectors
-from .frameworks import detached, home, namespace, plan, real
+from .frameworks import detached, home, namespace, plan, real, working
 
 __all__ = ["soft_quantile", "soft_rank", "soft_sort"]
 
@@ -75,12 +75,12 @@ def soft_sort(
     >>> soft_sort(np.array([3.0, 1.0, 2.0]), epsilon=1.0).round(3)
     array([1.183, 2.   , 2.817])
     """
-    x, a = _values(x, weights)
+    x, a, dtype = _values(x, weights)
     m = x.shape[-1] if targets is None else count("targets", targets)
     found = _to_grid(x, a, _levels(x, m), None, epsilon, "cols", options)
     xp = namespace(x)
     means = m * xp.matmul(x[..., None, :], found)[..., 0, :]
-    return xp.flip(means, axis=-1) if descending else means
+    return _in(xp.flip(means, axis=-1) if descending else means, dtype)
 
 
 def soft_rank(
@@ -137,7 +137,7 @@ def soft_rank(
     >>> soft_rank(np.array([0.3, 0.1, 0.3, 5.0]), epsilon=0.001).round(3)
     array([2.5, 1. , 2.5, 4. ])
     """
-    x, a = _values(x, weights)
+    x, a, dtype = _values(x, weights)
     n = x.shape[-1]
     levels = _levels(x, n if targets is None else count("targets", targets))
     found = _to_grid(x, a, levels, None, epsilon, "rows", options)
@@ -145,7 +145,7 @@ def soft_rank(
     kept = a > 0
     moved = xp.matmul(found, levels[:, None])[..., 0] / xp.where(kept, a, xp.ones_like(a))
     ranks = n * (1 - moved if descending else moved) + 0.5
-    return xp.where(kept, ranks, xp.zeros_like(ranks))
+    return _in(xp.where(kept, ranks, xp.zeros_like(ranks)), dtype)
 
 
 def soft_quantile(
@@ -197,7 +197,7 @@ def soft_quantile(
     >>> soft_quantile(np.array([4.0, 1.0, 3.0, 2.0, 50.0]), [0.0, 0.5], epsilon=0.001).round(3)
     array([1., 3.])
     """
-    x, a = _values(x, weights)
+    x, a, dtype = _values(x, weights)
     xp = namespace(x)
     window = 1 / x.shape[-1] if width is None else positive("width", width)
     if window > 1:
@@ -216,18 +216,19 @@ def soft_quantile(
     shares = shares / xp.sum(shares, axis=-1, keepdims=True)
     # sweeps are slow where the window ends between two values: little mass links the targets then
     found = _to_grid(x, a, levels, shares, epsilon, "cols", options)
-    return xp.sum(found[..., 1] * x, axis=-1) / shares[..., 1]
+    return _in(xp.sum(found[..., 1] * x, axis=-1) / shares[..., 1], dtype)
 
 
-def _values(x: Any, weights: Any) -> tuple[Any, Any]:
-    """Values and their weights, which sum to one."""
-    x = vectors("x", x)
-    n = x.shape[-1]
+def _values(x: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """Values and their weights, which sum to one, in single precision at least; and the dtype of the values."""
+    given = vectors("x", x)
+    x, n = working("x", given), given.shape[-1]
     xp = namespace(x)
     if weights is None:
-        return x, xp.full((n,), 1 / n, **home(x))
+        return x, xp.full((n,), 1 / n, **home(x)), given.dtype
     weights = real("weights", weights)
-    alike(x=x, weights=weights)
+    alike(x=given, weights=weights)
+    weights = working("weights", weights)
     if weights.ndim < 1 or weights.shape[-1] != n:
         raise ValueError(f"weights has shape {tuple(weights.shape)}; it must be (..., {n}), one for each value")
     at_least_0("weights", weights)
@@ -235,7 +236,11 @@ def _values(x: Any, weights: Any) -> tuple[Any, Any]:
     index = first(total == 0)
     if index is not None:
         raise ValueError(f"weights are all 0{f' in sample {list(index[:-1])}' if index[:-1] else ''}; one must be > 0")
-    return x, weights / total
+    return x, weights / total, given.dtype
+
+
+def _in(values: Any, dtype: Any) -> Any:
+    return values if values.dtype == dtype else namespace(values).astype(values, dtype)
 
 
 def _levels(x: Any, m: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from ..problem import Problem
 
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
+CLOSING = 60  # slopes looked at to close in on a translation
+CLOSE = 1e-3  # of it: the next translation goes on, and Newton's method does badly if each one ends on another kink
 FASTEST = 1.0 - 1e-4  # largest rate of plain sweeps that is believed: omega stays below 1.98
 
 
@@ -49,9 +51,7 @@ def _log_demand(penalty: Fixed | KL, f: Vector, a: Vector) -> tuple[float, float
 def _search(
     rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float, epsilon: float
 ) -> float:
-    """The derivative of the dual in t, an interval that falls, must contain 0: bracket it, then Brent's method."""
-    from scipy.optimize import brentq  # here, because few solves need it and its import takes longer than they do
-
+    """The derivative of the dual in t, an interval that falls, must contain 0: bracket that t, then close in on it."""
     limit = 1e3 * (float(a.sum()) + float(b.sum()))  # stands for the infinite slope outside the dual's domain
 
     def slope(t: float) -> float:
@@ -70,9 +70,28 @@ def _search(
         if not np.isfinite(beyond):
             return 0.0
         if np.sign(beyond) != np.sign(here):
-            return float(brentq(slope, near, far, xtol=1e-3 * abs(far), rtol=1e-9, maxiter=50, disp=False))
-        near, far = far, 4.0 * far
+            return _crossing(slope, near, far, here, beyond, negligible)
+        near, far, here = far, 4.0 * far, beyond
     return 0.0  # the dual is flat or unbounded that way, as far as rounding can tell
+
+
+def _crossing(
+    slope: Callable[[float], float], near: float, far: float, here: float, beyond: float, negligible: float
+) -> float:
+    """The t in a bracket where the slope changes its sign, by secants and bisections in turn.
+
+    Where it jumps there, the end with the smaller slope: the other one may lie outside the dual's domain.
+    """
+    for step in range(CLOSING):
+        if abs(far - near) <= CLOSE * max(abs(near), abs(far)) or abs(beyond) <= negligible:
+            break
+        t = near + (far - near) * (here / (here - beyond) if step % 2 == 0 else 0.5)
+        at = slope(t)
+        if np.sign(at) == np.sign(here):
+            near, here = t, at
+        else:
+            far, beyond = t, at
+    return far if abs(beyond) < abs(here) else near
 
 
 def damped(omega: tuple[float, float]) -> tuple[float, float]:
@@ -88,11 +107,12 @@ def settled_relaxation(looks: Sequence[tuple[int, float]], omega: float, target:
     (i, first), (j, second), (k, third) = looks
     if not (i < j < k and first > second > third > 0):
         return omega
-    early, late = np.log(second / first) / (j - i), np.log(third / second) / (k - j)
-    left = np.log(third / target) / -late if target > 0 else np.inf
+    early, late = np.diff(np.log([first, second, third])) / (j - i, k - j)
+    left = (np.log(third) - np.log(target)) / -late if target > 0 > late else np.inf
     if abs(early - late) > SETTLED * abs(late) or left < WORTHWHILE:
         return omega
-    return best_relaxation(omega, float(np.exp(late)))
+    rate = float(np.exp(late))
+    return best_relaxation(omega, rate) if rate > 0 else omega
 
 
 def best_relaxation(omega: float, rate: float) -> float:

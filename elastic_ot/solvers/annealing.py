@@ -80,7 +80,8 @@ class AnnealedState(State):
 
     def truncate(self, tol: float = 0.0, **options: float) -> None:
         """From here on only the cells that carry mass to a tolerance, of `tol` if that is larger, if they are few."""
-        build = support_of(self, max(self.tol, tol), **options)
+        with np.errstate(divide="ignore"):  # a row or column may have lost all its mass
+            build = support_of(self, max(self.tol, tol), **options)
         if build is not None:
             self.passes = LogPasses()  # lets go of a kernel before the cells are stored
             self.passes = build()

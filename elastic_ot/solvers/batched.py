@@ -20,6 +20,7 @@ from ..backends.protocol import Batch, BatchBackend, Side
 from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
 from ..halves import is_single
+from ..memory import ModulesByName
 from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
 from .driver import PATIENCE, RISE, Outcome
@@ -39,7 +40,7 @@ SINGLE_RANGE = (
 
 
 @dataclass(frozen=True, eq=False)
-class BatchTask:
+class BatchTask(ModulesByName):
     """Problems in the units of the kernels; as `Task`, an entry of every array a problem."""
 
     problem: BatchProblem

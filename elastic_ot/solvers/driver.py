@@ -78,6 +78,7 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
     rows, cols = np.empty_like(f), np.empty_like(g)
     alpha, beta = task.alphas(f, g)
     f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
+    alpha, beta = task.alphas(f, g)
     task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
     with np.errstate(divide="ignore", over="ignore"):
         found = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Side
-from ..penalties import BOXED, LOGARITHMIC, Free, Penalty, Vector
+from ..penalties import BOXED, CLIPPED, LOGARITHMIC, Free, Penalty, Vector
 from ..problem import Problem
 
 
@@ -47,12 +47,17 @@ class Task:
 
 
 def scaled_potential(alpha: Vector, side: Side) -> Vector:
-    """F = alpha - offset, for entries in use; 0 on a free side, and where it is rounding on a bounded one."""
+    """F = alpha - offset, for entries in use; 0 on a free side, and on a kink where it is there but for rounding."""
     if side.code == LOGARITHMIC and side.strength == 0:
         return np.zeros_like(alpha)
     scaled: Vector = alpha - side.offset
-    if side.code == BOXED:
-        scaled[np.abs(scaled) <= 1e-13 * (1.0 + np.abs(side.offset))] = 0.0
+    if side.code not in (BOXED, CLIPPED):
+        return scaled
+    kink = np.copysign(side.strength, scaled) if side.code == CLIPPED else np.zeros_like(scaled)
+    near = np.abs(scaled - kink) <= 1e-13 * (1.0 + np.abs(side.offset))
+    if side.code == CLIPPED:
+        near |= (scaled < kink) & (scaled >= (1.0 + 1e-12) * kink) & (kink < 0)  # hardly outside the dual's domain
+    scaled[near] = kink[near]
     return scaled
 
 
