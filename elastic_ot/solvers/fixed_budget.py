@@ -34,14 +34,15 @@ def run_budget(task: Task, start: Start, count: int, rows_first: bool) -> Outcom
             again = count
         if again:
             sweep(state, state.omega, again)
-    iterate, found = state.iterate(), state.measure()
-    f, g = task.potentials(iterate.alpha, iterate.beta)
+        iterate, found = state.iterate(), state.measure()
+        f, g = task.potentials(iterate.alpha, iterate.beta)
+        row_marginal, col_marginal = (task.problem.mass * np.exp(x) for x in (iterate.log_row, iterate.log_col))
     entry = Entry(count, found.residual, found.dual, task.problem.epsilon, time.perf_counter() - began, "log", 0)
     return Outcome(
         f=f,
         g=g,
-        row_marginal=task.problem.mass * np.exp(iterate.log_row),
-        col_marginal=task.problem.mass * np.exp(iterate.log_col),
+        row_marginal=row_marginal,
+        col_marginal=col_marginal,
         measure=found,
         status=Status.BUDGET,
         n_iter=count,
