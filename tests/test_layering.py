@@ -76,12 +76,13 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")},
         "backends/gpu": {f"backends/gpu_{part}" for part in ("batch", "device", "launches", "support", "sweeps")}
         | {"errors"},
+        "backends/gpu_device": {"backends/gpu_tiles"},
         "backends/gpu_launches": {"backends/gpu_device"},
         "backends/gpu_sides": {"backends/gpu_launches"},
         "backends/gpu_passes": {"backends/gpu_device", "backends/gpu_launches"},
         "backends/gpu_sweeps": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_passes"},
         "backends/gpu_support": {"backends/gpu_device", "backends/gpu_launches", "backends/gpu_sides"},
-        "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
+        "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides", "tiles")},
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 
