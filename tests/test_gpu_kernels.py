@@ -786,10 +786,10 @@ def test_every_kernel_has_been_launched():
         support_by(each, cost, alpha, beta, (alpha, beta))
         each.potential(row, alpha, np.empty(n))
         each.least_cells(cost, beta, np.arange(n), np.empty((n, 2), np.int32), np.empty(n))
-        args = batch_of(2, (3, 4), "kl", dtype)
         for precision, out in (("double", np.float64), ("mixed", np.float32)):
+            args = batch_of(2, (3, 300), "kl", dtype)  # wider than a tile
             run_batch(each, args, np.arange(2), None, 2, precision=precision)
             each.batch_plan(args[0], args[1], *args[4:], np.empty(args[0].shape, out))
-        each.batch_marginals(args[0], args[1], *args[4:], np.arange(2), np.empty((2, 3)), np.empty((2, 4)))
+        each.batch_marginals(args[0], args[1], *args[4:], np.arange(2), np.empty((2, 3)), np.empty((2, 300)))
     tiles = {name for name in gpu.KERNELS if name.startswith("batch_tiles")}  # test_gpu_batches.py launches those
     assert set(gpu.KERNELS) - device.launched - tiles == set()

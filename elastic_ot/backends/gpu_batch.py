@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,20 @@ from .gpu_passes import Passes
 from .gpu_sides import Sides
 from .gpu_tiles import Tile, tile_for
 from .protocol import Array, Batch, Side
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """What `batch_sweeps` is asked for; damping, potentials and how long (goals, count, end, cold) on the device."""
+
+    cost: Array
+    batch: Batch
+    rows: Side
+    cols: Side
+    damping: tuple[Any, ...]
+    potentials: tuple[Array, Array]
+    how: tuple[Any, ...]
+    fast: bool
 
 
 class Batches(Sides, Passes):
@@ -37,42 +52,31 @@ class Batches(Sides, Passes):
         plans: Array | None = None,
     ) -> None:
         device, cost = self.device, self._matrix(cost)
-        n, m = cost.shape[1:]
-        lean = goal is None and omega == (1.0, 1.0) and _divide(rows) and _divide(cols)
-        tile = tile_for(n, m, lean, device.shared) if precision != "double" and count > 0 else None
         potentials = self._vector(alpha), self._vector(beta)
-        how = None if goal is None else self._vector(goal), np.int64(count), np.int32(end == "cols"), np.int32(cold)
+        goals = None if goal is None else self._vector(goal)
+        how = goals, np.int64(count), np.int32(end == "cols"), np.int32(cold)
         damping = np.float64(omega[0]), np.float64(omega[1])
-        target, straight = (None, True) if tile is None or plans is None else self._target(plans)
-        direct = target is not None and target.dtype == np.float32 and (straight or which.size == len(alpha))
+        call = _Call(cost, batch, rows, cols, damping, potentials, how, precision != "double")
+        lean = goal is None and omega == (1.0, 1.0) and _divide(rows) and _divide(cols)
+        n, m = cost.shape[1:]
+        tile = tile_for(n, m, lean, device.shared) if call.fast and count > 0 else None
+        target, straight, left = None, True, np.arange(which.size)
         if tile is not None:
-            problems = cost, *self._batch_args(batch, (n, m)), *sized((n, m))
-            sides = (None,) * 12 if lean else (*self._batch_side(rows), *self._batch_side(cols))
-            if lean:
-                sides = (self._vector(rows.weight), *sides[1:6], self._vector(cols.weight), *sides[7:])
-            masses = self._vector(batch.mass) if direct else None
-            last = masses, target if direct else None
-            found, errors = self._launch_tiles(tile, lean, problems, sides, damping, potentials, which, how, last)
-            done[...] = device.get(found)
-            if goal is not None:
-                residual[...] = device.get(errors)
+            if plans is not None and (which.size == len(alpha) or device.holds(plans)):
+                target, straight = self._target(plans)
+            target = target if target is not None and target.dtype == np.float32 else None
+            found, errors = self._launch_tiles(tile, lean, call, which, residual, target)
+            done[...], residual[...] = device.get(found), device.get(errors)
             left = np.flatnonzero(done < 0)
-        else:
-            left = np.arange(which.size)
-        if left.size:
-            problems = cost, *self._batch_args(batch), *sized((n, m))
-            sides = *self._batch_side(rows), *self._batch_side(cols)
-            fast = precision != "double"
-            found, errors = self._launch_blocks(
-                fast, problems, sides, damping, potentials, which[left], how, residual[left]
-            )
+        if left.size:  # all of them without a tile
+            found, errors = self._launch_blocks(call, which[left], residual[left])
             done[left], residual[left] = device.get(found), device.get(errors)
         for values, on_device in zip((alpha, beta), potentials, strict=True):
             values[...] = device.get(on_device)
         if plans is None:
             return
         starts = alpha + np.log(batch.mass)[:, None]
-        if not direct:
+        if target is None:
             self.batch_plan(cost, batch, starts, beta, plans)
             return
         if left.size:
@@ -81,53 +85,46 @@ class Batches(Sides, Passes):
             self._written(target, plans)
 
     def _launch_tiles(
-        self,
-        tile: Tile,
-        lean: bool,
-        problems: tuple[Any, ...],
-        sides: tuple[Any, ...],
-        damping: tuple[Any, ...],
-        potentials: tuple[Array, Array],
-        which: Array,
-        how: tuple[Any, ...],
-        last: tuple[Any, ...],
+        self, tile: Tile, lean: bool, call: _Call, which: Array, residual: Array, plans: Array | None
     ) -> tuple[Array, Array]:
-        """(done, residual) of the problems, K in registers; done is -1 for those that need more."""
-        device, size = self.device, which.size
-        found, errors = device.empty(size, np.int64), self._vector(np.full(size, np.inf))
-        chosen = None if _counts(which, len(potentials[0])) else device.put(which.astype(np.int64))
-        args = (*problems, *sides, *damping, *potentials, chosen, np.int64(size), *how, *last, found, errors)
+        """(done, residual) of some problems, K in registers; done is -1 for those that need more than one K."""
+        device, (n, m), size = self.device, call.cost.shape[1:], which.size
+        found, errors = device.empty(size, np.int64), self._vector(residual)
+        if lean:
+            nothing = (None,) * 5  # of a side that is divided by
+            sides = self._vector(call.rows.weight), *nothing, self._vector(call.cols.weight), *nothing
+        else:
+            sides = *self._batch_side(call.rows), *self._batch_side(call.cols)
+        chosen = None if _counts(which, len(call.potentials[0])) else device.put(which.astype(np.int64))
+        args = (
+            *(call.cost, *self._batch_args(call.batch, (n, m)), *sized((n, m)), *sides, *call.damping),
+            *(*call.potentials, chosen, np.int64(size), *call.how),
+            *(None if plans is None else self._vector(call.batch.mass), plans, found, errors),
+        )
         blocks = -(-size // tile.problems)
         if tile.resident:
             blocks = min(blocks, tile.resident * device.multiprocessors)
-        name = f"batch_tiles<{c_type(problems[0])}, {tile.arguments}, {'true' if lean else 'false'}>"
+        name = f"batch_tiles<{c_type(call.cost)}, {tile.arguments}, {'true' if lean else 'false'}>"
         device.launch(name, (blocks, 1), tile.threads, args, tile.shared)
         return found, errors
 
-    def _launch_blocks(
-        self,
-        fast: bool,
-        problems: tuple[Any, ...],
-        sides: tuple[Any, ...],
-        damping: tuple[Any, ...],
-        potentials: tuple[Array, Array],
-        which: Array,
-        how: tuple[Any, ...],
-        residual: Array,
-    ) -> tuple[Array, Array]:
-        """The same by a block each, which makes K as often as it takes; all problems are done afterwards."""
-        device, (n, m) = self.device, problems[0].shape[1:]
-        trust = (1e-4, 1e-28, 1e30, 1e8) if fast else (1e-20, 1e-250, 1e250, 1e100)
+    def _launch_blocks(self, call: _Call, which: Array, residual: Array) -> tuple[Array, Array]:
+        """The same by a block each, which makes K as often as it takes: all of them are done afterwards."""
+        device, (n, m) = self.device, call.cost.shape[1:]
+        trust = (1e-4, 1e-28, 1e30, 1e8) if call.fast else (1e-20, 1e-250, 1e250, 1e100)
         threads = 32 if max(n, m) <= 32 else 64 if max(n, m) <= 64 else 128 if max(n, m) <= 128 else 256
-        vectors, entries = 8 * 4 * (n + m), (4 if fast else 8) * n * m
+        vectors, entries = 8 * 4 * (n + m), (4 if call.fast else 8) * n * m
         inside = vectors + entries <= device.shared
         blocks = max(1, min(which.size, (2048 // threads if inside else 2) * device.multiprocessors))
-        kernel = None if inside else device.empty((blocks, n, m), np.float32 if fast else np.float64)
+        kernel = None if inside else device.empty((blocks, n, m), np.float32 if call.fast else np.float64)
         found, errors = device.zeros(which.size, np.int64), self._vector(residual)
-        chosen = device.put(which.astype(np.int64)), np.int64(which.size)
-        limits = (np.float64(x) for x in trust)
-        args = (*problems, *sides, *damping, *potentials, *chosen, *how, *limits, kernel, found, errors)
-        name = f"batch_solve<{c_type(problems[0])}, {'float' if fast else 'double'}>"
+        args = (
+            *(call.cost, *self._batch_args(call.batch), *sized((n, m))),
+            *(*self._batch_side(call.rows), *self._batch_side(call.cols), *call.damping, *call.potentials),
+            *(device.put(which.astype(np.int64)), np.int64(which.size), *call.how),
+            *(*(np.float64(x) for x in trust), kernel, found, errors),
+        )
+        name = f"batch_solve<{c_type(call.cost)}, {'float' if call.fast else 'double'}>"
         device.launch(name, (blocks, 1), threads, args, vectors + (entries if inside else 0))
         return found, errors
 

@@ -46,11 +46,11 @@ class Tile(NamedTuple):
 # Budgets of problems with fixed sides need little more than K, so that more of it fits registers.
 LEAN = (
     *(Tile(1, 1, 1, 4, 4, 0), Tile(1, 1, 1, 8, 8, 0), Tile(2, 2, 1, 8, 8, 0), Tile(4, 4, 1, 8, 8, 0)),
-    *(Tile(8, 4, 2, 8, 8, 0, resident=6), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 8, resident=1)),
+    *(Tile(8, 4, 2, 8, 8, 0, resident=5), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 8, resident=1)),
 )
 GENERAL = (
     *(Tile(1, 1, 1, 4, 4, 0), Tile(2, 2, 1, 8, 8, 0), Tile(4, 4, 1, 8, 8, 0)),
-    *(Tile(8, 4, 2, 8, 8, 0, resident=6), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 12, resident=1)),
+    *(Tile(8, 4, 2, 8, 8, 0, resident=5), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 12, resident=1)),
 )
 KINDS = tuple(f"{tile.arguments}, true" for tile in LEAN) + tuple(f"{tile.arguments}, false" for tile in GENERAL)
 

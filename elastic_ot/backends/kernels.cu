@@ -8,7 +8,7 @@
 //     between the sweeps                 column updates and sums, O(m), and who stops the block of iterations
 //     conjugate gradients                the recurrences, one block
 //     passes over the plan               maxima, products, plan, tangent, rounding, supports
-//     many problems                      a block each, all iterations in one launch
+//     many problems                      all iterations in one launch: a block each, or a tile of K a thread
 //
 // Conventions. Matrices are stored by rows, n x m, and indexed in 64 bits. Potentials arrive in units of epsilon; where
 // a name ends in 2 they are multiplied by log2(e), so that exponentials are powers of two. T is the type of the cost, V
@@ -1397,8 +1397,9 @@ __device__ __noinline__ float soft_step(const BatchSide& side, i64 i, double bas
 template <int LANES, int W>
 DEVICE double over_problem(double x) {
     if (W > 1) return over_block<Sum>(x);
+    if constexpr (LANES > 1)
 #pragma unroll
-    for (int distance = 1; distance < LANES; distance *= 2) x += __shfl_xor_sync(ALL_LANES, x, distance);
+        for (int distance = 1; distance < LANES; distance *= 2) x += __shfl_xor_sync(ALL_LANES, x, distance);
     return x;
 }
 
@@ -1459,6 +1460,14 @@ __global__ void __launch_bounds__(W > 1 ? 32 * W : 128)
         for (int g = 0; g < C / 4; g++)
             stored[(s * (C / 4) + g) * tile::threads] = {p[4 * g], p[4 * g + 1], p[4 * g + 2], p[4 * g + 3]};
     };
+
+    // on its way to the L2 cache while the problem before is iterated on
+    const auto prefetch = [&](i64 q) {
+        const i64 k = listed(which, q, q);
+        const char* lines = reinterpret_cast<const char*>(costs + listed(cost_of, k, k) * (N * M));
+        for (int at = 128 * threadIdx.x; at < N * M * (int)sizeof(T); at += 128 * tile::threads) PREFETCH(lines + at);
+    };
+    if (W > 1 && blockIdx.x < size) prefetch(blockIdx.x);
 
     for (i64 first = (i64)blockIdx.x * tile::problems; first < size; first += (i64)gridDim.x * tile::problems) {
         const i64 q = first + local, k = listed(which, q < size ? q : size - 1, q < size ? q : size - 1);
@@ -1539,11 +1548,7 @@ __global__ void __launch_bounds__(W > 1 ? 32 * W : 128)
             if (W > 1) __syncwarp();  // one row after the other, else the compiler runs out of registers
         }
         if (!tile::alone) wait_for_problem<W>();  // what was spared has been read
-        if (W > 1 && first + gridDim.x < size) {
-            const i64 next = listed(which, first + gridDim.x, first + gridDim.x);
-            const char* lines = reinterpret_cast<const char*>(costs + listed(cost_of, next, next) * (N * M));
-            for (int at = 128 * threadIdx.x; at < N * M * (int)sizeof(T); at += 128 * tile::threads) PREFETCH(lines + at);
-        }
+        if (W > 1 && first + gridDim.x < size) prefetch(first + gridDim.x);
 
         // the scalings that this thread updates; in use where `w` is positive
         float u[OWN], before[OWN], w[OWN];
