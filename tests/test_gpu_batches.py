@@ -7,7 +7,7 @@ from test_gpu_kernels import batch_of, run_batch
 
 from elastic_ot.backends import batch as cpu_batch
 from elastic_ot.backends import gpu
-from elastic_ot.backends.gpu_tiles import GENERAL, LEAN, tile_for
+from elastic_ot.backends.gpu_tiles import GENERAL, LEAN, tile_for, tiles_of
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
@@ -212,19 +212,19 @@ def test_weights_too_small_for_float32_are_left_to_the_careful_kernel():
 
 
 def test_where_shared_memory_is_short_no_tile_is_taken():
-    assert tile_for(256, 256, True, SHARED) is LEAN[-1]
-    assert tile_for(256, 256, False, SHARED) is GENERAL[-1]
-    assert tile_for(256, 256, True, 100 * 1024) is None
-    assert tile_for(257, 4, True, SHARED) is None
-    assert tile_for(3, 5, True, SHARED) == LEAN[1]
+    assert tile_for(256, 256, True, True, SHARED) is LEAN[-1]
+    assert tile_for(256, 256, True, False, SHARED) is GENERAL[-1]
+    assert tile_for(256, 256, True, True, 100 * 1024) is None
+    assert tile_for(257, 4, True, True, SHARED) is None
+    assert tile_for(3, 5, True, True, SHARED) == LEAN[1]
 
 
 def test_every_tile_has_been_launched():
     launched = set()
-    for tiles, rule in ((LEAN, "fixed"), (GENERAL, "kl")):
-        for tile in tiles:
-            shape = tile.sets * tile.warps * tile.rows, tile.lanes * tile.cols
-            for dtype in (np.float16, np.float32, np.float64):
+    for lean, rule in ((True, "fixed"), (False, "kl")):
+        for dtype in (np.float16, np.float32, np.float64):
+            for tile in tiles_of(lean, dtype == np.float32):
+                shape = tile.sets * tile.warps * tile.rows, tile.lanes * tile.cols
                 each = backend()
                 run_batch(each, batch_of(1, shape, rule, dtype), np.arange(1), None, 1, precision="mixed")
                 launched |= each.device.launched

@@ -59,7 +59,7 @@ class Batches(Sides, Passes):
         call = _Call(cost, batch, rows, cols, damping, potentials, how, precision != "double")
         lean = goal is None and omega == (1.0, 1.0) and _divide(rows) and _divide(cols)
         n, m = cost.shape[1:]
-        tile = tile_for(n, m, lean, device.shared) if call.fast and count > 0 else None
+        tile = tile_for(n, m, lean, cost.dtype == np.float32, device.shared) if call.fast and count > 0 else None
         target, straight, left = None, True, np.arange(which.size)
         if tile is not None:
             if plans is not None and (which.size == len(alpha) or device.holds(plans)):

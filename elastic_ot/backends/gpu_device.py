@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .gpu_tiles import KINDS
+from .gpu_tiles import kinds
 from .protocol import Array
 
 SOURCE = Path(__file__).with_name("kernels.cu")
@@ -61,7 +61,8 @@ KERNELS = (
     *_instances("write_cells", COSTS),
     *_instances("smallest_cells", COSTS),
     *_instances("batch_solve", COSTS, REALS),
-    *_instances("batch_tiles", COSTS, KINDS),
+    *_instances("batch_tiles", ("float",), kinds(single=True)),
+    *_instances("batch_tiles", tuple(x for x in COSTS if x != "float"), kinds(single=False)),
     *_instances("batch_fill_plan", COSTS, REALS),
     *_instances("batch_sums", COSTS),
 )

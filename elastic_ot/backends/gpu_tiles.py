@@ -43,18 +43,28 @@ class Tile(NamedTuple):
         return ", ".join(str(x) for x in self[:6])
 
 
-# Budgets of problems with fixed sides need little more than K, so that more of it fits registers.
+# Budgets of problems with fixed sides and float32 costs need little more than K, so that more of it fits registers.
 LEAN = (
     *(Tile(1, 1, 1, 4, 4, 0), Tile(1, 1, 1, 8, 8, 0), Tile(2, 2, 1, 8, 8, 0), Tile(4, 4, 1, 8, 8, 0)),
     *(Tile(8, 4, 2, 8, 8, 0, resident=5), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 8, resident=1)),
 )
 GENERAL = (
     *(Tile(1, 1, 1, 4, 4, 0), Tile(2, 2, 1, 8, 8, 0), Tile(4, 4, 1, 8, 8, 0)),
-    *(Tile(8, 4, 2, 8, 8, 0, resident=5), Tile(8, 4, 4, 8, 16, 0, resident=2), Tile(16, 2, 8, 16, 16, 12, resident=1)),
+    *(Tile(8, 4, 2, 8, 8, 0, resident=5), Tile(8, 4, 4, 8, 16, 4, resident=2), Tile(16, 2, 8, 16, 16, 12, resident=1)),
 )
-KINDS = tuple(f"{tile.arguments}, true" for tile in LEAN) + tuple(f"{tile.arguments}, false" for tile in GENERAL)
 
 
-def tile_for(n: int, m: int, lean: bool, shared: int) -> Tile | None:
+def tiles_of(lean: bool, single: bool) -> tuple[Tile, ...]:
+    """Smallest first; `single`: of costs in float32."""
+    return LEAN if lean and single else GENERAL
+
+
+def kinds(single: bool) -> tuple[str, ...]:
+    """The arguments of `batch_tiles` behind the type of the cost."""
+    ways = ((True, "true"), (False, "false"))
+    return tuple(f"{tile.arguments}, {word}" for lean, word in ways for tile in tiles_of(lean, single))
+
+
+def tile_for(n: int, m: int, lean: bool, single: bool, shared: int) -> Tile | None:
     """The first one that fits problems of n x m and so many bytes of shared memory."""
-    return next((tile for tile in (LEAN if lean else GENERAL) if tile.fits(n, m) and tile.shared <= shared), None)
+    return next((tile for tile in tiles_of(lean, single) if tile.fits(n, m) and tile.shared <= shared), None)
