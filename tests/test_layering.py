@@ -79,7 +79,7 @@ def test_backends_import_only_the_protocol(name):
             f"backends/gpu_{part}" for part in ("batch", "device", "launches", "sparse", "support", "sweeps")
         }
         | {"errors"},
-        "backends/gpu_device": {"halves", "backends/gpu_transfers"},
+        "backends/gpu_device": {"halves", "backends/gpu_tiles", "backends/gpu_transfers"},
         "backends/gpu_launches": {"backends/gpu_device", "backends/gpu_transfers"},
         "backends/gpu_sides": {"backends/gpu_launches", "backends/gpu_transfers"},
         "backends/gpu_passes": {f"backends/gpu_{part}" for part in ("device", "launches", "transfers")},
@@ -89,7 +89,9 @@ def test_backends_import_only_the_protocol(name):
         "backends/gpu_support": {"halves"}
         | {f"backends/gpu_{part}" for part in ("cells", "device", "launches", "transfers")},
         "backends/gpu_sparse": {f"backends/gpu_{part}" for part in ("cells", "transfers")},
-        "backends/gpu_batch": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides")},
+        "backends/gpu_batch": {
+            f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides", "tiles", "transfers")
+        },
     }
     assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
 

@@ -21,7 +21,7 @@ def problems(size: int, n: int, m: int) -> tuple[Any, ...]:
 
 
 def measure(cupy: Any, backend: Any, shape: tuple[int, int, int], count: int, rounds: int) -> dict[str, Any]:
-    """Seconds of `count` iterations: of the kernels, and of the whole call with the vectors that cross to the host."""
+    """Seconds of `count` iterations: of the kernels, without plans and with them, and of the whole call."""
     size, n, m = shape
     costs = np.random.default_rng(0).random((size, n, m), dtype=np.float32)
     cost = backend.device.put(costs)
@@ -29,23 +29,25 @@ def measure(cupy: Any, backend: Any, shape: tuple[int, int, int], count: int, ro
     batch, sides, start = problems(size, n, m)
     done, residual = np.zeros(size, np.int64), np.full(size, np.inf)
 
-    def run() -> None:
+    def run(plans: Any = None) -> None:
         potentials = [x.copy() for x in start]
         args = cost, batch, *sides, (1.0, 1.0), *potentials, np.arange(size), None, count
-        backend.batch_sweeps(*args, "cols", True, "mixed", done, residual)
+        backend.batch_sweeps(*args, "cols", True, "mixed", done, residual, plans)
 
     copy = seconds(cupy, lambda: backend.device.copy(cost, other), rounds)
     call = seconds(cupy, run, rounds)
-    kernels = []
+    kernels: dict[str, list[float]] = {"alone": [], "with_plans": []}
     for _ in range(rounds):
-        with kernel_seconds(cupy, backend.device) as found:
-            run()
-        kernels.append(sum(found))
+        for name, plans in (("alone", None), ("with_plans", other)):
+            with kernel_seconds(cupy, backend.device) as found:  # of every launch, those of problems done again as well
+                run(plans)
+            kernels[name].append(sum(found))
     return {
         "shape": shape,
         "iterations": count,
         "copy_seconds": copy,
         "call_seconds": call,
-        "kernel_seconds": float(np.median(kernels)),
-        "times_a_copy": float(np.median(kernels)) / copy,
+        "kernel_seconds": float(np.median(kernels["alone"])),
+        "kernel_seconds_with_plans": float(np.median(kernels["with_plans"])),
+        "times_a_copy": float(np.median(kernels["alone"])) / copy,
     }

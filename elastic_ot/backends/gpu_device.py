@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..halves import BRAIN
+from .gpu_tiles import kinds
 from .gpu_transfers import Room, doubles, filled, places, view
 from .protocol import Array
 
@@ -88,6 +89,8 @@ KERNELS = (
     *_instances("count_entries", REALS),
     *_instances("write_entries", REALS),
     *_instances("batch_solve", COSTS, REALS),
+    *_instances("batch_tiles", ("float",), kinds(single=True)),
+    *_instances("batch_tiles", tuple(x for x in COSTS if x != "float"), kinds(single=False)),
     *_instances("batch_fill_plan", COSTS, REALS),
     *_instances("batch_sums", COSTS),
 )

@@ -24,11 +24,14 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
+#define __noinline__ __attribute__((noinline))
 #define __shared__ static thread_local
 #define ON_HOST
 #define SHARED_POOL double* pool = shim::pool.data()
 #define HALF_TO_FLOAT(x, bits) x = shim::widened(bits)
 #define POWER_OF_TWO(x, y) x = std::exp2(y)
+#define RECIPROCAL(y, x) y = 1.0f / (x)
+#define PREFETCH(address) (void)*(address)
 #define WAITING shim::wait_for_others()
 
 struct Dimension {
@@ -304,6 +307,17 @@ static inline T __shfl_xor_sync(unsigned int, T x, int mask) {
     std::memcpy(&x, &bits, sizeof(T));
     return x;
 }
+
+template <typename T>
+static inline T __shfl_sync(unsigned int, T x, int lane) {
+    unsigned long long bits = 0;
+    std::memcpy(&bits, &x, sizeof(T));
+    bits = shim::exchange(bits)[lane % 32];
+    std::memcpy(&x, &bits, sizeof(T));
+    return x;
+}
+
+static inline void __syncwarp() { shim::exchange(0); }
 
 static inline unsigned int __ballot_sync(unsigned int, bool vote) {
     const unsigned long long* votes = shim::exchange(vote);
