@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import types
 
 import gpu_shim
 import numpy as np
@@ -230,6 +231,14 @@ def test_other_sides_are_sent_anew(cupy, which):
                 each.log_sweeps(cost, 20.0, row, cols, (1.0, 1.0), *vectors, scratch, 3)
         results.append(vectors)
     assert_same(*results, 0, 0)
+
+
+@pytest.mark.parametrize(("kilobytes", "widest"), [(48, 1024), (64, 2048), (99, 8192), (227, 8192)])
+def test_rows_of_a_block_are_as_wide_as_its_shared_memory_allows(cupy, monkeypatch, kilobytes, widest):
+    """They are read ahead into it. So much have the chips up to sm_72, sm_75, sm_86 and sm_90."""
+    attributes = cupy.cuda.Device(0).attributes | {"MaxSharedMemoryPerBlockOptin": kilobytes * 1024}
+    monkeypatch.setattr(cupy.cuda, "Device", lambda index: types.SimpleNamespace(attributes=attributes))
+    assert gpu.CupyDevice(cupy).widest == widest
 
 
 def test_sides_leave_the_device_with_the_scratch(cupy):

@@ -28,7 +28,7 @@ OPTIONS = ("-std=c++17",)
 FUSED = ((4, 32), (4, 64), (4, 128), (8, 128), (8, 256), (8, 512), (16, 512))
 WIDEST = FUSED[-1][0] * FUSED[-1][1]
 STREAM = 192
-STATIC = 4096  # bytes of shared memory that a kernel may declare, at most
+STATIC = 3072  # bytes of shared memory that a kernel may declare, at most
 BRIEF = 2  # launches of a block up to which no graph is made of it
 UNASKED = 48 * 1024 - STATIC  # bytes more that a block has without asking
 
@@ -150,6 +150,7 @@ class CupyDevice:
         self.multiprocessors = self.together = int(attributes["MultiProcessorCount"])
         self.cache = int(attributes["L2CacheSize"])
         self.shared = int(attributes["MaxSharedMemoryPerBlockOptin"]) - STATIC
+        self.widest = min(self.widest, max(c * t for c, t in FUSED if t * STREAM <= self.shared))
         self.kernels: dict[str, Any] = {}
 
     def empty(self, shape: Any, dtype: Any) -> Array:
