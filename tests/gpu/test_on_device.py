@@ -1,9 +1,10 @@
-"""The comparisons of test_gpu_kernels, _cells and _solves on a CUDA device: `python -m pytest tests/gpu`."""
+"""The comparisons of test_gpu_kernels, _cells, _batches and _solves on a CUDA device: `python -m pytest tests/gpu`."""
 
 import gc
 
 import numpy as np
 import pytest
+import test_gpu_batches as batches
 import test_gpu_cells as cells
 import test_gpu_kernels as kernels
 import test_gpu_solves as solves
@@ -37,7 +38,7 @@ shim = kernels.shim  # the fixture that they take
 globals().update(
     {
         name: value
-        for module in (kernels, cells)
+        for module in (kernels, cells, batches)
         for name, value in vars(module).items()
         if name.startswith("test_") and name not in OF_THE_SHIM
     }
@@ -51,25 +52,25 @@ on_shim = solves.on_shim
 class Device(gpu.CupyDevice):
     """The current one, with what the tests look at in the shim's; kernels are compiled once for all tests."""
 
-    def __init__(self, widest=gpu.WIDEST):
-        vars(self).update(vars(BACKEND.device))
-        self.widest, self.launched = widest, set()
+    def __init__(self, order=0, **options):
+        vars(self).update(vars(BACKEND.device) | options)
+        self.launched = set()
 
     def launch(self, name, *args):
         super().launch(name, *args)
         self.launched.add(name)
 
 
-def backend(order=0, wide=False):
+def backend(order=0, how="fused"):
     """What `test_gpu_kernels.backend` gives, on the device."""
-    return gpu.Gpu(Device(kernels.WIDE if wide else gpu.WIDEST))
+    return gpu.Gpu(Device(**kernels.HOW[how]))
 
 
 @pytest.fixture(autouse=True)
 def _on_the_device(monkeypatch):
-    for module in (kernels, cells):
+    for module in (kernels, cells, batches):
         monkeypatch.setattr(module, "backend", backend)
-    monkeypatch.setattr(solves.gpu_shim, "Device", lambda widest=gpu.WIDEST: Device(widest))
+    monkeypatch.setattr(solves.gpu_shim, "Device", Device)
 
 
 def test_every_kernel_compiles_and_loads():
@@ -89,7 +90,11 @@ def test_newton_s_cells_stay_on_the_device(monkeypatch):
     import cupy
 
     cost, device, crossed, launched = np.random.default_rng(5).random((700, 1100)), BACKEND.device, [], set()
-    get, put, launch = device.get, device.put, device.launch
+    get, put, pack, launch = device.get, device.put, device.pack, device.launch
+
+    def packing(parts):
+        crossed.extend(part.size for part in parts if isinstance(part, np.ndarray))
+        return pack(parts)
 
     def launching(name, *args):
         launched.add(name)
@@ -97,6 +102,7 @@ def test_newton_s_cells_stay_on_the_device(monkeypatch):
 
     monkeypatch.setattr(device, "get", lambda values: (crossed.append(values.size), get(values))[1])
     monkeypatch.setattr(device, "put", lambda values: (crossed.append(values.size), put(values))[1])
+    monkeypatch.setattr(device, "pack", packing)
     monkeypatch.setattr(device, "launch", launching)
     options = {"epsilon": 1e-3, "method": "newton", "tol": 1e-9, "on_failure": "raise"}
     found, expected = eot.solve(cupy.asarray(cost), **options), eot.solve(cost, **options)
@@ -107,11 +113,11 @@ def test_newton_s_cells_stay_on_the_device(monkeypatch):
     np.testing.assert_array_equal(cupy.asnumpy(again.plan), cupy.asnumpy(found.plan))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_replayed_iterations_are_those_that_are_launched(wide):
+@pytest.mark.parametrize("how", kernels.HOW)
+def test_replayed_iterations_are_those_that_are_launched(how):
     """To the bit: a CUDA graph launches the same kernels with the same arguments."""
     args = problem((301, 403), "kl", "l2", removed=True)
-    graphs, plain = backend(wide=wide), backend(wide=wide)
+    graphs, plain = backend(how=how), backend(how=how)
 
     def launched(block, times):
         for _ in range(times):

@@ -53,17 +53,24 @@ struct Copies {
         const char *from;
         int bytes;
     };
-    std::vector<std::vector<One>> groups{1};
+    std::vector<One> under_way;
+    std::vector<std::size_t> ends;  // of groups, as far as they have ended
 
     void copy(void* to, const void* from, int bytes) {
-        groups.back().push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
+        under_way.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
     }
-    void end() { groups.emplace_back(); }
-    void wait(std::size_t pending) {  // the last group is that which has not ended
-        while (groups.size() > pending + 1) {
-            for (const One& one : groups.front()) std::memcpy(one.to, one.from, one.bytes);
-            groups.erase(groups.begin());
-        }
+    void end() { ends.push_back(under_way.size()); }
+    void wait(std::size_t pending) {
+        if (ends.size() <= pending) return;
+        const std::size_t groups = ends.size() - pending, done = ends[groups - 1];
+        for (std::size_t k = 0; k < done; k++) std::memcpy(under_way[k].to, under_way[k].from, under_way[k].bytes);
+        under_way.erase(under_way.begin(), under_way.begin() + done);
+        ends.erase(ends.begin(), ends.begin() + groups);
+        for (std::size_t& end : ends) end -= done;
+    }
+    void forget() {
+        under_way.clear();
+        ends.clear();
     }
 };
 
@@ -153,7 +160,7 @@ static int run_block(int threads, const std::vector<int>& order) {
     for (int t = 0; t < threads; t++) {
         fibres[t].state = READY;
         fibres[t].collectives = 0;
-        fibres[t].copies = Copies();
+        fibres[t].copies.forget();
     }
     // One warp after the other, each as far as it gets: what runs ahead of the others shows where a barrier is missing.
     for (;;) {
@@ -234,14 +241,15 @@ bool Grid::one_more() {
     return true;
 }
 
-// What a thread does that waits for another block.
+// What a thread does that waits for another block: it lets others run, of its own block first.
 static void wait_for_others() {
     static thread_local int waited = 0;
-    if (++waited % 64 == 0) grid->help();
-    if (waited % 4096 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (++waited % 64 == 0) {
+        grid->help();
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
     if (waited > 100000000) std::abort();  // it will never come
-    std::this_thread::yield();
-    pause(READY);  // the lane that sends what this one waits for has its turn
+    pause(READY);
 }
 
 template <typename... A, std::size_t... I>
