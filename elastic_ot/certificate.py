@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .backends.protocol import Side
 from .costs import CHUNK
 from .errors import ConvergenceError
-from .memory import library_of, row_chunks
+from .memory import library_of, on_host, row_chunks
 from .penalties import LOGARITHMIC, Penalty, Vector
 from .plans import View, oriented, plan_sums
 from .problem import Problem
@@ -271,11 +271,33 @@ def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     asarray = library_of(out).asarray
     out *= asarray(view.problem.mass * rounding.row_factor)[:, None]
     out *= asarray(rounding.col_factor)
-    if np.any(rounding.row_rest):
-        row_rest, col_rest = asarray(view.problem.mass * rounding.row_rest), asarray(rounding.col_rest)
-        for rows in row_chunks(out, CHUNK):  # no second matrix
-            out[rows] += row_rest[rows, None] * col_rest
+    if view.problem.rows.hard and view.problem.cols.hard and not view.problem.cost.masked:
+        _complete(out, view.problem.mass * rounding.row_marginal, view.problem.mass * rounding.col_marginal)
+    elif np.any(rounding.row_rest):
+        _add_product(out, view.problem.mass * rounding.row_rest, rounding.col_rest)
     return oriented(view, out)
+
+
+def _complete(plan: NDArray[np.float64], target_r: Vector, target_c: Vector) -> None:
+    """Scale down what exceeds its marginal and add what is missing, by the sums of the entries as they are.
+
+    Those of other passes over the plan may round the arguments of its exponentials in another way.
+    """
+    asarray = library_of(plan).asarray
+    plan *= asarray(np.minimum(ratio(target_r, on_host(plan.sum(axis=1))), 1.0))[:, None]
+    plan *= asarray(np.minimum(ratio(target_c, on_host(plan.sum(axis=0))), 1.0))
+    row_rest = np.maximum(target_r - on_host(plan.sum(axis=1)), 0.0)
+    col_rest = np.maximum(target_c - on_host(plan.sum(axis=0)), 0.0)
+    if row_rest.sum() > 0 and col_rest.sum() > 0:
+        _add_product(plan, row_rest, col_rest / col_rest.sum())
+
+
+def _add_product(plan: NDArray[np.float64], row_rest: Vector, col_rest: Vector) -> None:
+    """Plan + row_rest col_rest^T, without a second matrix."""
+    asarray = library_of(plan).asarray
+    r, c = asarray(row_rest), asarray(col_rest)
+    for rows in row_chunks(plan, CHUNK):
+        plan[rows] += r[rows, None] * c
 
 
 @EXTREMES
