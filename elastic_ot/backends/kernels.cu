@@ -489,6 +489,34 @@ struct Columns<float, COLS> {
     }
 };
 
+// The rows of a stream, group by group. `take` reads one and gives its sums away; behind the only barrier `finish` is
+// called for each row by all lanes of the warp that sums it; and `add` adds the group before to the columns. What a group
+// has to wait for, its sums, other blocks and its update, is so waited for by one warp, while the others add up the group
+// before and take the next one. Two groups are in registers, `half` says which.
+template <int ROWS, typename Stream_, typename Take, typename Finish, typename Add>
+DEVICE void in_groups(const Stream_& stream, const RowSums<ROWS>& row_sums, Take take, Finish finish, Add add) {
+    const i64 groups = stream.groups();
+    for (i64 both = 0; both <= groups; both += 2) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {  // known to the compiler, so that arrays stay in registers
+            const i64 group = both + half;
+            if (group > groups) break;
+            if (group < groups) {
+                double partial[ROWS] = {};
+                stream.wait();
+                take(group, half, partial);
+                row_sums.give(half, partial);
+                stream.read(group + Stream_::STAGES);
+            }
+            __syncthreads();
+#pragma unroll
+            for (int q = 0; q < ROWS && group < groups; q++)
+                if (RowSums<ROWS>::mine(group, q)) finish(half, q, stream.share.first + group * ROWS + q);
+            if (group > 0) add(group - 1, 1 - half);
+        }
+    }
+}
+
 // What becomes of a row whose sum has the logarithm log_sum; returns the factor from p, built with the potential
 // `base`, to the row under the new potential.
 DEVICE double update_row(const Side& rows, i64 i, double omega, double log_sum, double base, double old, double* alpha,
@@ -546,9 +574,7 @@ DEVICE double row_by_largest(const T* row, const Share& share, const Slices& sli
     return found;  // the next such row writes it behind the barriers of its maximum
 }
 
-// The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[band] are column sums. What a
-// group of rows has to wait for, its sums, other blocks and its update, is waited for by one warp while the others add up
-// the columns of the group before and read the one behind.
+// The log-domain iteration but for the columns: see `log_sweeps` in protocol.py. parts[band] are column sums.
 template <typename T, typename E, int COLS>
 __global__ void __launch_bounds__(512)
     log_rows(const T* __restrict__ cost, i64 n, i64 m, i64 most, double* sent, double inv2, const double* beta2,
@@ -569,79 +595,64 @@ __global__ void __launch_bounds__(512)
     const Trust trust = {low, tiny, huge};
     const RowSums<ROWS> row_sums = {slots};
     const Stream<T, COLS, ROWS> stream(share, cost, m, largest(T()), pool);
-    const i64 groups = stream.groups();
     beta2 += share.begin;
     E p[2][ROWS][COLS];
     Columns<E, COLS> columns;
     double start[ROWS];
     for (int q = 0; q < ROWS; q++) start[q] = previous_alpha[stream.row(0, q)] * LOG2E + shift<E>();
-    for (i64 both = 0; both <= groups; both += 2) {
+    const auto take = [&](i64 group, int half, double(&partial)[ROWS]) {
+        E sums[ROWS] = {};
 #pragma unroll
-        for (int half = 0; half < 2; half++) {  // known to the compiler, so that p stays in registers
-            const i64 group = both + half;
-            if (group > groups) break;
-            if (group < groups) {
-                stream.wait();
-                E sums[ROWS] = {};
-                double partial[ROWS];
+        for (int g = 0; g < COLS; g += width) {
+            V c[ROWS][width];
 #pragma unroll
-                for (int g = 0; g < COLS; g += width) {
-                    V c[ROWS][width];
+            for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, c[q]);
 #pragma unroll
-                    for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, c[q]);
-#pragma unroll
-                    for (int e = 0; e < width; e++) {
-                        const double beta = beta2[column_of<T>(g + e)];
-#pragma unroll
-                        for (int q = 0; q < ROWS; q++) {
-                            p[half][q][g + e] = shifted_power(start[q] + beta - c[q][e] * inv2, E());
-                            sums[q] += p[half][q][g + e];
-                        }
-                    }
-                }
+            for (int e = 0; e < width; e++) {
+                const double beta = beta2[column_of<T>(g + e)];
 #pragma unroll
                 for (int q = 0; q < ROWS; q++) {
-                    partial[q] = sums[q];
-                    start[q] = previous_alpha[stream.row(group + 1, q)] * LOG2E + shift<E>();
+                    p[half][q][g + e] = shifted_power(start[q] + beta - c[q][e] * inv2, E());
+                    sums[q] += p[half][q][g + e];
                 }
-                row_sums.give(half, partial);
-                stream.read(group + Stream<T, COLS, ROWS>::STAGES);
             }
-            __syncthreads();
-#pragma unroll
-            for (int q = 0; q < ROWS && group < groups; q++) {
-                if (!RowSums<ROWS>::mine(group, q)) continue;
-                const i64 i = share.first + group * ROWS + q;
-                const bool there = i < share.last;
-                double sum = row_sums.sum(half, q), factor = 0.0;
-                bool repeat = false;
-                if (there) sum = slices.over<Sum>(0, i, sum);
-                if (threadIdx.x % 32) continue;
-                if (there && !rows.used(i)) {
-                    log_row[i] = -infinity();
-                } else if (there && trust.row(sum, rows.weight[i])) {
-                    const double old = previous_alpha[i];
-                    factor = update_row(rows, i, omega, log(sum), old, old, alpha, log_row);
-                } else {
-                    repeat = there;
-                }
-                factors[half][q] = factor;
-                again[half][q] = repeat;
-            }
-            if (group == 0) continue;
-#pragma unroll
-            for (int q = 0; q < ROWS; q++) {
-                const i64 i = stream.row(group - 1, q);
-                double factor = factors[1 - half][q];
-                if (again[1 - half][q])
-                    factor = row_by_largest<T, E, COLS>(cost + i * m + share.begin, share, slices, stream.aligned, inv2,
-                                                        beta2, rows, i, omega, p[1 - half][q], previous_alpha, alpha,
-                                                        log_row);
-                columns.add(factor, p[1 - half][q]);
-            }
-            if (group % 8 == 0) columns.settle();
         }
-    }
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            partial[q] = sums[q];
+            start[q] = previous_alpha[stream.row(group + 1, q)] * LOG2E + shift<E>();
+        }
+    };
+    const auto finish = [&](int half, int q, i64 i) {
+        const bool there = i < share.last;
+        double sum = row_sums.sum(half, q), factor = 0.0;
+        bool repeat = false;
+        if (there) sum = slices.over<Sum>(0, i, sum);
+        if (threadIdx.x % 32) return;
+        if (there && !rows.used(i)) {
+            log_row[i] = -infinity();
+        } else if (there && trust.row(sum, rows.weight[i])) {
+            const double old = previous_alpha[i];
+            factor = update_row(rows, i, omega, log(sum), old, old, alpha, log_row);
+        } else {
+            repeat = there;
+        }
+        factors[half][q] = factor;
+        again[half][q] = repeat;
+    };
+    const auto add = [&](i64 group, int half) {
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+            const i64 i = stream.row(group, q);
+            double factor = factors[half][q];
+            if (again[half][q])
+                factor = row_by_largest<T, E, COLS>(cost + i * m + share.begin, share, slices, stream.aligned, inv2,
+                                                    beta2, rows, i, omega, p[half][q], previous_alpha, alpha, log_row);
+            columns.add(factor, p[half][q]);
+        }
+        if (group % 8 == 7) columns.settle();
+    };
+    in_groups(stream, row_sums, take, finish, add);
     columns.settle();
     store_columns<T, COLS>(columns.total, share.width, parts + share.band * m + share.begin);
 }
@@ -743,57 +754,42 @@ __global__ void __launch_bounds__(512)
     const Side rows(packed, n, code, strength, strength2);
     const RowSums<ROWS> row_sums = {slots};
     const Stream<T, COLS, ROWS> stream(share, kernel, m, T(0), pool);
-    const i64 groups = stream.groups();
     x += share.begin;
     T c[2][ROWS][COLS];
     Columns<double, COLS> columns;
-    for (i64 both = 0; both <= groups; both += 2) {
+    const auto take = [&](i64 group, int half, double(&partial)[ROWS]) {
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const i64 group = both + half;
-            if (group > groups) break;
-            if (group < groups) {
-                stream.wait();
-                double partial[ROWS] = {};
+        for (int g = 0; g < COLS; g += width) {
+            T pack[ROWS][width];
 #pragma unroll
-                for (int g = 0; g < COLS; g += width) {
-                    T pack[ROWS][width];
+            for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, pack[q]);
 #pragma unroll
-                    for (int q = 0; q < ROWS; q++) stream.take(group, q, g / width, pack[q]);
+            for (int e = 0; e < width; e++) {
+                const double v = x[column_of<T>(g + e)];
 #pragma unroll
-                    for (int e = 0; e < width; e++) {
-                        const double v = x[column_of<T>(g + e)];
-#pragma unroll
-                        for (int q = 0; q < ROWS; q++) {
-                            c[half][q][g + e] = pack[q][e];
-                            partial[q] += pack[q][e] * v;
-                        }
-                    }
+                for (int q = 0; q < ROWS; q++) {
+                    c[half][q][g + e] = pack[q][e];
+                    partial[q] += pack[q][e] * v;
                 }
-                row_sums.give(half, partial);
-                stream.read(group + Stream<T, COLS, ROWS>::STAGES);
-            }
-            __syncthreads();
-#pragma unroll
-            for (int q = 0; q < ROWS && group < groups; q++) {
-                if (!RowSums<ROWS>::mine(group, q)) continue;
-                const i64 i = share.first + group * ROWS + q;
-                double sum = row_sums.sum(half, q), factor = 0.0;
-                if (i < share.last) {
-                    sum = slices.over<Sum>(0, i, sum);
-                    if (threadIdx.x % 32 == 0)
-                        factor = Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found);
-                }
-                if (threadIdx.x % 32 == 0) factors[half][q] = factor;
-            }
-            if (group == 0) continue;
-#pragma unroll
-            for (int q = 0; q < ROWS; q++) {
-#pragma unroll
-                for (int k = 0; k < COLS; k++) columns.total[k] += factors[1 - half][q] * c[1 - half][q][k];
             }
         }
-    }
+    };
+    const auto finish = [&](int half, int q, i64 i) {
+        double sum = row_sums.sum(half, q), factor = 0.0;
+        if (i < share.last) sum = slices.over<Sum>(0, i, sum);
+        if (threadIdx.x % 32) return;
+        if (i < share.last)
+            factor = Use::row(rows, i, omega, base, u_old, sum, limit, u_new, u_before, row_sum, found);
+        factors[half][q] = factor;
+    };
+    const auto add = [&](i64, int half) {
+#pragma unroll
+        for (int q = 0; q < ROWS; q++) {
+#pragma unroll
+            for (int k = 0; k < COLS; k++) columns.total[k] += factors[half][q] * c[half][q][k];
+        }
+    };
+    in_groups(stream, row_sums, take, finish, add);
     store_columns<T, COLS>(columns.total, share.width, parts + share.band * m + share.begin);
 }
 
@@ -1035,9 +1031,8 @@ __global__ void __launch_bounds__(512)
     const Stream<T, COLS, ROWS> stream(share, cost, m, largest(T()), pool);
     beta2 += share.begin;
     double total[COLS] = {};
-    for (i64 group = 0; group < stream.groups(); group++) {
-        stream.wait();
-        double start[ROWS], partial[ROWS] = {};
+    const auto take = [&](i64 group, int, double(&partial)[ROWS]) {
+        double start[ROWS];
 #pragma unroll
         for (int q = 0; q < ROWS; q++) {
             const bool spare = share.first + group * ROWS + q >= share.last;
@@ -1059,17 +1054,12 @@ __global__ void __launch_bounds__(512)
                 }
             }
         }
-        row_sums.give(group % 2, partial);
-        stream.read(group + Stream<T, COLS, ROWS>::STAGES);
-        __syncthreads();
-#pragma unroll
-        for (int q = 0; q < ROWS; q++) {
-            const i64 i = share.first + group * ROWS + q;
-            if (!RowSums<ROWS>::mine(group, q)) continue;
-            const double sum = row_sums.sum(group % 2, q);
-            if (i < share.last && threadIdx.x % 32 == 0) row_parts[share.slice * n + i] = sum;
-        }
-    }
+    };
+    const auto finish = [&](int half, int q, i64 i) {
+        const double sum = row_sums.sum(half, q);
+        if (i < share.last && threadIdx.x % 32 == 0) row_parts[share.slice * n + i] = sum;
+    };
+    in_groups(stream, row_sums, take, finish, [](i64, int) {});
     store_columns<T, COLS>(total, share.width, parts + share.band * m + share.begin);
 }
 
