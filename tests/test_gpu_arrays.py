@@ -142,7 +142,7 @@ def test_integers_and_halves(dtype, result):
     np.testing.assert_allclose(found.host.f, expected.f, rtol=0, atol=2e-6)
 
 
-CELLS = [(3e-4, None, True), (0.05, 12, False)]
+CELLS = [pytest.param(3e-4, None, True, marks=pytest.mark.slow), (0.05, 12, False)]
 
 
 @pytest.mark.parametrize(("epsilon", "top_k", "direct"), CELLS)

@@ -291,7 +291,7 @@ def fits(device, shape):
 
 
 @pytest.mark.parametrize("kind", HALVES)
-@pytest.mark.parametrize("shape", [*SHAPES, (5, 900), (5, 8192)])
+@pytest.mark.parametrize("shape", [*SHAPES, (5, 900), pytest.param((5, 8192), marks=pytest.mark.slow)])
 def test_half_precision_is_that_of_its_values_in_float32(shim, shape, kind):
     """To the bit: it is a way to store a cost, read as it lies. Chunks of wide rows hold more of them."""
     cost, row, col, alpha, beta = problem(shape, "kl", "l2", removed=True)
