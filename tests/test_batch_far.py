@@ -51,6 +51,20 @@ def test_sweeps_from_far_away_are_those_of_the_reference(precision, omega, rule,
                 np.testing.assert_allclose(x, y, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (40, 33)])  # side by side, and by rows
+def test_a_cold_start_with_damped_rows_begins_where_none_is_given(shape):
+    """Before the columns' potentials the rows' are C_i0 / epsilon - beta_0, whatever alpha holds."""
+    cost, batch, rows, cols, alpha, beta = batch_of(4, shape, "kl", ragged=True)
+    guesses = cost[batch.cost_of, :, 0] * batch.inv_epsilon[:, None] - beta[:, :1]
+    starts = np.where(rows.log_weight > -np.inf, guesses, -np.inf)
+    expected = swept((cost, batch, rows, cols, starts, beta), (0.6, 1.0), 3, "cols")
+    for other in (alpha, np.where(alpha > -np.inf, 1e3, -np.inf)):
+        args = cost, batch, rows, cols, other, beta
+        found = run_batch(cpu_batch, args, np.arange(4), None, 3, "cols", True, "double", (0.6, 1.0))
+        for x, y in zip(found[:2], expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-10)
+
+
 UPDATES = {
     "Fixed": (eot.Fixed(), lambda h, epsilon: h),
     "KL": (eot.KL(0.7), lambda h, epsilon: 0.7 / (0.7 + epsilon) * h),

@@ -472,6 +472,16 @@ def _gather_costs(cost, batch, n, m, which, first, out):
 
 
 @inner
+def _lane_guesses(c, n, m, a, b):
+    """Where a damped update begins that is not told from where, as in `_absorb_rows`."""
+    for i in range(n):
+        for z in range(a.shape[1]):
+            guess = c[i * m, z] / LOG2E - b[0, z]
+            if a[i, z] > -np.inf and abs(guess) < np.inf:
+                a[i, z] = guess
+
+
+@inner
 def _lane_absorb(c, n, m, a, b, cold, kernel, bases, u, v, top, reach):
     """K and scalings (within 2^-reach, 2^reach) at the potentials a and b: every row of K is 1 at its highest entry."""
     lanes = top.size
@@ -676,10 +686,12 @@ def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, go
     plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
     _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
     _gather_side(cols, m, which, first, plain[1], 1e-9 * least, sides[1])
-    if not cold:
-        _gather(alphas, n, which, first, a)
     _gather(betas, m, which, first, b)
     _gather_costs(cost, batch, n, m, which, first, c)
+    if not cold or omega[0] != 1.0:
+        _gather(alphas, n, which, first, a)
+    if cold and omega[0] != 1.0:
+        _lane_guesses(c, n, m, a, b)
     held = min(lanes, which.size - first)
     for z in range(lanes):
         left[z] = 1.0 if z < held else 0.0
