@@ -31,7 +31,8 @@ def swept(args, omega, count, end):
     return alphas, betas
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (9, 11), (40, 33)])  # side by side, and by rows
+# side by side, and by rows
+@pytest.mark.parametrize("shape", [(5, 6), pytest.param((9, 11), marks=pytest.mark.slow), (40, 33)])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("omega", [(1.0, 1.0), (1.0, 0.7), (0.6, 1.0)])
 @pytest.mark.parametrize("precision", ["double", "mixed", "single"])

@@ -253,7 +253,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize("options", BATCHES, ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_batches(options, masked, kind):
     cost = cost_of((4, 6, 7))
     given = {"epsilon": 0.2, "rows": eot.KL(0.5), "cols": eot.TV(1.0)} | options
