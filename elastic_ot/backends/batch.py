@@ -28,13 +28,15 @@ from .cpu import (
     _frozen,
     _potential,
     _power,
-    _rounded_rows,
+    _rounded,
     _row_sum,
     entry,
     entry_point,
     exp2,
     inner,
     log,
+    moves,
+    whole,
 )
 from .protocol import Array, Batch, Side
 
@@ -62,14 +64,14 @@ def _as_like(x, like):
 # A marginal is u_i s_i, with s_i the sum of K_ij v_j over the other side and exp(alpha_i) = u_i exp(base_i).
 
 
-@inner
+@moves
 def _side(sides, k):
     return Side(
         sides.weight[k], sides.log_weight[k], sides.offset[k], sides.code[k], sides.strength[k], sides.strength2[k]
     )
 
 
-@inner
+@moves
 def _plain(side, omega):
     """True where the update is a division: a fixed marginal, not damped."""
     return side.code == 0 and side.strength == 1.0 and omega == 1.0
@@ -305,7 +307,7 @@ def _logs(u, base, alpha):
         alpha[i] = base[i] + log(u[i]) if u[i] > 0.0 else -np.inf
 
 
-@inner
+@moves
 def _spread(u, limit):
     """True if some scaling has left (1 / limit, limit)."""
     out = 0
@@ -330,7 +332,7 @@ def _multiply(kernel, mass, u, v, n, m, out):
     out[n:] = 0.0
 
 
-@inner
+@whole
 def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans, work):
     """Iterations on problem which[q] until its residual is at most its goal, or there were enough."""
     k = which[q]
@@ -423,7 +425,7 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
 # one row each. Scalings, sums and K have one precision.
 
 
-@inner
+@moves
 def _gather(values, size, which, first, out):
     """Row i of `out` from entry i of every problem; lanes beyond the last problem repeat it."""
     for z in range(out.shape[1]):
@@ -432,7 +434,7 @@ def _gather(values, size, which, first, out):
             out[i, z] = x[i]
 
 
-@inner
+@moves
 def _gather_weights(values, size, which, first, floor, out):
     """The same; positive weights that the precision of `out` cannot hold stay positive, and their scalings tiny."""
     for z in range(out.shape[1]):
@@ -441,7 +443,7 @@ def _gather_weights(values, size, which, first, floor, out):
             out[i, z] = max(x[i], floor) if x[i] > 0.0 else 0.0
 
 
-@inner
+@moves
 def _gather_side(sides, size, which, first, plain, floor, packed):
     """The sides of the problems; a plain one is its weights."""
     weight, log_weight, offset, strength, strength2 = packed
@@ -454,7 +456,7 @@ def _gather_side(sides, size, which, first, plain, floor, packed):
             strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
 
 
-@inner
+@moves
 def _gather_costs(cost, batch, n, m, which, first, out):
     """Costs in units of epsilon and base 2."""
     for z in range(out.shape[1]):
@@ -584,7 +586,7 @@ def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measur
             _lane_scale(codes[1], sides[1], j, omega[1], bases[1][j], v[j], acc[j], new[j], error[1])
 
 
-@inner
+@moves
 def _lane_floors(u, size, low, unseen, least):
     """The least sum of a column that can be trusted, of every lane: K is nowhere 0, which adds `unseen` u somewhere."""
     for z in range(least.size):
@@ -596,7 +598,7 @@ def _lane_floors(u, size, low, unseen, least):
         least[z] = max(low, unseen * least[z])
 
 
-@inner
+@moves
 def _unsound(sums, weight, size, least, high, left):
     """Leave lanes with sums outside (least, high) to `_solve`; how many sums that were."""
     out = 0
@@ -611,7 +613,7 @@ def _unsound(sums, weight, size, least, high, left):
     return out
 
 
-@inner
+@moves
 def _outside(x, weight, size, low, high):
     """How many entries in use lie outside (low, high)."""
     out = 0
@@ -621,7 +623,7 @@ def _outside(x, weight, size, low, high):
     return out
 
 
-@inner
+@moves
 def _leave(x, weight, size, low, high, left):
     """Lanes with such an entry are left to `_solve`: left = -1."""
     for i in range(size):
@@ -630,7 +632,7 @@ def _leave(x, weight, size, low, high, left):
                 left[z] = -1.0
 
 
-@inner
+@moves
 def _empty(side, size, plain, left):
     """Lanes that were left have no weight here, so that they ask for no new kernels."""
     for i in range(size):
@@ -654,7 +656,7 @@ def _scatter(x, base, size, k, z, out):
         out[k, i] = base[i, z] + log(np.float64(x[i, z])) if x[i, z] > 0.0 else -np.inf
 
 
-@inner
+@moves
 def _lane_plans(kernel, n, m, u, v, out):
     """As `_multiply`."""
     least = 1.7e-38 if kernel.itemsize == 4 else 3.2e-308
@@ -665,7 +667,7 @@ def _lane_plans(kernel, n, m, u, v, out):
                 out[i * m + j, z] = u[i, z] * p * v[j, z] if p > least else 0.0
 
 
-@inner
+@moves
 def _plain_lanes(side, omega, which, first, lanes):
     """True if the update is a division for all of these problems."""
     plain = True
@@ -675,7 +677,7 @@ def _plain_lanes(side, omega, which, first, lanes):
     return plain
 
 
-@inner
+@whole
 def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans, work):
     """As `_solve` for the `LANES` problems from which[first] on; done = -1 for one that only `_solve` can do."""
     count, end_cols, cold, measured = plan
@@ -785,7 +787,7 @@ def _plan_of(k, cost, batch, alpha, beta, out):
     out[k, n:] = 0.0
 
 
-@inner
+@whole
 def _plan_lanes(first, cost, batch, alpha, beta, y, p, out):
     """Plans of tiny problems, a lane each."""
     n, m, lanes = out.shape[1], out.shape[2], min(y.shape[1], out.shape[0] - first)
@@ -808,7 +810,7 @@ def _plan_lanes(first, cost, batch, alpha, beta, y, p, out):
                 out[first + z, i, j] = p[i * m + j, z]
 
 
-@inner
+@whole
 def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
     n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
     acc, sums, b = col_sum[k], row_sum[k], beta[k]
@@ -872,14 +874,14 @@ def _marginals(t, threads, cost, batch, alpha, beta, which, row_sum, col_sum):
 
 
 @entry_point
-def _rounded(t, threads, cost, batch, alpha, beta, which, parts, divergence, transport):
+def _all_rounded(t, threads, cost, batch, alpha, beta, which, parts, divergence, transport):
     row_factor, col_factor, row_rest, col_rest = parts
     n = cost.shape[1]
     for q in range(t, which.size, threads):
         k = which[q]
         factors = row_factor[k], col_factor[k], row_rest[k], col_rest[k]
         where, inv = batch.cost_of[k], batch.inv_epsilon[k]
-        _rounded_rows(cost[where], inv, alpha[k], beta[k], *factors, divergence[k], transport[k], 0, n)
+        _rounded(cost[where], inv, alpha[k], beta[k], factors, divergence[k], transport[k], 0, n)
 
 
 @entry_point
@@ -1026,7 +1028,7 @@ def batch_rounded_sums(
 ) -> None:
     frozen, parts = _frozen(cost), (row_factor, col_factor, row_rest, col_rest)
     _split(
-        lambda t, threads: _rounded(t, threads, frozen, batch, alpha, beta, which, parts, divergence, transport),
+        lambda t, threads: _all_rounded(t, threads, frozen, batch, alpha, beta, which, parts, divergence, transport),
         which.size * cost[0].size,
         which.size,
     )

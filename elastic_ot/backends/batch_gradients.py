@@ -34,7 +34,7 @@ from .batch import (
     _split,
     as_like,
 )
-from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log
+from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
 from .protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
 
 SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of diagonals and sums: twice that times what has underflown in K is nothing still
@@ -136,7 +136,7 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
         kernel[i, :] = 0.0
 
 
-@inner
+@moves
 def _sound_weights(weight, size, limit):
     """True if scalings in the precision that has this limit resolve all weights."""
     out = 0
@@ -293,7 +293,7 @@ def _cost_bar(cost, where, kernel, factors, moved, z, inv_epsilon, out):
     return total
 
 
-@inner
+@whole
 def _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, work):
     """Iterations of problem k, replayed and then differentiated backwards."""
     count, end_cols, product, has = plan
@@ -483,7 +483,7 @@ def _tangent_row(c, exponents, p, scale, has, bar, x, y, q, acc):
     return total, dot
 
 
-@inner
+@whole
 def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, out, work):
     """The linear system of problem k and what follows from it; False if it was not solved to rounding."""
     row_diagonals, col_diagonals, rigids = system
@@ -560,7 +560,7 @@ def _plan_dot_row(c, inv2, beta, start, q):
 # As in `batch`: entry i of problem z of a group is x[i, z].
 
 
-@inner
+@moves
 def _lane_side(sides, size, which, first, plain, limit, packed, sound):
     """The sides of the problems; a plain one is its weights."""
     weight, log_weight, offset, strength, strength2 = packed
@@ -649,7 +649,7 @@ def _lane_scale(code, side, i, base, s, kept, step, u, to):
         u[to, z] = _power((scaled - base[i, z] + offset[i, z]) * LOG2E) if used else 0.0
 
 
-@inner
+@moves
 def _lane_range(x, rows, low, high, sound):
     """No longer sound are problems with an entry outside of [low, high]."""
     low, high = as_like(low, x), as_like(high, x)
@@ -662,7 +662,7 @@ def _lane_range(x, rows, low, high, sound):
                 sound[z] = sound[z] if low <= x[i, z] <= high else 0.0
 
 
-@inner
+@moves
 def _lane_divide_back(product, i, bar, total, step, weight_bar):
     """A half step of entry i backwards: what was its sum becomes x, from the derivative in its potential."""
     if not product:
@@ -710,7 +710,7 @@ def _lane_plan_sums(kernel, n, m, u, at, v, to, moved, mass, row_bar, col_bar):
                 col_bar[j, z] += part * kernel[q, z]
 
 
-@inner
+@moves
 def _lane_drop(drop, product, bar, weight_bar, i, scaling, at):
     if product:
         for z in range(bar.shape[1]):
@@ -737,7 +737,7 @@ def _lane_outer(moved, n, m, step, count, u, y, x, v):
                     moved[q, z] += u[a, z] * y[b, z] + x[a, z] * v[b, z]
 
 
-@inner
+@moves
 def _lane_gather(bar, which, first, m, out):
     for z in range(out.shape[1]):
         g = bar[which[min(first + z, which.size - 1)]]
@@ -745,7 +745,7 @@ def _lane_gather(bar, which, first, m, out):
             out[q, z] = g[q // m, q % m]
 
 
-@inner
+@moves
 def _lane_begin(bars, which, first, product, bar, weight_bar, spare):
     """Derivatives in potentials as they were given are added to those through the plan."""
     _gather(bars, bar.shape[0], which, first, spare)
@@ -755,7 +755,7 @@ def _lane_begin(bars, which, first, product, bar, weight_bar, spare):
             bar[i, z] += spare[i, z]
 
 
-@inner
+@moves
 def _lane_finish(which, first, batch, rows, cols, c, kernel, moved, found, start, sound, out):
     """From the lanes to the arrays of all problems."""
     row_weight, col_weight, col_bar, sums = found
@@ -783,7 +783,7 @@ def _lane_finish(which, first, batch, rows, cols, c, kernel, moved, found, start
         out.cols[k] = sums[3, z] * inv_epsilon * (batch.mass[k] if cols.code[k] == 3 else 1.0)
 
 
-@inner
+@whole
 def _pull_lanes(first, cost, batch, rows, cols, ends, start, plan, bars, which, out, work):
     """As `_pull_rows` for the problems from which[first] on."""
     count, end_cols, product, has = plan

@@ -42,10 +42,17 @@ LN2 = 0.6931471805599453
 # which AVX2 does not have.
 INTEGER = 6755399441055744.0
 
-# How functions are compiled. `inner`: called from compiled code only. `rows_kernel`: one pass over a block of rows,
-# called from Python. `threaded`: rows split by prange. `entry_point`: loops of iterations, called from Python.
+# How functions are compiled. `inner`: called from compiled code only, and always inlined. Left alone it may exist
+# twice, by itself and beside its caller, and LLVM may vectorise the two differently; code from the cache calls the
+# second, code just compiled the first, and they would round differently. `elementary`: the same where sums must not be
+# rearranged. `moves`: without arithmetic that flags could rearrange, so that all copies have the same bits. `whole`:
+# the body of one entry point, compiled with it only. `rows_kernel`: one pass over a block of rows, called from Python.
+# `threaded`: rows split by prange. `entry_point`: loops of iterations, called from Python.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
-inner = njit(fastmath=FAST, error_model="numpy")
+inner = njit(fastmath=FAST, error_model="numpy", forceinline=True)
+elementary = njit(fastmath=FAST - {"reassoc"}, error_model="numpy", forceinline=True)
+whole = njit(fastmath=FAST, error_model="numpy", inline="always")
+moves = njit(fastmath=False, error_model="numpy", forceinline=False)
 rows_kernel = njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 threaded = njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 entry_point = njit(nogil=True, cache=True, error_model="numpy")
@@ -72,7 +79,7 @@ _as_float64, _as_int64 = _bitcast(types.int64, types.float64), _bitcast(types.fl
 _as_float32, _as_int32 = _bitcast(types.int32, types.float32), _bitcast(types.float32, types.int32)
 
 
-@inner
+@elementary
 def _power(y):
     """2^y to 2.3e-16 relative, for finite results: 2^-1021.5 below that (-inf, nan included), 1.78e308 above 1024."""
     z = min(max(y, -1021.5), 1023.99)
@@ -90,13 +97,13 @@ def _power(y):
     return _as_float64(_as_int64(p) + (_as_int64(k + INTEGER) << 52))
 
 
-@inner
+@elementary
 def exp2(y):
     """2^y, exactly 0 below 2^-1021: for plans. Sweeps take `_power`, a fifth faster, whose floor they never notice."""
     return _power(y) if y > -1021.0 else 0.0
 
 
-@inner
+@elementary
 def _power_single(y):
     """The same in float32 to 1.2e-7 relative, between 2^-125.5 and 3.3e38."""
     z = min(max(y, np.float32(-125.5)), np.float32(127.99))
@@ -124,9 +131,12 @@ def _entry(y, like):
     return lambda y, like: _power(y)
 
 
-@inner
+@elementary
 def log(x):
-    """Natural logarithm of a positive normal double, to 2e-16 absolute near 1 and relative elsewhere."""
+    """Natural logarithm of a positive normal double, to 2e-16 absolute near 1 and relative elsewhere.
+
+    The exponent is told from a number near 2^52: rearranged, as LLVM once did, the sum would be off by 1/4.
+    """
     bits = _as_int64(x)
     exponent = _as_float64((bits >> 52) | 0x4330000000000000) - 4503599627370496.0 - 1023.0
     m = _as_float64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
@@ -464,10 +474,9 @@ def _tangent_rows(cost, inv2, alpha, beta2, bar, x, y, slope, out, row_sum, row_
         row_sum[i], row_dot[i] = total, dot
 
 
-@rows_kernel
-def _rounded_rows(
-    cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
-):
+@inner
+def _rounded(cost, inv_epsilon, alpha, beta, factors, divergence, transport, lo, hi):
+    row_factor, col_factor, row_rest, col_rest = factors
     for i in range(lo, hi):
         kl, moved, c, a = 0.0, 0.0, cost[i], alpha[i]
         if a > -np.inf:
@@ -481,6 +490,14 @@ def _rounded_rows(
                 moved += q * c[j] if inside else 0.0
         divergence[i] = kl
         transport[i] = moved
+
+
+@rows_kernel
+def _rounded_rows(
+    cost, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest, divergence, transport, lo, hi
+):
+    factors = row_factor, col_factor, row_rest, col_rest
+    _rounded(cost, inv_epsilon, alpha, beta, factors, divergence, transport, lo, hi)
 
 
 @inner
