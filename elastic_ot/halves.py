@@ -29,6 +29,11 @@ def working_dtype(matrix: Any) -> np.dtype[Any]:
     return np.dtype(np.float32 if is_half(matrix) else matrix.dtype)
 
 
+def largest_number(matrix: Any) -> float:
+    """What a plan made of this cost can hold."""
+    return float(np.finfo(working_dtype(matrix)).max)
+
+
 def is_single(matrix: Any) -> bool:
     """True for costs that float64 is not needed for: float32 and all of 16 bits."""
     return bool(working_dtype(matrix) == np.float32)

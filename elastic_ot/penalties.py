@@ -88,7 +88,10 @@ class Penalty(ABC):
 
     @abstractmethod
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
-        """(code, strength, strength2) of the update for potentials in units of epsilon and weights in units of mass."""
+        """(code, strength, strength2) of the update for potentials in units of epsilon and weights in units of mass.
+
+        Where strength is tau, strength2 is 1 - tau, which rounding would spoil.
+        """
 
     @abstractmethod
     def phi(self, r: Vector, a: Vector) -> Vector:
@@ -188,7 +191,7 @@ class KL(_Strong):
     """
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
-        return LOGARITHMIC, self.rho / (self.rho + epsilon), 0.0
+        return LOGARITHMIC, self.rho / (self.rho + epsilon), epsilon / (self.rho + epsilon)
 
     def phi(self, r: Vector, a: Vector) -> Vector:
         return self.rho * _relative_entropy(r, a)
@@ -477,7 +480,7 @@ class Free(Penalty):
     """
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
-        return LOGARITHMIC, 0.0, 0.0
+        return LOGARITHMIC, 0.0, 1.0
 
     def phi(self, r: Vector, a: Vector) -> Vector:
         return np.zeros_like(r)

@@ -20,7 +20,7 @@ from oracle import METHODS, make, random_case
 import elastic_ot as eot
 from elastic_ot import arrays, memory
 from elastic_ot.backends import gpu
-from elastic_ot.solvers import passes
+from elastic_ot.solvers import direct as direct_solves
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 
@@ -150,7 +150,7 @@ def test_cells_of_newton_s_systems_stay_there(top_k, epsilon, direct, monkeypatc
     """Vectors cross, a dozen side by side, either way; and what is factorised on the host, where that is."""
     n, m = 240, 260
     case = random_case(3, n, m, epsilon=epsilon, cols=("KL", 0.5))
-    monkeypatch.setattr(passes, "DIRECT", m if direct else 0)
+    monkeypatch.setattr(direct_solves, "DENSE", m if direct else 0)
     made, sparse_like = [], gpu.Gpu.sparse_like
 
     def spy(backend, support):

@@ -182,7 +182,7 @@ def test_a_float32_kernel_s_matrix_knows_how_weakly_clusters_are_linked(cols, mo
 
     def spy(passes, state, row_weight, diagonal, free, drop):
         system = system_of(passes, state, row_weight, diagonal, free, drop)
-        if passes.exact and system.gram is None:
+        if passes.exact and system.direct is None:
             plan = np.exp(state.alpha[:, None] + state.beta - case.cost)
             extra = diagonal - np.exp(state.log_col)  # curvature and damping
             between = (row_weight * plan[:, q == 0].sum(axis=1)) @ plan[:, q == 1].sum(axis=1)

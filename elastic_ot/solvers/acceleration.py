@@ -13,6 +13,7 @@ SETTLED = 0.1  # relative difference of two rates of convergence that counts as 
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
 CLOSING = 60  # slopes looked at to close in on a translation
 CLOSE = 1e-3  # of it: the next translation goes on, and Newton's method does badly if each one ends on another kink
+BALANCED = 1e-14  # difference of masses, relative to their sum, that rounding explains: no reason to go to a far kink
 FASTEST = 1.0 - 1e-4  # largest rate of plain sweeps that is believed: omega stays below 1.98
 
 
@@ -52,14 +53,15 @@ def _search(
     rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float, epsilon: float
 ) -> float:
     """The derivative of the dual in t, an interval that falls, must contain 0: bracket that t, then close in on it."""
-    limit = 1e3 * (float(a.sum()) + float(b.sum()))  # stands for the infinite slope outside the dual's domain
+    masses = float(a.sum()) + float(b.sum())
+    limit, balanced = 1e3 * masses, BALANCED * masses  # the first stands for infinity, outside of the dual's domain
 
     def slope(t: float) -> float:
         low_a, high_a = rows.demand(f + t, a)
         low_b, high_b = cols.demand(g - t, b)
         low = min(float(low_a.sum()), limit) - min(float(high_b.sum()), limit)
         high = min(float(high_a.sum()), limit) - min(float(low_b.sum()), limit)
-        return low if low > 0 else high if high < 0 else 0.0
+        return low if low > balanced else high if high < -balanced else 0.0
 
     here = slope(0.0)
     if abs(here) <= negligible:

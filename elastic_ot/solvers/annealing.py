@@ -43,6 +43,11 @@ class AnnealedState(State):
     def on_target(self) -> bool:
         return self.task is self.target
 
+    @property
+    def aim(self) -> float:
+        """The residual that the tolerance asks for, relative to the mass."""
+        return self.measure().aim(self.tol) if self.on_target else self.tol
+
     def measure(self) -> Measure:
         if self.known is None:
             self.known = measure(self.task, self.iterate())
@@ -62,7 +67,7 @@ class AnnealedState(State):
         if not isinstance(self.passes, SupportPasses):
             return True
         found = self.measure()
-        return self.passes.left_out(self) <= max(0.1 * found.residual / found.mass, KEPT * self.tol)
+        return self.passes.left_out(self, self.aim) <= max(0.1 * found.relative_residual, KEPT * self.aim)
 
     def full_passes(self) -> Passes:
         """Passes that leave no cell out, in double precision."""
@@ -81,7 +86,7 @@ class AnnealedState(State):
     def truncate(self, tol: float = 0.0, **options: float) -> None:
         """From here on only the cells that carry mass to a tolerance, of `tol` if that is larger, if they are few."""
         with np.errstate(divide="ignore"):  # a row or column may have lost all its mass
-            build = support_of(self, max(self.tol, tol), **options)
+            build = support_of(self, max(self.aim, tol), **options)
         if build is not None:
             self.passes = LogPasses()  # lets go of a kernel before the cells are stored
             self.passes = build()

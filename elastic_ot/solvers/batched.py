@@ -21,10 +21,11 @@ from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
 from ..halves import is_single
 from ..memory import ModulesByName
-from ..penalties import BOXED, KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
+from ..penalties import KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
 from .driver import PATIENCE, RISE, Outcome
 from .measure import side_measure
+from .updates import exact_change, scaled_potential
 
 Indices = NDArray[np.int64]
 FIRST_ROUND, LONGEST_ROUND, TRANSLATED_ROUND = 10, 640, 20
@@ -92,19 +93,11 @@ def _clear(values: Vector, where: NDArray[np.bool_]) -> None:
 
 def _scaled(alpha: Vector, side: Side) -> Vector:
     """As `scaled_potential`; 0 on removed entries."""
-    offset = side.offset
     if side.weight.all():
-        scaled = alpha - offset
-    else:
-        removed = side.weight == 0
-        offset = np.where(removed, 0.0, offset)
-        scaled = np.where(removed, 0.0, alpha) - offset
-    _clear(scaled, _free(side))
-    boxed = side.code == BOXED
-    if boxed.any():
-        rounding = np.abs(scaled) <= 1e-13 * (1.0 + np.abs(offset))
-        scaled[boxed[:, None] & rounding] = 0.0
-    return np.asarray(scaled)
+        return scaled_potential(alpha, side)
+    removed = side.weight == 0
+    part = side._replace(offset=np.where(removed, 0.0, side.offset))
+    return scaled_potential(np.where(removed, 0.0, alpha), part)
 
 
 def make_batch_task(problem: BatchProblem, backend: BatchBackend) -> BatchTask:
@@ -204,10 +197,10 @@ def _measured(
     penalty, used = pick(penalty, which), used[which]
     scaled = _scaled(alpha[which], part)
     log_marginal = np.where(used, np.maximum(np.log(marginal[which]), -1e6), 0.0)
-    target = np.empty_like(scaled)
-    task.backend.batch_potential(part, np.where(used, part.log_weight, 0.0) - log_marginal + scaled, target)
+    log_ratio = np.where(used, part.log_weight, 0.0) - log_marginal
+    change = exact_change(part, log_ratio, scaled, task.backend.batch_potential)
     mass, epsilon = task.problem.mass[which, None], task.problem.epsilon[which, None]
-    return side_measure(penalty, weights[which], used, scaled, log_marginal, target, epsilon, mass)
+    return side_measure(penalty, weights[which], used, epsilon * scaled, log_marginal, change, mass)
 
 
 def pick(penalty: Penalty, which: Indices) -> Penalty:

@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..halves import largest_number
 from ..penalties import Fixed, Vector
 from ..result import History, Status
 from .acceleration import damped, settled_relaxation, translation
+from .light import with_light, without_light
 from .log_domain import LogDomain
-from .measure import Iterate, Measure, measure
+from .measure import Iterate, Measure, measure_final
 from .record import Entry, history_of
 from .state import Solver, Start, State
-from .task import Task
+from .task import Task, make_task
 
 BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
 LONGEST_BLOCK = 50
@@ -70,7 +72,15 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
 
     One that breaks down, finishes its part or is slower than its patience passes on to the next.
     """
-    return _Run(phases, task, start, limits).run()
+    heavy = without_light(task.problem)
+    if heavy is task.problem:
+        return _Run(phases, task, start, limits).run()
+    found = _Run(phases, make_task(heavy, task.backend), start, limits).run()
+    f, g, rows, cols, certified = certify(task, *with_light(task, heavy, found.f, found.g))
+    found = replace(found, f=f, g=g, row_marginal=rows, col_marginal=cols, measure=certified)
+    if found.status is not Status.CONVERGED or certified.meets(limits.tol):
+        return found
+    return _Run(phases, task, replace(start, f=f, g=g), limits).run()
 
 
 def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
@@ -81,7 +91,7 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
     alpha, beta = task.alphas(f, g)
     task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
     with np.errstate(divide="ignore", over="ignore"):
-        found = measure(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
+        found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
         return f, g, task.problem.mass * rows, task.problem.mass * cols, found
 
 
@@ -96,6 +106,7 @@ class _Run:
         self.log: list[Entry] = []
         self.products, self.adapted_at, self.certified = 0, 0, np.inf
         self.tol, self.retries = limits.tol, 0
+        self.aim = limits.tol
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
         self.iteration, self.scale = 0, 0.0
         self.waiting = list(phases)
@@ -164,6 +175,7 @@ class _Run:
             found = state.measure()
         found = self._translate(found)
         self.last_dual, self.scale = (found.dual if self.on_target else -np.inf), found.mass
+        self.aim = found.aim(self.tol) if self.on_target else self.tol
         self.log.append(self._entry(found))
         if self.limits.adaptive:
             self._adapt_relaxation()
@@ -177,7 +189,7 @@ class _Run:
         """Relax by what the rate of convergence asks for, once it has settled since the last change."""
         looks = [(entry.iteration, entry.residual) for entry in self.log[-3:]]
         if len(looks) == 3 and self.on_target and looks[0][0] >= self.adapted_at:
-            omega = settled_relaxation(looks, self.state.omega[0], self.tol * self.scale)
+            omega = settled_relaxation(looks, self.state.omega[0], self.aim * self.scale)
             if omega > self.state.omega[0] + 0.01:
                 self.state.omega, self.adapted_at = (omega, omega), self.iteration
 
@@ -238,6 +250,8 @@ class _Run:
         outcome = self._outcome(Status.CONVERGED)
         if outcome.measure.meets(self.limits.tol):
             return outcome
+        if outcome.measure.reaches(self.limits.tol):  # and comes no nearer than rounding
+            return replace(outcome, status=Status.STALLED)
         if self.retries == RETRIES:
             return self._outcome(Status.STALLED)
         if self.iteration >= self.limits.max_iter:
@@ -258,7 +272,7 @@ class _Run:
         Without a time limit this depends on nothing but the problem, so that solves are reproducible.
         """
         limits, problem = self.limits, self.task.problem
-        met = self.on_target and bool(self.log) and self.log[-1].residual <= self.tol * self.scale
+        met = self.on_target and bool(self.log) and self.log[-1].residual <= self.aim * self.scale
         if limits.callback is not None or met:
             return 1
         count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.matrix.size))
@@ -278,7 +292,7 @@ class _Run:
         if len(self.log) < 2 or not self.on_target:
             return np.inf
         (before, high), (now, low) = ((entry.iteration, entry.residual) for entry in self.log[-2:])
-        target = self.tol * self.scale
+        target = self.aim * self.scale
         if not (now > before and 0 < low < high and 0 < target < low):
             return np.inf
         return float((now - before) * np.log(low / target) / np.log(high / low))
@@ -300,8 +314,10 @@ class _Run:
             shift = float(task.problem.b[used] @ g[used]) / float(task.problem.b[used].sum())
             f, g = f + shift, g - shift  # the gauge <b, g> = 0
         f, g, rows, cols, certified = certify(task, f, g)
-        if not np.isfinite(certified.residual):
-            status = Status.NUMERICAL  # float64 cannot hold this plan
+        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > largest_number(task.cost):
+            status = Status.NUMERICAL  # the plan overflows
+        elif status is not Status.STOPPED and certified.settles(self.limits.tol):
+            status = Status.CONVERGED
         if self.on_target and self.log:  # the last entry is what the verdict rests on
             self.log[-1] = self._entry(certified)
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())

@@ -1,4 +1,4 @@
-"""The reduced Newton system S x = rhs: preconditioned conjugate gradients, or a factorisation where that takes less.
+"""The reduced Newton system S x = rhs: preconditioned conjugate gradients, or a factorisation where they take longer.
 
 Our own few lines rather than scipy's `cg`: at n = 1000 a product takes less than the Python around it, so iterations
 run compiled in blocks; and the method must stop in the L1 norm that tolerances are stated in, at the edge of a trust
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,19 @@ from ..penalties import Vector
 
 BLOCK = 32  # iterations between looks at the clock
 FLOOR = 1e-3  # share of its diagonal that the preconditioner keeps at least
+
+
+class Direct(Protocol):
+    """A factorisation of S. Its prices are products that take as long."""
+
+    look: int
+    """Price of `price`."""
+
+    def price(self) -> float:
+        """That of a factorisation; inf where there is none."""
+
+    def solve(self, rhs: Vector, x: Vector) -> None:
+        """Write the solution to x, unless rounding has made S indefinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +46,8 @@ class System:
         The diagonal of G, as far as it matters.
     budget : int
         Products at most.
-    gram : callable or None
-        Makes G itself, where solving directly takes less time than going on after the budget is spent.
+    direct : Direct or None
+        How to factorise S, once so many products were made as that costs.
     """
 
     diagonal: Vector
@@ -41,7 +55,7 @@ class System:
     gradients: Callable[[Krylov, float, float, int], tuple[int, int]]
     squares: Vector
     budget: int
-    gram: Callable[[], NDArray[np.float64]] | None = None
+    direct: Direct | None = None
 
 
 def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Callable[[], bool]) -> tuple[Vector, int]:
@@ -54,28 +68,21 @@ def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Call
     products, code = 0, CONTINUES
     if not 0 < krylov.scalars[0] < np.inf:
         return krylov.x, 0
-    while code == CONTINUES and products < system.budget and not expired():
-        done, code = system.gradients(krylov, goal, radius, min(BLOCK, system.budget - products))
-        products += done
-    if code == CONTINUES and system.gram is not None and not expired():
-        _factorise(system, rhs, krylov.x)
+
+    def spend(budget: float) -> None:
+        nonlocal products, code
+        limit = int(min(budget, system.budget))
+        while code == CONTINUES and products < limit and not expired():
+            done, code = system.gradients(krylov, goal, radius, min(BLOCK, limit - products))
+            products += done
+
+    direct = system.direct
+    if direct is not None:
+        spend(direct.look)
+        price = direct.price() if code == CONTINUES and not expired() else np.inf
+        spend(price)
+        if code == CONTINUES and price < system.budget and not expired():
+            direct.solve(rhs, krylov.x)
+            return krylov.x, products
+    spend(np.inf)
     return krylov.x, products
-
-
-def _factorise(system: System, rhs: Vector, x: Vector) -> None:
-    """Write the solution to x, unless rounding has made S indefinite."""
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve  # here, because few solves need it
-
-    assert system.gram is not None
-    free = np.flatnonzero(system.free)
-    matrix = system.gram()
-    np.negative(matrix, out=matrix)
-    if free.size < rhs.size:
-        matrix = matrix[np.ix_(free, free)]
-    matrix[np.diag_indices_from(matrix)] += system.diagonal[free]
-    try:
-        # the transpose of a symmetric matrix is itself in the order that LAPACK overwrites
-        factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)
-        x[free] = cho_solve(factor, rhs[free], check_finite=False)
-    except LinAlgError:
-        return

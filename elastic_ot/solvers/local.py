@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..backends.protocol import Side
 from ..penalties import Fixed, Vector
-from .task import Task, scaled_potential
+from .task import Task
+from .updates import exact_change, scaled_potential
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +59,8 @@ def column_response(task: Task, beta: Vector, log_col: Vector) -> Vector:
     """Change of beta in one exact update of the columns; 0 for removed ones."""
     used, side = task.problem.col_used, task.cols
     potential = np.where(used, beta, 0.0) - np.where(used, side.offset, 0.0)
-    ratio = np.where(used, side.log_weight, 0.0) - np.where(used, log_col, 0.0) + potential
-    target = np.empty_like(beta)
-    task.backend.potential(side, ratio, target)
-    response: Vector = np.where(used, target, potential) - potential
-    return response
+    ratio = np.where(used, side.log_weight, 0.0) - np.where(used, log_col, 0.0)
+    return np.where(used, exact_change(side, ratio, potential, task.backend.potential), 0.0)
 
 
 def smooth_change(task: Task, beta: Vector, cols: Local, x: Vector) -> Vector:

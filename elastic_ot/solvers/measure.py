@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import Fixed, Penalty, Vector
-from .task import Task, scaled_potential
+from ..penalties import TV, Fixed, Penalty, Vector
+from .task import Task
+from .updates import exact_change, scaled_potential
+
+ULP = float(np.finfo(np.float64).eps)
+LEAST = 1e-16  # relative residual that is still worth aiming at
+FAR = 30.0  # nats: a marginal that is to grow by so much is nothing beside what it becomes
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,16 @@ class Measure:
         Dual value without the constant epsilon * sum(R).
     mass : float
         What the residual is compared with: the mass of a fixed side, else the mass of the plan.
+    relaxed : bool
+        A side is relaxed.
+    epsilon : float
+    rounding : float
+        What float64 leaves open of the marginals: potentials over epsilon are exponents, good to their last digit.
+        Looked at where potentials are final, else 0.
+    mended_gap : float
+        A bound on the gap of the nearest plan whose marginals on `TV` sides are what their potentials ask for. Looked
+        at where potentials are final, else inf. A firm `TV` can be met to rounding like a `Fixed` side, but in
+        `relaxed_gap` every unit in the last place of its marginals costs rho.
     """
 
     residual: float
@@ -49,24 +64,68 @@ class Measure:
     mass: float
     relaxed: bool
     epsilon: float
+    rounding: float = 0.0
+    mended_gap: float = np.inf
+
+    @property
+    def unit(self) -> float:
+        """What gaps are compared with."""
+        return max(abs(self.dual), self.epsilon * self.mass)
+
+    @property
+    def relative_residual(self) -> float:
+        """The residual over the mass; inf where a plan of relaxed sides has lost all mass."""
+        return self.residual / self.mass if self.mass > 0 else np.inf
+
+    def near(self, tol: float) -> bool:
+        """Residual and marginal_error <= tol mass."""
+        if not (np.isfinite(self.residual) and np.isfinite(self.dual)):
+            return False
+        return max(self.residual, self.marginal_error) <= tol * self.mass
+
+    def reaches(self, tol: float) -> bool:
+        """Near, and relaxed_gap <= tol max(abs(dual), epsilon mass)."""
+        return self.near(tol) and (not self.relaxed or self.relaxed_gap <= tol * self.unit)
+
+    def resolved(self, tol: float) -> bool:
+        """True if float64 tells potentials that reach the tolerance from others, so that it is not luck if they do."""
+        return self.rounding <= tol * self.mass
 
     def meets(self, tol: float) -> bool:
-        """The stopping test: residual <= tol mass, and relaxed_gap <= tol max(abs(dual), epsilon mass)."""
-        if not (np.isfinite(self.residual) and np.isfinite(self.dual)) or self.residual > tol * self.mass:
-            return False
-        return not self.relaxed or self.relaxed_gap <= tol * max(abs(self.dual), self.epsilon * self.mass)
+        """The stopping test."""
+        return self.reaches(tol) and self.resolved(tol)
+
+    def settles(self, tol: float) -> bool:
+        """The test for an iterate that comes no nearer."""
+        return self.near(tol) and self.mended_gap <= tol * self.unit and self.resolved(tol)
+
+    def aim(self, tol: float) -> float:
+        """The residual to aim at, relative to the mass: below `tol` where that leaves too much of the gap.
+
+        The gap of a firm `TV` is the price times the residual; others fall with its square.
+        """
+        if not self.relaxed or not tol * self.unit < self.relaxed_gap < np.inf:
+            return tol
+        return min(tol, max(LEAST, self.relative_residual * (tol * self.unit / self.relaxed_gap)))
 
 
 def measure(task: Task, iterate: Iterate) -> Measure:
     """The measure of any iterate: residual inf and dual -inf if its plan overflows, nan only if the iterate is nan."""
     with np.errstate(all="ignore"):
-        return _measure(task, iterate)
+        return _measure(task, *_parts(task, iterate))
 
 
-def _measure(task: Task, iterate: Iterate) -> Measure:
+def measure_final(task: Task, iterate: Iterate) -> Measure:
+    """The same for potentials that are to be returned, rounding included."""
+    with np.errstate(all="ignore"):
+        row, col = _parts(task, iterate)
+        found = _measure(task, row, col)
+        rounding = ULP * (row.size_of_exponents + col.size_of_exponents)
+        return replace(found, rounding=rounding, mended_gap=_mended_gap(task, row, col))
+
+
+def _measure(task: Task, row: _Part, col: _Part) -> Measure:
     problem = task.problem
-    row = _Part(task, problem.rows, problem.a, problem.row_used, task.rows, iterate.alpha, iterate.log_row)
-    col = _Part(task, problem.cols, problem.b, problem.col_used, task.cols, iterate.beta, iterate.log_col)
     total = float(row.marginal.sum())
     if problem.rows.box()[0] == problem.rows.box()[1]:
         mass = problem.mass
@@ -82,6 +141,31 @@ def _measure(task: Task, iterate: Iterate) -> Measure:
         mass=mass,
         relaxed=not (problem.rows.hard and problem.cols.hard),
         epsilon=problem.epsilon,
+    )
+
+
+def _mended_gap(task: Task, row: _Part, col: _Part) -> float:
+    """Of Q, made of P by scaling down what exceeds the marginals asked for and adding what they lack as a product.
+
+    A product x y^T adds <C - f - g, x y^T> and entropy: epsilon x_i y_j log(x_i y_j / R_ij) at most, with x_i y_j <= 1.
+    So no unit of mass costs more than -epsilon times the least logarithm in P. Where entries are masked it may have
+    to go a long way round.
+    """
+    firm = [part for part in (row, col) if isinstance(part.penalty, TV)]
+    missed = sum(part.off_demand for part in firm)
+    if not firm or not np.isfinite(missed):
+        return np.inf
+    problem = task.problem
+    dearest = max(problem.cost.highest - problem.epsilon * float(row.alpha.min() + col.alpha.min()), 0.0)
+    steps = 2 * (sum(problem.shape) if problem.cost.masked else 1)
+    return sum(part.gap for part in (row, col) if part not in firm) + steps * missed * (dearest + problem.epsilon)
+
+
+def _parts(task: Task, iterate: Iterate) -> tuple[_Part, _Part]:
+    problem = task.problem
+    return (
+        _Part(task, problem.rows, problem.a, problem.row_used, task.rows, iterate.alpha, iterate.log_row),
+        _Part(task, problem.cols, problem.b, problem.col_used, task.cols, iterate.beta, iterate.log_col),
     )
 
 
@@ -104,14 +188,26 @@ class _Part:
             self.constant = blocked_value(penalty, weights, used)
             side = side._replace(weight=side.weight[used], log_weight=side.log_weight[used], offset=side.offset[used])
             weights, alpha, log_marginal = weights[used], alpha[used], log_marginal[used]
+        self.penalty, self.weights, self.alpha = penalty, weights, alpha
         scaled = scaled_potential(alpha, side)
+        self.potential = epsilon * scaled
         log_marginal = np.maximum(log_marginal, -1e6)  # 0 as well, but with a finite logarithm
-        target = np.empty_like(scaled)
-        task.backend.potential(side, side.log_weight - log_marginal + scaled, target)
-        found = side_measure(penalty, weights, None, scaled, log_marginal, target, epsilon, mass)
+        change = exact_change(side, side.log_weight - log_marginal, scaled, task.backend.potential)
+        found = side_measure(penalty, weights, None, self.potential, log_marginal, change, mass)
         self.marginal, self.residual = found.marginal, float(found.residual)
         self.dual, self.gap = float(found.dual) + self.constant, float(found.gap)
         self.marginal_error = float(found.marginal_error)
+
+    @property
+    def size_of_exponents(self) -> float:
+        """Sum of the potentials over epsilon, where there is mass, by size."""
+        return float((self.marginal * np.abs(self.alpha))[self.marginal > 0].sum())
+
+    @property
+    def off_demand(self) -> float:
+        """L1 distance of the marginal from those that the potential is optimal for."""
+        low, high = self.penalty.demand(self.potential, self.weights)
+        return float(np.abs(self.marginal - np.clip(self.marginal, low, high)).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,26 +225,27 @@ def side_measure(
     penalty: Penalty,
     weights: Vector,
     used: NDArray[np.bool_] | None,
-    scaled: Vector,
+    potential: Vector,
     log_marginal: Vector,
-    target: Vector,
-    epsilon: Any,
+    change: Vector,
     mass: Any,
 ) -> SideMeasure:
-    """From potentials in epsilon, their logarithmic marginals and what an exact update would make of them.
+    """From potentials, their logarithmic marginals and how far an exact update would move them, in epsilon.
 
     Sums run over the last axis, over the entries in `used` (None: all of them).
     """
     safe = weights if used is None else np.where(used, weights, 1.0)
     marginal = mass * _kept(np.exp(log_marginal), used)
-    updated = mass * _kept(np.exp(log_marginal + (target - scaled)), used)
-    residual = np.abs(updated - marginal).sum(axis=-1)
-    overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + target, used)).any(axis=-1)
-    potential = epsilon * scaled
+    moved = marginal * np.abs(np.expm1(change))
+    far = change > FAR
+    if far.any():
+        moved = np.where(far, mass * np.exp(log_marginal + change), moved)
+    residual = _kept(moved, used).sum(axis=-1)
+    overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + change, used)).any(axis=-1)
     gap = np.zeros_like(marginal) if isinstance(penalty, Fixed) else penalty.gap(marginal, potential, safe)
     return SideMeasure(
         marginal=marginal,
-        residual=np.where(overflow, np.inf, residual),  # inf - inf: both overflow
+        residual=np.where(overflow, np.inf, residual),  # inf times 0
         dual=_kept(penalty.dual(potential, safe), used).sum(axis=-1) + _blocked(penalty, weights, used),
         gap=_kept(gap, used).sum(axis=-1),
         marginal_error=_kept(_outside(penalty, marginal, safe), used).sum(axis=-1),

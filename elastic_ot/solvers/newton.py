@@ -22,10 +22,11 @@ import numpy as np
 
 from . import krylov
 from .annealing import EARLY_TOL, begin, descend, first_level
+from .light import weighty
 from .local import column_response, local, slope_along, smooth_change
 from .log_domain import initial_alphas
 from .measure import Measure
-from .newton_state import NewtonState, Step, kernel_passes
+from .newton_state import RADIUS, NewtonState, Step, kernel_passes
 from .passes import KernelPasses, LogPasses, SupportPasses, attained, top_k_system
 from .state import Start, State
 from .task import Task
@@ -33,9 +34,9 @@ from .task import Task
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
 FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less
 COARSE = 1e-3  # residual of a warm start above which float32 serves for now
-RADIUS = 64.0  # nats that a step may move a potential: far beyond where its model holds
 LEVEL_TOL, LEVEL_MARGIN = 1e-3, 3.0  # tolerance and nats for the cells of one level above the target
 NEAR, LAST_MARGIN = 3.0, 1.0  # nats by which potentials may still move on target, at first and once it is nearly met
+UNEVEN = 0.5  # nats by which a column may be off where a level ends
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
@@ -128,6 +129,8 @@ class Newton:
         found = state.measure()
         steered = not isinstance(state.passes, LogPasses)
         small = found.residual <= (self.level_tol if steered else self.swept_tol) * found.mass
+        if small and steered and not state.on_target:
+            small = _unevenness(state) <= UNEVEN
         if not state.on_target and not small and not steered and state.sweeps == self.sweeps:
             state.truncate(LEVEL_TOL, margin=LEVEL_MARGIN)
             if state.passes.truncated:
@@ -141,7 +144,7 @@ class Newton:
             state.sweep((1.0, 1.0))
             state.sweeps += 1
             return 1
-        if state.on_target and not state.passes.exact and state.tol < 1e-6 and found.residual < FINE * found.mass:
+        if state.on_target and not state.passes.exact and state.aim < 1e-6 and found.residual < FINE * found.mass:
             state.refine()
             return self._iterate(state)
         if state.on_target and isinstance(state.passes, KernelPasses) and not state.passes.exact and small:
@@ -193,22 +196,24 @@ class Newton:
         cols = local(task, "cols", state.beta, response)
         row_weight = np.divide(1.0, r + rows.curvature, out=np.zeros_like(r), where=rows.free)
         diagonal = c + cols.curvature
-        rhs = np.where(cols.free, diagonal * response, 0.0)
+        inside = cols.free & weighty(task.cols, state.aim)
+        rhs = np.where(inside, diagonal * response, 0.0)
         if rows.rigid and cols.rigid:  # (1, -1) changes nothing: S is singular along it
-            rhs -= np.where(cols.free, diagonal, 0.0) * (rhs.sum() / diagonal[cols.free].sum())
+            rhs -= np.where(inside, diagonal, 0.0) * (rhs.sum() / diagonal[inside].sum())
         size = float(np.abs(rhs).sum())
         if not 0 < size < np.inf:
             return None
-        residual = min(1.0, found.residual / found.mass)
+        residual = min(1.0, found.relative_residual)
         assert isinstance(state.passes, KernelPasses | SupportPasses)
         damped = (1.0 + state.damping * residual) * diagonal
         if self.top_k is not None:
-            system = top_k_system(state, row_weight, damped, cols.free, self.top_k)
+            system = top_k_system(state, row_weight, damped, inside, self.top_k)
         else:
-            system = state.passes.system(state, row_weight, damped, cols.free, self.drop * residual)
+            system = state.passes.system(state, row_weight, damped, inside, self.drop * residual)
         goal = self._forcing(state, residual) * size
-        x, products = krylov.solve(system, rhs, goal, RADIUS, state.expired)
+        x, products = krylov.solve(system, rhs, goal, state.radius, state.expired)
         state.products += products
+        x = np.where(inside, x, response)  # the others move as in a sweep: hundreds of nats would shorten the step
         slope = slope_along(task, state.beta, c, smooth_change(task, state.beta, cols, x))
         return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
 
@@ -218,16 +223,22 @@ class Newton:
         As in Eisenstat and Walker (1996), choice 2. A step that the nonlinearity limits, and not the linear system,
         wants no accurate solution.
         """
-        progress = min(1.0, residual / state.residual_before)
+        progress = min(1.0, residual / state.residual_before) if state.residual_before > 0 else 1.0
         state.residual_before = residual
-        wanted: float = max(min(self.forcing, 0.5 * progress**1.5), 0.3 * state.tol / residual)
-        return wanted
+        wanted = min(self.forcing, 0.5 * progress**1.5)
+        return float(max(wanted, 0.3 * state.aim / residual)) if residual > 0 else wanted
 
     def _try(self, state: NewtonState, step: Step) -> int:
-        """A pass at a share t of the step: keep it if the dual rises, else try a quarter, in the end a sweep."""
+        """A pass at a share t of the step: keep it if the dual rises, else try a quarter, in the end a sweep.
+
+        A support tells nothing of a step that leads where other entries matter; the full cost does.
+        """
         state.restore(step.saved)
         state.beta += smooth_change(state.task, state.beta, step.cols, step.t * step.x)
         state.sweep((1.0, 0.0))
+        outside = not state.trusted()
+        if outside:
+            self._renew(state)
         found = state.measure()
         nats = 1.0 + max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (state.alpha, state.beta))
         slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass * nats)
@@ -239,6 +250,10 @@ class Newton:
         shorter = replace(step, t=0.25 * step.t)
         state.restore(step.saved)
         state.known = step.found
+        if outside:  # the step began on a support that may have promised too much: measured again
+            self._renew(state)
+            state.stale = False
+            shorter = replace(shorter, saved=state.save(), found=state.measure())
         state.damping *= 4.0
         if shorter.t < SHORTEST:
             state.trial, state.sweeps = None, 0
@@ -248,11 +263,19 @@ class Newton:
         return 1
 
     def _adapt_damping(self, state: NewtonState, step: Step, found: Measure) -> None:
-        """More damping where the dual rose by much less than the model promised, less where it kept its promise."""
+        """More damping where the dual rose by much less than the model promised, less where it kept its promise.
+
+        At the end of a step as long as allowed the dual may rise as it did at the beginning, where parts of the problem
+        are linked by nothing yet: the next one goes further.
+        """
         if step.t < 1.0:
+            state.radius = max(RADIUS, 0.25 * state.radius)
             return
         gain = (found.dual - step.found.dual) / (0.5 * step.slope)
-        far = float(np.abs(step.x).max()) >= 0.99 * RADIUS
+        far = float(np.abs(step.x).max()) >= 0.99 * state.radius
+        if far and gain > 0.7:
+            state.radius *= 4.0
+            return
         factor = (
             2.0 if gain < 0.4 or (far and found.residual > 0.9 * step.found.residual) else 0.5 if gain > 0.7 else 1.0
         )
@@ -260,6 +283,8 @@ class Newton:
 
     def _note_progress(self, state: NewtonState) -> None:
         """Remember the best iterate; when nothing moves any more, put it back or compute more finely."""
+        if not state.trusted():
+            return  # what its support tells of it may be far too good
         found = state.measure()
         rise = RISE * max(abs(found.dual), found.epsilon * found.mass)
         if found.residual < 0.9 * state.mark or found.dual > state.best_dual + rise:
@@ -272,3 +297,10 @@ class Newton:
         if state.idle > IDLE and not (not state.passes.exact and state.refine()) and state.best_vectors is not None:
             state.restore(state.best_vectors)
             state.exhausted = True
+
+
+def _unevenness(state: NewtonState) -> float:
+    """Nats by which the next update moves columns that matter to the tolerance: light ones hardly change a residual."""
+    task = state.task
+    response = column_response(task, state.beta, state.log_col)
+    return float(np.abs(response[weighty(task.cols, state.tol)]).max(initial=0.0))

@@ -14,6 +14,8 @@ from .measure import Measure
 from .passes import KernelPasses
 from .task import Task
 
+RADIUS = 64.0  # nats that a step may move a potential at first: far beyond where its model holds
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -34,6 +36,8 @@ class NewtonState(AnnealedState):
     wanted_end: str = "rows"
     damping: float = 0.1
     """Share of the diagonal, relative to the residual, that is added to Newton's matrix."""
+    radius: float = RADIUS
+    """Nats that a step may move a potential."""
     trial: Step | None = None
     steps: int = 0
     """Newton steps at this level."""

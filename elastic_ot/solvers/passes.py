@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ..backends.protocol import Krylov, Sparse, Support
 from ..memory import library_of
 from ..penalties import Vector
+from .direct import Factorisation
 from .krylov import System
+from .light import weighty
 from .log_domain import sweep as log_sweep
 from .state import State
 from .task import Task
@@ -28,7 +30,6 @@ MARGIN = 12.0  # nats by which the potentials may still move before a cell left 
 CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
-DIRECT = 1000  # columns up to which Newton's matrix may be stored and factorised
 
 
 class Passes(Protocol):
@@ -172,18 +173,19 @@ class SupportPasses:
             self.support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count
         )
 
-    def left_out(self, state: State) -> float:
+    def left_out(self, state: State, aim: float) -> float:
         """Bound on the share of a row's or column's mass that the other cells may carry now.
 
         A cell's exponent (f_i + g_j - C_ij) / epsilon has grown by the largest moves of f and of g at most; where
-        epsilon fell, what was negative became more so.
+        epsilon fell, what was negative became more so. Rows and columns that together weigh nothing beside a residual
+        of `aim` do not count: their potentials may move by hundreds of epsilon.
         """
-        epsilon = state.task.problem.epsilon
+        task, epsilon = state.task, state.task.problem.epsilon
         before, *potentials = self.origin
-        moved = 0.0
-        for now, then in zip(state.task.potentials(state.alpha, state.beta), potentials, strict=True):
-            used = np.isfinite(now)
-            moved += float((now[used] - then[used]).max(initial=-np.inf))
+        moved, now = 0.0, task.potentials(state.alpha, state.beta)
+        for side, here, then in zip((task.rows, task.cols), now, potentials, strict=True):
+            counts = np.isfinite(here) & weighty(side, aim)
+            moved += float((here[counts] - then[counts]).max(initial=-np.inf))
         return float(np.exp(min(self.log_share * (before / epsilon) + moved / epsilon, 0.0)))
 
     def evaluate(self, state: State) -> None:
@@ -216,23 +218,18 @@ class SupportPasses:
 def _sparse_system(
     state: State, matrix: Sparse, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_]
 ) -> System:
-    backend, m = state.task.backend, diagonal.size
+    backend = state.task.backend
     squares = np.empty_like(diagonal)
     backend.sparse_squares(matrix, row_weight, squares)
 
     def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
         return backend.sparse_gradients(matrix, row_weight, diagonal, krylov, goal, radius, count)
 
-    def gram() -> NDArray[np.float64]:
-        out = np.empty((m, m))
+    def gram(out: NDArray[np.float64]) -> None:
         backend.sparse_gram(matrix, row_weight, out)
-        return out
 
-    if m > DIRECT:
-        return System(diagonal, free, gradients, squares, PRODUCTS)
-    # seconds of a factorisation over those of a product, as measured
-    budget = 50 + int(1e-11 * m**3 / (4e-9 * int(matrix.pointers[-1]) + 1e-8 * m))
-    return System(diagonal, free, gradients, squares, budget, gram)
+    direct = Factorisation(matrix, row_weight, diagonal, free, gram)
+    return System(diagonal, free, gradients, squares, PRODUCTS, direct)
 
 
 def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], k: int) -> System:

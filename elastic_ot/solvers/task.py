@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Side
-from ..penalties import BOXED, CLIPPED, LOGARITHMIC, Free, Penalty, Vector
+from ..penalties import Free, Penalty, Vector
 from ..problem import Problem
+from .updates import scaled_potential
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +45,6 @@ class Task:
         """(f, g) in cost units of kernel potentials; -inf on removed entries."""
         epsilon = self.problem.epsilon
         return _restored(alpha, self.rows, epsilon), _restored(beta, self.cols, epsilon)
-
-
-def scaled_potential(alpha: Vector, side: Side) -> Vector:
-    """F = alpha - offset, for entries in use; 0 on a free side, and on a kink where it is there but for rounding."""
-    if side.code == LOGARITHMIC and side.strength == 0:
-        return np.zeros_like(alpha)
-    scaled: Vector = alpha - side.offset
-    if side.code not in (BOXED, CLIPPED):
-        return scaled
-    kink = np.copysign(side.strength, scaled) if side.code == CLIPPED else np.zeros_like(scaled)
-    near = np.abs(scaled - kink) <= 1e-13 * (1.0 + np.abs(side.offset))
-    if side.code == CLIPPED:
-        near |= (scaled < kink) & (scaled >= (1.0 + 1e-12) * kink) & (kink < 0)  # hardly outside the dual's domain
-    scaled[near] = kink[near]
-    return scaled
 
 
 def _restored(alpha: Vector, side: Side, epsilon: float) -> Vector:

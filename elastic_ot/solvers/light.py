@@ -1,0 +1,68 @@
+"""Rows and columns that weigh nothing beside the others: set aside for the solve, given their potentials afterwards.
+
+Sums of entries are good to 1e-16 of themselves, and kernels tell sums from nothing down to 1e-28. Weights of a softmax
+may span hundreds of decades. What is set aside here weighs less than 1e-25 of its side: no residual can show it, but
+its potentials, hundreds of epsilon from where they begin, would keep sweeps from being trusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.protocol import Side
+from ..penalties import Vector
+from ..problem import Problem
+from .local import column_response
+from .log_domain import sweep
+from .state import State
+from .task import Task, make_task
+
+LIGHT = 1e-25  # of its side's total weight
+WEIGHTLESS = 1e-3  # share of a residual that rows without influence on it may weigh together
+
+
+def without_light(problem: Problem) -> Problem:
+    """The problem without its light rows and columns; itself if it has none, or nothing else."""
+    a, b = _heavy(problem.a), _heavy(problem.b)
+    if a is problem.a and b is problem.b:
+        return problem
+    heavy = replace(problem, a=a, b=b)
+    return heavy if heavy.row_used.any() and heavy.col_used.any() else problem
+
+
+def weighty(side: Side, aim: float) -> NDArray[np.bool_]:
+    """Entries that can show in a residual of `aim`, relative to the mass: the others together cannot."""
+    return np.asarray(side.weight > WEIGHTLESS * aim / side.weight.size)
+
+
+def _heavy(weights: Vector) -> Vector:
+    light = weights < LIGHT * weights.sum()
+    return np.where(light, 0.0, weights) if weights[light].any() else weights
+
+
+def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector, Vector]:
+    """Potentials of the whole problem: one exact update of the rows that were set aside, and one of such columns.
+
+    What the second does to the first is at most the weight of those columns.
+    """
+    problem = task.problem
+    rows, cols = problem.row_used & ~heavy.row_used, problem.col_used & ~heavy.col_used
+    if rows.any():
+        partners = make_task(replace(problem, b=heavy.b), task.backend)
+        swept = _swept(partners, np.where(rows, 0.0, f), g, (1.0, 0.0))
+        f = np.where(rows, partners.potentials(swept.alpha, swept.beta)[0], f)
+    if cols.any():
+        swept = _swept(task, f, np.where(cols, 0.0, g), (0.0, 0.0))
+        moved = swept.beta + column_response(task, swept.beta, swept.log_col)
+        g = np.where(cols, task.potentials(swept.alpha, moved)[1], g)
+    return f, g
+
+
+def _swept(task: Task, f: Vector, g: Vector, omega: tuple[float, float]) -> State:
+    scratch = task.backend.scratch(task.problem.shape, False, brief=True)
+    state = State(task, *task.alphas(f, g), "rows", omega, False, scratch)
+    sweep(state, omega, 1)
+    return state
