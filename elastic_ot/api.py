@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .arrays import Origin, ingest_vector, origin_of
-from .assembly import solution_from, solution_of
+from .assembly import refuse_blocked, solution_from, solution_of
 from .backends import load_for
 from .batch_api import How, recalled, solve_batch
 from .batch_problem import BatchProblem, build_batch, is_batch
@@ -212,13 +212,13 @@ def _solve(
         if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
             if progress:
                 raise ValueError("progress shows one problem; for a batch use callback")
-            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths)
             budgeted = is_budget(tol, method)
+            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths).levelled(budgeted)
             if budgeted:
                 check_budget(relaxation, time_limit, callback, progress)
             how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
             return solve_batch(batch, how, init, origin)
-        problem = build(cost, a, b, epsilon, rows, cols, reference, mask)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask).levelled(is_budget(tol, method))
         f, g = _initial(init, problem)
         swapped = problem.cost.fortran
         working = problem.transpose() if swapped else problem
@@ -232,6 +232,7 @@ def _solve(
             fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
+            transposed=swapped,
         )
         if is_budget(tol, method):
             check_budget(relaxation, time_limit, callback, progress)
@@ -242,6 +243,8 @@ def _solve(
         phases = choose(method, working, omega, tol)
         with progress_bar(progress, tol) as report:
             outcome = run(phases, task, start, Limits(*limits, progress=report, adaptive=relaxation == "auto"))
+        if outcome.blocked is not None:
+            refuse_blocked(outcome.blocked.transpose() if swapped else outcome.blocked)
         solution = solution_from(problem, outcome, swapped, tol, origin)
         if not solution.converged and on_failure != "ignore":
             if on_failure == "raise":
@@ -300,6 +303,8 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
         bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
         if bad.size:
             raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
+    taken = init.problem.offsets if isinstance(init, Solution) else (0.0, 0.0)
+    f, g = f + (taken[0] - problem.offsets[0]), g + (taken[1] - problem.offsets[1])
     # an entry that was removed there and is used here starts at 0
     f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
     largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))

@@ -1,13 +1,18 @@
-"""Solutions made of what a solver found. No arithmetic here."""
+"""Solutions made of what a solver found, and the refusal of problems that it found no plan for. No arithmetic here."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .arrays import Origin
 from .backends import load_for
+from .errors import InfeasibleError
 from .penalties import Vector
 from .problem import Problem
 from .result import Host, Solution, Status
 from .solvers.driver import Outcome, certify
+from .solvers.feasibility import Blocked
 from .solvers.record import history_of
 from .solvers.task import make_task
 
@@ -18,15 +23,16 @@ def solution_from(problem: Problem, outcome: Outcome, swapped: bool, tol: float,
     f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
     if swapped:
         f, g, r, c = g, f, c, r
+    row_offset, col_offset = problem.offsets
     return Solution(
         problem=problem,
-        f=origin.emit(f),
-        g=origin.emit(g),
+        f=origin.emit(f + row_offset),
+        g=origin.emit(g + col_offset),
         row_marginal=origin.emit(r),
         col_marginal=origin.emit(c),
         marginal_error=found.marginal_error,
         residual=found.residual,
-        dual_value=found.dual + problem.epsilon * problem.reference_mass,
+        dual_value=found.dual + problem.epsilon * problem.reference_mass + problem.offset_value,
         status=outcome.status,
         message=_message(outcome, problem, tol),
         n_iter=outcome.n_iter,
@@ -35,6 +41,23 @@ def solution_from(problem: Problem, outcome: Outcome, swapped: bool, tol: float,
         host=Host(f, g, r, c),
         origin=origin,
     )
+
+
+def refuse_blocked(found: Blocked | None, label: str = "") -> None:
+    """InfeasibleError if rows or columns are blocked; it names them."""
+    if found is None:
+        return
+    name, other = found.name, "columns" if found.name == "rows" else "rows"
+    raise InfeasibleError(
+        f"{label}{name} {_listed(found.members)} have allowed cells in {other} {_listed(found.partners)} only, which "
+        f"cannot take what they must carry ({found.members.size} {name}, {found.partners.size} {other}); allow more or "
+        f"relax a side"
+    )
+
+
+def _listed(indices: NDArray[np.integer]) -> str:
+    shown = ", ".join(map(str, indices[:10].tolist()))
+    return f"[{shown}{', ...' if indices.size > 10 else ''}]"
 
 
 def _message(outcome: Outcome, problem: Problem, tol: float) -> str:

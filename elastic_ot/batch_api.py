@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Origin, as_numpy
+from .assembly import refuse_blocked
 from .backends import load_batch_for, load_for
 from .batch_penalty import is_hard
 from .batch_problem import BatchProblem
@@ -19,8 +20,8 @@ from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .halves import is_single, working_dtype
 from .options import SINGLE_TOL, tells
-from .penalties import Between, Vector
-from .result import Budget, Solution
+from .penalties import Between, Fixed, Vector
+from .result import Budget, Solution, Status
 from .solvers.batched import (
     BatchLimits,
     BatchState,
@@ -33,7 +34,8 @@ from .solvers.batched import (
     solve_alone,
 )
 from .solvers.choice import Method, choose
-from .solvers.driver import Limits, Outcome, run
+from .solvers.driver import SURE, Limits, Outcome, run
+from .solvers.feasibility import blocked, crowded, may_be_blocked
 from .solvers.newton import Newton
 from .solvers.state import Start
 from .solvers.task import make_task
@@ -96,6 +98,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
     else:
         state = solve_alone(task, alpha, beta, limits, single)
     solution = _solution(task, state, how, origin, cols_last, None)
+    _refuse_blocked(solution)
     _report(solution, how.on_failure)
     return solution
 
@@ -129,7 +132,9 @@ class _Single:
         start = Start(f, g, end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
         rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)
         limits = Limits(how.tol, max_iter, rest, adaptive=how.relaxation == "auto")
-        return run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
+        found = run(choose(how.method, problem, how.omega, how.tol), task, start, limits)
+        refuse_blocked(found.blocked, self.problem.label(k))
+        return found
 
 
 def _cols_last(problem: BatchProblem, end: str | None) -> NDArray[np.bool_]:
@@ -167,9 +172,20 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
         if (np.isnan(values) | np.isposinf(values)).any():
             raise ValueError(f"init has a {name} with nan or inf; potentials must be numbers or -inf")
         found.append(np.where(np.isfinite(values), values, 0.0))
-    f, g = found
+    taken = _taken(init, problem)
+    f, g = found[0] + (taken[0] - problem.offsets[0]), found[1] + (taken[1] - problem.offsets[1])
     kept = tells(f, g, problem.epsilon, problem.largest)[:, None]
     return np.where(kept, f, 0.0), np.where(kept, g, 0.0)
+
+
+def _taken(init: Any, problem: BatchProblem) -> tuple[Any, Any]:
+    """The offsets that the potentials of a solution lack, for every problem that begins with them."""
+    if not isinstance(init, BatchSolution | Solution):
+        return 0.0, 0.0
+    if isinstance(init, Solution) or init.problem.offset is None:
+        return init.problem.offsets
+    broadcast = np.broadcast_to(init.problem.offset.reshape(init.problem.batch), problem.batch).reshape(-1, 1)
+    return (broadcast, 0.0) if isinstance(init.problem.rows, Fixed) else (0.0, broadcast)
 
 
 def _solution(
@@ -192,8 +208,8 @@ def _solution(
 
     return BatchSolution(
         problem=problem,
-        f=origin.emit(shaped(f)),
-        g=origin.emit(shaped(g)),
+        f=origin.emit(shaped(f + problem.offsets[0])),
+        g=origin.emit(shaped(g + problem.offsets[1])),
         status=shaped(state.status),
         n_iter=shaped(state.n_iter),
         method=shaped(state.method),
@@ -216,6 +232,20 @@ def _gauged(problem: BatchProblem, f: Vector, g: Vector) -> tuple[Vector, Vector
     shift = (weights * np.where(problem.col_used, g, 0.0)).sum(axis=1) / weights.sum(axis=1)
     shift = np.where(both & np.isfinite(shift), shift, 0.0)[:, None]
     return f + shift, g - shift
+
+
+def _refuse_blocked(solution: BatchSolution) -> None:
+    """Problems that sweeps have given up are looked at alone: the mask may leave no plan."""
+    problem = solution.problem
+    if not problem.masked:
+        return
+    status, n_iter = solution.status.reshape(-1), solution.n_iter.reshape(-1)
+    gave_up = (status == Status.MAX_ITER) | (status == Status.STALLED)
+    for k in np.flatnonzero(gave_up & (n_iter >= SURE)):
+        single, (n, m) = problem.single(int(k)), (problem.row_count[k], problem.col_count[k])
+        if may_be_blocked(single):
+            found = crowded(single, solution.host.f[k, :n], solution.host.g[k, :m]) or blocked(single)
+            refuse_blocked(found, problem.label(int(k)))
 
 
 def _report(solution: BatchSolution, on_failure: str) -> None:

@@ -43,6 +43,7 @@ def value_gradients(solution: BatchSolution) -> Gradients:
     entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
     entropy += problem.reference_mass - rows.marginal.sum(axis=1)
     a, b = rows.dual_by_weight(), cols.dual_by_weight()
+    a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), problem.offsets, strict=True))
     if optimum.product:
         allowed_b = problem.allowed(np.where(cols.used, problem.b, 0.0))
         allowed_a = problem.allowed(np.where(rows.used, problem.a, 0.0), transpose=True)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from .arrays import as_array, as_numpy, beside, in_order, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
-from .halves import extent, finite, forbidden, not_numbers, widened
+from .halves import extent, finite, forbidden, is_half, not_numbers, widened
 from .memory import chunk_of, first_true, library_of, on_host
-from .penalties import Penalty, Vector
-from .problem import Problem, Reference, build_on, check_reference, mass_tolerance, range_text
+from .penalties import Fixed, Penalty, Vector
+from .problem import HIGH, Problem, Reference, build_on, check_reference, lies_high, mass_tolerance, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -50,6 +50,8 @@ class BatchProblem:
         Some cell is forbidden.
     largest : float
         The largest finite cost in size.
+    offset : ndarray of float64, shape (B,), or None
+        As `Problem.offset`; None is 0.
     """
 
     cost: NDArray[np.floating]
@@ -68,6 +70,38 @@ class BatchProblem:
     col_used: Mask
     masked: bool
     largest: float
+    offset: Vector | None = None
+
+    def levelled(self, budget: bool = False) -> BatchProblem:
+        """As `Problem.levelled`: one copy of all costs, where some of them lie high. Ragged batches stay."""
+        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
+        least = float(self.epsilon.min())
+        ragged = (self.row_count < self.cost.shape[1]).any() or (self.col_count < self.cost.shape[2]).any()
+        if not fixed or ragged or is_half(self.cost) or not self.largest > HIGH * least:
+            return self
+        low, high = _ranges(self.cost)
+        low = np.where(lies_high(low, high, least), low, 0.0)
+        if not low.any():
+            return self
+        taken = library_of(self.cost).asarray(low.astype(self.cost.dtype))
+        cost = self.cost - taken[:, None, None]
+        largest = float(np.maximum(high - low, np.where(low == 0.0, self.largest, 0.0)).max())
+        return replace(self, cost=cost, largest=largest, offset=low[self.cost_of])
+
+    @property
+    def offsets(self) -> tuple[Any, Any]:
+        """What the potentials (B, n) and (B, m) lack because of `offset`."""
+        if self.offset is None:
+            return 0.0, 0.0
+        return (self.offset[:, None], 0.0) if isinstance(self.rows, Fixed) else (0.0, self.offset[:, None])
+
+    @property
+    def offset_value(self) -> Any:
+        """What primal and dual values (B,) lack."""
+        if self.offset is None:
+            return 0.0
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        return self.offset * row_sums(a if isinstance(self.rows, Fixed) else b)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,7 +163,8 @@ class BatchProblem:
         rows, cols = (penalty_of(penalty, self.batch, k) for penalty in self.given)
         cost = in_order(self.cost[self.cost_of[k], :n, :m])
         epsilon = float(self.epsilon[k])
-        return build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
+        problem = build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
+        return problem if self.offset is None else replace(problem, offset=float(self.offset[k]))
 
     def index(self, k: int) -> str:
         """Problem k as users count it."""
@@ -138,6 +173,18 @@ class BatchProblem:
     def label(self, k: int) -> str:
         """How messages about problem k begin."""
         return f"problem [{self.index(k)}]: " if self.batch else ""
+
+
+def _ranges(stack: NDArray[np.floating]) -> tuple[Vector, Vector]:
+    """The least and the largest finite entry of every matrix."""
+    xp, low, high = library_of(stack), np.empty(len(stack)), np.empty(len(stack))
+    step = max(1, chunk_of(stack, CHUNK) // stack[0].size)
+    for k in range(0, len(stack), step):
+        block = stack[k : k + step]
+        allowed = xp.isfinite(block)
+        low[k : k + step] = on_host(xp.where(allowed, block, np.inf).min(axis=(1, 2)))
+        high[k : k + step] = on_host(xp.where(allowed, block, -np.inf).max(axis=(1, 2)))
+    return low, high
 
 
 def row_sums(values: Vector) -> Vector:

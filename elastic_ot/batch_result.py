@@ -183,7 +183,8 @@ class BatchSolution:
     @property
     def dual_value(self) -> Vector:
         """The dual objectives: lower bounds on the optimal values."""
-        return self._shaped(self._measure.dual + self.problem.epsilon * self.problem.reference_mass)
+        constant = self.problem.epsilon * self.problem.reference_mass + self.problem.offset_value
+        return self._shaped(self._measure.dual + constant)
 
     @cached_property
     def gap(self) -> Vector:
@@ -222,6 +223,8 @@ class BatchSolution:
             for part, moved in self._parts():
                 price = xp.where(moved > 0, self.problem.costs(part), 0.0)
                 out[part] = on_host(xp.einsum("bnm,bnm->b", moved, price))
+        if self.problem.offset is not None:
+            out += self.problem.offset * self._measure.row_marginal.sum(axis=1)
         return self._shaped(out)
 
     def apply(self, x: Any, axis: int = 1) -> Any:

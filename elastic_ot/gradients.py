@@ -108,9 +108,10 @@ def value_gradients(solution: Solution) -> Gradients:
     point = Point(solution)
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential
-    exponents = float(f @ rows.marginal + g @ cols.marginal) - solution.transport_cost
+    exponents = float(f @ rows.marginal + g @ cols.marginal) - plans.transport_cost(solution)
     entropy = exponents / problem.epsilon - float(rows.marginal.sum()) + problem.reference_mass
     a, b = rows.dual_by_weight(), cols.dual_by_weight()
+    a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), problem.offsets, strict=True))
     if point.optimum.product:
         allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))

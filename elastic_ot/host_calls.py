@@ -21,6 +21,7 @@ from .api import recall, recall_batch, solve, solve_with_plan
 from .batch_problem import build_batch
 from .gradients import Gradients
 from .memory import library_of, lies_on_host
+from .options import is_budget
 from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
 from .problem import build
 from .solvers.newton import Newton
@@ -258,10 +259,13 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
     how = {name: options[name] for name in ("tol", "max_iter", "method", "end") if name in options}
     if options.get("on_failure") == "ignore" and how["tol"] > 0:
         how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
+    budgeted = is_budget(how.get("tol", 1e-6), how.get("method", "auto"))
     if cost.ndim == 2:
-        return recall(build(cost, a, b, float(epsilon), rows, cols, reference, None), f, g, **how)
+        problem = build(cost, a, b, float(epsilon), rows, cols, reference, None)
+        return recall(problem.levelled(budgeted), f, g, **how)
     given = _shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon
-    return recall_batch(build_batch(*given, rows, cols, reference, None, None, None), f, g, **how)
+    problems = build_batch(*given, rows, cols, reference, None, None, None)
+    return recall_batch(problems.levelled(budgeted), f, g, **how)
 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from .arrays import as_array, ingest_cost, ingest_mask, ingest_number, ingest_vector
 from .costs import CHUNK, DenseCost
 from .errors import InfeasibleError
-from .halves import forbidden, is_single, widened
+from .halves import forbidden, is_half, is_single, widened
 from .memory import chunk_of, first_true, library_of, on_host, row_chunks
 from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
 Made = TypeVar("Made")
 EQUAL = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # masses, and to 1e-9 in other dtypes
+FAR_OFF = 4.0  # ranges of the cost from 0, where its digits are better spent on differences
+HIGH = 1e4  # epsilon: below it rounding of the common part shows at 1e-12
 LARGEST = 2**50  # integer, so that sums of a few are exact in float64
 
 
@@ -37,6 +39,8 @@ class Problem:
         As they hold at the epsilon asked for: `Elastic` has become `KL`, limits have become `Fixed` or `Free`.
     reference : {"product", "counting"}
         R = a b^T, or R = 1.
+    offset : float
+        What was taken off every cost (`levelled`). It belongs to the potentials of a `Fixed` side, `offsets`.
     """
 
     cost: DenseCost
@@ -46,6 +50,7 @@ class Problem:
     rows: Penalty
     cols: Penalty
     reference: Reference
+    offset: float = 0.0
 
     def at(self, epsilon: float) -> Problem:
         """The same problem at another epsilon; strengths rho are held."""
@@ -54,6 +59,30 @@ class Problem:
     def transpose(self) -> Problem:
         """Rows and columns exchanged; nothing of the size of the cost is copied."""
         return Problem(self.cost.transpose(), self.b, self.a, self.epsilon, self.cols, self.rows, self.reference)
+
+    def levelled(self, budget: bool = False) -> Problem:
+        """The same problem with costs from 0 on, where what they have in common would cost them digits.
+
+        Next to a `Fixed` side a constant changes nothing but that side's potentials. The new costs are a copy, exact
+        but for their last digit. With a `budget` of iterations the first update, of the rows, has to make up for it.
+        """
+        cost, low = self.cost, self.cost.lowest
+        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
+        if not (fixed and lies_high(low, cost.highest, self.epsilon)) or is_half(cost.matrix):
+            return self
+        matrix = cost.matrix - cost.matrix.dtype.type(low)
+        return replace(self, cost=replace(cost, matrix=matrix, lowest=0.0, highest=cost.highest - low), offset=low)
+
+    @property
+    def offsets(self) -> tuple[float, float]:
+        """What the potentials of rows and columns lack because of `offset`."""
+        return (self.offset, 0.0) if isinstance(self.rows, Fixed) else (0.0, self.offset)
+
+    @property
+    def offset_value(self) -> float:
+        """What primal and dual values lack."""
+        weights = self.a[self.row_used] if isinstance(self.rows, Fixed) else self.b[self.col_used]
+        return self.offset * float(weights.sum()) if self.offset else 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,6 +111,11 @@ class Problem:
         if not self.cost.masked:
             return float(u.sum() * v.sum())
         return float(u @ self.cost.allowed_sums(v))
+
+
+def lies_high(lowest: Any, highest: Any, epsilon: Any) -> Any:
+    """True if what costs have in common takes digits from their differences that epsilon shows."""
+    return (abs(lowest) > FAR_OFF * (highest - lowest)) & (abs(lowest) > HIGH * epsilon)
 
 
 def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

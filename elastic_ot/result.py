@@ -70,7 +70,10 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Host:
-    """Potentials and marginals as kernels read them, in NumPy and float64 whatever library they are reported in."""
+    """Potentials and marginals as kernels read them, in NumPy and float64 whatever library they are reported in.
+
+    They belong to the costs of `Problem`, which may lack an offset.
+    """
 
     f: Vector
     g: Vector
@@ -102,7 +105,7 @@ class Solution:
     Attributes
     ----------
     problem : Problem
-        What was solved.
+        What was solved; a large constant that all costs had in common is taken off and kept as ``problem.offset``.
     f, g : array, shapes (n,) and (m,)
         Potentials in cost units, with respect to the chosen reference. With two fixed sides <b, g> = 0.
     row_marginal, col_marginal : array, shapes (n,) and (m,)
@@ -224,7 +227,7 @@ class Solution:
         from . import plans
 
         with self.origin.here():
-            return plans.transport_cost(self)
+            return plans.transport_cost(self) + self.problem.offset * float(self.host.row_marginal.sum())
 
     @cached_property
     def gap(self) -> float:
@@ -261,7 +264,8 @@ class Solution:
         from . import certificate
 
         with self.origin.here():
-            return certificate.bounds(self)
+            lower, upper = certificate.bounds(self)
+        return lower + self.problem.offset_value, upper + self.problem.offset_value
 
     def gradients(self) -> Gradients:
         """Derivatives of the optimal `value` in cost, weights, epsilon and strengths.

@@ -24,7 +24,7 @@ from ..memory import ModulesByName
 from ..penalties import KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
 from .driver import PATIENCE, RISE, Outcome
-from .measure import side_measure
+from .measure import ULP, SideMeasure, side_measure
 from .updates import exact_change, scaled_potential
 
 Indices = NDArray[np.int64]
@@ -145,10 +145,12 @@ class BatchMeasure:
     relaxed: NDArray[np.bool_]
     row_marginal: Vector
     col_marginal: Vector
+    rounding: Vector
 
     def meets(self, tol: float, epsilon: Vector) -> NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):
-            met = np.isfinite(self.residual) & np.isfinite(self.dual) & (self.residual <= tol * self.mass)
+            met = np.isfinite(self.residual) & np.isfinite(self.dual)
+            met &= np.maximum(np.maximum(self.residual, self.marginal_error), self.rounding) <= tol * self.mass
             close = self.relaxed_gap <= tol * np.maximum(np.abs(self.dual), epsilon * self.mass)
         return np.asarray(met & (close | ~self.relaxed))
 
@@ -180,7 +182,13 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
         relaxed=~hard[which],
         row_marginal=row.marginal,
         col_marginal=col.marginal,
+        rounding=ULP * (_size_of_exponents(row, alpha[which]) + _size_of_exponents(col, beta[which])),
     )
+
+
+def _size_of_exponents(side: SideMeasure, alpha: Vector) -> Vector:
+    """As that of a single problem's side."""
+    return np.asarray((side.marginal * np.where(side.marginal > 0, np.abs(alpha), 0.0)).sum(axis=1))
 
 
 def _measured(

@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[Phase, ...]] = {
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
 PATIENCE = 60.0  # iterations left for which plain scaling is still the better choice; Newton takes about as long
+LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
 
@@ -40,7 +41,7 @@ def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
     Weak penalties need few sweeps at any epsilon, so they begin with a stabilised kernel. A relaxation that was asked
     for is one of sweeps, so there are only sweeps then.
     """
-    last = (*METHODS["newton"], *METHODS["stabilized"]) if omega == 1 else METHODS["epsilon_scaling"]
+    last = (*METHODS["newton"], Phase("stabilized", Stabilized(), LAST)) if omega == 1 else METHODS["epsilon_scaling"]
     span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
     if span > SAFE_EXPONENT and omega == 1 and tol > 0 and _sweeps_at_most(problem, tol) <= WEAK:
         return Phase("stabilized", Stabilized(), WEAK), *last

@@ -13,6 +13,7 @@ from ..halves import largest_number
 from ..penalties import Fixed, Vector
 from ..result import History, Status
 from .acceleration import damped, settled_relaxation, translation
+from .feasibility import Blocked, blocked, crowded, may_be_blocked
 from .light import with_light, without_light
 from .log_domain import LogDomain
 from .measure import Iterate, Measure, measure_final
@@ -27,7 +28,8 @@ PATIENCE = 200  # iterations without progress that count as stalled; half the it
 RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
 ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
-LOOKS = 4  # before a method is judged by its rate
+LOOKS, LAST_LOOKS = 4, 10  # before a method is judged by its rate
+SUSPECT, SURE = 400, 100  # iterations after which a mask may be to blame, and before giving up is asked for certain
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
 
@@ -57,6 +59,8 @@ class Outcome:
     n_iter: int
     method: str
     history: History
+    blocked: Blocked | None = None
+    """Why there is no plan."""
 
 
 class Phase(NamedTuple):
@@ -95,6 +99,11 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
         return f, g, task.problem.mass * rows, task.problem.mass * cols, found
 
 
+def _mean(weights: Vector, potential: Vector) -> float:
+    used = np.isfinite(potential)
+    return float(weights[used] @ potential[used]) / float(weights[used].sum())
+
+
 class _Run:
     """One solve. `state` is the only thing that methods change."""
 
@@ -109,6 +118,10 @@ class _Run:
         self.aim = limits.tol
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
         self.iteration, self.scale = 0, 0.0
+        self.least = np.inf
+        self.kept: tuple[Vector, ...] | None = None
+        self.kept_before: tuple[Vector, Vector] | None = None
+        self.suspect = SUSPECT if may_be_blocked(task.problem) else np.inf
         self.waiting = list(phases)
         self._begin(start)
 
@@ -127,11 +140,15 @@ class _Run:
             outcome = self._stop(found)
             if outcome is not None:
                 return outcome
-            if self.waiting and self._slow():
+            if self._slow():
+                if not self.waiting:
+                    return self._given_up(Status.STALLED)
                 self.state.finished = True  # what it has found so far is where the next one starts
             if self.state.finished:
                 continue
             self.saved = self.state.save()
+            if self.state.trusted() and self._is_best(found):
+                self.kept = self.saved
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
                 self.iteration += self.solver.step(self.state, self._block())
 
@@ -153,6 +170,7 @@ class _Run:
     def _restart(self, start: Start) -> None:
         if self.log:
             self.products += self.state.products
+            self._keep()
         self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
         self.iteration += not (self.state.broken or self.state.finished)
@@ -160,6 +178,23 @@ class _Run:
     def _handover(self) -> Start:
         f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
         return replace(self.first, f=f, g=g, omega=self.state.omega, fast=self.state.fast)
+
+    def _is_best(self, found: Measure) -> bool:
+        """True, once, for the smallest residual seen at the epsilon asked for."""
+        if not self.on_target or not found.relative_residual < self.least:
+            return False
+        self.least = found.relative_residual
+        return True
+
+    def _keep(self) -> None:
+        """The best potentials seen, before the state that holds them goes."""
+        if self.kept is not None:
+            self.state.restore(self.kept)
+            self.kept, self.kept_before = None, self._potentials()
+
+    def _potentials(self) -> tuple[Vector, Vector]:
+        iterate = self.state.iterate()
+        return self.state.task.potentials(iterate.alpha, iterate.beta)
 
     def _observe(self) -> Measure | None:
         """Measure the state, undo a step that did harm, translate the potentials, write the history."""
@@ -223,14 +258,34 @@ class _Run:
         if stopped:
             return self._outcome(Status.STOPPED)
         if self.iteration >= limits.max_iter:
-            return self._outcome(Status.MAX_ITER)
+            return self._given_up(Status.MAX_ITER)
         if limits.time_limit is not None and self.seconds >= limits.time_limit:
             return self._outcome(Status.TIME_LIMIT)
+        if self.iteration >= self.suspect:
+            self.suspect = 2 * self.iteration
+            if self._crowded() is not None:
+                return self._given_up(Status.STALLED)
         if self.state.exhausted and self.waiting and found.residual > ROUNDING * found.mass:
+            if self._blocked() is not None:
+                return self._given_up(Status.STALLED)
             self.state.finished = True  # another method may do better from here
         elif self.state.exhausted or (self.on_target and self._stalled(found)):
-            return self._outcome(Status.STALLED)
+            return self._given_up(Status.STALLED)
         return None
+
+    def _crowded(self) -> Blocked | None:
+        return crowded(self.task.problem, *self.state.task.potentials(self.state.alpha, self.state.beta))
+
+    def _blocked(self) -> Blocked | None:
+        if not may_be_blocked(self.task.problem) or self.iteration < SURE:
+            return None
+        return self._crowded() or blocked(self.task.problem)
+
+    def _given_up(self, status: Status) -> Outcome:
+        """The outcome of a solve that does not arrive, which the mask may be to blame for."""
+        found = self._blocked()
+        outcome = self._outcome(status)
+        return outcome if outcome.status is Status.CONVERGED else replace(outcome, blocked=found)
 
     def _stalled(self, found: Measure) -> bool:
         """True if neither the residual fell nor the dual rose for long: rounding is all that is left."""
@@ -283,9 +338,13 @@ class _Run:
         return max(1, min(count, limits.max_iter - self.iteration))
 
     def _slow(self) -> bool:
-        """True if, at the rate of the last two looks, the method needs more iterations than its patience."""
+        """True if, at the rate of the last two looks, the method needs more iterations than its patience.
+
+        The last one, after which nothing is left to try, is looked at for longer.
+        """
         seen = len(self.log) - self.phase_began
-        return np.isfinite(self.patience) and seen >= LOOKS and self._needed() > self.patience
+        enough = LOOKS if self.waiting else LAST_LOOKS
+        return np.isfinite(self.patience) and seen >= enough and self._needed() > self.patience
 
     def _needed(self) -> float:
         """Iterations to the tolerance at the rate of the last two looks; inf if it is not known."""
@@ -302,25 +361,32 @@ class _Run:
         return int(min(np.ceil(self._needed()), self.iteration))
 
     def _outcome(self, status: Status) -> Outcome:
-        """Certify the current iterate: its marginals are computed anew from the potentials that are returned."""
-        task = self.task
-        iterate = self.state.iterate()
-        f, g = self.state.task.potentials(iterate.alpha, iterate.beta)
+        """Certify the current iterate, or the best one seen if that is better: marginals are computed anew."""
+        f, g = self._potentials()
         if not self.on_target:  # rows that are exact at a larger epsilon overflow at the one asked for
-            iterate = LogDomain().start(task, replace(self.first, f=f, g=g, fast=False)).iterate()
-            f, g = task.potentials(iterate.alpha, iterate.beta)
-        if isinstance(task.problem.rows, Fixed) and isinstance(task.problem.cols, Fixed):
-            used = task.problem.col_used
-            shift = float(task.problem.b[used] @ g[used]) / float(task.problem.b[used].sum())
-            f, g = f + shift, g - shift  # the gauge <b, g> = 0
-        f, g, rows, cols, certified = certify(task, f, g)
-        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > largest_number(task.cost):
+            iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()
+            f, g = self.task.potentials(iterate.alpha, iterate.beta)
+        found = self._certified(f, g)
+        if status is not Status.CONVERGED and not found[-1].relative_residual <= self.least:
+            self._keep()
+            other = self._certified(*self.kept_before) if self.kept_before is not None else found
+            if not other[-1].relative_residual >= found[-1].relative_residual:
+                found = other
+        f, g, rows, cols, certified = found
+        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > largest_number(self.task.cost):
             status = Status.NUMERICAL  # the plan overflows
         elif status is not Status.STOPPED and certified.settles(self.limits.tol):
             status = Status.CONVERGED
         if self.on_target and self.log:  # the last entry is what the verdict rests on
             self.log[-1] = self._entry(certified)
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
+
+    def _certified(self, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
+        problem = self.task.problem
+        if isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed):
+            shift = _mean(problem.a, f) if self.first.transposed else -_mean(problem.b, g)
+            f, g = f - shift, g + shift
+        return certify(self.task, f, g)
 
     def _history(self) -> History:
         return history_of(self.log, self.task.problem.reference_mass)

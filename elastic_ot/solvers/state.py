@@ -64,6 +64,10 @@ class State:
     def measure(self) -> Measure:
         return measure(self.task, self.iterate())
 
+    def trusted(self) -> bool:
+        """False if what the state tells of itself may be far too good."""
+        return True
+
     def close(self) -> bool:
         """True if one more iteration has to bring the state to the side that must be exact."""
         return False
@@ -93,7 +97,8 @@ class State:
 class Start:
     """How a solve begins: potentials in cost units or None, the side to end on, relaxation, and precision.
 
-    `tol` is what the answer will be held to, `deadline` a time of `time.perf_counter` at which to stop.
+    `tol` is what the answer will be held to, `deadline` a time of `time.perf_counter` at which to stop. Of two fixed
+    sides the columns' potentials are 0 on average, or the rows' with `transposed`.
     """
 
     f: Vector | None
@@ -103,6 +108,7 @@ class Start:
     fast: bool
     tol: float = 1e-6
     deadline: float = math.inf
+    transposed: bool = False
 
 
 class Solver(Protocol):

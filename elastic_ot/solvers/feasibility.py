@@ -1,0 +1,136 @@
+"""Whether a mask leaves room for hard marginals: rows that must carry more than all their columns can take, or columns.
+
+By the theorem of Hall, as Hoffman extended it to flows, there is a plan if there are no such rows and columns. Where
+there is none, potentials of an entropic solve drift apart and so sort the rows that compete: what was found that way is
+proof. That there are none takes a largest flow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..halves import finite
+from ..memory import library_of, on_host, row_chunks
+from ..penalties import Vector
+from ..problem import Problem
+
+Indices = NDArray[np.int64]
+CHUNK = 1 << 16  # entries looked at together
+MARGIN = 1e-9  # of the mass: excess that rounding of the weights explains
+UNITS = 2**30  # of flow, for the whole mass: SciPy's flows have 32 bits
+CELLS = 2_000_000  # allowed ones up to which a flow takes a second, and little memory
+
+
+class Blocked(NamedTuple):
+    """Rows (or columns) that must carry more than their partners can take."""
+
+    name: str
+    members: Indices
+    partners: Indices
+
+    def transpose(self) -> Blocked:
+        return self._replace(name="columns" if self.name == "rows" else "rows")
+
+
+def crowded(problem: Problem, f: Vector, g: Vector) -> Blocked | None:
+    """By potentials: whether all rows, or all columns, above some value are blocked together. Two passes over it."""
+    return _crowded("rows", problem, f) or _crowded("columns", problem.transpose(), g)
+
+
+def blocked(problem: Problem) -> Blocked | None:
+    """By a largest flow; None as well where there are too many cells for one."""
+    return _blocked("rows", problem) or _blocked("columns", problem.transpose())
+
+
+def may_be_blocked(problem: Problem) -> bool:
+    """Forbidden cells and two hard sides."""
+    return problem.cost.masked and problem.rows.hard and problem.cols.hard
+
+
+def _demands(problem: Problem) -> tuple[Vector, Vector]:
+    """What the rows must carry and the columns can take, in units of the mass."""
+    demand = problem.rows.box()[0] * np.where(problem.row_used, problem.a, 0.0)
+    room = min(problem.cols.box()[1], 1e9) * np.where(problem.col_used, problem.b, 0.0)
+    return demand / problem.mass, room / problem.mass
+
+
+def _crowded(name: str, problem: Problem, f: Vector) -> Blocked | None:
+    demand, room = _demands(problem)
+    if not demand.any():
+        return None
+    f = np.where(problem.row_used, f, -np.inf)
+    top = _largest_partner(problem, f)
+    order, partners = np.argsort(-f, kind="stable"), np.argsort(-top, kind="stable")
+    must, can = np.cumsum(demand[order]), np.concatenate([[0.0], np.cumsum(room[partners])])
+    reached = np.searchsorted(-top[partners], -f[order], side="right")
+    excess = np.where(np.isfinite(f[order]), must - can[reached], -np.inf)
+    last = int(excess.argmax())
+    if not excess[last] > MARGIN * max(1.0, must[last]):
+        return None
+    members = order[: last + 1]
+    return Blocked(name, np.sort(members[demand[members] > 0]), np.sort(partners[: reached[last]]))
+
+
+def _largest_partner(problem: Problem, f: Vector) -> Vector:
+    """Of every column, the largest f among its allowed rows."""
+    matrix = problem.cost.matrix
+    by_rows = matrix.flags.c_contiguous
+    data, xp = (matrix if by_rows else matrix.T), library_of(matrix)
+    values = xp.asarray(f)
+    top = xp.asarray(np.full(problem.shape[1], -np.inf))
+    for part in row_chunks(data, CHUNK):
+        allowed = finite(data[part])
+        if by_rows:
+            top = xp.maximum(top, xp.where(allowed, values[part, None], -np.inf).max(axis=0))
+        else:
+            top[part] = xp.where(allowed, values, -np.inf).max(axis=1)
+    return np.where(problem.col_used, on_host(top), -np.inf)
+
+
+def _blocked(name: str, problem: Problem) -> Blocked | None:
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    demand, room = _demands(problem)
+    cells = _cells(problem) if demand.any() else None
+    if cells is None:
+        return None
+    (i, j), (n, m) = cells, problem.shape
+    scale = UNITS / max(1.0, float(demand.sum()))
+    out = np.floor(demand * scale).astype(np.int64)
+    into = np.ceil(np.minimum(room, demand.sum()) * scale).astype(np.int64)
+    source, sink = n + m, n + m + 1
+    tails = np.concatenate([i, np.full(n, source), n + np.arange(m)])
+    heads = np.concatenate([n + j, np.arange(n), np.full(m, sink)])
+    limits = np.concatenate([np.full(i.size, UNITS), out, into]).astype(np.int32)
+    graph = csr_array(coo_array((limits, (tails, heads)), shape=(n + m + 2, n + m + 2)))
+    found = maximum_flow(graph, source, sink)
+    if out.sum() - found.flow_value <= MARGIN * scale:
+        return None
+    rest = csr_array(graph - found.flow)
+    rest.data = np.maximum(rest.data, 0)
+    rest.eliminate_zeros()
+    side = breadth_first_order(rest, source, return_predecessors=False)
+    rows, cols = np.sort(side[side < n]), np.sort(side[(side >= n) & (side < n + m)]) - n
+    return Blocked(name, rows[demand[rows] > 0].astype(np.int64), cols.astype(np.int64))
+
+
+def _cells(problem: Problem) -> tuple[Indices, Indices] | None:
+    """Rows and columns of the allowed cells that are in use; None if they are too many."""
+    matrix = problem.cost.matrix
+    data = matrix if problem.cost.matrix.flags.c_contiguous else matrix.T
+    used, partners = problem.row_used, problem.col_used
+    if data is not matrix:
+        used, partners = partners, used
+    found, count = [], 0
+    for part in row_chunks(data, CHUNK):
+        i, j = np.nonzero(on_host(finite(data[part])) & used[part, None] & partners)
+        found.append((i + part.start, j))
+        count += i.size
+        if count > CELLS:
+            return None
+    i, j = (np.concatenate(values) for values in zip(*found, strict=True))
+    return (i, j) if data is matrix else (j, i)
