@@ -84,7 +84,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         omega=(max(how.omega, 1.0), how.omega),
         fast=fast,
         cold=f is None,
-        time_limit=how.time_limit,
+        deadline=np.inf if how.time_limit is None else began + how.time_limit,
         callback=how.callback,
     )
     if how.budget:
@@ -92,7 +92,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         state = run_batch_budget(task, alpha, beta, limits, plans)
         end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
         return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)
-    single = _Single(problem, how, cols_last, fast, np.inf if how.time_limit is None else began + how.time_limit)
+    single = _Single(problem, how, cols_last, fast, limits.deadline)
     if how.swept and problem.cost[0].size <= LARGEST:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
     else:

@@ -33,7 +33,8 @@ from .solvers.state import Start
 if TYPE_CHECKING:
     from .result import Solution
 
-POLISH_BLOCK, POLISH_BLOCKS = 50, 20  # sweeps spent on a feasible plan where cells are forbidden
+POLISH_BLOCK, POLISH_SWEEPS = 50, 1000  # sweeps spent on a feasible plan where cells are forbidden
+POLISH_ENTRIES = 1e8  # read between looks, which Ctrl-C waits for
 POLISH_STEPS = 200  # iterations of Newton's method, where that is not enough
 EXTREMES = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # results say inf, not warnings
 NO_PLAN = (
@@ -199,8 +200,9 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector) -
     vectors = alpha, beta, log_row, log_col, alpha.copy(), log_col.copy()
     scratch = task.backend.scratch(problem.shape, False)
     weight = problem.b / problem.mass
-    for block in range(POLISH_BLOCKS):
-        omega, count = ((1.0, 0.0), 1) if block == 0 else ((1.0, 1.0), POLISH_BLOCK)
+    longest = max(1, min(POLISH_BLOCK, int(POLISH_ENTRIES / task.cost.size)))
+    for done in range(0, POLISH_SWEEPS, longest):
+        omega, count = ((1.0, 0.0), 1) if done == 0 else ((1.0, 1.0), longest)
         task.backend.log_sweeps(task.cost, task.inv_epsilon, rows, cols, omega, *vectors, scratch, count)
         c = np.exp(log_col)
         target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)

@@ -52,7 +52,7 @@ class LinearSystem:
         self.inverse = _inverse(row_diagonal)
         squares = _weighted_squares(self.inverse, plan)
         gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
-        self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS)
+        self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """(x, y), 0 outside of the system."""

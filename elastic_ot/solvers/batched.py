@@ -9,7 +9,7 @@ handed to the phases of a single solve.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,8 @@ FAR = (
 )
 PATIENT_ENTRIES = 1e7  # entries that sweeps may read before the general solver is the better choice: about 5 ms
 LEAST_PATIENCE = 100
+PIECE = 3e8  # entries that a call of the backend may read: limits and Ctrl-C wait for it
+TINY, GROUP = 64, 256  # entries up to which problems go side by side, and how many of them
 SINGLE_RANGE = (
     32.0  # largest cost or first potential, in epsilon, for which arguments of exponentials may be computed in float32
 )
@@ -159,7 +161,8 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
     """Of the problems `which`, from marginals computed anew in double precision."""
     problem = task.problem
     rows, cols = np.zeros_like(alpha), np.zeros_like(beta)
-    task.backend.batch_marginals(task.cost, task.batch, alpha, beta, which, rows, cols)
+    for part in _pieces(which, task.cost[0].size):
+        task.backend.batch_marginals(task.cost, task.batch, alpha, beta, part, rows, cols)
     with np.errstate(all="ignore"):
         row = _measured(task, problem.rows, problem.a, problem.row_used, task.rows, alpha, rows, which)
         col = _measured(task, problem.cols, problem.b, problem.col_used, task.cols, beta, cols, which)
@@ -261,8 +264,13 @@ class BatchLimits:
     omega: tuple[float, float] = (1.0, 1.0)
     fast: bool = True
     cold: bool = True
-    time_limit: float | None = None
+    deadline: float = np.inf
+    """A time of `time.perf_counter`."""
     callback: Callable[[int, Vector], object] | None = None
+
+    @property
+    def late(self) -> bool:
+        return time.perf_counter() >= self.deadline
 
 
 Single = Callable[[int, Vector | None, Vector | None, int], Outcome]
@@ -277,7 +285,7 @@ def run_batch(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits,
 def run_batch_budget(
     task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, plans: NDArray[Any] | None = None
 ) -> BatchState:
-    """Exactly max_iter iterations, one call; nothing is measured. `plans` is filled on the way out, if it is given."""
+    """Exactly max_iter iterations; nothing is measured. `plans` is filled on the way out, if it is given."""
     size = task.problem.size
     spans = task.problem.largest * float(task.batch.inv_epsilon.max())
     starts = () if limits.cold else (alpha, beta)
@@ -286,7 +294,13 @@ def run_batch_budget(
     precision = "double" if not limits.fast else "single" if single else "mixed"
     unknown, status, method = (np.broadcast_to(np.array(x, dtype=object), size) for x in (np.nan, Status.BUDGET, "log"))
     state = BatchState(alpha, beta, np.zeros(size, np.int64), unknown, unknown, status, method)
-    _sweep(task, state, np.arange(size), None, limits.max_iter, limits, precision, limits.cold, plans)
+    every, left, cold = np.arange(size), limits.max_iter, limits.cold
+    longest = _longest(task)
+    both = replace(limits, cols_last=np.ones(size, np.bool_))
+    while left > 4 * longest:  # only of huge problems, whose sums then begin anew
+        _sweep(task, state, every, None, longest, both, precision, cold)
+        left, cold = left - longest, False
+    _sweep(task, state, every, None, left, limits, precision, cold, plans)
     return state
 
 
@@ -314,13 +328,14 @@ def _sweep(
     cold: bool,
     plans: NDArray[Any] | None = None,
 ) -> Vector:
-    """One call of the backend, or one for each end; returns the residuals it saw."""
+    """A few calls of the backend; returns the residuals they saw. A round, which has goals, stops when time is up."""
     residual = np.full(which.size, np.inf)
     sides = task.rows, task.cols, limits.omega, state.alpha, state.beta
     cols_last = limits.cols_last[which]
     for end, mine in (("rows", ~cols_last), ("cols", cols_last)):
-        if mine.any():
-            where = slice(None) if mine.all() else np.flatnonzero(mine)
+        for where in _pieces(np.flatnonzero(mine), task.cost[0].size, count):
+            if goal is not None and limits.late:
+                return residual
             some = which[where]
             done, found = np.zeros(some.size, np.int64), np.full(some.size, np.inf)
             how = goal, count, end, cold, precision
@@ -328,6 +343,24 @@ def _sweep(
             state.n_iter[some] += done
             residual[where] = found
     return residual
+
+
+def _together(size: int) -> int:
+    """Problems of so many entries that a call takes at once, as long as it takes for one."""
+    return GROUP if size <= TINY else 1
+
+
+def _longest(task: BatchTask) -> int:
+    """Iterations of a call at most."""
+    size = task.cost[0].size
+    return max(1, int(PIECE / (size * _together(size))))
+
+
+def _pieces(which: Indices, size: int, count: int = 1) -> Iterator[Indices]:
+    """Problems of so many entries for one call each, if it reads them so many times."""
+    group = _together(size)
+    step = group * max(1, int(PIECE / (size * count * group)))
+    return (which[i : i + step] for i in range(0, which.size, step))
 
 
 class _Rounds:
@@ -358,7 +391,7 @@ class _Rounds:
             state.residual[seen] = found[found < np.inf] * self.task.problem.mass[seen]
             self._certify(found)
             state.record(time.perf_counter() - self.began)
-            status = _interruption(self.task, state, limits, self.began) or status
+            status = _interruption(self.task, state, limits) or status
             if status is not Status.MAX_ITER:
                 break
             if self._hand_over():
@@ -377,7 +410,7 @@ class _Rounds:
         for precision, mine in (("mixed", ~double), ("double", double)):
             where = np.flatnonzero(mine & (rooms > 0))
             if where.size:
-                number = min(count, int(rooms[where].min()))
+                number = min(count, int(rooms[where].min()), _longest(self.task))
                 found[where] = _sweep(
                     self.task, self.state, left[where], self.goal, number, self.limits, precision, cold
                 )
@@ -403,10 +436,10 @@ class _Rounds:
 
     def _finish(self, which: Indices, status: Status) -> None:
         """Bring problems that are not done to the side that must be exact, and close them."""
-        rows_last = which[~self.limits.cols_last[which]]
-        if rows_last.size:
-            cold = self.limits.cold and not self.state.n_iter[rows_last].any()
-            _sweep(self.task, self.state, rows_last, None, 1, self.limits, "double", cold)
+        new = self.state.n_iter[which] == 0  # a round may have been stopped before their turn
+        for some, cold in ((which[new], self.limits.cold), (which[~new & ~self.limits.cols_last[which]], False)):
+            if some.size:
+                _sweep(self.task, self.state, some, None, 1, self.limits, "double", cold)
         _close(self.task, self.state, which, self.limits, status)
 
     def _hand_over(self) -> bool:
@@ -442,6 +475,9 @@ class _Rounds:
         if slow.any():
             f, g = self.task.potentials(state.alpha, state.beta)
         for k in left[slow]:
+            if self.limits.late:
+                slow[np.searchsorted(left, k) :] = False
+                break
             room = self.limits.max_iter - int(state.n_iter[k])
             far = self.limits.cold and not state.residual[k] <= FAR * self.task.problem.mass[k]
             start_f, start_g = (None, None) if far else (f[k], g[k])
@@ -499,7 +535,7 @@ def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimit
     for k in range(size):
         f, g = (None, None) if starts is None else (starts[0][k], starts[1][k])
         _alone(task, state, single, k, f, g, limits.max_iter)
-        status = _interruption(task, state, limits, began)
+        status = _interruption(task, state, limits)
         if status is not None:
             rest = np.arange(k + 1, size)
             _sweep(task, state, rest, None, 1, limits, "double", limits.cold)
@@ -509,13 +545,12 @@ def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimit
     return state
 
 
-def _interruption(task: BatchTask, state: BatchState, limits: BatchLimits, began: float) -> Status | None:
+def _interruption(task: BatchTask, state: BatchState, limits: BatchLimits) -> Status | None:
     """Whether to stop here, because the callback or the clock says so."""
     residual = state.residual.reshape(task.problem.batch)
     if limits.callback is not None and limits.callback(int(state.n_iter.max()), residual):
         return Status.STOPPED
-    late = limits.time_limit is not None and time.perf_counter() - began >= limits.time_limit
-    return Status.TIME_LIMIT if late else None
+    return Status.TIME_LIMIT if limits.late else None
 
 
 def _close(task: BatchTask, state: BatchState, which: Indices, limits: BatchLimits, status: Status) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..result import Status
-from .driver import Outcome
+from .driver import BLOCK_ENTRIES, Outcome
 from .log_domain import LogDomain, initial_alphas, sweep
 from .record import Entry, history_of
 from .state import Start, State
@@ -32,8 +32,9 @@ def run_budget(task: Task, start: Start, count: int, rows_first: bool) -> Outcom
             state = State(task, *initial_alphas(task, start), start.end, start.omega, start.fast, scratch)
             sweep(state, (0.0, 0.0), 1)
             again = count
-        if again:
-            sweep(state, state.omega, again)
+        block = max(1, int(BLOCK_ENTRIES / task.cost.size))  # Ctrl-C waits for one
+        for done in range(0, again, block):
+            sweep(state, state.omega, min(block, again - done))
         iterate, found = state.iterate(), state.measure()
         f, g = task.potentials(iterate.alpha, iterate.beta)
         row_marginal, col_marginal = (task.problem.mass * np.exp(x) for x in (iterate.log_row, iterate.log_col))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..backends.protocol import CONTINUES, Krylov
 from ..penalties import Vector
 
-BLOCK = 32  # iterations between looks at the clock
+BLOCK, LONGEST = 32, 2e8  # iterations between looks at the clock, and entries read in them
 FLOOR = 1e-3  # share of its diagonal that the preconditioner keeps at least
 
 
@@ -48,6 +48,8 @@ class System:
         Products at most.
     direct : Direct or None
         How to factorise S, once so many products were made as that costs.
+    entries : int
+        What a product reads.
     """
 
     diagonal: Vector
@@ -56,6 +58,7 @@ class System:
     squares: Vector
     budget: int
     direct: Direct | None = None
+    entries: int = 0
 
 
 def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Callable[[], bool]) -> tuple[Vector, int]:
@@ -65,7 +68,7 @@ def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Call
     residual = np.where(system.free, rhs, 0.0)
     direction = preconditioner * residual
     krylov = Krylov(np.zeros_like(rhs), residual, direction, preconditioner, np.array([float(direction @ residual)]))
-    products, code = 0, CONTINUES
+    products, code, block = 0, CONTINUES, max(1, min(BLOCK, int(LONGEST / max(system.entries, 1))))
     if not 0 < krylov.scalars[0] < np.inf:
         return krylov.x, 0
 
@@ -73,7 +76,7 @@ def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Call
         nonlocal products, code
         limit = int(min(budget, system.budget))
         while code == CONTINUES and products < limit and not expired():
-            done, code = system.gradients(krylov, goal, radius, min(BLOCK, limit - products))
+            done, code = system.gradients(krylov, goal, radius, min(block, limit - products))
             products += done
 
     direct = system.direct

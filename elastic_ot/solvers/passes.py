@@ -125,7 +125,7 @@ class KernelPasses:
             return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
 
         # with many cells a row, squares of single ones are negligible
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS)
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS, entries=self.kernel.size)
 
     def _rounding(self, state: State, u: Vector, v: Vector, row_weight: Vector) -> Vector:
         """What the diagonal D_c of Newton's matrix changes by where the plan P is replaced by its rounded entries.
@@ -229,7 +229,7 @@ def _sparse_system(
         backend.sparse_gram(matrix, row_weight, out)
 
     direct = Factorisation(matrix, row_weight, diagonal, free, gram)
-    return System(diagonal, free, gradients, squares, PRODUCTS, direct)
+    return System(diagonal, free, gradients, squares, PRODUCTS, direct, int(matrix.pointers[-1]))
 
 
 def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], k: int) -> System:
