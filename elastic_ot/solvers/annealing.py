@@ -38,6 +38,8 @@ class AnnealedState(State):
     """(epsilon, f, g) where the previous level ended."""
     known: Measure | None = None
     """The measure of the state, once it was asked for."""
+    whole: bool = False
+    """No cells are left out any more: some rows or columns carry less than the sums of a few cells can hold."""
 
     @property
     def on_target(self) -> bool:
@@ -59,7 +61,7 @@ class AnnealedState(State):
         self.known = None
         if not self.passes.sweep(self, omega, count):
             self.restore(saved)
-            self.passes = self.full_passes()
+            self.passes, self.whole = self.full_passes(), True
             self.passes.sweep(self, (1.0, 0.0))
 
     def trusted(self) -> bool:
@@ -85,6 +87,8 @@ class AnnealedState(State):
 
     def truncate(self, tol: float = 0.0, **options: float) -> None:
         """From here on only the cells that carry mass to a tolerance, of `tol` if that is larger, if they are few."""
+        if self.whole:
+            return
         with np.errstate(divide="ignore"):  # a row or column may have lost all its mass
             build = support_of(self, max(self.aim, tol), **options)
         if build is not None:

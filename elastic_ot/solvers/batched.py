@@ -151,7 +151,7 @@ class BatchMeasure:
 
     def meets(self, tol: float, epsilon: Vector) -> NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):
-            met = np.isfinite(self.residual) & np.isfinite(self.dual)
+            met = np.isfinite(self.residual) & np.isfinite(self.dual) & (self.mass > 0)
             met &= np.maximum(np.maximum(self.residual, self.marginal_error), self.rounding) <= tol * self.mass
             close = self.relaxed_gap <= tol * np.maximum(np.abs(self.dual), epsilon * self.mass)
         return np.asarray(met & (close | ~self.relaxed))
@@ -176,6 +176,7 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
         )
         dual = row.dual + col.dual - problem.epsilon[which] * total
         relaxed_gap = row.gap + col.gap
+        rounding = ULP * (_size_of_exponents(row, alpha[which]) + _size_of_exponents(col, beta[which]))
     return BatchMeasure(
         residual=row.residual + col.residual,
         marginal_error=row.marginal_error + col.marginal_error,
@@ -185,7 +186,7 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
         relaxed=~hard[which],
         row_marginal=row.marginal,
         col_marginal=col.marginal,
-        rounding=ULP * (_size_of_exponents(row, alpha[which]) + _size_of_exponents(col, beta[which])),
+        rounding=rounding,
     )
 
 

@@ -30,6 +30,7 @@ NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below wh
 ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
 LOOKS, LAST_LOOKS = 4, 10  # before a method is judged by its rate
 SUSPECT, SURE = 400, 100  # iterations after which a mask may be to blame, and before giving up is asked for certain
+LOST = 100  # iterations after which a plan without any mass, as float64 holds it, is not believed to get some
 RETRIES = 3  # times the loop goes on when the returned potentials miss the tolerance that the iterate had met
 
 
@@ -121,6 +122,7 @@ class _Run:
         self.least = np.inf
         self.kept: tuple[Vector, ...] | None = None
         self.kept_before: tuple[Vector, Vector] | None = None
+        self.carried = 0
         self.suspect = SUSPECT if may_be_blocked(task.problem) else np.inf
         self.waiting = list(phases)
         self._begin(start)
@@ -171,7 +173,8 @@ class _Run:
         if self.log:
             self.products += self.state.products
             self._keep()
-        self.state = self.solver.start(self.task, start)
+        with np.errstate(all="ignore"):
+            self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
         self.iteration += not (self.state.broken or self.state.finished)
 
@@ -233,6 +236,8 @@ class _Run:
         state = self.state
         if isinstance(state.task.problem.rows, Fixed) and isinstance(state.task.problem.cols, Fixed):
             return found
+        if state.steered:
+            return found
         iterate = state.iterate()
         f, g = state.task.potentials(iterate.alpha, iterate.beta)
         with np.errstate(all="ignore"):  # extreme potentials: no translation is found
@@ -261,6 +266,10 @@ class _Run:
             return self._given_up(Status.MAX_ITER)
         if limits.time_limit is not None and self.seconds >= limits.time_limit:
             return self._outcome(Status.TIME_LIMIT)
+        if found.mass > 0:
+            self.carried = self.iteration
+        elif self.iteration - self.carried >= LOST:
+            return self._outcome(Status.NUMERICAL)
         if self.iteration >= self.suspect:
             self.suspect = 2 * self.iteration
             if self._crowded() is not None:
@@ -364,7 +373,8 @@ class _Run:
         """Certify the current iterate, or the best one seen if that is better: marginals are computed anew."""
         f, g = self._potentials()
         if not self.on_target:  # rows that are exact at a larger epsilon overflow at the one asked for
-            iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()
+            with np.errstate(all="ignore"):
+                iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()
             f, g = self.task.potentials(iterate.alpha, iterate.beta)
         found = self._certified(f, g)
         if status is not Status.CONVERGED and not found[-1].relative_residual <= self.least:

@@ -25,12 +25,23 @@ WEIGHTLESS = 1e-3  # share of a residual that rows without influence on it may w
 
 
 def without_light(problem: Problem) -> Problem:
-    """The problem without its light rows and columns; itself if it has none, or nothing else."""
+    """The problem without its light rows and columns; itself if it has none, or if others have no partners but them."""
     a, b = _heavy(problem.a), _heavy(problem.b)
     if a is problem.a and b is problem.b:
         return problem
     heavy = replace(problem, a=a, b=b)
-    return heavy if heavy.row_used.any() and heavy.col_used.any() else problem
+    if not (heavy.row_used.any() and heavy.col_used.any()) or _strands(heavy):
+        return problem
+    return heavy
+
+
+def _strands(heavy: Problem) -> bool:
+    """True if some of its rows or columns have no partners left."""
+    cost = heavy.cost
+    if not cost.masked:
+        return False
+    partners = cost.allowed_sums(heavy.b)[heavy.row_used], cost.allowed_sums_of_columns(heavy.a)[heavy.col_used]
+    return not all((sums > 0).all() for sums in partners)
 
 
 def weighty(side: Side, aim: float) -> NDArray[np.bool_]:

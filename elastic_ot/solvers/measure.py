@@ -78,8 +78,8 @@ class Measure:
         return self.residual / self.mass if self.mass > 0 else np.inf
 
     def near(self, tol: float) -> bool:
-        """Residual and marginal_error <= tol mass."""
-        if not (np.isfinite(self.residual) and np.isfinite(self.dual)):
+        """Residual and marginal_error <= tol mass, of a plan that has any mass left."""
+        if not (np.isfinite(self.residual) and np.isfinite(self.dual) and self.mass > 0):
             return False
         return max(self.residual, self.marginal_error) <= tol * self.mass
 

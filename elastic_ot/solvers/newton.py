@@ -37,9 +37,11 @@ COARSE = 1e-3  # residual of a warm start above which float32 serves for now
 LEVEL_TOL, LEVEL_MARGIN = 1e-3, 3.0  # tolerance and nats for the cells of one level above the target
 NEAR, LAST_MARGIN = 3.0, 1.0  # nats by which potentials may still move on target, at first and once it is nearly met
 UNEVEN = 0.5  # nats by which a column may be off where a level ends
+LINEAR = 1.5  # of what the quadratic model promises, which is half of the slope: so much more comes of no curvature
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
+NOTHING = 1e-290  # mass of a row, in units of the whole, that links no columns: its inverse must not overflow
 SLACK = 3e-14  # of the terms of the dual, relative: rounding
 
 
@@ -194,7 +196,8 @@ class Newton:
         rows = local(task, "rows", state.alpha, np.zeros_like(r))
         response = column_response(task, state.beta, state.log_col)
         cols = local(task, "cols", state.beta, response)
-        row_weight = np.divide(1.0, r + rows.curvature, out=np.zeros_like(r), where=rows.free)
+        stiffness = r + rows.curvature
+        row_weight = np.divide(1.0, stiffness, out=np.zeros_like(r), where=rows.free & (stiffness > NOTHING))
         diagonal = c + cols.curvature
         inside = cols.free & weighty(task.cols, state.aim)
         rhs = np.where(inside, diagonal * response, 0.0)
@@ -213,7 +216,9 @@ class Newton:
         goal = self._forcing(state, residual) * size
         x, products = krylov.solve(system, rhs, goal, state.radius, state.expired)
         state.products += products
-        x = np.where(inside, x, response)  # the others move as in a sweep: hundreds of nats would shorten the step
+        x = state.stretch * np.where(
+            inside, x, response
+        )  # the others move as in a sweep: hundreds of nats would shorten the step
         slope = slope_along(task, state.beta, c, smooth_change(task, state.beta, cols, x))
         return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
 
@@ -269,16 +274,19 @@ class Newton:
         are linked by nothing yet: the next one goes further.
         """
         if step.t < 1.0:
-            state.radius = max(RADIUS, 0.25 * state.radius)
+            state.radius, state.stretch = max(RADIUS, 0.25 * state.radius), 1.0
             return
         gain = (found.dual - step.found.dual) / (0.5 * step.slope)
         far = float(np.abs(step.x).max()) >= 0.99 * state.radius
         if far and gain > 0.7:
             state.radius *= 4.0
             return
-        factor = (
-            2.0 if gain < 0.4 or (far and found.residual > 0.9 * step.found.residual) else 0.5 if gain > 0.7 else 1.0
-        )
+        stuck = found.residual > 0.9 * step.found.residual
+        state.stretch = 4.0 * state.stretch if stuck and gain > LINEAR else 1.0
+        if stuck and gain > 0.7:
+            state.damping *= 0.25
+            return
+        factor = 2.0 if gain < 0.4 or (far and stuck) else 0.5 if gain > 0.7 else 1.0
         state.damping = max(self.damping, factor * state.damping)
 
     def _note_progress(self, state: NewtonState) -> None:

@@ -38,6 +38,8 @@ class NewtonState(AnnealedState):
     """Share of the diagonal, relative to the residual, that is added to Newton's matrix."""
     radius: float = RADIUS
     """Nats that a step may move a potential."""
+    stretch: float = 1.0
+    """Factor of the next step."""
     trial: Step | None = None
     steps: int = 0
     """Newton steps at this level."""
@@ -57,6 +59,10 @@ class NewtonState(AnnealedState):
 
     def expired(self) -> bool:
         return time.perf_counter() >= self.deadline
+
+    @property
+    def steered(self) -> bool:
+        return self.steps > 0 and not self.task.problem.rows.hard
 
     def close(self) -> bool:
         self.closing = self.wanted_end == "cols" and self.end == "rows"

@@ -64,6 +64,11 @@ class State:
     def measure(self) -> Measure:
         return measure(self.task, self.iterate())
 
+    @property
+    def steered(self) -> bool:
+        """True if the method finds the translation of the potentials itself, and relies on rows that are exact."""
+        return False
+
     def trusted(self) -> bool:
         """False if what the state tells of itself may be far too good."""
         return True
