@@ -376,6 +376,8 @@ class _Run:
             with np.errstate(all="ignore"):
                 iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()
             f, g = self.task.potentials(iterate.alpha, iterate.beta)
+        if not all((x < np.inf).all() for x in (f, g)):  # the method broke down before it had any of its own
+            f, g = self._begun()
         found = self._certified(f, g)
         if status is not Status.CONVERGED and not found[-1].relative_residual <= self.least:
             self._keep()
@@ -390,6 +392,13 @@ class _Run:
         if self.on_target and self.log:  # the last entry is what the verdict rests on
             self.log[-1] = self._entry(certified)
         return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
+
+    def _begun(self) -> tuple[Vector, Vector]:
+        """Potentials after one iteration in the log domain."""
+        with np.errstate(all="ignore"):
+            iterate = LogDomain().start(self.task, replace(self.first, fast=False)).iterate()
+        f, g = self.task.potentials(iterate.alpha, iterate.beta)
+        return np.nan_to_num(f, posinf=0.0, neginf=-np.inf), np.nan_to_num(g, posinf=0.0, neginf=-np.inf)
 
     def _certified(self, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
         problem = self.task.problem

@@ -1,8 +1,9 @@
 """Rows and columns that weigh nothing beside the others: set aside for the solve, given their potentials afterwards.
 
 Sums of entries are good to 1e-16 of themselves, and kernels tell sums from nothing down to 1e-28. Weights of a softmax
-may span hundreds of decades. What is set aside here weighs less than 1e-25 of its side: no residual can show it, but
-its potentials, hundreds of epsilon from where they begin, would keep sweeps from being trusted.
+may span hundreds of decades. Where a penalty holds marginals near them, what weighs less than 1e-25 of its side is set
+aside here: no residual can show it, but its potentials, hundreds of epsilon from where they begin, would keep sweeps
+from being trusted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import Vector
+from ..penalties import KL, Penalty, Vector
 from ..problem import Problem
 from .local import column_response
 from .log_domain import sweep
@@ -26,7 +27,7 @@ WEIGHTLESS = 1e-3  # share of a residual that rows without influence on it may w
 
 def without_light(problem: Problem) -> Problem:
     """The problem without its light rows and columns; itself if it has none, or if others have no partners but them."""
-    a, b = _heavy(problem.a), _heavy(problem.b)
+    a, b = _heavy(problem.a, problem.rows), _heavy(problem.b, problem.cols)
     if a is problem.a and b is problem.b:
         return problem
     heavy = replace(problem, a=a, b=b)
@@ -49,7 +50,10 @@ def weighty(side: Side, aim: float) -> NDArray[np.bool_]:
     return np.asarray(side.weight > WEIGHTLESS * aim / side.weight.size)
 
 
-def _heavy(weights: Vector) -> Vector:
+def _heavy(weights: Vector, penalty: Penalty) -> Vector:
+    """Other penalties let a light row carry much."""
+    if np.isinf(penalty.box()[1]) and not isinstance(penalty, KL):
+        return weights
     light = weights < LIGHT * weights.sum()
     return np.where(light, 0.0, weights) if weights[light].any() else weights
 
@@ -75,5 +79,6 @@ def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector
 def _swept(task: Task, f: Vector, g: Vector, omega: tuple[float, float]) -> State:
     scratch = task.backend.scratch(task.problem.shape, False, brief=True)
     state = State(task, *task.alphas(f, g), "rows", omega, False, scratch)
-    sweep(state, omega, 1)
+    with np.errstate(all="ignore"):  # potentials of a solve that broke down
+        sweep(state, omega, 1)
     return state

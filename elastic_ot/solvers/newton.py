@@ -40,6 +40,7 @@ UNEVEN = 0.5  # nats by which a column may be off where a level ends
 LINEAR = 1.5  # of what the quadratic model promises, which is half of the slope: so much more comes of no curvature
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
+PATIENCE = 300  # the same, while the dual still rises
 RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
 NOTHING = 1e-290  # mass of a row, in units of the whole, that links no columns: its inverse must not overflow
 SLACK = 3e-14  # of the terms of the dual, relative: rounding
@@ -125,21 +126,22 @@ class Newton:
             state.stale = False
             state.sweep((1.0, 1.0))
             return 1
-        if not state.trusted() or (state.on_target and isinstance(state.passes, LogPasses)):
+        outdated = not state.trusted() or (state.on_target and isinstance(state.passes, LogPasses))
+        if outdated and (state.on_target or state.steps < self.steps):
             self._renew(state)
+            state.steps += not state.on_target
             return 1
         found = state.measure()
         steered = not isinstance(state.passes, LogPasses)
         small = found.residual <= (self.level_tol if steered else self.swept_tol) * found.mass
-        if small and steered and not state.on_target:
-            small = _unevenness(state) <= UNEVEN
+        uneven = small and steered and not state.on_target and _unevenness(state) > UNEVEN
         if not state.on_target and not small and not steered and state.sweeps == self.sweeps:
             state.truncate(LEVEL_TOL, margin=LEVEL_MARGIN)
             if state.passes.truncated:
                 state.visiting = state.stale = True
                 return self._iterate(state)
         tired = state.steps >= self.steps if steered else state.sweeps >= self.patience
-        if not state.on_target and (small or tired):
+        if not state.on_target and ((small and not uneven) or tired):
             self._descend(state)
             return 1
         if state.sweeps < self.sweeps or not steered:
@@ -157,6 +159,7 @@ class Newton:
         step = self._newton_step(state)
         if step is None:
             state.sweep((1.0, 1.0))
+            state.steps += 1
             return 1
         return self._try(state, step)
 
@@ -169,7 +172,7 @@ class Newton:
         if not state.passes.truncated:
             state.truncate(EARLY_TOL)
         arrived = descend(state, factor)
-        state.steps = 0
+        state.steps, state.damping, state.stretch = 0, self.damping, 1.0
         if isinstance(state.passes, KernelPasses):
             state.passes.base = None
         state.sweep((1.0, 0.0))
@@ -295,6 +298,7 @@ class Newton:
             return  # what its support tells of it may be far too good
         found = state.measure()
         rise = RISE * max(abs(found.dual), found.epsilon * found.mass)
+        state.waited = 0 if found.residual < 0.9 * state.mark else state.waited + 1
         if found.residual < 0.9 * state.mark or found.dual > state.best_dual + rise:
             state.idle, state.mark = 0, min(found.residual, state.mark)
         else:
@@ -302,7 +306,8 @@ class Newton:
         state.best_dual = max(state.best_dual, found.dual)
         if found.residual < state.best:
             state.best, state.best_vectors = found.residual, state.save()
-        if state.idle > IDLE and not (not state.passes.exact and state.refine()) and state.best_vectors is not None:
+        spent = state.idle > IDLE or state.waited > PATIENCE
+        if spent and not (not state.passes.exact and state.refine()) and state.best_vectors is not None:
             state.restore(state.best_vectors)
             state.exhausted = True
 

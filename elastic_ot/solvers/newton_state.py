@@ -49,6 +49,8 @@ class NewtonState(AnnealedState):
     mark: float = np.inf
     """The residual at the last progress."""
     idle: int = 0
+    waited: int = 0
+    """Iterations since the residual has fallen."""
     residual_before: float = np.inf
     visiting: bool = False
     """The support is that of this level only."""
@@ -70,7 +72,7 @@ class NewtonState(AnnealedState):
 
     def refine(self) -> bool:
         self.best, self.mark, self.best_dual = np.inf, np.inf, -np.inf
-        self.best_vectors, self.idle, self.trial = None, 0, None
+        self.best_vectors, self.idle, self.waited, self.trial = None, 0, 0, None
         if super().refine():
             if not self.passes.truncated:
                 self.passes = kernel_passes(self.task, exact=True)

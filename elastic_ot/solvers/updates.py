@@ -49,7 +49,8 @@ def exact_change(side: Side, log_ratio: Vector, scaled: Vector, potential: Poten
         target = np.empty_like(scaled)
         potential(side, log_ratio + scaled, target)
         start = target - scaled
-    return _by_rule(_change, side, log_ratio, scaled, start, side.weight)
+    with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
+        return _by_rule(_change, side, log_ratio, scaled, start, side.weight)
 
 
 def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight: Vector) -> Vector:
@@ -61,7 +62,8 @@ def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight
         return np.asarray(np.minimum(np.maximum(-scaled, side.strength + log_ratio), side.strength2 + log_ratio))
     slope = side.strength / np.where(weight > 0, weight, 1.0)
     grown = np.exp(start - log_ratio)  # one Newton step on exp(x - log_ratio) = 1 - slope (F + x)
-    return np.asarray(start - (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope))
+    correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
+    return np.asarray(start - np.where(np.isfinite(correction), correction, 0.0))
 
 
 def _by_rule(function: Callable[..., Vector], side: Side, *vectors: Vector) -> Vector:
