@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from .arrays import Origin
 from .backends import load_for
 from .errors import InfeasibleError
+from .halves import largest_number
 from .penalties import Vector
 from .problem import Problem
 from .result import Host, Solution, Status
@@ -66,12 +67,32 @@ def _message(outcome: Outcome, problem: Problem, tol: float) -> str:
         f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; "
         f"residual {found.residual:.2e}, asked for {tol * found.mass:.2e})"
     )
+    return text + _advice(outcome, problem, tol)
+
+
+def _advice(outcome: Outcome, problem: Problem, tol: float) -> str:
+    """What to try, as far as that has not been done already."""
+    found = outcome.measure
     if outcome.status is Status.NUMERICAL:
-        return text + "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
-    if outcome.status in (Status.MAX_ITER, Status.TIME_LIMIT, Status.STALLED):
-        span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
-        return text + f"; range(cost) / epsilon is {span:.3g}: try a larger epsilon, more iterations or a larger tol"
-    return text
+        largest = max(outcome.row_marginal.max(), outcome.col_marginal.max())
+        if found.mass == 0:
+            return "; costs are so high, next to what the penalties charge, that float64 holds no mass of the plan"
+        if not np.isfinite(found.residual) or largest > largest_number(problem.cost.matrix):
+            return "; the plan overflows its dtype: costs are too far below 0 for these penalties and this epsilon"
+        return "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
+    if outcome.status is Status.STALLED and not found.resolved(tol):
+        return (
+            f"; potentials over epsilon are so large that float64 resolves marginals to {found.rounding:.1e} only: try "
+            f"a larger epsilon or a larger tol"
+        )
+    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+    tried = {
+        Status.MAX_ITER: "more iterations, a larger epsilon or a larger tol",
+        Status.TIME_LIMIT: "more time, a larger epsilon or a larger tol",
+        Status.STALLED: "a larger epsilon or a larger tol",
+    }
+    advice = tried.get(outcome.status)
+    return f"; range(cost) / epsilon is {span:.3g}: try {advice}" if advice else ""
 
 
 def solution_of(

@@ -211,7 +211,7 @@ def _judge(problem, found):
 
 
 def judge(solution, tol):
-    """A converged solution meets its tolerance by marginals in extended precision, twice the tolerance with rounding."""
+    """A converged solution meets its tolerance by marginals in extended precision, or twice that with rounding."""
     f, g = solution.host.f, solution.host.g
     if np.isnan(f).any() or np.isnan(g).any() or np.isposinf(f).any() or np.isposinf(g).any():
         raise Fault(f"nan or inf in potentials: {solution!r}")
@@ -244,7 +244,7 @@ def judge(solution, tol):
 
 
 def residual(problem, f, g):
-    """L1 change of both marginals under one more exact update, in extended precision, and the mass it is compared with."""
+    """L1 change of both marginals in one more exact update, in extended precision, and the mass to compare it with."""
     cost = problem.cost.matrix.astype(LONG)
     a, b = problem.a.astype(LONG), problem.b.astype(LONG)
     allowed = np.isfinite(cost) & (problem.a > 0)[:, None] & (problem.b > 0)
