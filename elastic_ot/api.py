@@ -19,6 +19,7 @@ from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
+from .given_mass import PriceSearch, open_sides, with_amount
 from .halves import is_single
 from .options import (
     SINGLE_TOL,
@@ -36,7 +37,7 @@ from .penalties import Fixed, Penalty, Vector
 from .problem import Problem, Reference, build
 from .result import Budget, Solution, Status
 from .solvers.choice import Method, choose
-from .solvers.driver import Limits, run
+from .solvers.driver import Limits, Outcome, run
 from .solvers.fixed_budget import run_budget
 from .solvers.newton import Newton
 from .solvers.progress import progress_bar
@@ -54,6 +55,7 @@ def solve(
     cols: Penalty = Fixed(),  # noqa: B008
     reference: Reference = "product",
     mask: Any = None,
+    mass: float | None = None,
     method: Method | Newton = "auto",
     relaxation: float | Literal["auto"] = 1.0,
     tol: float = 1e-6,
@@ -90,6 +92,9 @@ def solve(
         relaxed.
     mask : array_like of bool, shape (n, m) or (..., n, m), optional
         False forbids a cell; costs one copy of the cost.
+    mass : float, optional
+        The plan's total mass, given (partial transport). Sides must leave it open: weights of `Fixed` ones, the
+        default, are upper bounds then, as of `AtMost`. Not for batches or ``tol=0``.
     method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
         How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, "newton" half
         a float64 matrix or the cells that carry mass, the others one matrix. `Newton(...)` sets its parameters.
@@ -157,7 +162,7 @@ def solve(
     """
     lengths = row_lengths, col_lengths
     return _solve(
-        *(cost, a, b, epsilon, rows, cols, reference, mask, lengths),
+        *(cost, a, b, epsilon, rows, cols, reference, mask, mass, lengths),
         method,
         relaxation,
         tol,
@@ -188,6 +193,7 @@ def _solve(
     cols: Penalty,
     reference: Reference,
     mask: Any,
+    mass: Any,
     lengths: tuple[Any, Any],
     method: Method | Newton,
     relaxation: Any,
@@ -212,21 +218,32 @@ def _solve(
         if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
             if progress:
                 raise ValueError("progress shows one problem; for a batch use callback")
+            if mass is not None:
+                raise ValueError("mass is that of one plan; solve the problems of a batch one by one")
             budgeted = is_budget(tol, method)
             batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths).levelled(budgeted)
             if budgeted:
                 check_budget(relaxation, time_limit, callback, progress)
             how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
             return solve_batch(batch, how, init, origin)
-        problem = build(cost, a, b, epsilon, rows, cols, reference, mask).levelled(is_budget(tol, method))
+        budgeted = is_budget(tol, method)
+        if mass is not None:
+            if budgeted:
+                raise ValueError("tol=0 runs max_iter iterations, which know no mass; give a tol > 0")
+            rows, cols = open_sides(rows, cols)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask).levelled(budgeted)
+        if mass is not None:
+            problem = with_amount(problem, mass)
+            if isinstance(init, Solution):
+                problem = replace(problem, price=init.problem.price)
         f, g = _initial(init, problem)
         swapped = problem.cost.fortran
         working = problem.transpose() if swapped else problem
-        task = make_task(working, load_for(working.cost.matrix))
-        last = last_side(problem, end)
+        first, second = (g, f) if swapped else (f, g)
+        backend, last = load_for(working.cost.matrix), last_side(problem, end)
         start = Start(
-            f=g if swapped else f,
-            g=f if swapped else g,
+            f=first,
+            g=second,
             end=other_side(last) if swapped else last,
             omega=(max(omega, 1.0), omega),
             fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
@@ -234,17 +251,26 @@ def _solve(
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
             transposed=swapped,
         )
-        if is_budget(tol, method):
+        if budgeted:
             check_budget(relaxation, time_limit, callback, progress)
             start = replace(start, fast=is_single(problem.cost.matrix))
-            outcome = run_budget(task, start, max_iter, rows_first=not swapped)
+            outcome = run_budget(make_task(working, backend), start, max_iter, rows_first=not swapped)
             budget = Budget(max_iter, last, f, g)
             return replace(solution_from(problem, outcome, swapped, tol, origin), budget=budget)
-        phases = choose(method, working, omega, tol)
+
+        def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
+            found = run(choose(method, at, omega, tol), make_task(at, backend), replace(start, f=f, g=g), limits)
+            if found.blocked is not None:
+                refuse_blocked(found.blocked.transpose() if swapped else found.blocked)
+            return found
+
         with progress_bar(progress, tol) as report:
-            outcome = run(phases, task, start, Limits(*limits, progress=report, adaptive=relaxation == "auto"))
-        if outcome.blocked is not None:
-            refuse_blocked(outcome.blocked.transpose() if swapped else outcome.blocked)
+            within = Limits(*limits, progress=report, adaptive=relaxation == "auto")
+            if mass is None:
+                outcome = solved(working, first, second, within)
+            else:
+                found, outcome = PriceSearch(working, within, solved).run(first, second, working.price)
+                problem = replace(problem, price=found.price)
         solution = solution_from(problem, outcome, swapped, tol, origin)
         if not solution.converged and on_failure != "ignore":
             if on_failure == "raise":

@@ -257,7 +257,15 @@ def gap(solution: Solution) -> float:
         problem.epsilon * divergence
         + _side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
         + _side_gap(problem.cols, problem.mass * rounding.col_marginal, view.g, problem.b, problem.col_used)
+        + _mass_gap(problem, rounding)
     )
+
+
+def _mass_gap(problem: Problem, rounding: Rounding) -> float:
+    """What it costs, to first order, that a given mass is met to tolerance only."""
+    if problem.amount is None:
+        return 0.0
+    return abs(problem.price) * abs(problem.mass * float(rounding.row_marginal.sum()) - problem.amount)
 
 
 def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
@@ -309,7 +317,7 @@ def bounds(solution: Solution) -> tuple[float, float]:
     try:
         rounding = round_plan(view)
         r, c = problem.mass * rounding.row_marginal, problem.mass * rounding.col_marginal
-        upper = plan_sums(view, rounding.parts)[1] + penalty_values(problem, r, c)
+        upper = plan_sums(view, rounding.parts)[1] + penalty_values(problem, r, c) + _mass_gap(problem, rounding)
     except ConvergenceError:
         upper = float("inf")
     return float(_lower_bound(view)), math.inf if math.isnan(upper) else float(upper)
@@ -346,17 +354,17 @@ def _penalty_value(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool
 
 def _lower_bound(view: View) -> float:
     """The unregularised dual at u_i = min_j (C_ij - g_j), v_j = min_i (C_ij - u_i), feasible by construction."""
-    problem, backend, cost = view.problem, view.task.backend, view.task.cost
+    problem, backend, cost, price = view.problem, view.task.backend, view.task.cost, view.problem.price
     used_r, used_c = problem.row_used, problem.col_used
     top = np.empty_like(view.g)
     backend.col_max(cost, 1.0, np.where(used_r, 0.0, -np.inf), top)  # -top: least cost of every column
     g = np.where(used_c, view.g, 0.0)
-    g = np.maximum(np.minimum(g, -top - problem.rows.least_potential()), problem.cols.least_potential())
+    g = np.maximum(np.minimum(g, -top - price - problem.rows.least_potential()), problem.cols.least_potential())
     u, v = np.empty_like(view.f), np.empty_like(view.g)
-    backend.row_max(cost, 1.0, np.where(used_c, g, -np.inf), u)
+    backend.row_max(cost, 1.0, np.where(used_c, g + price, -np.inf), u)  # costs are lower by the price
     u = np.where(used_r, -u, 0.0)
-    backend.col_max(cost, 1.0, np.where(used_r, u, -np.inf), v)
+    backend.col_max(cost, 1.0, np.where(used_r, u + price, -np.inf), v)
     v = np.where(used_c, -v, 0.0)
-    value = unregularised_dual(problem, u, v)
+    value = unregularised_dual(problem, u, v) + problem.price_value
     largest = max(abs(problem.cost.lowest), abs(problem.cost.highest), float(np.abs(u).max()), float(np.abs(v).max()))
     return value - 8 * np.finfo(np.float64).eps * largest * max(problem.mass, float(problem.b.sum()))

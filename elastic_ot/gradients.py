@@ -23,9 +23,9 @@ Source: Luise, Rudi, Pontil, Ciliberto, *Differential properties of Sinkhorn app
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from .errors import ConvergenceWarning
 from .implicit import LinearSystem
 from .memory import library_of, on_host
 from .optimum import Optimum, Side, Step
-from .penalties import Vector
+from .penalties import Fixed, Vector
 from .problem import Problem
 
 if TYPE_CHECKING:
@@ -109,9 +109,12 @@ def value_gradients(solution: Solution) -> Gradients:
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential
     exponents = float(f @ rows.marginal + g @ cols.marginal) - plans.transport_cost(solution)
+    exponents += problem.price * float(rows.marginal.sum())
     entropy = exponents / problem.epsilon - float(rows.marginal.sum()) + problem.reference_mass
     a, b = rows.dual_by_weight(), cols.dual_by_weight()
-    a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), problem.offsets, strict=True))
+    if problem.offset:  # belongs to a fixed side
+        taken = (problem.offset, 0.0) if isinstance(problem.rows, Fixed) else (0.0, problem.offset)
+        a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), taken, strict=True))
     if point.optimum.product:
         allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
@@ -124,6 +127,20 @@ def pull_back(solution: Solution, plan: Matrix | None, f: Vector | None, g: Vect
     """Vector-Jacobian product: from dL/dP, dL/df and dL/dg to the derivatives of L in the inputs."""
     _warn_unconverged(solution)
     point = Point(solution)
+    found = _pull(point, plan, f, g)
+    if point.problem.amount is None:
+        return found
+    # the price keeps the mass: what it follows
+    found = replace(found, cost=found.cost.copy())
+    carried = _pull(point, library_of(found.cost).ones_like(found.cost), None, None)
+    bars = (f, solution.host.f), (g, solution.host.g)
+    halves = sum(0.5 * float(x[np.isfinite(y)].sum()) for x, y in bars if x is not None)
+    share = (float(found.cost.sum()) - halves) / _slope(carried)
+    return Gradients(*(x - share * y for x, y in zip(_parts(found), _parts(carried), strict=True)))
+
+
+def _pull(point: Point, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
+    """At a held price."""
     optimum, (n, m), epsilon = point.optimum, point.problem.shape, point.problem.epsilon
     bars = optimum.settle(np.zeros(n) if f is None else f, np.zeros(m) if g is None else g)
     row_side, col_side = epsilon * bars[0], epsilon * bars[1]
@@ -141,13 +158,47 @@ def push_forward(solution: Solution, direction: Direction) -> Tangents:
     _warn_unconverged(solution)
     point = Point(solution)
     moved, f, g = _push(point, direction)
-    return Tangents(point.oriented(moved.plan), f, g)
+    if point.problem.amount is None:
+        return Tangents(point.oriented(moved.plan), f, g)
+    plan, mass = moved.plan.copy(), float(moved.rows.sum())
+    moved, by_price = _push_price(point)
+    share = -mass / float(moved.rows.sum())
+    f, g = (np.where(np.isfinite(x), x + share * (y + 0.5), x) for x, y in ((f, by_price[0]), (g, by_price[1])))
+    return Tangents(point.oriented(plan + share * moved.plan), f, g)
+
+
+def _push_price(point: Point) -> tuple[Moved, tuple[Vector, Vector]]:
+    """What follows a unit of the price, which lowers all costs."""
+    cost = library_of(point.plan).full(point.problem.shape, -1.0)
+    moved, f, g = _push(point, Direction(cost=cost))
+    return moved, (f, g)
+
+
+def _slope(carried: Gradients) -> float:
+    """The derivative of the mass in the costs, all together."""
+    return float(carried.cost.sum())
+
+
+def _parts(found: Gradients) -> tuple[Any, ...]:
+    return found.cost, found.a, found.b, found.epsilon, found.rows, found.cols
 
 
 def push_value_gradients(solution: Solution, direction: Direction) -> Gradients:
     """The derivative of `value_gradients` along a direction: the Hessian of the optimal value times that."""
     _warn_unconverged(solution)
     point = Point(solution)
+    found, mass = _push_gradients(point, direction)
+    if point.problem.amount is None:
+        return found
+    found = replace(found, cost=found.cost.copy())
+    lower = Direction(cost=library_of(point.plan).full(point.problem.shape, -1.0))
+    by_price, carried = _push_gradients(point, lower)
+    share = mass / carried
+    return Gradients(*(x - share * y for x, y in zip(_parts(found), _parts(by_price), strict=True)))
+
+
+def _push_gradients(point: Point, direction: Direction) -> tuple[Gradients, float]:
+    """At a held price, and the change of the mass."""
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     epsilon, step = problem.epsilon, direction.step(problem)
     moved, f, g = _push(point, direction)
@@ -163,7 +214,7 @@ def push_value_gradients(solution: Solution, direction: Direction) -> Gradients:
         a += epsilon * (np.where(rows.used, step_b, 0.0) - rows.over_weights(moved.rows - share_a * step.a))
         b += epsilon * (np.where(cols.used, step_a, 0.0) - cols.over_weights(moved.cols - share_b * step.b))
         entropy += float(step.a @ (allowed_b - share_a) + step.b @ (allowed_a - share_b))
-    return Gradients(
+    found = Gradients(
         cost=point.oriented(moved.plan),
         a=a,
         b=b,
@@ -171,6 +222,7 @@ def push_value_gradients(solution: Solution, direction: Direction) -> Gradients:
         rows=float(rows.value_by_strength_step(moved.rows, step.a)),
         cols=float(cols.value_by_strength_step(moved.cols, step.b)),
     )
+    return found, float(moved.rows.sum())
 
 
 def _push(point: Point, direction: Direction) -> tuple[Moved, Vector, Vector]:

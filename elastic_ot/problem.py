@@ -41,6 +41,11 @@ class Problem:
         R = a b^T, or R = 1.
     offset : float
         What was taken off every cost (`levelled`). It belongs to the potentials of a `Fixed` side, `offsets`.
+    amount : float or None
+        The mass of the plan, if it is given.
+    price : float
+        What one more unit of that mass costs: as if every cost were so much lower. Half of it belongs to the potentials
+        of either side.
     """
 
     cost: DenseCost
@@ -51,6 +56,8 @@ class Problem:
     cols: Penalty
     reference: Reference
     offset: float = 0.0
+    amount: float | None = None
+    price: float = 0.0
 
     def at(self, epsilon: float) -> Problem:
         """The same problem at another epsilon; strengths rho are held."""
@@ -58,7 +65,8 @@ class Problem:
 
     def transpose(self) -> Problem:
         """Rows and columns exchanged; nothing of the size of the cost is copied."""
-        return Problem(self.cost.transpose(), self.b, self.a, self.epsilon, self.cols, self.rows, self.reference)
+        sides = self.b, self.a, self.epsilon, self.cols, self.rows
+        return Problem(self.cost.transpose(), *sides, self.reference, 0.0, self.amount, self.price)
 
     def levelled(self, budget: bool = False) -> Problem:
         """The same problem with costs from 0 on, where what they have in common would cost them digits.
@@ -75,14 +83,20 @@ class Problem:
 
     @property
     def offsets(self) -> tuple[float, float]:
-        """What the potentials of rows and columns lack because of `offset`."""
-        return (self.offset, 0.0) if isinstance(self.rows, Fixed) else (0.0, self.offset)
+        """What the potentials of rows and columns lack because of `offset` and `price`."""
+        half = 0.5 * self.price
+        return (self.offset + half, half) if isinstance(self.rows, Fixed) else (half, self.offset + half)
 
     @property
     def offset_value(self) -> float:
-        """What primal and dual values lack."""
+        """What primal and dual values lack because of `offset`."""
         weights = self.a[self.row_used] if isinstance(self.rows, Fixed) else self.b[self.col_used]
         return self.offset * float(weights.sum()) if self.offset else 0.0
+
+    @property
+    def price_value(self) -> float:
+        """What dual values lack because of `price`."""
+        return 0.0 if self.amount is None else self.price * self.amount
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -345,8 +359,8 @@ def _check_reach(problem: Problem) -> None:
 
 def _check_masses(problem: Problem, tolerance: float) -> Problem:
     """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
-    lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
-    lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
+    lo_a, hi_a = total_range(problem.rows, problem.a, problem.row_used)
+    lo_b, hi_b = total_range(problem.cols, problem.b, problem.col_used)
     if max(lo_a, lo_b) <= min(hi_a, hi_b):
         return problem
     if max(lo_a, lo_b) > min(hi_a, hi_b) * (1 + tolerance):
@@ -359,7 +373,8 @@ def _check_masses(problem: Problem, tolerance: float) -> Problem:
     return replace(problem, b=problem.b * factor)
 
 
-def _total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+def total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+    """The least and the largest mass that a side allows."""
     lo, hi = penalty.box()
     total = float(weights[used].sum())
     return lo * total, math.inf if math.isinf(hi) else hi * total

@@ -167,6 +167,14 @@ class Solution:
         """True if the returned potentials meet the tolerance."""
         return self.status is Status.CONVERGED
 
+    @property
+    def price(self) -> float | None:
+        """By how much the optimal value rises with a unit of the given `mass`; None if no mass was given.
+
+        Where a side has to send all it may, its potentials hold the price, and this is 0.
+        """
+        return None if self.problem.amount is None else self.problem.price
+
     @cached_property
     def plan(self) -> Any:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""

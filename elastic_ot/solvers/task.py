@@ -18,7 +18,7 @@ class Task:
     """What every kernel call needs, for a problem whose cost is stored by rows.
 
     With M the problem's mass, kernels see P / M, a / M and b / M. The offsets hold the reference: log(a / M) and log
-    b for R = a b^T, 0 and -log M for R = 1.
+    b for R = a b^T, 0 and -log M for R = 1; those of the rows the problem's price as well.
     """
 
     problem: Problem
@@ -61,6 +61,8 @@ def make_task(problem: Problem, backend: Backend) -> Task:
     rows = _side(problem.rows, problem.a, problem.row_used, problem.epsilon, mass)
     cols = _side(problem.cols, problem.b, problem.col_used, problem.epsilon, mass)
     row_offset = rows.log_weight if product else _where_used(rows, 0.0)
+    if problem.price:
+        row_offset = row_offset + problem.price / problem.epsilon
     col_offset = cols.log_weight + log_mass if product else _where_used(cols, -log_mass)
     return Task(problem, backend, rows._replace(offset=row_offset), cols._replace(offset=col_offset))
 
