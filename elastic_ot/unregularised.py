@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .arrays import as_array, ingest_mask, origin_of, refuse_devices
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
+from .clock import Clock
 from .errors import ConvergenceError, InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import Fixed, Penalty, Vector
@@ -176,7 +177,7 @@ def potentials_of(matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] 
 def _solve(problem: Problem, integral: bool) -> Exact:
     """By rows as they are stored; nothing is returned without its proof."""
     swapped = problem.cost.fortran
-    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral)
+    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral, Clock().check)
     found = found.transpose() if swapped else found
     _refuse_blocked(found, problem)
     if not found.proved:

@@ -91,10 +91,10 @@ def started(graph, rows, cols):
         rows.potential[i] = graph.cost[graph.pointers[i] : graph.pointers[i + 1]].min()
 
 
-def shipped(graph, rows, cols, search=None):
+def shipped(graph, rows, cols, search=None, pause=lambda: None):
     n, m = rows.potential.size, cols.potential.size
     blocked, blocked_cols = np.zeros(n, bool), np.zeros(m, bool)
-    paths.ship(graph, rows, cols, search or paths.search_space(n, m), blocked, blocked_cols)
+    paths.ship(graph, rows, cols, search or paths.search_space(n, m), blocked, blocked_cols, pause)
     return blocked, blocked_cols
 
 

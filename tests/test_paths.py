@@ -187,3 +187,27 @@ def test_rows_that_ask_for_nothing_send_nothing():
     shipped(graph, rows, cols)
     assert (graph.flow == 0).all()
     assert (rows.marginal == 0).all()
+
+
+def test_pieces_change_nothing(monkeypatch):
+    found = []
+    for piece in (10**9, 20, 0):
+        monkeypatch.setattr(paths, "PIECE", piece)
+        *_, graph, rows, cols = problem(6, "fixed", "at most", (25, 30))
+        started(graph, rows, cols)
+        pauses = []
+        shipped(graph, rows, cols, pause=lambda pauses=pauses: pauses.append(0))
+        found.append((cells_of(graph), rows.potential.tolist(), cols.potential.tolist()))
+    assert found[0] == found[1] == found[2]
+    assert len(pauses) > 20
+
+
+def test_what_a_pause_raises_ends_the_search():
+    *_, graph, rows, cols = problem(6)
+    started(graph, rows, cols)
+
+    def pause():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shipped(graph, rows, cols, pause=pause)

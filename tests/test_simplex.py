@@ -1,6 +1,7 @@
 """`Paths.balance`: the optimum of problems with two fixed sides, on whole masses and costs, without rounding."""
 
 import numpy as np
+import ot
 import pytest
 from graphs import (
     TOTAL,
@@ -22,10 +23,10 @@ from scipy.optimize import linear_sum_assignment
 SHAPES = [(6, 8), (8, 6), (1, 5), (5, 1), (1, 1), (25, 30), (40, 40)]
 
 
-def balanced(graph, rows, cols, order=None, tight=0.0):
+def balanced(graph, rows, cols, order=None, slack=0.0, whole=True, pause=lambda: None):
     order = np.arange(graph.heads.size) if order is None else order
     blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
-    paths.balance(graph, rows, cols, order, tight, blocked, blocked_cols)
+    paths.balance(graph, rows, cols, order, slack, whole, blocked, blocked_cols, pause)
     return blocked, blocked_cols
 
 
@@ -116,7 +117,7 @@ def test_large_masses_are_exact():
         rng = np.random.default_rng(seed)
         cost, a = rng.random((12, 12)), rng.integers(0, 2**53, 12)
         graph, rows, cols = graph_of(cost), nodes("fixed", a), nodes("fixed", a[::-1].copy())
-        balanced(graph, rows, cols, tight=1e-13)
+        balanced(graph, rows, cols, slack=1e-14, whole=False)
         assert_consistent(graph, rows, cols)
         assert (rows.marginal == a).all()
         assert (cols.marginal == a[::-1]).all()
@@ -128,9 +129,66 @@ def test_real_costs_are_met_to_rounding():
         rng = np.random.default_rng(seed)
         cost, a, b = rng.random((30, 40)), masses(rng, 30), masses(rng, 40)
         graph, rows, cols = graph_of(cost), nodes("fixed", a), nodes("fixed", b)
-        balanced(graph, rows, cols, tight=1e-13)
+        balanced(graph, rows, cols, slack=1e-14, whole=False)
         assert_consistent(graph, rows, cols)
         assert_feasible_and_tight(graph, rows, cols, 1e-13)
         units = np.repeat(np.repeat(cost, a, axis=0), b, axis=1)
         optimum = units[linear_sum_assignment(units)].sum()
         assert (graph.cost * graph.flow).sum() == pytest.approx(optimum, abs=1e-13 * TOTAL)
+
+
+def test_pieces_change_nothing(monkeypatch):
+    """The state of the method outlives a pause: wherever it is cut, pivots and bits are the same."""
+    rng = np.random.default_rng(7)
+    cost, a, b = rng.random((30, 40)), masses(rng, 30), masses(rng, 40)
+    found, pauses = [], []
+    for piece in (10**9, 500, 1):
+        monkeypatch.setattr(paths, "PIECE", piece)
+        graph, rows, cols = graph_of(cost), nodes("fixed", a), nodes("fixed", b)
+        pauses.append(0)
+
+        def pause():
+            pauses[-1] += 1
+
+        balanced(graph, rows, cols, slack=1e-14, whole=False, pause=pause)
+        found.append((cells_of(graph), rows.potential.tolist(), cols.potential.tolist()))
+    assert found[0] == found[1] == found[2]
+    assert pauses[0] == 0 < pauses[1] < pauses[2]
+
+
+def test_what_a_pause_raises_ends_the_pivots(monkeypatch):
+    *_, graph, rows, cols = problem(3, shape=(20, 20))
+    monkeypatch.setattr(paths, "PIECE", 1)
+
+    def pause():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        balanced(graph, rows, cols, pause=pause)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_rounding_of_distances_on_a_grid_has_an_end(power):
+    """Potentials begin at 0, and every cell of a shortest path along the line is tight but for rounding."""
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 8])
+        x = np.linspace(0.0, 1.0, 50)
+        cost = np.abs(x[:, None] - x) ** power
+        a, b = rng.multinomial(10**15, rng.dirichlet(np.ones(50))), rng.multinomial(10**15, rng.dirichlet(np.ones(50)))
+        graph, rows, cols = graph_of(cost), nodes("fixed", a), nodes("fixed", b)
+        balanced(graph, rows, cols, slack=1e-14, whole=False)
+        assert_consistent(graph, rows, cols)
+        assert_feasible_and_tight(graph, rows, cols, 1e-13)
+        assert (graph.cost * graph.flow).sum() / 1e15 == pytest.approx(ot.emd2(a / 1e15, b / 1e15, cost), rel=1e-12)
+
+
+def test_rounding_without_end_is_given_up():
+    """Hardly any slack: sums of potentials would differ from costs for ever, did not ever more count as rounding."""
+    x = np.linspace(0.0, 1.0, 30)
+    for seed in range(5):
+        rng = np.random.default_rng([seed, 9])
+        a, b = masses(rng, 30), masses(rng, 30)
+        graph, rows, cols = graph_of(np.abs(x[:, None] - x)), nodes("fixed", a), nodes("fixed", b)
+        balanced(graph, rows, cols, slack=1e-17, whole=False)
+        assert_consistent(graph, rows, cols)
+        assert_feasible_and_tight(graph, rows, cols, 1e-13)

@@ -5,6 +5,7 @@ Source: Ahuja, Magnanti, Orlin, *Network Flows*, 1993, section 9.7 (successive s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from .graph import transpose as transpose
 from .protocol import Array, Graph, Nodes
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy")
+inner = njit(error_model="numpy", forceinline=True)
 
 
 class Search(NamedTuple):
@@ -33,6 +34,7 @@ class Search(NamedTuple):
     rows_seen: Array
 
 
+PIECE = 20_000_000  # cells looked at between two pauses: compiled code cannot be interrupted; some 0.1 s
 UNSEEN, DONE = -1, -2
 BY_COLUMN, BY_ROW, NOWHERE = 0, 1, 2
 
@@ -271,9 +273,16 @@ def _push(graph, rows, cols, search, s, kind, node, amount):
 
 
 @compiled
-def ship(graph, rows, cols, search, blocked, blocked_cols):
-    for s in range(rows.potential.size):
+def ship_from(graph, rows, cols, search, blocked, blocked_cols, begin, work):
+    """`protocol.Paths.ship` from row `begin` on, until about so many cells were looked at.
+
+    Returns the row to go on from; the number of rows if there is none.
+    """
+    n, looked = rows.potential.size, 0
+    for s in range(begin, n):
         while rows.marginal[s] < _least(rows, s):
+            if looked > work:
+                return s
             best, kind, node, seen, rows_seen = _find(graph, rows, cols, search, s)
             if kind != NOWHERE:
                 _move_potentials(rows, cols, search, best, kind, node, seen, rows_seen)
@@ -285,11 +294,15 @@ def ship(graph, rows, cols, search, blocked, blocked_cols):
                     blocked_cols[search.seen[k]] = True
                 search.place[search.seen[k]] = UNSEEN
             for k in range(rows_seen):
-                search.row_distance[search.rows_seen[k]] = np.inf
+                i = search.rows_seen[k]
+                search.row_distance[i] = np.inf
+                looked += graph.pointers[i + 1] - graph.pointers[i]
                 if kind == NOWHERE:
-                    blocked[search.rows_seen[k]] = True
+                    blocked[i] = True
             if kind == NOWHERE:
-                return
+                return n
+        looked += 1
+    return n
 
 
 @compiled
@@ -323,9 +336,34 @@ def withdraw(graph, rows, cols, tight):
     return count
 
 
-def balance(
-    graph: Graph, rows: Nodes, cols: Nodes, order: Array, tight: float, blocked: Array, blocked_cols: Array
+def ship(
+    graph: Graph,
+    rows: Nodes,
+    cols: Nodes,
+    search: Search,
+    blocked: Array,
+    blocked_cols: Array,
+    pause: Callable[[], object],
 ) -> None:
-    supply, demand = rows.levels[1], cols.levels[1]
-    simplex.optimise(graph, supply, demand, order, rows.potential, cols.potential, tight, blocked, blocked_cols)
+    row = 0
+    while row < rows.potential.size:
+        row = ship_from(graph, rows, cols, search, blocked, blocked_cols, row, PIECE)
+        pause()
+
+
+def balance(
+    graph: Graph,
+    rows: Nodes,
+    cols: Nodes,
+    order: Array,
+    slack: float,
+    whole: bool,
+    blocked: Array,
+    blocked_cols: Array,
+    pause: Callable[[], object],
+) -> None:
+    tree = simplex.start(graph, rows.levels[1], cols.levels[1], order)
+    while not simplex.pivot(graph, tree, slack, 0.5 if whole else 0.0, PIECE):
+        pause()
+    simplex.finish(graph, tree, whole, rows.potential, cols.potential, blocked, blocked_cols)
     relink(graph, rows.marginal, cols.marginal)

@@ -11,6 +11,7 @@ Primitives write into arrays the caller owns and return nothing, except where sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 Array = Any
@@ -515,21 +516,41 @@ class Paths(Protocol):
     def ship_tight(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> None:
         """Send along single cells with a reduced cost of at most `tight` what rows ask for and columns can take."""
 
-    def ship(self, graph: Graph, rows: Nodes, cols: Nodes, search: Any, blocked: Array, blocked_cols: Array) -> None:
+    def ship(
+        self,
+        graph: Graph,
+        rows: Nodes,
+        cols: Nodes,
+        search: Any,
+        blocked: Array,
+        blocked_cols: Array,
+        pause: Callable[[], object],
+    ) -> None:
         """Send from every row what its potential asks for, by shortest paths.
 
         It ends at the first search that finds no way out: the rows and columns it has reached become true in `blocked`
         and `blocked_cols`. These rows have no other cells, and together ask for more than these columns can take.
+        `pause` is called now and then and may raise.
         """
 
     def balance(
-        self, graph: Graph, rows: Nodes, cols: Nodes, order: Array, tight: float, blocked: Array, blocked_cols: Array
+        self,
+        graph: Graph,
+        rows: Nodes,
+        cols: Nodes,
+        order: Array,
+        slack: float,
+        whole: bool,
+        blocked: Array,
+        blocked_cols: Array,
+        pause: Callable[[], object],
     ) -> None:
         """The optimum on the graph of a problem whose sides are both fixed and have one sum, by the network simplex.
 
         It begins with the flow that is there if that serves everything and has no cycles, else with cells in the
-        given order. Reduced costs above -tight count as none. Where the cells cannot carry everything, potentials
-        mean nothing, and `blocked` and `blocked_cols` are as for `ship`.
+        given order. Reduced costs above -slack (|u_i| + |v_j|) count as none; costs are integers if they are `whole`.
+        Where the cells cannot carry everything, potentials mean nothing, and `blocked` and `blocked_cols` are as for
+        `ship`. `pause` is called now and then and may raise.
         """
 
     def withdraw(self, graph: Graph, rows: Nodes, cols: Nodes, tight: float) -> int:

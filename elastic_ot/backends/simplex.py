@@ -2,8 +2,11 @@
 
 A basis is a spanning tree of rows, columns and an artificial root; potentials make its cells tight, and one cell with a
 negative reduced cost at a time enters the cycle it closes. Trees are kept strongly feasible (Cunningham 1976: cells
-without flow point to the root), so degenerate pivots cannot cycle. Source: Ahuja, Magnanti, Orlin, *Network Flows*,
-1993, chapter 11.
+without flow point to the root), so degenerate pivots cannot cycle if every reduced cost that counts as negative is so.
+One that rounding of its two potentials explains does not count, and after many pivots more counts as rounding. Source:
+Ahuja, Magnanti, Orlin, *Network Flows*, 1993, chapter 11.
+
+`start`, `pivot` until it is done, `finish`; what happens in between, an interruption, say, changes no bit.
 """
 
 from __future__ import annotations
@@ -16,9 +19,13 @@ from numba import njit
 from .protocol import Array
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy")
+inner = njit(error_model="numpy", forceinline=True)
 
 REFRESH = 1000  # pivots after which potentials are summed anew
+PATIENCE, FEW = 50, 5000  # pivots, the first times the number of nodes, after which twice as much counts as rounding
+HOPELESS = 30  # times that: rounding has no end
+FAR = 100.0  # times the largest cost: by how much cells are preferred that reach what is not served yet
+TINY, HUGE = 1e-300, 1e307  # 0, and what overflows, would not do
 BLOCK = 1  # times the square root of the number of cells: how many are priced before the best of them enters
 
 
@@ -27,7 +34,7 @@ class Tree(NamedTuple):
 
     Flow goes from the node to its parent where `up` is true. Children are a doubly linked list; -1 ends lists.
     `spare` is the flow of artificial arcs, whose cost is without bound: potentials are `level` times that cost, plus
-    `potential`.
+    `potential`. `stack` is work space, `at` says how far the method has come.
     """
 
     parent: Array
@@ -40,6 +47,11 @@ class Tree(NamedTuple):
     level: Array
     potential: Array
     spare: Array
+    stack: Array
+    at: Array
+
+
+BEGIN, PIVOTS, FRESH = 0, 1, 2  # of `Tree.at`: the next cell to price, pivots so far, potentials just summed anew
 
 
 @inner
@@ -120,6 +132,8 @@ def _plant(graph, left, hooks):
         np.zeros(nodes + 1, np.int8),
         np.zeros(nodes + 1),
         np.zeros(nodes, np.int64),
+        np.empty(nodes + 1, np.int32),
+        np.zeros(3, np.int64),
     )
     # cells with flow of every node, as lists: two entries a cell
     first, after = np.full(nodes, -1, np.int32), np.full(2 * cells, -1, np.int32)
@@ -128,7 +142,7 @@ def _plant(graph, left, hooks):
             x, y = graph.tails[cell], n + graph.heads[cell]
             after[2 * cell], first[x] = first[x], 2 * cell
             after[2 * cell + 1], first[y] = first[y], 2 * cell + 1
-    stack = np.empty(nodes, np.int32)
+    stack = tree.stack
     for hook in range(nodes):
         if not hooks[hook]:
             continue
@@ -157,26 +171,30 @@ def _plant(graph, left, hooks):
 
 
 @inner
-def _entering(graph, tree, begin, block, tight, far):
-    """The best cell of the first block that has one, and where to go on; -1 if no cell has a negative reduced cost."""
+def _entering(graph, tree, block, slack, least, far):
+    """The best cell of the first block that has one, -1 if no cell has a negative reduced cost; and cells looked at."""
     n, cells = graph.pointers.size - 1, graph.heads.size
-    best, found, count, cell = np.inf, -1, 0, begin
-    for _ in range(cells):
+    best, found, count, begin, looked = -least, -1, 0, tree.at[BEGIN], cells
+    cell = begin
+    for k in range(cells):
         tail, head = graph.tails[cell], n + graph.heads[cell]
         reduced = graph.cost[cell] - tree.potential[tail] + tree.potential[head]
         rise = tree.level[head] - tree.level[tail]
-        if rise <= 0 and reduced + rise * far < best and (rise < 0 or reduced < -tight):
-            if tree.arc[tail] != cell and tree.arc[head] != cell:  # in the tree it is rounding
-                best, found = reduced + rise * far, cell
+        if rise <= 0 and reduced + rise * far < best:
+            if rise < 0 or reduced < -slack * (abs(tree.potential[tail]) + abs(tree.potential[head])):
+                if tree.arc[tail] != cell and tree.arc[head] != cell:  # in the tree it is rounding
+                    best, found = reduced + rise * far, cell
         cell += 1
         if cell == cells:
             cell = 0
         count += 1
         if count == block:
             if found >= 0:
+                looked = k + 1
                 break
             count = 0
-    return found, cell
+    tree.at[BEGIN] = cell
+    return found, looked
 
 
 @inner
@@ -195,7 +213,8 @@ def _add(graph, tree, arc, amount):
 
 
 @inner
-def _pivot(graph, tree, cell, stack):
+def _pivot(graph, tree, cell):
+    """The cell enters the tree; returns about how many nodes were touched."""
     n = graph.pointers.size - 1
     tail, head = graph.tails[cell], n + graph.heads[cell]
     reduced = graph.cost[cell] - tree.potential[tail] + tree.potential[head]
@@ -242,9 +261,11 @@ def _pivot(graph, tree, cell, stack):
             break
         parent, arc, up = x, old_arc, not old_up
         x = old_parent
+    stack, touched = tree.stack, tree.depth[tail] + tree.depth[head]
     stack[0], size = top, 1
     while size > 0:
         size -= 1
+        touched += 1
         x = stack[size]
         tree.potential[x] += sign * reduced
         tree.level[x] += sign * rise
@@ -254,12 +275,13 @@ def _pivot(graph, tree, cell, stack):
             stack[size] = x
             size += 1
             x = tree.right[x]
+    return touched
 
 
 @inner
-def _refresh(graph, tree, stack):
+def _refresh(graph, tree):
     """Potentials from the costs of the tree: the sums made in pivots have rounded."""
-    n, nodes = graph.pointers.size - 1, tree.spare.size
+    n, nodes, stack = graph.pointers.size - 1, tree.spare.size, tree.stack
     stack[0], size = nodes, 1
     while size > 0:
         size -= 1
@@ -276,14 +298,14 @@ def _refresh(graph, tree, stack):
 
 
 @compiled
-def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
-    """`protocol.Paths.balance` on the flow and the potentials alone; returns the number of pivots."""
-    n, m = supply.size, demand.size
-    nodes, cells = n + m, graph.heads.size
+def start(graph, supply, demand, order):
+    """The first basis: the flow that is there, if it serves everything and has no cycles, else cells in `order`."""
+    n = supply.size
+    nodes = n + demand.size
     left, component = np.empty(nodes, np.int64), np.arange(nodes).astype(np.int32)
     left[:n] = supply
     left[n:] = demand
-    for cell in range(cells):
+    for cell in range(graph.heads.size):
         left[graph.tails[cell]] -= graph.flow[cell]
         left[n + graph.heads[cell]] -= graph.flow[cell]
     hooks = np.zeros(nodes, np.bool_)
@@ -296,34 +318,57 @@ def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
         for x in range(nodes):
             component[x] = x
         hooks = _allocate(graph, order, left, component)
-    tree = _plant(graph, left, hooks)
-    stack = np.empty(nodes + 1, np.int32)
+    return _plant(graph, left, hooks)
+
+
+@compiled
+def pivot(graph, tree, slack, least, work):
+    """Pivots until so many cells and nodes were looked at; true when no cell has a negative reduced cost.
+
+    Negative is what is below -`least` and below -`slack` times the size of the two potentials.
+    """
+    nodes, cells = tree.spare.size, graph.heads.size
     block = max(32, int(BLOCK * np.sqrt(cells)))
-    far = 0.0  # by how much cells are preferred that reach what is not served yet
+    far = TINY
     for cell in range(cells):
-        far = max(far, 100.0 * abs(graph.cost[cell]))
-    pivots, begin, fresh = 0, 0, False
-    while True:
-        cell, begin = _entering(graph, tree, begin, block, tight, far)
-        if cell < 0:
-            if fresh:
-                break
-            _refresh(graph, tree, stack)
-            fresh = True
+        far = max(far, min(FAR * abs(graph.cost[cell]), HUGE))
+    patience = PATIENCE * nodes + FEW
+    looked = 0
+    while looked < work:
+        doubled = tree.at[PIVOTS] // patience
+        cell, seen = _entering(graph, tree, block, slack * 2.0**doubled, least, far)
+        looked += seen
+        if cell < 0 or doubled > HOPELESS:
+            if tree.at[FRESH] == 1 or doubled > HOPELESS:
+                return True
+            _refresh(graph, tree)
+            looked += nodes
+            tree.at[FRESH] = 1
             continue
-        _pivot(graph, tree, cell, stack)
-        pivots += 1
-        fresh = pivots % REFRESH == 0
-        if fresh:
-            _refresh(graph, tree, stack)
-    # parts of the tree that no cell joins may be shifted against each other: far enough that all cells are feasible
+        looked += _pivot(graph, tree, cell)
+        tree.at[PIVOTS] += 1
+        tree.at[FRESH] = 0
+        if tree.at[PIVOTS] % REFRESH == 0:
+            _refresh(graph, tree)
+            looked += nodes
+            tree.at[FRESH] = 1
+    return False
+
+
+@compiled
+def finish(graph, tree, whole, u, v, blocked, blocked_cols):
+    """Potentials, and what is blocked. Parts of the tree that no cell joins are shifted until all cells are feasible.
+
+    With `whole`, by whole numbers.
+    """
+    n, m = graph.pointers.size - 1, graph.first.size
     apart = 0.0
-    for cell in range(cells):
+    for cell in range(graph.heads.size):
         tail, head = graph.tails[cell], n + graph.heads[cell]
         rise = tree.level[head] - tree.level[tail]
         if rise > 0:
             reduced = graph.cost[cell] - tree.potential[tail] + tree.potential[head]
-            apart = max(apart, np.ceil(-reduced / rise))
+            apart = max(apart, np.ceil(-reduced / rise) if whole else -reduced / rise)
     missing = tree.spare.sum() > 0
     for i in range(n):
         u[i] = tree.potential[i] + apart * tree.level[i]
@@ -331,4 +376,3 @@ def optimise(graph, supply, demand, order, u, v, tight, blocked, blocked_cols):
     for j in range(m):
         v[j] = -tree.potential[n + j] - apart * tree.level[n + j]
         blocked_cols[j] = missing and tree.level[n + j] > 0
-    return pivots

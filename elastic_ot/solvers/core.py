@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from ..penalties import Vector
 FIRST = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
 CHOICE = 4  # times so many cells to choose from
 CHUNK = 1 << 20  # entries of the cost transposed together, for lists of columns
+PIECE = 1 << 27  # entries of the cost read between two pauses
 
 Indices = NDArray[np.int64]
 
@@ -18,9 +21,9 @@ Indices = NDArray[np.int64]
 class Core:
     """Cells of least reduced cost, as the paths read them."""
 
-    def __init__(self, cost: NDArray[np.floating], backend: Backend, paths: Paths) -> None:
+    def __init__(self, cost: NDArray[np.floating], backend: Backend, paths: Paths, pause: Callable[[], object]) -> None:
         n, m = cost.shape
-        self.cost, self.backend, self.paths = cost, backend, paths
+        self.cost, self.backend, self.paths, self.pause = cost, backend, paths, pause
         cells, lists = np.empty(0, np.int32), np.full(m, -1, np.int32)
         flow = np.empty(0, np.int64)
         self.graph = Graph(np.zeros(n + 1, np.int64), cells, cells, np.empty(0), flow, lists, cells, cells)
@@ -58,7 +61,11 @@ class Core:
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:
         heads, least = np.empty((which.size, min(k, self.cost.shape[1])), np.int32), np.empty(which.size)
-        self.backend.least_cells(self.cost, v, which, heads, least)
+        step = max(1, PIECE // self.cost.shape[1])
+        for at in range(0, which.size, step):
+            self.pause()
+            part = slice(at, at + step)
+            self.backend.least_cells(self.cost, v, which[part], heads[part], least[part])
         return heads, least
 
     def _least_of_cols(
@@ -70,6 +77,7 @@ class Core:
         values, least = np.empty(heads.shape, self.cost.dtype), np.empty(which.size)
         step = max(1, CHUNK // n)
         for at in range(0, which.size, step):
+            self.pause()
             part = slice(at, at + step)
             block = np.ascontiguousarray(self.cost[:, which[part]].T)
             rows = np.arange(block.shape[0])

@@ -17,10 +17,11 @@ from ..backends.protocol import Backend, Nodes, Paths
 from ..penalties import Fixed, Vector
 from ..problem import Problem
 from .core import FIRST, Core
-from .levels import asked, levels, met, snapped
-from .warm_start import FULL, anneal, potentials, refine
+from .levels import asked, levels, met, resolved, snapped
+from .warm_start import FULL, Pause, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
+WHOLE = 2.0**-54  # the same for integers, of the potentials of a cell: nothing below 2**52
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
 PROOF = 1e-10  # of the costs: a gap that counts as rounding
 WIDER = 4  # times as many cells a row, where the gap is more than that
@@ -77,17 +78,21 @@ class Exact:
         )
 
 
-def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool) -> Exact:
-    """With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded."""
-    return _Solve(problem, backend, paths, integral).run()
+def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause) -> Exact:
+    """With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded.
+
+    `pause` is called several times a second and may raise.
+    """
+    return _Solve(problem, backend, paths, integral, pause).run()
 
 
 class _Solve:
-    def __init__(self, problem: Problem, backend: Backend, paths: Paths, integral: bool) -> None:
-        self.problem, self.backend, self.paths = problem, backend, paths
+    def __init__(self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause) -> None:
+        self.problem, self.backend, self.paths, self.pause = problem, backend, paths, pause
         self.cost = problem.cost.matrix
         self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
-        self.core = Core(self.cost, backend, paths)
+        self.core = Core(self.cost, backend, paths, self.pause)
+        self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
@@ -163,23 +168,32 @@ class _Solve:
         """Both sides fixed, general weights: many small flows, for which paths would be searched again and again."""
         u, v, rounds = self.rows.potential, self.cols.potential, 0
         self._add_missed(least)
+        slack = WHOLE if self.integral else TIGHT
         while True:
             rounds += 1
             graph, known = self.core.graph, (u.copy(), v.copy())
-            order = np.argsort(graph.cost - u[graph.tails] - v[graph.heads])
+            order = NONE if self._served() else np.argsort(graph.cost - u[graph.tails] - v[graph.heads])
             blocked, blocked_cols = np.zeros(u.size, bool), np.zeros(v.size, bool)
-            self.paths.balance(graph, self.rows, self.cols, order, self._tight(v), blocked, blocked_cols)
+            self.paths.balance(
+                graph, self.rows, self.cols, order, slack, self.integral, blocked, blocked_cols, self.pause
+            )
             v[~self.problem.col_used] = -np.inf
             if blocked.any():
                 u[:], v[:] = known
-                graph.flow[:] = 0
+                graph.flow[:], self.rows.marginal[:] = 0, 0
                 stuck = np.flatnonzero(blocked & self.problem.row_used)
                 if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), SIMPLEX_ROOM * u.size):
                     return self._result(rounds, least, rows=stuck)
                 continue
             least = self._least(v)
-            if not self._add_missed(least):
+            cells = graph.heads.size
+            if not (self._add_missed(least) and self.core.graph.heads.size > cells):
                 return self._result(rounds, least)
+
+    def _served(self) -> bool:
+        """True if the flow meets both fixed sides."""
+        rows, cols = self.rows, self.cols
+        return bool((rows.marginal == rows.levels[1]).all() and (cols.marginal == cols.levels[1]).all())
 
     def _start(self) -> tuple[Vector, Vector]:
         """Potentials of the columns and the rows' least reduced costs; the core is chosen.
@@ -200,15 +214,13 @@ class _Solve:
             cheap, easy = self._easy_for_columns()
             if easy:
                 return cheap, self._least(cheap)
-        v, level = self._allowed(potentials(self.problem, self.backend, span)), FULL.last
+        v, level = self._allowed(potentials(self.annealed, self.backend, span, self.pause)), FULL.last
         for attempt in range(ATTEMPTS):
             if attempt:
-                v, level = (
-                    self._allowed(anneal(self.problem, self.backend, FULL.below(level, DEEPER), span, v)),
-                    level / DEEPER,
-                )
+                deeper = anneal(self.annealed, self.backend, FULL.below(level, DEEPER), span, v, self.pause)
+                v, level = self._allowed(deeper), level / DEEPER
             self._choose(v)
-            refined = self._allowed(refine(self.problem, self.backend, self.core.graph, span, v, level))
+            refined = self._allowed(refine(self.annealed, self.backend, self.core.graph, span, v, level, self.pause))
             least = self._least(refined)
             missed = least < self.core.least(refined) - self._tight(refined)
             if missed[self.row_list].mean() <= MISSED:
@@ -230,7 +242,7 @@ class _Solve:
 
     def _choose(self, v: Vector) -> None:
         """A core anew, around these potentials."""
-        self.core = Core(self.cost, self.backend, self.paths)
+        self.core = Core(self.cost, self.backend, self.paths, self.pause)
         least = np.zeros(self.cost.shape[0])
         least[self.row_list] = self.core.grow_rows(self.row_list, v)
         if self.cost.shape[1] > self.cost.shape[0] and isinstance(self.problem.cols, Fixed):  # all must be reached
@@ -258,7 +270,7 @@ class _Solve:
 
     def _ship(self, rows: Nodes, cols: Nodes, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         blocked, blocked_cols = np.zeros(rows.potential.size, bool), np.zeros(cols.potential.size, bool)
-        self.paths.ship(self.core.graph, rows, cols, search, blocked, blocked_cols)
+        self.paths.ship(self.core.graph, rows, cols, search, blocked, blocked_cols, self.pause)
         return blocked, blocked_cols
 
     def _ship_back(self, search: object) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -318,6 +330,7 @@ class _Solve:
 
     def _allowed(self, v: Vector) -> Vector:
         """The columns' potentials, such that no row or column refuses them, and integers where costs are."""
+        v = np.where(np.isfinite(v), v, 0.0)  # annealing may have overflowed
         v = np.maximum(np.rint(v) if self.integral else v, self.problem.cols.least_potential())
         v = snapped(np.minimum(v, self.ceiling), self.cols, self._tight(v))
         return np.where(self.problem.col_used, v, -np.inf)

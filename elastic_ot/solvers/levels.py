@@ -35,10 +35,16 @@ def met(nodes: Nodes) -> bool:
     return bool(((asked(nodes) <= r) & (r <= most)).all())
 
 
+def resolved(weights: Vector) -> Vector:
+    """Positive weights at least a unit of mass, so that logarithms and ratios of them are harmless."""
+    least = 2.0**-MASS_BITS * weights.max()
+    return np.where((weights > 0) & (weights < least), least, weights)
+
+
 def levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
     """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
-    most = 2.0 * float(a.sum() + b.sum())  # more than any plan needs on one row
+    most = 2.0 * _largest_mass(problem, a, b)  # more than any plan needs on one row
     unit = 2.0 ** max(np.ceil(np.log2(most)) - MASS_BITS, -1074)
     levels_a, levels_b = _side_levels(problem.rows, a, most, unit), _side_levels(problem.cols, b, most, unit)
     for one, other in ((levels_a, levels_b), (levels_b, levels_a)):
@@ -48,6 +54,13 @@ def levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64
             fixed = other[:, j] == other[0, j]
             other[fixed, j] += missing
     return unit, levels_a, levels_b
+
+
+def _largest_mass(problem: Problem, a: Vector, b: Vector) -> float:
+    """No plan carries more, or needs to: a bound of one side holds for the other."""
+    (lo_a, hi_a), (lo_b, hi_b) = problem.rows.box(), problem.cols.box()
+    bound = min(hi_a * float(a.sum()), hi_b * float(b.sum()))
+    return bound if np.isfinite(bound) else float((1.0 + lo_a) * a.sum() + (1.0 + lo_b) * b.sum())
 
 
 def _side_levels(penalty: Penalty, a: Vector, most: float, unit: float) -> NDArray[np.int64]:

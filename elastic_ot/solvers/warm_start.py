@@ -23,6 +23,7 @@ from .task import make_task
 STRIDE = 8  # one row and one column in so many make the first part
 LEAST_PART = 48  # rows and columns a part must have
 SWEEP = tuple[float, float]
+Pause = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,28 @@ CORE = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
 CORE_RATIO = 256.0
 
 
-def potentials(problem: Problem, backend: Backend, span: float) -> Vector:
-    """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass."""
+def potentials(problem: Problem, backend: Backend, span: float, pause: Pause) -> Vector:
+    """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass.
+
+    `pause` is called between iterations and may raise.
+    """
     strip = _strip(problem)
     if strip is None:
-        return anneal(problem, backend, replace(FULL, first=PART.first), span, None)
-    f, _ = _run(_columns_of(strip), backend, PART, span)
-    _, g = _run(strip, backend, STRIP, span, f=f)
+        return anneal(problem, backend, replace(FULL, first=PART.first), span, None, pause)
+    f, _ = _run(_columns_of(strip), backend, PART, span, pause)
+    _, g = _run(strip, backend, STRIP, span, pause, f=f)
     del strip
-    return anneal(problem, backend, FULL, span, g)
+    return anneal(problem, backend, FULL, span, g, pause)
 
 
-def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: Vector | None) -> Vector:
+def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: Vector | None, pause: Pause) -> Vector:
     """Potentials of the columns after these levels on the whole cost."""
-    return _run(problem, backend, levels, span, g=g)[1]
+    return _run(problem, backend, levels, span, pause, g=g)[1]
 
 
-def refine(problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float) -> Vector:
+def refine(
+    problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float, pause: Pause
+) -> Vector:
     """From the level reached further down, on the cells of the graph only; as far as these keep the mass."""
     support = backend.support_of(graph.pointers, graph.heads, graph.cost, problem.shape[1])
 
@@ -78,7 +84,7 @@ def refine(problem: Problem, backend: Backend, graph: Graph, span: float, g: Vec
         task = state.task
         return backend.support_sweeps(support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count)
 
-    return _run(problem, backend, CORE.below(level, CORE_RATIO), span, g=g, sweep=sweep)[1]
+    return _run(problem, backend, CORE.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
 
 
 def _run(
@@ -86,6 +92,7 @@ def _run(
     backend: Backend,
     levels: Levels,
     span: float,
+    pause: Pause,
     f: Vector | None = None,
     g: Vector | None = None,
     sweep: Callable[[State, SWEEP, int], bool] | None = None,
@@ -99,6 +106,7 @@ def _run(
             task, *initial_alphas(task, Start(f, g, "cols", (1.0, 1.0), True)), "cols", (1.0, 1.0), True, scratch
         )
         for k in range(levels.sweeps):
+            pause()
             omega = (0.0, 0.0) if k == 0 and f is not None else (1.0, 0.0 if k == 0 else 1.0)
             if sweep is None:
                 log_sweep(state, omega, 1)
