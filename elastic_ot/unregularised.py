@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from .errors import ConvergenceError, InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import Fixed, Penalty, Vector
 from .problem import LARGEST, Problem, assignment_problem, build_linear
-from .solvers.exact import Exact, solve_exactly
+from .solvers.exact import Exact
+from .solvers.reduced import LARGE, solve_exactly, spread
 
 SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
@@ -201,12 +203,27 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any) -> Assignment | N
         allowed = ingest_mask(mask, matrix)
         numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
     try:
-        row_ind, col_ind = linear_sum_assignment(numbers, maximize)
+        row_ind, col_ind = linear_sum_assignment(_without_offset(numbers, maximize), maximize)
     except (ValueError, TypeError):
         return None
     if _may_be_huge(matrix):
         return None
     return Assignment(row_ind, col_ind, matrix, maximize, allowed)
+
+
+def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
+    """The same less what all have in common, if they hardly differ beside it: SciPy's sums would lose these digits."""
+    if numbers.dtype.kind != "f" or numbers.size < 2:
+        return numbers
+    one, other = float(numbers[0, 0]), float(numbers[-1, -1])
+    if abs(one) >= abs(one - other) * LARGE or not math.isfinite(one - other):
+        costs = -numbers if maximize else numbers
+        finite = costs[np.isfinite(costs)].astype(np.float64)
+        if finite.size:
+            lowest, highest = float(finite.min()), float(finite.max())
+            if abs(lowest) > LARGE * spread(costs, lowest, highest):
+                return numbers.astype(np.float64) - (-lowest if maximize else lowest)
+    return numbers
 
 
 def _may_be_huge(matrix: NDArray[Any]) -> bool:

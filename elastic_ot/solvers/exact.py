@@ -17,7 +17,7 @@ from ..backends.protocol import Backend, Nodes, Paths
 from ..penalties import Fixed, Vector
 from ..problem import Problem
 from .core import FIRST, Core
-from .levels import asked, levels, met, resolved, snapped
+from .levels import asked, bounded, levels, met, resolved, snapped
 from .warm_start import FULL, Pause, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
@@ -78,16 +78,16 @@ class Exact:
         )
 
 
-def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause) -> Exact:
-    """With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded.
+class Solve:
+    """One solve. `offset` was taken from the costs: the kinks of a side, the rows' if True, move with it.
 
-    `pause` is called several times a second and may raise.
+    With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded. `pause` is
+    called several times a second and may raise.
     """
-    return _Solve(problem, backend, paths, integral, pause).run()
 
-
-class _Solve:
-    def __init__(self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause) -> None:
+    def __init__(
+        self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, offset: tuple[float, bool]
+    ) -> None:
         self.problem, self.backend, self.paths, self.pause = problem, backend, paths, pause
         self.cost = problem.cost.matrix
         self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
@@ -95,8 +95,11 @@ class _Solve:
         self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
         n, m = problem.shape
-        self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *problem.rows.kinks())
-        self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *problem.cols.kinks())
+        moved = (offset[0], 0.0) if offset[1] else (0.0, offset[0])
+        self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *(x - moved[0] for x in problem.rows.kinks()))
+        self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *(x - moved[1] for x in problem.cols.kinks()))
+        self.row_floor = problem.rows.least_potential() - moved[0]
+        self.col_floor = problem.cols.least_potential() - moved[1]
         self.slack, self.near, self.whole = TIGHT, 0.0, n * m <= FIRST * n
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
         self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
@@ -105,6 +108,10 @@ class _Solve:
         self.ceiling = self._ceiling()
 
     def run(self) -> Exact:
+        with np.errstate(all="ignore"):  # extreme weights and costs; what comes of them is proved, or not
+            return self._run()
+
+    def _run(self) -> Exact:
         first, least = self._start()
         found, cells = self._solve_from(first, least), FIRST
         while not (found.proved or found.blocked.size or found.blocked_cols.size) and cells < self.cost.shape[1]:
@@ -122,7 +129,7 @@ class _Solve:
         costs = self.cost[rows, cols].astype(np.float64)
         above = float((masses * (costs - u[rows] - v[cols])).sum())
         # on the whole cost no path goes where it need not: the potentials are as large, and round as much, as they must
-        scale = np.abs(u[rows]) + np.abs(v[cols]) if self.whole else self.near
+        scale = self._tight(v) / self.slack if self.whole and not self.integral else self.near
         size = float((masses * (np.abs(costs) + 1e-3 * scale)).sum())
         return above <= PROOF * size
 
@@ -131,7 +138,7 @@ class _Solve:
         self.rows.marginal[:], self.cols.marginal[:], self.slack = 0, 0, TIGHT
         self.core.graph.flow[:], self.core.graph.first[:] = 0, -1
         u[:], v[:] = 0.0, first
-        u[:] = np.where(self.problem.row_used, self.core.least(v), 0.0)
+        u[:] = bounded(np.where(self.problem.row_used, self.core.least(v), 0.0), self.rows)
         u[:] = snapped(u, self.rows, self._tight(v))
         if self.balanced and not self.unit_weights:
             return self._by_simplex(least)
@@ -250,7 +257,7 @@ class _Solve:
 
     def _easy_for_columns(self) -> tuple[Vector, bool]:
         """Potentials at which columns ask for their cheapest cells, and whether most find room there."""
-        u = np.where(self.problem.row_used, max(0.0, self.problem.rows.least_potential()), 0.0)
+        u = np.where(self.problem.row_used, max(0.0, self.row_floor), 0.0)
         v = np.full(self.cost.shape[1], -np.inf)
         v[self.col_list] = self.core.grow_cols(self.col_list, self._row_prices(u), LOOK)
         v = self._allowed(v)
@@ -317,12 +324,11 @@ class _Solve:
     def _ceiling(self) -> Vector:
         """The most a column's potential may be, so that no row's falls below what its penalty allows."""
         m = self.cost.shape[1]
-        floor = self.problem.rows.least_potential()
-        if np.isneginf(floor):
+        if np.isneginf(self.row_floor):
             return np.full(m, np.inf)
         top = np.empty(m)
         self.backend.col_max(self.cost, 1.0, self._row_prices(np.zeros(self.cost.shape[0])), top)
-        return -top - floor
+        return -top - self.row_floor
 
     def _row_prices(self, u: Vector) -> Vector:
         """The rows' potentials, -inf where a row is not in use."""
@@ -331,8 +337,8 @@ class _Solve:
     def _allowed(self, v: Vector) -> Vector:
         """The columns' potentials, such that no row or column refuses them, and integers where costs are."""
         v = np.where(np.isfinite(v), v, 0.0)  # annealing may have overflowed
-        v = np.maximum(np.rint(v) if self.integral else v, self.problem.cols.least_potential())
-        v = snapped(np.minimum(v, self.ceiling), self.cols, self._tight(v))
+        v = np.maximum(np.rint(v) if self.integral else v, self.col_floor)
+        v = snapped(bounded(np.minimum(v, self.ceiling), self.cols), self.cols, self._tight(v))
         return np.where(self.problem.col_used, v, -np.inf)
 
     def _tight(self, v: Vector) -> float:
@@ -350,12 +356,13 @@ class _Solve:
         plan = graph.tails[sent], graph.heads[sent], graph.flow[sent] * self.unit
         u, v = np.minimum(self.rows.potential, least), self.cols.potential
         # rounding must not take them out of the dual's domain
-        u = np.maximum(u, self.problem.rows.least_potential())
-        v = np.maximum(v, self.problem.cols.least_potential())
-        if not self.rows.levels[2].any():  # beyond the last kink nothing is asked for, and the dual is flat
-            u = np.minimum(u, self.rows.high)
-        if not self.cols.levels[2].any():
-            v = np.minimum(v, self.cols.high)
+        u = np.maximum(u, self.row_floor)
+        v = np.maximum(v, self.col_floor)
+        usual = self.near + float(
+            np.median(np.abs(v[self.col_list]))
+        )  # not of the forbidden ones
+        raised = (u - 10.0 * TIGHT * (np.abs(u) + usual) > np.minimum(self.rows.potential, least))[self.row_list].any()
+        u, v = bounded(u, self.rows), bounded(v, self.cols)
         return Exact(
             rows=plan[0],
             cols=plan[1],
@@ -363,7 +370,7 @@ class _Solve:
             u=self._row_prices(u),
             v=np.where(self.problem.col_used, v, -np.inf),
             rounds=rounds,
-            proved=self._proved(*plan, u, v),
+            proved=not raised and self._proved(*plan, u, v),
             blocked=rows,
             blocked_cols=cols,
         )
