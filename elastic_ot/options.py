@@ -61,14 +61,20 @@ def check_limits(tol: Any, max_iter: Any, time_limit: Any, callback: Any) -> tup
         raise ValueError(f"tol is {tol}; it must be finite and >= 0")
     if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
         raise ValueError(f"max_iter is {max_iter!r}; it must be an integer >= 1")
-    if time_limit is not None:
-        time_limit = ingest_number("time_limit", time_limit)
-        if not time_limit > 0:
-            raise ValueError(f"time_limit is {time_limit}; it must be > 0 seconds")
-        time_limit = None if time_limit == np.inf else time_limit
+    time_limit = check_time_limit(time_limit)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(iteration, residual), got {callback!r}")
     return tol, int(max_iter), time_limit, callback
+
+
+def check_time_limit(time_limit: Any) -> float | None:
+    """Seconds; None without a limit."""
+    if time_limit is None:
+        return None
+    seconds = ingest_number("time_limit", time_limit)
+    if not seconds > 0:
+        raise ValueError(f"time_limit is {seconds}; it must be > 0 seconds")
+    return None if seconds == np.inf else seconds
 
 
 def is_budget(tol: float, method: Any) -> bool:

@@ -14,15 +14,17 @@ from .certificate import penalty_values, unregularised_dual
 from .clock import Clock
 from .errors import ConvergenceError, InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
+from .options import check_time_limit
 from .penalties import Fixed, Penalty, Vector
 from .problem import LARGEST, Problem, assignment_problem, build_linear
 from .solvers.exact import Exact
 from .solvers.reduced import LARGE, solve_exactly, spread
 
+BRIEF = 1e8  # n^2 m up to which SciPy takes less than a second at worst; measured 0.2 s
 SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
 
-def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment:
+def assign(cost: Any, maximize: bool = False, *, mask: Any = None, time_limit: float | None = None) -> Assignment:
     """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment` with a proof.
 
     Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
@@ -36,6 +38,8 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional
         False forbids a pair; costs one copy of the cost.
+    time_limit : float, optional
+        Seconds after which to give up.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
         Forbidden pairs leave no assignment of the shorter side; names rows (or columns) that compete for fewer
         partners than they are.
     ConvergenceError
-        Rounding leaves a gap, because costs differ by more than float64 can add up.
+        `time_limit` passed, or rounding leaves a gap, because costs differ by more than float64 can add up.
 
     Notes
     -----
@@ -73,16 +77,17 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None) -> Assignment
         refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
         origin_of(cost=cost, mask=mask)
+    clock = Clock(check_time_limit(time_limit))
     matrix = as_array("cost", cost)
     if matrix.ndim == 2 and min(matrix.shape) < SMALL:
-        small = _by_scipy(matrix, maximize, mask)
+        small = _by_scipy(matrix, maximize, mask, clock)
         if small is not None:
             return small
     if matrix.ndim == 2 and matrix.size == 0:
         none = np.empty(0, np.intp)
         return Assignment(none, none.copy(), matrix, maximize)
     problem, integral = assignment_problem(matrix, maximize, mask)
-    found = _solve(problem, integral)
+    found = _solve(problem, integral, clock)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     potentials = _assignment_potentials(found, maximize)
@@ -98,6 +103,7 @@ def exact(
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     mask: Any = None,
+    time_limit: float | None = None,
 ) -> ExactSolution:
     """Unregularised optimal transport, proved optimal: the limit of `solve` as epsilon tends to 0.
 
@@ -113,6 +119,8 @@ def exact(
         `Fixed` (default), `TV`, `Between`, `AtMost` or `Free`. `KL`, `L2` and `Elastic` are not linear.
     mask : array_like of bool, shape (n, m), optional
         False forbids a cell; costs one copy of the cost.
+    time_limit : float, optional
+        Seconds after which to give up: there is no result without a proof.
 
     Returns
     -------
@@ -126,7 +134,7 @@ def exact(
     InfeasibleError
         No plan meets the hard sides; names the rows or columns.
     ConvergenceError
-        Rounding leaves a gap, because costs differ by more than float64 can add up.
+        `time_limit` passed, or rounding leaves a gap, because costs differ by more than float64 can add up.
 
     See Also
     --------
@@ -146,10 +154,11 @@ def exact(
     >>> sol.row_marginal.round(3)
     array([0.333, 0.333, 0.   ])
     """
+    clock = Clock(check_time_limit(time_limit))
     refuse_devices("exact", cost=cost, a=a, b=b, mask=mask)
     origin_of(cost=cost, a=a, b=b, mask=mask)
     problem, integral = build_linear(cost, a, b, rows, cols, mask)
-    found = _solve(problem, integral)
+    found = _solve(problem, integral, clock)
     n, m = problem.shape
     row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
     col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
@@ -173,13 +182,13 @@ def potentials_of(matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] 
     """Potentials that prove an optimal assignment, whichever it is."""
     if matrix.size == 0:
         return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
-    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, mask)), maximize)
+    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, mask), Clock()), maximize)
 
 
-def _solve(problem: Problem, integral: bool) -> Exact:
+def _solve(problem: Problem, integral: bool, clock: Clock) -> Exact:
     """By rows as they are stored; nothing is returned without its proof."""
     swapped = problem.cost.fortran
-    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral, Clock().check)
+    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral, clock.check)
     found = found.transpose() if swapped else found
     _refuse_blocked(found, problem)
     if not found.proved:
@@ -190,7 +199,7 @@ def _solve(problem: Problem, integral: bool) -> Exact:
     return found
 
 
-def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any) -> Assignment | None:
+def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock) -> Assignment | None:
     """None where SciPy refuses: our own checks then say what is wrong."""
     from scipy.optimize import linear_sum_assignment
 
@@ -203,7 +212,11 @@ def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any) -> Assignment | N
         allowed = ingest_mask(mask, matrix)
         numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
     try:
-        row_ind, col_ind = linear_sum_assignment(_without_offset(numbers, maximize), maximize)
+        numbers = _without_offset(numbers, maximize)
+        if min(matrix.shape) * matrix.size < BRIEF:
+            row_ind, col_ind = linear_sum_assignment(numbers, maximize)
+        else:
+            row_ind, col_ind = clock.watch(linear_sum_assignment, numbers, maximize)
     except (ValueError, TypeError):
         return None
     if _may_be_huge(matrix):

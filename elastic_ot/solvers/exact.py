@@ -358,9 +358,7 @@ class Solve:
         # rounding must not take them out of the dual's domain
         u = np.maximum(u, self.row_floor)
         v = np.maximum(v, self.col_floor)
-        usual = self.near + float(
-            np.median(np.abs(v[self.col_list]))
-        )  # not of the forbidden ones
+        usual = self.near + float(np.median(np.abs(v[self.col_list])))  # not of the forbidden ones
         raised = (u - 10.0 * TIGHT * (np.abs(u) + usual) > np.minimum(self.rows.potential, least))[self.row_list].any()
         u, v = bounded(u, self.rows), bounded(v, self.cols)
         return Exact(
