@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_array, ingest_mask, origin_of, refuse_devices
+from .arrays import as_array, origin_of, refuse_devices
 from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .clock import Clock
@@ -16,11 +15,11 @@ from .errors import ConvergenceError, InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .options import check_time_limit
 from .penalties import Fixed, Penalty, Vector
-from .problem import LARGEST, Problem, assignment_problem, build_linear
+from .problem import Problem, assignment_problem, build_linear
+from .scipy_assignment import by_scipy, in_scipys_words
 from .solvers.exact import Exact
-from .solvers.reduced import LARGE, solve_exactly, spread
+from .solvers.reduced import solve_exactly
 
-BRIEF = 1e8  # n^2 m up to which SciPy takes less than a second at worst; measured 0.2 s
 SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
 
@@ -73,14 +72,19 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None, time_limit: f
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
+    clock = Clock(check_time_limit(time_limit))
+    with in_scipys_words(cost):
+        return _assign(cost, maximize, mask, clock)
+
+
+def _assign(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
     if mask is not None or not isinstance(cost, np.ndarray):
         refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
         origin_of(cost=cost, mask=mask)
-    clock = Clock(check_time_limit(time_limit))
     matrix = as_array("cost", cost)
     if matrix.ndim == 2 and min(matrix.shape) < SMALL:
-        small = _by_scipy(matrix, maximize, mask, clock)
+        small = by_scipy(matrix, maximize, mask, clock)
         if small is not None:
             return small
     if matrix.ndim == 2 and matrix.size == 0:
@@ -197,54 +201,6 @@ def _solve(problem: Problem, integral: bool, clock: Clock) -> Exact:
             "give forbidden cells as inf, or rescale"
         )
     return found
-
-
-def _by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock) -> Assignment | None:
-    """None where SciPy refuses: our own checks then say what is wrong."""
-    from scipy.optimize import linear_sum_assignment
-
-    if matrix.dtype.kind not in "biuf":
-        return None
-    allowed, numbers = None, matrix
-    if mask is not None:
-        if np.isnan(matrix).any():
-            return None
-        allowed = ingest_mask(mask, matrix)
-        numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
-    try:
-        numbers = _without_offset(numbers, maximize)
-        if min(matrix.shape) * matrix.size < BRIEF:
-            row_ind, col_ind = linear_sum_assignment(numbers, maximize)
-        else:
-            row_ind, col_ind = clock.watch(linear_sum_assignment, numbers, maximize)
-    except (ValueError, TypeError):
-        return None
-    if _may_be_huge(matrix):
-        return None
-    return Assignment(row_ind, col_ind, matrix, maximize, allowed)
-
-
-def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
-    """The same less what all have in common, if they hardly differ beside it: SciPy's sums would lose these digits."""
-    if numbers.dtype.kind != "f" or numbers.size < 2:
-        return numbers
-    one, other = float(numbers[0, 0]), float(numbers[-1, -1])
-    if abs(one) >= abs(one - other) * LARGE or not math.isfinite(one - other):
-        costs = -numbers if maximize else numbers
-        finite = costs[np.isfinite(costs)].astype(np.float64)
-        if finite.size:
-            lowest, highest = float(finite.min()), float(finite.max())
-            if abs(lowest) > LARGE * spread(costs, lowest, highest):
-                return numbers.astype(np.float64) - (-lowest if maximize else lowest)
-    return numbers
-
-
-def _may_be_huge(matrix: NDArray[Any]) -> bool:
-    """False if all integers are below `LARGEST` in size; where none is negative one pass over the bits tells."""
-    if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
-        return False
-    bits = np.bitwise_or.reduce(matrix, axis=None)
-    return not (0 <= bits < LARGEST or (bits < 0 and matrix.max() < LARGEST and matrix.min() > -LARGEST))
 
 
 def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from assignments import assert_as_cheap_as_scipy, assert_proved, begin_with_few_cells
 from scipy import sparse
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import elastic_ot as eot
@@ -132,12 +133,16 @@ def test_a_line_of_the_longer_side_without_an_allowed_pair_is_left_over():
         assert_proved(eot.assign(matrix.T, mask=transposed), matrix.T, mask=transposed)
 
 
-COMPETITION = re.compile(r"^(rows|columns) \[([\d, ]+)\] have allowed cells in (?:rows|columns) \[([\d, ]+)\] only")
+COMPETITION = re.compile(
+    r"^cost matrix is infeasible: (rows|columns) \[([\d, ]+)\] have allowed cells in (?:rows|columns) \[([\d, ]+)\] only"
+)
+    r"^cost matrix is infeasible: (rows|columns) \[([\d, ]+)\] have allowed cells in (?:rows|columns) \[([\d, ]+)\] only"
+)
 
 
 def assert_compete(message, allowed):
     """The message names lines of one side with fewer partners than they are, or a line without any."""
-    alone = re.match(r"^(row|column) (\d+)", message)
+    alone = re.match(r"^cost matrix is infeasible: (row|column) (\d+)", message)
     if alone:
         assert not (allowed if alone[1] == "row" else allowed.T)[int(alone[2])].any()
         return
@@ -193,3 +198,43 @@ def test_a_long_list_of_competitors_is_cut_short():
 def test_infeasible_is_a_value_error():
     with pytest.raises(ValueError, match="forbidden"):
         eot.assign(np.full((3, 3), INF))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        [1, 2, 3],
+        np.zeros(()),
+        np.zeros((2, 2, 2)),
+        np.eye(3).astype(str),
+        np.eye(3) * 1j,
+        np.diag([NAN, 1, 1]),
+        np.diag([1, -INF, 1]),
+        np.full((2, 3), INF),
+        np.where(np.arange(3) == 0, INF, np.eye(3)),
+        [[1.0, INF, INF], [2.0, INF, INF], [3.0, 4.0, 5.0]],
+    ],
+    ids=str,
+)
+def test_scipys_own_words_come_first(cost):
+    """Those of the installed version, whichever it is."""
+    with pytest.raises((ValueError, TypeError)) as its:
+        linear_sum_assignment(cost)
+    message = refused(type(its.value), cost=cost)
+    assert message.startswith(f"{its.value}: ")
+    assert len(message) > len(str(its.value)) + 20
+
+
+def test_scipys_words_for_the_largest_sum():
+    cost = np.diag([1.0, INF, 1.0])
+    with pytest.raises(ValueError, match="invalid") as its:
+        linear_sum_assignment(cost, maximize=True)
+    assert refused(ValueError, cost=cost, maximize=True).startswith(str(its.value))
+
+
+def test_mistakes_that_scipy_does_not_see_are_named_in_our_words_alone():
+    assert refused(ValueError, cost=np.full((2, 2), 2**52)).startswith("cost[0, 0]")
+    assert refused(ValueError, cost=np.eye(3), mask=np.ones((2, 2), bool)).startswith("mask")

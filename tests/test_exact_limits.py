@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import clock, unregularised
+from elastic_ot import clock, scipy_assignment
 from elastic_ot.backends import paths
 
 
@@ -95,7 +95,7 @@ def test_the_thread_is_used_where_scipy_may_take_long(monkeypatch):
     monkeypatch.setattr(clock.Clock, "watch", lambda self, *a: used.append(a[1].shape) or watch(self, *a))
     cost = np.random.default_rng(1).random((20, 30))
     expected = eot.assign(cost).col_ind
-    monkeypatch.setattr(unregularised, "BRIEF", 100)
+    monkeypatch.setattr(scipy_assignment, "BRIEF", 100)
     assert (eot.assign(cost).col_ind == expected).all()
     assert used == [(20, 30)]
 

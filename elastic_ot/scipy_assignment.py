@@ -1,0 +1,106 @@
+"""SciPy's `linear_sum_assignment`: small problems are its, and what it says to a mistake is said here, too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_array, ingest_mask
+from .clock import Clock
+from .errors import InfeasibleError
+from .exact_result import Assignment
+from .problem import LARGEST
+from .solvers.reduced import LARGE, spread
+
+BRIEF = 1e8  # n^2 m up to which SciPy takes less than a second at worst; measured 0.2 s
+
+
+@contextmanager
+def in_scipys_words(cost: Any) -> Iterator[None]:
+    """Whoever looks for SciPy's message in ours finds it, in front."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        words = _words(error, cost)
+        if not words:
+            raise
+        raise type(error)(f"{words}: {error}") from None
+
+
+def _words(error: Exception, cost: Any) -> str:
+    """What the installed SciPy says to the same mistake, empty where it would not see one."""
+    from scipy.optimize import linear_sum_assignment
+
+    try:
+        linear_sum_assignment(_example(error, cost))
+    except (ValueError, TypeError) as its:
+        return str(its)
+    return ""
+
+
+def _example(error: Exception, cost: Any) -> NDArray[Any]:
+    """A small cost with the same mistake; one without any, where it is of another kind."""
+    if isinstance(error, InfeasibleError):
+        return np.array([[np.inf]])
+    try:
+        matrix = as_array("cost", cost)
+    except (ValueError, TypeError):
+        matrix = np.asarray(cost) if isinstance(cost, np.ndarray) else np.zeros((1, 1))
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        return np.zeros((1,) * matrix.ndim, matrix.dtype)
+    if "inf" in str(error) or "nan" in str(error):
+        return np.array([[np.nan]])
+    return np.zeros((1, 1))
+
+
+def by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock) -> Assignment | None:
+    """None where SciPy refuses: our own checks then say what is wrong."""
+    from scipy.optimize import linear_sum_assignment
+
+    if matrix.dtype.kind not in "biuf":
+        return None
+    allowed, numbers = None, matrix
+    if mask is not None:
+        if np.isnan(matrix).any():
+            return None
+        allowed = ingest_mask(mask, matrix)
+        numbers = np.where(allowed, matrix, -np.inf if maximize else np.inf)
+    try:
+        numbers = _without_offset(numbers, maximize)
+        if min(matrix.shape) * matrix.size < BRIEF:
+            row_ind, col_ind = linear_sum_assignment(numbers, maximize)
+        else:
+            row_ind, col_ind = clock.watch(linear_sum_assignment, numbers, maximize)
+    except (ValueError, TypeError):
+        return None
+    if _may_be_huge(matrix):
+        return None
+    return Assignment(row_ind, col_ind, matrix, maximize, allowed)
+
+
+def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
+    """The same less what all have in common, if they hardly differ beside it: SciPy's sums would lose these digits."""
+    if numbers.dtype.kind != "f" or numbers.size < 2:
+        return numbers
+    one, other = float(numbers[0, 0]), float(numbers[-1, -1])
+    if abs(one) >= abs(one - other) * LARGE or not math.isfinite(one - other):
+        costs = -numbers if maximize else numbers
+        finite = costs[np.isfinite(costs)].astype(np.float64)
+        if finite.size:
+            lowest, highest = float(finite.min()), float(finite.max())
+            if abs(lowest) > LARGE * spread(costs, lowest, highest):
+                return numbers.astype(np.float64) - (-lowest if maximize else lowest)
+    return numbers
+
+
+def _may_be_huge(matrix: NDArray[Any]) -> bool:
+    """False if all integers are below `LARGEST` in size; where none is negative one pass over the bits tells."""
+    if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
+        return False
+    bits = np.bitwise_or.reduce(matrix, axis=None)
+    return not (0 <= bits < LARGEST or (bits < 0 and matrix.max() < LARGEST and matrix.min() > -LARGEST))
