@@ -29,6 +29,8 @@ _HOME = {
     "BatchSolution": "batch_result",
     "Assignment": "exact_result",
     "ExactSolution": "exact_result",
+    "BatchAssignment": "exact_batches",
+    "BatchExactSolution": "exact_batches",
     "Status": "result",
     "Divergence": "debiased",
     "DivergenceGradients": "debiased",
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from .errors import ConvergenceError as ConvergenceError
     from .errors import ConvergenceWarning as ConvergenceWarning
     from .errors import InfeasibleError as InfeasibleError
+    from .exact_batches import BatchAssignment as BatchAssignment
+    from .exact_batches import BatchExactSolution as BatchExactSolution
     from .exact_result import Assignment as Assignment
     from .exact_result import ExactSolution as ExactSolution
     from .gradients import Gradients as Gradients

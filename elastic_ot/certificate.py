@@ -341,9 +341,9 @@ def unregularised_dual(problem: Problem, u: Vector, v: Vector) -> float:
         return -math.inf
 
 
-def assignment_gap(cost: float | int, u: Vector, v: Vector) -> float:
-    """Distance between the cost of an assignment and the sum of its potentials."""
-    return abs(math.fsum([cost, *(-u).tolist(), *(-v).tolist()]))
+def assignment_gap(costs: tuple[float | int, ...], u: Vector, v: Vector) -> float:
+    """Distance between what an assignment costs and the sum of its potentials."""
+    return abs(math.fsum([*costs, *(-u).tolist(), *(-v).tolist()]))
 
 
 def _penalty_value(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) -> float:

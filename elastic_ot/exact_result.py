@@ -25,14 +25,19 @@ class Assignment(tuple[Indices, Indices]):
     It unpacks and indexes as that tuple. Do not change the cost that was passed in before potentials and cost have been
     read: for small problems they are computed then. The certificate is u_i + v_j <= C_ij everywhere (>= with
     ``maximize=True``) and sum(u) + sum(v) = cost: no assignment can be better. Where there are more columns than rows,
-    v is <= 0 and 0 on columns left over (the other way round with ``maximize=True``), and likewise for rows.
+    v is <= 0 and 0 on columns left over (the other way round with ``maximize=True``), and likewise for rows. With
+    ``cost_limit=L`` all potentials are <= L / 2, which is what lines left over have, and sum(u) + sum(v) is the cost
+    and L / 2 for every line left over.
 
     Attributes
     ----------
     row_ind, col_ind : ndarray of int
-        Row row_ind[k] is matched with column col_ind[k]; row_ind is sorted. Shape (min(n, m),).
+        Row row_ind[k] is matched with column col_ind[k]; row_ind is sorted. Shape (min(n, m),), or fewer under
+        ``cost_limit``.
     status : Status
         `Status.OPTIMAL`.
+    unmatched_cost : float
+        What rows and columns without a partner cost under `cost_limit`, half of it each; else 0.
 
     Examples
     --------
@@ -45,6 +50,7 @@ class Assignment(tuple[Indices, Indices]):
     row_ind: Indices
     col_ind: Indices
     status: Status
+    unmatched_cost: float
     _matrix: NDArray[Any] | None
     _maximize: bool
     _mask: NDArray[np.bool_] | None
@@ -60,16 +66,18 @@ class Assignment(tuple[Indices, Indices]):
         mask: NDArray[np.bool_] | None = None,
         cost: float | int | None = None,
         potentials: tuple[Vector, Vector] | None = None,
+        unmatched: float = 0.0,
     ) -> Assignment:
         """Not made by users."""
         self = super().__new__(cls, (row_ind, col_ind))
         self.row_ind, self.col_ind, self.status = row_ind, col_ind, Status.OPTIMAL
         self._matrix, self._maximize, self._mask = matrix, maximize, mask
-        self._cost, self._potentials = cost, potentials
+        self._cost, self._potentials, self.unmatched_cost = cost, potentials, unmatched
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.row_ind, self.col_ind, self._matrix, self._maximize, self._mask, self._cost, self._potentials
+        known = self._cost, self._potentials, self.unmatched_cost
+        return self.row_ind, self.col_ind, self._matrix, self._maximize, self._mask, *known
 
     def __repr__(self) -> str:
         return f"Assignment({self.row_ind.size} pairs, cost={self.cost:.6g}, {self.status.name})"
@@ -97,10 +105,15 @@ class Assignment(tuple[Indices, Indices]):
 
     @property
     def gap(self) -> float:
-        """abs(cost - sum(u) - sum(v)): 0 for integer costs, rounding for others."""
+        """abs(cost + unmatched_cost - sum(u) - sum(v)): 0 for integer costs, rounding for others."""
         from .certificate import assignment_gap
 
-        return assignment_gap(self.cost, *self._proof())
+        return assignment_gap((self.cost, self.unmatched_cost), *self._proof())
+
+    @property
+    def known_potentials(self) -> tuple[Vector, Vector] | None:
+        """(u, v) if they have been computed."""
+        return self._potentials
 
     def _proof(self) -> tuple[Vector, Vector]:
         if self._potentials is None:
@@ -139,6 +152,10 @@ class ExactSolution:
         The primal objective: <C, P> and the penalties.
     dual_value : float
         The dual objective at (f, g).
+    price : float or None
+        With a given mass, what one more unit of it costs: f_i and g_j are then at most half of it, equal to that where
+        something is left, and the dual objective is ``price * mass + sum a_i (f_i - price / 2) + sum b_j (g_j - price
+        / 2)``.
     status : Status
         `Status.OPTIMAL`.
 
@@ -164,6 +181,7 @@ class ExactSolution:
     transport_cost: float
     value: float
     dual_value: float
+    price: float | None = None
     status: Status = Status.OPTIMAL
 
     def __repr__(self) -> str:
@@ -181,6 +199,31 @@ class ExactSolution:
         out = np.zeros(self.problem.shape)
         out[self.row_ind, self.col_ind] = self.mass
         return out
+
+    def sample(
+        self, size: int, rng: np.random.Generator | int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw pairs (i, j) with probabilities P_ij / sum(P), independently; the plan is not stored.
+
+        Parameters
+        ----------
+        size : int
+            How many.
+        rng : numpy.random.Generator or int, optional
+            Where randomness comes from, or a seed.
+
+        Returns
+        -------
+        rows, cols : ndarray of int, shape (size,)
+        """
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
+            raise ValueError(f"size is {size!r}; it must be an integer >= 0")
+        total = np.cumsum(self.mass)
+        if total.size == 0:
+            raise ValueError("the plan carries no mass; there is nothing to draw")
+        drawn = np.searchsorted(total, total[-1] * np.random.default_rng(rng).random(size), side="right")
+        drawn = np.minimum(drawn, total.size - 1)  # where the product was rounded up to the total
+        return self.row_ind[drawn], self.col_ind[drawn]
 
     def sparse_plan(self) -> csr_array:
         """The plan as a scipy.sparse.csr_array, shape (n, m)."""

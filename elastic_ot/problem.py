@@ -189,6 +189,29 @@ def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> 
 
 def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
     """One unit a row and a column, at most one on the longer side, and whether costs are integers."""
+    scanned, integral = _assignment_cost(cost, maximize, mask)
+    n, m = scanned.shape
+    rows, cols = AtMost() if n > m else Fixed(), AtMost() if m > n else Fixed()
+    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, rows, cols, "product")
+    for name, penalty, used in (("row", rows, problem.row_used), ("column", cols, problem.col_used)):
+        empty = np.flatnonzero(~used)
+        if empty.size and penalty.box()[0] > 0:
+            more = f" (and {empty.size - 1} more)" if empty.size > 1 else ""
+            raise InfeasibleError(f"{name} {empty[0]}{more} has only forbidden cells, so there is no assignment")
+    return problem, integral
+
+
+def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem | None, bool]:
+    """At most one unit a row and a column, and whether costs are integers; None without an allowed cell."""
+    if cost.ndim == 2 and cost.size == 0:
+        return None, False
+    scanned, integral = _assignment_cost(cost, maximize, mask)
+    n, m = scanned.shape
+    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, AtMost(), AtMost(), "product")
+    return (problem if scanned.lowest < np.inf else None), integral
+
+
+def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[DenseCost, bool]:
     array = as_array("cost", cost)
     integral = _integral("cost", array)
     small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
@@ -203,15 +226,7 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
         allowed = ingest_mask(mask, matrix)
         _scan(matrix, np.ones(n, bool), np.ones(m, bool))
         matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))
-    scanned = _scan(matrix, np.ones(n, bool), np.ones(m, bool))
-    rows, cols = AtMost() if n > m else Fixed(), AtMost() if m > n else Fixed()
-    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, rows, cols, "product")
-    for name, penalty, used in (("row", rows, problem.row_used), ("column", cols, problem.col_used)):
-        empty = np.flatnonzero(~used)
-        if empty.size and penalty.box()[0] > 0:
-            more = f" (and {empty.size - 1} more)" if empty.size > 1 else ""
-            raise InfeasibleError(f"{name} {empty[0]}{more} has only forbidden cells, so there is no assignment")
-    return problem, integral
+    return _scan(matrix, np.ones(n, bool), np.ones(m, bool)), integral
 
 
 def _integral(name: str, array: NDArray[Any]) -> bool:

@@ -51,9 +51,9 @@ def _example(error: Exception, cost: Any) -> NDArray[Any]:
         matrix = as_array("cost", cost)
     except (ValueError, TypeError):
         matrix = np.asarray(cost) if isinstance(cost, np.ndarray) else np.zeros((1, 1))
-    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-        return np.zeros((1,) * matrix.ndim, matrix.dtype)
-    if "inf" in str(error) or "nan" in str(error):
+    if matrix.ndim not in (2, 3) or matrix.dtype.kind not in "biuf":
+        return np.zeros((1,) * (2 if matrix.ndim == 3 else matrix.ndim), matrix.dtype)
+    if str(error).rpartition("cost[")[2].partition("; ")[0].endswith(("inf", "nan")):
         return np.array([[np.nan]])
     return np.zeros((1, 1))
 

@@ -8,41 +8,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_array, origin_of, refuse_devices
-from .backends import load, load_paths
 from .certificate import penalty_values, unregularised_dual
 from .clock import Clock
-from .errors import ConvergenceError, InfeasibleError
+from .exact_batches import BatchAssignment, BatchExactSolution, batch_of, each, of_each
 from .exact_result import Assignment, ExactSolution, total_of
 from .options import check_time_limit
+from .partial import assign_within, bounded_sides, check_cost_limit, exact_of_mass
 from .penalties import Fixed, Penalty, Vector
-from .problem import Problem, assignment_problem, build_linear
+from .problem import assignment_problem, build_linear
+from .proved import solve_proved
 from .scipy_assignment import by_scipy, in_scipys_words
 from .solvers.exact import Exact
-from .solvers.reduced import solve_exactly
 
 SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
 
-def assign(cost: Any, maximize: bool = False, *, mask: Any = None, time_limit: float | None = None) -> Assignment:
+def assign(
+    cost: Any,
+    maximize: bool = False,
+    *,
+    mask: Any = None,
+    cost_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Any:
     """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment` with a proof.
 
     Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
 
     Parameters
     ----------
-    cost : array_like, shape (n, m)
+    cost : array_like, shape (n, m) or (B, n, m)
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
-        not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly).
+        not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly). With a
+        leading dimension many problems, and the result is a `BatchAssignment`.
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional
-        False forbids a pair; costs one copy of the cost.
+        False forbids a pair; costs one copy of the cost. One for all problems, or (B, n, m).
+    cost_limit : float, optional
+        A pair costs at most that (is worth at least that with `maximize`), or stays unmatched: every row and every
+        column without a partner costs half of it. What is matched then is no more than pays, and may be nothing.
     time_limit : float, optional
         Seconds after which to give up.
 
     Returns
     -------
-    Assignment
+    Assignment or BatchAssignment
         The tuple ``(row_ind, col_ind)``, with potentials `u`, `v`, `cost` and `gap`.
 
     Raises
@@ -73,16 +84,21 @@ def assign(cost: Any, maximize: bool = False, *, mask: Any = None, time_limit: f
     array([ True,  True,  True])
     """
     clock = Clock(check_time_limit(time_limit))
+    limit = check_cost_limit(cost_limit, maximize)
     with in_scipys_words(cost):
-        return _assign(cost, maximize, mask, clock)
+        return _assign(cost, maximize, mask, limit, clock)
 
 
-def _assign(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
+def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
     if mask is not None or not isinstance(cost, np.ndarray):
         refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
         origin_of(cost=cost, mask=mask)
     matrix = as_array("cost", cost)
+    if matrix.ndim == 3:
+        return _assign_each(matrix, maximize, mask, limit, clock)
+    if limit is not None:
+        return assign_within(matrix, maximize, mask, limit, clock)
     if matrix.ndim == 2 and min(matrix.shape) < SMALL:
         small = by_scipy(matrix, maximize, mask, clock)
         if small is not None:
@@ -91,12 +107,26 @@ def _assign(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
         none = np.empty(0, np.intp)
         return Assignment(none, none.copy(), matrix, maximize)
     problem, integral = assignment_problem(matrix, maximize, mask)
-    found = _solve(problem, integral, clock)
+    found = solve_proved(problem, integral, clock)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     potentials = _assignment_potentials(found, maximize)
     cost_of_it = total_of(matrix[row_ind, col_ind])
     return Assignment(row_ind, col_ind, None, maximize, cost=cost_of_it, potentials=potentials)
+
+
+def _assign_each(stack: NDArray[Any], maximize: bool, mask: Any, limit: float | None, clock: Clock) -> BatchAssignment:
+    if limit is not None:
+        raise ValueError(
+            "cost_limit with many problems would match another number of pairs in each; solve one at a time"
+        )
+    mask_of = of_each("mask", mask if mask is None else as_array("mask", mask), 2, len(stack))
+
+    def one(k: int) -> Any:
+        clock.check()
+        return _assign(stack[k], maximize, mask_of(k), None, clock)
+
+    return batch_of(list(each(len(stack), one)), stack, maximize, [mask_of(k) for k in range(len(stack))])
 
 
 def exact(
@@ -107,28 +137,34 @@ def exact(
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     mask: Any = None,
+    mass: float | None = None,
     time_limit: float | None = None,
-) -> ExactSolution:
+) -> Any:
     """Unregularised optimal transport, proved optimal: the limit of `solve` as epsilon tends to 0.
 
     Minimises <C, P> + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0, for penalties that make it a linear programme.
 
     Parameters
     ----------
-    cost : array_like, shape (n, m)
-        Cost of moving a unit of mass from i to j. +inf forbids a cell.
+    cost : array_like, shape (n, m) or (B, n, m)
+        Cost of moving a unit of mass from i to j. +inf forbids a cell. With a leading dimension many problems, and the
+        result is a `BatchExactSolution`.
     a, b : array_like, shapes (n,) and (m,), optional
-        Weights >= 0, default 1/n and 1/m.
+        Weights >= 0, default 1/n and 1/m. Of many problems the same for all, or (B, n) and (B, m); so with `mask` and
+        `mass`.
     rows, cols : Penalty
         `Fixed` (default), `TV`, `Between`, `AtMost` or `Free`. `KL`, `L2` and `Elastic` are not linear.
     mask : array_like of bool, shape (n, m), optional
         False forbids a cell; costs one copy of the cost.
+    mass : float, optional
+        Transport so much and no more (partial transport): weights are then upper bounds, `rows` and `cols` stay at
+        their default or are `AtMost`. At most the mass of the lighter side; costs one copy of the cost.
     time_limit : float, optional
         Seconds after which to give up: there is no result without a proof.
 
     Returns
     -------
-    ExactSolution
+    ExactSolution or BatchExactSolution
         The plan (few entries), potentials, the gap between them.
 
     Raises
@@ -136,7 +172,7 @@ def exact(
     ValueError, TypeError
         Bad input, a penalty that is not linear, or an objective without a lower bound.
     InfeasibleError
-        No plan meets the hard sides; names the rows or columns.
+        No plan meets the hard sides, naming the rows or columns, or none has that `mass`.
     ConvergenceError
         `time_limit` passed, or rounding leaves a gap, because costs differ by more than float64 can add up.
 
@@ -161,8 +197,33 @@ def exact(
     clock = Clock(check_time_limit(time_limit))
     refuse_devices("exact", cost=cost, a=a, b=b, mask=mask)
     origin_of(cost=cost, a=a, b=b, mask=mask)
+    if mass is not None:
+        rows, cols = bounded_sides(mass, rows, cols)
+    stack = as_array("cost", cost)
+    if stack.ndim != 3:
+        return _exact(stack, a, b, rows, cols, mask, mass, clock)
+    count = len(stack)
+    if count == 0:
+        raise ValueError(f"cost has shape {stack.shape}; it must have at least one problem")
+    of = [
+        of_each(name, x, rank, count)
+        for name, x, rank in (("a", a, 1), ("b", b, 1), ("mask", mask, 2), ("mass", mass, 0))
+    ]
+
+    def one(k: int) -> ExactSolution:
+        a, b, mask, mass = (x(k) for x in of)
+        return _exact(stack[k], a, b, rows, cols, mask, mass, clock)
+
+    return BatchExactSolution(tuple(each(count, one)))
+
+
+def _exact(
+    cost: Any, a: Any, b: Any, rows: Penalty, cols: Penalty, mask: Any, mass: Any, clock: Clock
+) -> ExactSolution:
     problem, integral = build_linear(cost, a, b, rows, cols, mask)
-    found = _solve(problem, integral, clock)
+    if mass is not None:
+        return exact_of_mass(problem, mass, integral, clock)
+    found = solve_proved(problem, integral, clock)
     n, m = problem.shape
     row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
     col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
@@ -186,21 +247,7 @@ def potentials_of(matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] 
     """Potentials that prove an optimal assignment, whichever it is."""
     if matrix.size == 0:
         return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
-    return _assignment_potentials(_solve(*assignment_problem(matrix, maximize, mask), Clock()), maximize)
-
-
-def _solve(problem: Problem, integral: bool, clock: Clock) -> Exact:
-    """By rows as they are stored; nothing is returned without its proof."""
-    swapped = problem.cost.fortran
-    found = solve_exactly(problem.transpose() if swapped else problem, load(), load_paths(), integral, clock.check)
-    found = found.transpose() if swapped else found
-    _refuse_blocked(found, problem)
-    if not found.proved:
-        raise ConvergenceError(
-            "rounding leaves a gap between the plan and its potentials: costs differ by more than float64 can add up; "
-            "give forbidden cells as inf, or rescale"
-        )
-    return found
+    return _assignment_potentials(solve_proved(*assignment_problem(matrix, maximize, mask), Clock()), maximize)
 
 
 def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:
@@ -210,21 +257,3 @@ def _assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector
     elif u.size > v.size:
         u = np.minimum(u, 0.0)
     return (-u, -v) if maximize else (u, v)
-
-
-def _refuse_blocked(found: Exact, problem: Problem) -> None:
-    for name, other, blocked, allowed in (
-        ("rows", "columns", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
-        ("columns", "rows", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
-    ):
-        if blocked.size:
-            partners = np.flatnonzero(allowed.any(axis=0))
-            raise InfeasibleError(
-                f"{name} {_listed(blocked)} have allowed cells in {other} {_listed(partners)} only, which cannot take "
-                f"what they must carry ({blocked.size} {name}, {partners.size} {other}); allow more or relax a side"
-            )
-
-
-def _listed(indices: NDArray[np.integer]) -> str:
-    shown = ", ".join(map(str, indices[:10].tolist()))
-    return f"[{shown}{', ...' if indices.size > 10 else ''}]"

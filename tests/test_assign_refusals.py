@@ -74,7 +74,7 @@ def test_integers_that_float64_just_holds_are_no_mistake(value):
     assert eot.assign(spoiled(value, dtype=np.int64)).gap == 0
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (5,), (2, 2, 3, 4)])
 def test_a_cost_that_is_no_matrix(shape):
     refused(ValueError, r"\bcost\b", "matrix", re.escape(str(shape)), cost=np.zeros(shape))
 
@@ -207,7 +207,7 @@ NAN = float("nan")
     [
         [1, 2, 3],
         np.zeros(()),
-        np.zeros((2, 2, 2)),
+        np.zeros((2, 2, 2, 2)),
         np.eye(3).astype(str),
         np.eye(3) * 1j,
         np.diag([NAN, 1, 1]),

@@ -79,14 +79,14 @@ class Exact:
 
 
 class Solve:
-    """One solve. `offset` was taken from the costs: the kinks of a side, the rows' if True, move with it.
+    """One solve, with the kinks of rows and columns lower by the two numbers `moved`.
 
     With `integral`, costs are integers; if kinks are, too, so are potentials, and nothing is ever rounded. `pause` is
     called several times a second and may raise.
     """
 
     def __init__(
-        self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, offset: tuple[float, bool]
+        self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]
     ) -> None:
         self.problem, self.backend, self.paths, self.pause = problem, backend, paths, pause
         self.cost = problem.cost.matrix
@@ -95,7 +95,6 @@ class Solve:
         self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
         n, m = problem.shape
-        moved = (offset[0], 0.0) if offset[1] else (0.0, offset[0])
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *(x - moved[0] for x in problem.rows.kinks()))
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *(x - moved[1] for x in problem.cols.kinks()))
         self.row_floor = problem.rows.least_potential() - moved[0]

@@ -24,21 +24,24 @@ LARGE = 64.0  # times the differences of the costs: an offset worth a copy
 SAMPLE, CHEAP = 64, 8  # rows that are looked at, and the cheapest cells of each: others may stand for forbidden ones
 
 
-def solve_exactly(problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause) -> Exact:
-    """The optimum and its proof; `integral` and `pause` as for `Solve`."""
-    offset = _offset(problem, integral)
+def solve_exactly(
+    problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, price: float = 0.0
+) -> Exact:
+    """The optimum and its proof; `integral` and `pause` as for `Solve`. The rows' kinks lie higher by `price`."""
+    offset = _offset(problem, integral, price)
     if not offset:
-        return _solve(problem, backend, paths, integral, pause, (0.0, True))
-    at_rows = _bears(problem.rows)
-    found = _solve(_without(problem, offset), backend, paths, integral, pause, (offset, at_rows))
+        return _solve(problem, backend, paths, integral, pause, (-price, 0.0))
+    at_rows = price != 0 or _bears(problem.rows)
+    moved = (offset - price, 0.0) if at_rows else (0.0, offset)
+    found = _solve(_without(problem, offset), backend, paths, integral, pause, moved)
     return replace(found, u=found.u + offset) if at_rows else replace(found, v=found.v + offset)
 
 
 def _solve(
-    problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, offset: tuple[float, bool]
+    problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]
 ) -> Exact:
     reduced = without_dust(problem)
-    found = Solve(reduced, backend, paths, integral, pause, offset).run()
+    found = Solve(reduced, backend, paths, integral, pause, moved).run()
     return found if reduced is problem else _completed(found, problem, reduced, backend)
 
 
@@ -59,10 +62,11 @@ def _at_most(potential: Vector, penalty: Penalty) -> Vector:
     return np.where(np.isfinite(best), best, 0.0)
 
 
-def _offset(problem: Problem, integral: bool) -> float:
+def _offset(problem: Problem, integral: bool, price: float) -> float:
     """The offset, 0 if it is small, or if neither side can take it."""
     lowest = problem.cost.lowest
-    if not (_bears(problem.rows) or _bears(problem.cols)) or not abs(lowest) > LARGE * _spread(problem):
+    bears = price != 0 or _bears(problem.rows) or _bears(problem.cols)
+    if not bears or not abs(lowest) > LARGE * _spread(problem):
         return 0.0
     if lowest > 0:
         return lowest

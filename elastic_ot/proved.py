@@ -1,0 +1,47 @@
+"""An exact problem solved by whoever reads its matrix as it is stored, and refused without a proof."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import load, load_paths
+from .clock import Clock
+from .errors import ConvergenceError, InfeasibleError
+from .problem import Problem
+from .solvers.exact import Exact
+from .solvers.reduced import solve_exactly
+
+
+def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
+    """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
+    swapped = problem.cost.fortran
+    found = solve_exactly(
+        problem.transpose() if swapped else problem, load(), load_paths(), integral, clock.check, price
+    )
+    found = found.transpose() if swapped else found
+    _refuse_blocked(found, problem)
+    if not found.proved:
+        raise ConvergenceError(
+            "rounding leaves a gap between the plan and its potentials: costs differ by more than float64 can add up; "
+            "give forbidden cells as inf, or rescale"
+        )
+    return found
+
+
+def _refuse_blocked(found: Exact, problem: Problem) -> None:
+    for name, other, blocked, allowed in (
+        ("rows", "columns", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
+        ("columns", "rows", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
+    ):
+        if blocked.size:
+            partners = np.flatnonzero(allowed.any(axis=0))
+            raise InfeasibleError(
+                f"{name} {_listed(blocked)} have allowed cells in {other} {_listed(partners)} only, which cannot take "
+                f"what they must carry ({blocked.size} {name}, {partners.size} {other}); allow more or relax a side"
+            )
+
+
+def _listed(indices: NDArray[np.integer]) -> str:
+    shown = ", ".join(map(str, indices[:10].tolist()))
+    return f"[{shown}{', ...' if indices.size > 10 else ''}]"
