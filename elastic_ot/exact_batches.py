@@ -72,7 +72,7 @@ class BatchAssignment(Sequence[Assignment]):
             return [self[k] for k in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"problem {index} of {len(self)}")
-        known = self.__dict__.get("_potentials")
+        known = self.__dict__.get("potentials")
         proof = None if known is None else (known[0][index], known[1][index])
         pair = self.row_ind[index], self.col_ind[index]
         return Assignment(*pair, self._costs[index], self._maximize, self._masks[index], potentials=proof)
@@ -90,12 +90,12 @@ class BatchAssignment(Sequence[Assignment]):
     @property
     def u(self) -> NDArray[np.float64]:
         """Potentials of the rows, shape (B, n)."""
-        return self._potentials[0]
+        return self.potentials[0]
 
     @property
     def v(self) -> NDArray[np.float64]:
         """Potentials of the columns, shape (B, m)."""
-        return self._potentials[1]
+        return self.potentials[1]
 
     @property
     def gap(self) -> Vector:
@@ -107,7 +107,8 @@ class BatchAssignment(Sequence[Assignment]):
         return matched
 
     @cached_property
-    def _potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The pair (u, v)."""
         count, n, m = self._costs.shape
         u, v = np.zeros((count, n)), np.zeros((count, m))
         step = max(1, CHUNK // max(1, n * m))
@@ -145,7 +146,8 @@ def _proof(costs: NDArray[np.float64], partners: Indices) -> tuple[NDArray[np.fl
     left = np.ones((count, m), bool)
     np.put_along_axis(left, partners, False, axis=1)
     v[left] = 0.0
-    return matched[:, :, 0] - np.take_along_axis(v, partners, axis=1), v
+    u = matched[:, :, 0] - np.take_along_axis(v, partners, axis=1)
+    return np.minimum(u, (costs - v[:, None, :]).min(axis=2, initial=np.inf)), v  # rounding must not leave the domain
 
 
 def batch_of(
@@ -157,7 +159,7 @@ def batch_of(
     out = BatchAssignment(costs, maximize, masks, *pairs)
     known = [one.known_potentials for one in found]
     if found and all(one is not None for one in known):
-        out.__dict__["_potentials"] = tuple(np.stack(side) for side in zip(*known, strict=True))
+        out.__dict__["potentials"] = tuple(np.stack(side) for side in zip(*known, strict=True))
     return out
 
 

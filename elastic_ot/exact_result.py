@@ -120,7 +120,7 @@ class Assignment(tuple[Indices, Indices]):
             from .unregularised import potentials_of
 
             assert self._matrix is not None
-            self._potentials = potentials_of(self._matrix, self._maximize, self._mask)
+            self._potentials = potentials_of(self._matrix, self._maximize, self._mask, (self.row_ind, self.col_ind))
         return self._potentials
 
 

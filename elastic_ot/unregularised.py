@@ -11,7 +11,7 @@ from .arrays import as_array, origin_of, refuse_devices
 from .certificate import penalty_values, unregularised_dual
 from .clock import Clock
 from .exact_batches import BatchAssignment, BatchExactSolution, batch_of, each, of_each
-from .exact_result import Assignment, ExactSolution, total_of
+from .exact_result import Assignment, ExactSolution, Indices, total_of
 from .options import check_time_limit
 from .partial import assign_within, bounded_sides, check_cost_limit, exact_of_mass
 from .penalties import Fixed, Penalty, Vector
@@ -20,6 +20,7 @@ from .proved import solve_proved
 from .scipy_assignment import by_scipy, in_scipys_words
 from .solvers.exact import Exact
 
+FEW = 64  # rows or columns whose potentials are found by relaxation
 SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
 
 
@@ -243,10 +244,15 @@ def _exact(
     )
 
 
-def potentials_of(matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None) -> tuple[Vector, Vector]:
-    """Potentials that prove an optimal assignment, whichever it is."""
+def potentials_of(
+    matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pair: tuple[Indices, Indices]
+) -> tuple[Vector, Vector]:
+    """Potentials that prove an assignment optimal: of a few lines from the pairs themselves, else whichever it is."""
     if matrix.size == 0:
         return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
+    if min(matrix.shape) <= FEW:
+        u, v = BatchAssignment(matrix[None], maximize, [mask], pair[0][None], pair[1][None]).potentials
+        return u[0], v[0]
     return _assignment_potentials(solve_proved(*assignment_problem(matrix, maximize, mask), Clock()), maximize)
 
 

@@ -121,14 +121,22 @@ class Solve:
             found = self._solve_from(first, least)
         return found
 
+    def _feasible(self, i: np.int64, u: float, v: Vector) -> bool:
+        """True if this potential of row i is too large for its cells by rounding at most."""
+        on = self.problem.col_used & np.isfinite(self.cost[i])
+        costs = self.cost[i][on].astype(np.float64)
+        return bool((u + v[on] - costs <= 100.0 * TIGHT * (abs(u) + np.abs(v[on]) + np.abs(costs))).all())
+
     def _proved(self, rows: NDArray[np.int32], cols: NDArray[np.int32], masses: Vector, u: Vector, v: Vector) -> bool:
         """True if marginals are what potentials ask for, and what the plan costs above them is rounding."""
         if not (met(self.rows) and met(self.cols)):
             return False
         costs = self.cost[rows, cols].astype(np.float64)
         above = float((masses * (costs - u[rows] - v[cols])).sum())
-        # on the whole cost no path goes where it need not: the potentials are as large, and round as much, as they must
-        scale = self._tight(v) / self.slack if self.whole and not self.integral else self.near
+        # where every cell is there, potentials are as large as costs of the plan and kinks, and round like them
+        kinks = np.abs([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
+        largest = np.concatenate([np.abs(costs), kinks[np.isfinite(kinks)]]).max(initial=0.0)
+        scale = float(largest) if self.whole else self.near
         size = float((masses * (np.abs(costs) + 1e-3 * scale)).sum())
         return above <= PROOF * size
 
@@ -357,8 +365,8 @@ class Solve:
         # rounding must not take them out of the dual's domain
         u = np.maximum(u, self.row_floor)
         v = np.maximum(v, self.col_floor)
-        usual = self.near + float(np.median(np.abs(v[self.col_list])))  # not of the forbidden ones
-        raised = (u - 10.0 * TIGHT * (np.abs(u) + usual) > np.minimum(self.rows.potential, least))[self.row_list].any()
+        raised = np.flatnonzero(self.problem.row_used & (u > np.minimum(self.rows.potential, least)))
+        feasible = all(self._feasible(i, u[i], v) for i in raised)
         u, v = bounded(u, self.rows), bounded(v, self.cols)
         return Exact(
             rows=plan[0],
@@ -367,7 +375,7 @@ class Solve:
             u=self._row_prices(u),
             v=np.where(self.problem.col_used, v, -np.inf),
             rounds=rounds,
-            proved=not raised and self._proved(*plan, u, v),
+            proved=feasible and self._proved(*plan, u, v),
             blocked=rows,
             blocked_cols=cols,
         )
