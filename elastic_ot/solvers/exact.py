@@ -133,10 +133,11 @@ class Solve:
             return False
         costs = self.cost[rows, cols].astype(np.float64)
         above = float((masses * (costs - u[rows] - v[cols])).sum())
-        # where every cell is there, potentials are as large as costs of the plan and kinks, and round like them
-        kinks = np.abs([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
-        largest = np.concatenate([np.abs(costs), kinks[np.isfinite(kinks)]]).max(initial=0.0)
-        scale = float(largest) if self.whole else self.near
+        scale = self.near
+        if self.whole:  # no path goes where it need not: potentials are as large, and round as much, as they must
+            kinks = np.abs([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
+            largest = np.concatenate([np.abs(costs), kinks[np.isfinite(kinks)]]).max(initial=0.0)
+            scale = np.abs(u[rows]) + np.abs(v[cols]) + largest
         size = float((masses * (np.abs(costs) + 1e-3 * scale)).sum())
         return above <= PROOF * size
 
