@@ -15,7 +15,7 @@ from .errors import InfeasibleError
 from .exact_result import Assignment, ExactSolution, total_of
 from .penalties import AtMost, Fixed, Penalty, Vector
 from .problem import Problem, partial_assignment_problem
-from .proved import solve_proved
+from .proved import refuse_overflow, solve_proved
 from .solvers.exact import Exact
 
 ROUNDING = 1e-14  # of the mass: what sums of weights may be off by
@@ -84,7 +84,9 @@ def exact_of_mass(problem: Problem, mass: Any, integral: bool, clock: Clock) -> 
     terms = [amount * price]
     for weights, potential, used in ((problem.a, f, problem.row_used), (problem.b, g, problem.col_used)):
         terms += (weights[used] * np.minimum(potential[used] - half, 0.0)).tolist()
-    transport = float((masses * problem.cost.matrix[rows, cols]).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        transport = float((masses * problem.cost.matrix[rows, cols]).sum())
+    refuse_overflow(transport, problem)
     return ExactSolution(
         problem=problem,
         f=f,

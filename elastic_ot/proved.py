@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,16 @@ def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 
             "give forbidden cells as inf, or rescale"
         )
     return found
+
+
+def refuse_overflow(value: float, problem: Problem) -> None:
+    """A sum of products of costs and masses that float64 cannot hold."""
+    if not math.isfinite(value):
+        largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
+        raise ValueError(
+            f"cost reaches {largest:g}, a sums to {problem.a.sum():g} and b to {problem.b.sum():g}; "
+            "the value overflows, rescale one of them"
+        )
 
 
 def _refuse_blocked(found: Exact, problem: Problem) -> None:

@@ -16,7 +16,7 @@ from .options import check_time_limit
 from .partial import assign_within, bounded_sides, check_cost_limit, exact_of_mass
 from .penalties import Fixed, Penalty, Vector
 from .problem import assignment_problem, build_linear
-from .proved import solve_proved
+from .proved import refuse_overflow, solve_proved
 from .scipy_assignment import by_scipy, in_scipys_words
 from .solvers.exact import Exact
 
@@ -228,7 +228,11 @@ def _exact(
     n, m = problem.shape
     row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
     col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
-    transport = float((found.masses * problem.cost.matrix[found.rows, found.cols]).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        transport = float((found.masses * problem.cost.matrix[found.rows, found.cols]).sum())
+        value = transport + penalty_values(problem, row_marginal, col_marginal)
+        dual_value = unregularised_dual(problem, found.u, found.v)
+    refuse_overflow(value, problem)
     return ExactSolution(
         problem=problem,
         f=found.u,
@@ -239,8 +243,8 @@ def _exact(
         row_marginal=row_marginal,
         col_marginal=col_marginal,
         transport_cost=transport,
-        value=transport + penalty_values(problem, row_marginal, col_marginal),
-        dual_value=unregularised_dual(problem, found.u, found.v),
+        value=value,
+        dual_value=dual_value,
     )
 
 

@@ -35,6 +35,7 @@ class Search(NamedTuple):
 
 
 PIECE = 20_000_000  # cells looked at between two pauses: compiled code cannot be interrupted; some 0.1 s
+SAMPLE = 1000  # costs that show how large costs are
 UNSEEN, DONE = -1, -2
 BY_COLUMN, BY_ROW, NOWHERE = 0, 1, 2
 
@@ -351,6 +352,13 @@ def ship(
         pause()
 
 
+def _usual(costs: Array) -> float:
+    """A size of costs: the smaller ones that are not 0, since large ones may stand for forbidden cells."""
+    sample = np.abs(costs[:: max(1, costs.size // SAMPLE)])
+    sample = sample[sample > 0.0]
+    return float(np.partition(sample, sample.size // 4)[sample.size // 4]) if sample.size else 0.0
+
+
 def balance(
     graph: Graph,
     rows: Nodes,
@@ -363,7 +371,8 @@ def balance(
     pause: Callable[[], object],
 ) -> None:
     tree = simplex.start(graph, rows.levels[1], cols.levels[1], order)
-    while not simplex.pivot(graph, tree, slack, 0.5 if whole else 0.0, PIECE):
+    least, usual = (0.5, 0.0) if whole else (0.0, _usual(graph.cost))
+    while not simplex.pivot(graph, tree, slack, least, usual, PIECE):
         pause()
     simplex.finish(graph, tree, whole, rows.potential, cols.potential, blocked, blocked_cols)
     relink(graph, rows.marginal, cols.marginal)

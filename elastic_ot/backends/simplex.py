@@ -3,8 +3,8 @@
 A basis is a spanning tree of rows, columns and an artificial root; potentials make its cells tight, and one cell with a
 negative reduced cost at a time enters the cycle it closes. Trees are kept strongly feasible (Cunningham 1976: cells
 without flow point to the root), so degenerate pivots cannot cycle if every reduced cost that counts as negative is so.
-One that rounding of its two potentials explains does not count, and after many pivots more counts as rounding. Source:
-Ahuja, Magnanti, Orlin, *Network Flows*, 1993, chapter 11.
+One that rounding of its two potentials explains does not count, and after many pivots more counts as rounding, beside
+potentials of nearly 0 as well. Source: Ahuja, Magnanti, Orlin, *Network Flows*, 1993, chapter 11.
 
 `start`, `pivot` until it is done, `finish`; what happens in between, an interruption, say, changes no bit.
 """
@@ -22,7 +22,7 @@ compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy", forceinline=True)
 
 REFRESH = 1000  # pivots after which potentials are summed anew
-PATIENCE, FEW = 50, 5000  # pivots, the first times the number of nodes, after which twice as much counts as rounding
+PATIENCE, FEW = 30, 1000  # pivots, the first times the number of nodes, after which twice as much counts as rounding
 HOPELESS = 30  # times that: rounding has no end
 FAR = 100.0  # times the largest cost: by how much cells are preferred that reach what is not served yet
 TINY, HUGE = 1e-300, 1e307  # 0, and what overflows, would not do
@@ -322,10 +322,11 @@ def start(graph, supply, demand, order):
 
 
 @compiled
-def pivot(graph, tree, slack, least, work):
+def pivot(graph, tree, slack, least, usual, work):
     """Pivots until so many cells and nodes were looked at; true when no cell has a negative reduced cost.
 
-    Negative is what is below -`least` and below -`slack` times the size of the two potentials.
+    Negative is what is below -`least` and below -`slack` times the size of the two potentials, after many pivots also
+    times costs as they `usual`ly are.
     """
     nodes, cells = tree.spare.size, graph.heads.size
     block = max(32, int(BLOCK * np.sqrt(cells)))
@@ -336,7 +337,8 @@ def pivot(graph, tree, slack, least, work):
     looked = 0
     while looked < work:
         doubled = tree.at[PIVOTS] // patience
-        cell, seen = _entering(graph, tree, block, slack * 2.0**doubled, least, far)
+        grown = 2.0**doubled
+        cell, seen = _entering(graph, tree, block, slack * grown, least + slack * usual * (grown - 1.0), far)
         looked += seen
         if cell < 0 or doubled > HOPELESS:
             if tree.at[FRESH] == 1 or doubled > HOPELESS:

@@ -34,7 +34,10 @@ def solve_exactly(
     at_rows = price != 0 or _bears(problem.rows)
     moved = (offset - price, 0.0) if at_rows else (0.0, offset)
     found = _solve(_without(problem, offset), backend, paths, integral, pause, moved)
-    return replace(found, u=found.u + offset) if at_rows else replace(found, v=found.v + offset)
+    if not at_rows:
+        return replace(found, v=found.v + offset)
+    u = found.u + offset
+    return replace(found, u=np.where(found.u == 0.0 - moved[0], price, u) if price else u)  # not a digit of the price
 
 
 def _solve(
