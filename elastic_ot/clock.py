@@ -18,7 +18,7 @@ class Clock:
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.time_limit = time_limit
-        self.began = time.perf_counter()
+        self.began = 0.0 if time_limit is None else time.perf_counter()
 
     def check(self) -> None:
         """ConvergenceError once the limit is over."""

@@ -119,12 +119,13 @@ class BatchAssignment(Sequence[Assignment]):
             for k, mask in enumerate(self._masks[part]):
                 if mask is not None:
                     costs[k][~mask] = np.inf
-            if n <= m:
-                u[part], v[part] = _proof(costs, self.col_ind[part])
-            else:
-                order = np.argsort(self.col_ind[part], axis=1)
-                partners = np.take_along_axis(self.row_ind[part], order, axis=1)
-                v[part], u[part] = _proof(costs.transpose(0, 2, 1), partners)
+            with np.errstate(over="ignore", invalid="ignore"):  # costs near the largest float
+                if n <= m:
+                    u[part], v[part] = _proof(costs, self.col_ind[part])
+                else:
+                    order = np.argsort(self.col_ind[part], axis=1)
+                    partners = np.take_along_axis(self.row_ind[part], order, axis=1)
+                    v[part], u[part] = _proof(costs.transpose(0, 2, 1), partners)
         return (-u, -v) if self._maximize else (u + 0.0, v + 0.0)
 
 

@@ -50,7 +50,7 @@ class Assignment(tuple[Indices, Indices]):
     row_ind: Indices
     col_ind: Indices
     status: Status
-    unmatched_cost: float
+    unmatched_cost: float = 0.0
     _matrix: NDArray[Any] | None
     _maximize: bool
     _mask: NDArray[np.bool_] | None
@@ -72,7 +72,9 @@ class Assignment(tuple[Indices, Indices]):
         self = super().__new__(cls, (row_ind, col_ind))
         self.row_ind, self.col_ind, self.status = row_ind, col_ind, Status.OPTIMAL
         self._matrix, self._maximize, self._mask = matrix, maximize, mask
-        self._cost, self._potentials, self.unmatched_cost = cost, potentials, unmatched
+        self._cost, self._potentials = cost, potentials
+        if unmatched:
+            self.unmatched_cost = unmatched
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from .problem import Problem, partial_assignment_problem
 from .proved import refuse_overflow, solve_proved
 from .solvers.exact import Exact
 
+ROOM = 2.0  # times the mass: what a line may send, more than it ever needs to
 ROUNDING = 1e-14  # of the mass: what sums of weights may be off by
 
 
@@ -77,7 +78,7 @@ def exact_of_mass(problem: Problem, mass: Any, integral: bool, clock: Clock) -> 
     lowest = problem.cost.lowest
     found = _carried(problem, amount, integral, clock)
     n, m = problem.shape
-    f, g, price = _with_price(found.u, found.v, problem, lowest)
+    f, g, price = _with_price(found.u, found.v, problem, lowest, ROOM * amount)
     inside = (found.rows < n) & (found.cols < m)
     rows, cols, masses = found.rows[inside], found.cols[inside], found.masses[inside]
     half = 0.5 * price
@@ -136,6 +137,8 @@ def _extended(problem: Problem, amount: float) -> Problem:
     np.subtract(cost.matrix, cost.lowest, out=matrix[:n, :m], dtype=np.float64)
     matrix[n, m] = span or 1.0
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
+    if amount > 0:  # so much more than it can use would cost the mass its digits
+        a, b = np.minimum(a, ROOM * amount), np.minimum(b, ROOM * amount)
     a, b = np.append(a, max(b.sum() - amount, 0.0)), np.append(b, max(a.sum() - amount, 0.0))
     reach = [
         np.append(np.ones(size, bool) if side is None else side, True)
@@ -145,8 +148,8 @@ def _extended(problem: Problem, amount: float) -> Problem:
     return Problem(scanned, a, b, 1.0, Fixed(), Fixed(), "product")
 
 
-def _with_price(u: Vector, v: Vector, problem: Problem, lowest: float) -> tuple[Vector, Vector, float]:
-    """Potentials of at most half the price of mass, and that price.
+def _with_price(u: Vector, v: Vector, problem: Problem, lowest: float, room: float) -> tuple[Vector, Vector, float]:
+    """Potentials of at most half the price of mass, and that price; just half where there is more weight than room.
 
     u_i + v_0 <= 0 for the column that costs nothing, u_0 + v_j <= 0 for the row, and -u_0 - v_0 is the price.
     """
@@ -157,6 +160,7 @@ def _with_price(u: Vector, v: Vector, problem: Problem, lowest: float) -> tuple[
     if np.isneginf(row):
         row = -v[:-1][used_cols].max()
     price = float(-column - row + lowest)
-    f = np.where(used, np.minimum(u[:-1] + column, 0.0) + 0.5 * price, -np.inf)
-    g = np.where(used_cols, np.minimum(v[:-1] + row, 0.0) + 0.5 * price, -np.inf)
-    return f, g, price
+    below_f = np.where((room > 0) & (problem.a > room), 0.0, np.minimum(u[:-1] + column, 0.0))
+    below_g = np.where((room > 0) & (problem.b > room), 0.0, np.minimum(v[:-1] + row, 0.0))
+    f = np.where(used, below_f + 0.5 * price, -np.inf)
+    return f, np.where(used_cols, below_g + 0.5 * price, -np.inf), price

@@ -84,10 +84,17 @@ def assign(
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
+    if type(cost) is np.ndarray and mask is None is cost_limit is time_limit and cost.ndim == 2:
+        if min(cost.shape) < SMALL:  # before anything else: microseconds count
+            small = by_scipy(cost, maximize, None, None)
+            if small is not None:
+                return small
     clock = Clock(check_time_limit(time_limit))
     limit = check_cost_limit(cost_limit, maximize)
-    with in_scipys_words(cost):
+    try:
         return _assign(cost, maximize, mask, limit, clock)
+    except (ValueError, TypeError) as error:
+        raise in_scipys_words(error, cost) from None
 
 
 def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:

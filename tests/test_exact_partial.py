@@ -202,3 +202,13 @@ def test_pairs_are_drawn_by_their_mass():
             sol.sample(size)
     with pytest.raises(ValueError, match="no mass"):
         eot.exact(np.ones((2, 2)), rows=eot.TV(0.1), cols=eot.TV(0.1)).sample(1)
+
+
+@pytest.mark.parametrize("mass", [1e-6, 1e-20, 1e-200])
+def test_a_mass_far_below_the_weights_keeps_its_digits(mass):
+    cost = np.random.default_rng(16).random((4, 5))
+    sol = eot.exact(cost, mass=mass)
+    assert sol.mass.sum() == pytest.approx(mass, rel=1e-15)
+    assert sol.value == pytest.approx(mass * cost.min(), rel=1e-14)
+    assert sol.price == pytest.approx(cost.min(), rel=1e-14)
+    assert sol.gap <= 1e-14 * mass
