@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .arrays import Origin, ingest_vector, origin_of
-from .assembly import refuse_blocked, solution_from, solution_of
+from .assembly import solution_from, solution_of
 from .backends import load_for
 from .batch_api import How, recalled, solve_batch
 from .batch_problem import BatchProblem, build_batch, is_batch
 from .batch_result import BatchSolution
+from .blocked import refuse_blocked
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .given_mass import PriceSearch, open_sides, with_amount

@@ -1,19 +1,16 @@
-"""Solutions made of what a solver found, and the refusal of problems that it found no plan for. No arithmetic here."""
+"""Solutions made of what a solver found. No arithmetic here."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .arrays import Origin
 from .backends import load_for
-from .errors import InfeasibleError
 from .halves import largest_number
 from .penalties import Vector
 from .problem import Problem
 from .result import Host, Solution, Status
 from .solvers.driver import Outcome, certify
-from .solvers.feasibility import Blocked
 from .solvers.record import history_of
 from .solvers.task import make_task
 
@@ -42,23 +39,6 @@ def solution_from(problem: Problem, outcome: Outcome, swapped: bool, tol: float,
         host=Host(f, g, r, c),
         origin=origin,
     )
-
-
-def refuse_blocked(found: Blocked | None, label: str = "") -> None:
-    """InfeasibleError if rows or columns are blocked; it names them."""
-    if found is None:
-        return
-    name, other = found.name, "columns" if found.name == "rows" else "rows"
-    raise InfeasibleError(
-        f"{label}{name} {_listed(found.members)} have allowed cells in {other} {_listed(found.partners)} only, which "
-        f"cannot take what they must carry ({found.members.size} {name}, {found.partners.size} {other}); allow more or "
-        f"relax a side"
-    )
-
-
-def _listed(indices: NDArray[np.integer]) -> str:
-    shown = ", ".join(map(str, indices[:10].tolist()))
-    return f"[{shown}{', ...' if indices.size > 10 else ''}]"
 
 
 def _message(outcome: Outcome, problem: Problem, tol: float) -> str:

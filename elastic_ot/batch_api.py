@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Origin, as_numpy
-from .assembly import refuse_blocked
 from .backends import load_batch_for, load_for
 from .batch_penalty import is_hard
 from .batch_problem import BatchProblem
 from .batch_result import BatchHost, BatchSolution
+from .blocked import refuse_blocked
 from .errors import ConvergenceError, ConvergenceWarning
 from .exact_result import ExactSolution
 from .halves import is_single, working_dtype

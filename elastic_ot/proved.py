@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .backends import load, load_paths
+from .blocked import refuse_blocked
 from .clock import Clock
-from .errors import ConvergenceError, InfeasibleError
+from .errors import ConvergenceError
 from .problem import Problem
 from .solvers.exact import Exact
+from .solvers.feasibility import Blocked
 from .solvers.reduced import solve_exactly
 
 
@@ -42,18 +43,9 @@ def refuse_overflow(value: float, problem: Problem) -> None:
 
 
 def _refuse_blocked(found: Exact, problem: Problem) -> None:
-    for name, other, blocked, allowed in (
-        ("rows", "columns", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
-        ("columns", "rows", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
+    for name, members, allowed in (
+        ("rows", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
+        ("columns", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
     ):
-        if blocked.size:
-            partners = np.flatnonzero(allowed.any(axis=0))
-            raise InfeasibleError(
-                f"{name} {_listed(blocked)} have allowed cells in {other} {_listed(partners)} only, which cannot take "
-                f"what they must carry ({blocked.size} {name}, {partners.size} {other}); allow more or relax a side"
-            )
-
-
-def _listed(indices: NDArray[np.integer]) -> str:
-    shown = ", ".join(map(str, indices[:10].tolist()))
-    return f"[{shown}{', ...' if indices.size > 10 else ''}]"
+        if members.size:
+            refuse_blocked(Blocked(name, members, np.flatnonzero(allowed.any(axis=0))))
