@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch_penalty import is_hard
-from .certificate import EXACT, EXTREMES, ratio
+from .certificate import EXACT, EXTREMES
+from .feasible import ratio
 from .penalties import Penalty, Vector
 from .solvers.batched import fixed_sides, pick
 

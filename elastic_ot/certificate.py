@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from . import feasible
 from .backends.protocol import Side
-from .costs import CHUNK
 from .errors import ConvergenceError
-from .memory import library_of, on_host, row_chunks
+from .feasible import ratio
 from .penalties import LOGARITHMIC, Penalty, Vector
 from .plans import View, oriented, plan_sums
 from .problem import Problem
@@ -68,7 +68,7 @@ def round_plan(view: View) -> Rounding:
     ones_r, ones_c, none_r, none_c = np.ones_like(r), np.ones_like(c), np.zeros_like(r), np.zeros_like(c)
     target_r, target_c = _targets(problem, r, c)
     if _distance(r, target_r) == 0 and _distance(c, target_c) == 0:
-        return Rounding(ones_r, ones_c, none_r, none_c, r, c)
+        return Rounding(ones_r, ones_c, none_r, none_c, target_r, target_c)
     if not (problem.rows.hard and problem.cols.hard):
         return _round_one_side(view, target_r, target_c, r, c)
     if problem.cost.masked:
@@ -78,31 +78,31 @@ def round_plan(view: View) -> Rounding:
     col_factor = np.minimum(ratio(target_c, c), 1.0)
     r, c = view.marginals(row_factor, col_factor)
     row_rest, col_rest = np.maximum(target_r - r, 0.0), np.maximum(target_c - c, 0.0)
-    missing = row_rest.sum()
-    if missing > 0 and col_rest.sum() > 0:
+    if row_rest.sum() > 0 and col_rest.sum() > 0:
         row_rest, col_rest = row_rest, col_rest / col_rest.sum()
     else:
         row_rest, col_rest = none_r, none_c
-    return Rounding(row_factor, col_factor, row_rest, col_rest, r + row_rest, c + missing * col_rest)
+    return Rounding(row_factor, col_factor, row_rest, col_rest, target_r, target_c)
 
 
 def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c: Vector) -> Rounding:
     """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
     row_factor, col_factor = ratio(target_r, r), ratio(target_c, c)
     row_rest, col_rest = _rest(target_r, row_factor * r), _rest(target_c, col_factor * c)
-    if _distance(row_rest, np.zeros_like(r)) <= EXACT and _distance(col_rest, np.zeros_like(c)) <= EXACT:
-        none = np.zeros_like(r), np.zeros_like(c)
-        return Rounding(row_factor, col_factor, *none, *view.marginals(row_factor, col_factor))
-    if view.problem.cost.masked:
+    if row_rest.sum() + col_rest.sum() <= EXACT:  # one of them is 0
+        row_rest, col_rest = np.zeros_like(r), np.zeros_like(c)
+    elif view.problem.cost.masked:
         raise ConvergenceError(NO_PLAN)
-    if view.problem.rows.hard:
+    elif view.problem.rows.hard:
         col_rest = view.task.cols.weight / view.task.cols.weight.sum()
     else:
         row_rest = view.task.rows.weight / view.task.rows.weight.sum()
     r, c = view.marginals(row_factor, col_factor)
-    return Rounding(
-        row_factor, col_factor, row_rest, col_rest, r + row_rest * col_rest.sum(), c + col_rest * row_rest.sum()
-    )
+    if view.problem.rows.hard:
+        r, c = target_r, c + col_rest * row_rest.sum()
+    else:
+        r, c = r + row_rest * col_rest.sum(), target_c
+    return Rounding(row_factor, col_factor, row_rest, col_rest, r, c)
 
 
 def _targets(problem: Problem, r: Vector, c: Vector) -> tuple[Vector, Vector]:
@@ -159,11 +159,6 @@ def _rest(target: Vector, scaled: Vector) -> Vector:
     return np.where(scaled >= (1.0 - EXACT) * target, 0.0, target - scaled)
 
 
-def ratio(target: Vector, r: Vector) -> Vector:
-    """The factor from r to the target, 1 where r is too small to be scaled up."""
-    return np.divide(target, r, out=np.ones_like(r), where=r > 1e-250 * target)
-
-
 def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
     """Where cells are forbidden nothing may be added: the plan is scaled on until the hard sides are met.
 
@@ -190,7 +185,8 @@ def _scale_down(view: View, target_r: Vector, target_c: Vector) -> Rounding:
     _, c = view.marginals(row_factor, np.ones_like(target_c))
     col_factor = np.minimum(ratio(target_c, c), 1.0)
     none = np.zeros_like(target_r), np.zeros_like(target_c)
-    return Rounding(row_factor, col_factor, *none, *view.marginals(row_factor, col_factor))
+    r, c = view.marginals(row_factor, col_factor)
+    return Rounding(row_factor, col_factor, *none, np.minimum(r, target_r), np.minimum(c, target_c))
 
 
 def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector) -> Rounding | None:
@@ -275,39 +271,19 @@ def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[n
 @EXTREMES
 def rounded_plan(solution: Solution) -> NDArray[np.float64]:
     view = View(solution)
-    rounding = round_plan(view)
-    out = view.matrix(np.float64)
-    view.task.backend.plan(*view.kernel, out)  # of mass 1, as it was when it was rounded
-    asarray = library_of(out).asarray
-    out *= asarray(view.problem.mass * rounding.row_factor)[:, None]
-    out *= asarray(rounding.col_factor)
-    if view.problem.rows.hard and view.problem.cols.hard and not view.problem.cost.masked:
-        _complete(out, view.problem.mass * rounding.row_marginal, view.problem.mass * rounding.col_marginal)
-    elif np.any(rounding.row_rest):
-        _add_product(out, view.problem.mass * rounding.row_rest, rounding.col_rest)
+    rounding, problem = round_plan(view), view.problem
+    out = view.scaled_plan(rounding.row_factor, rounding.col_factor)
+    target_r, target_c = problem.mass * rounding.row_marginal, problem.mass * rounding.col_marginal
+    if problem.rows.hard and problem.cols.hard:
+        finish = feasible.settle if problem.cost.masked else feasible.complete
+        finish(out, target_r, target_c)
+        return oriented(view, out)
+    if np.any(rounding.row_rest):
+        feasible.add_product(out, problem.mass * rounding.row_rest, rounding.col_rest)
+    for penalty, target, axis in ((problem.rows, target_r, 1), (problem.cols, target_c, 0)):
+        if penalty.hard:
+            feasible.scale(out, target, axis)
     return oriented(view, out)
-
-
-def _complete(plan: NDArray[np.float64], target_r: Vector, target_c: Vector) -> None:
-    """Scale down what exceeds its marginal and add what is missing, by the sums of the entries as they are.
-
-    Those of other passes over the plan may round the arguments of its exponentials in another way.
-    """
-    asarray = library_of(plan).asarray
-    plan *= asarray(np.minimum(ratio(target_r, on_host(plan.sum(axis=1))), 1.0))[:, None]
-    plan *= asarray(np.minimum(ratio(target_c, on_host(plan.sum(axis=0))), 1.0))
-    row_rest = np.maximum(target_r - on_host(plan.sum(axis=1)), 0.0)
-    col_rest = np.maximum(target_c - on_host(plan.sum(axis=0)), 0.0)
-    if row_rest.sum() > 0 and col_rest.sum() > 0:
-        _add_product(plan, row_rest, col_rest / col_rest.sum())
-
-
-def _add_product(plan: NDArray[np.float64], row_rest: Vector, col_rest: Vector) -> None:
-    """Plan + row_rest col_rest^T, without a second matrix."""
-    asarray = library_of(plan).asarray
-    r, c = asarray(row_rest), asarray(col_rest)
-    for rows in row_chunks(plan, CHUNK):
-        plan[rows] += r[rows, None] * c
 
 
 @EXTREMES

@@ -56,10 +56,21 @@ class View:
     def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
         """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
         rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
-        with np.errstate(divide="ignore"):
-            alpha, beta = self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
+        alpha, beta = self._scaled(row_factor, col_factor)
         self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
         return rows, cols
+
+    def scaled_plan(self, row_factor: Vector, col_factor: Vector) -> NDArray[np.float64]:
+        """diag(row_factor) P diag(col_factor) in float64, in the user's units of mass."""
+        out = self.matrix(np.float64)
+        alpha, beta = self._scaled(row_factor, col_factor)
+        alpha += np.log(self.problem.mass)
+        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, beta, out)
+        return out
+
+    def _scaled(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
+        with np.errstate(divide="ignore"):
+            return self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
 
 
 def plan(solution: Solution) -> NDArray[np.floating]:

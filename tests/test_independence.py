@@ -14,7 +14,7 @@ import elastic_ot as eot
 
 @pytest.fixture
 def sigint_is_heard():
-    """A shell without job control starts what it puts into the background with SIGINT ignored, and Python keeps that."""
+    """A shell without job control starts background commands with SIGINT ignored, and Python keeps that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
