@@ -1,8 +1,15 @@
 """Shared test settings: seeded examples without deadlines, no window, no global random numbers."""
 
+import contextlib
+import functools
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 
+import gpu_shim
 import numpy as np
 import pytest
 
@@ -21,9 +28,66 @@ else:
     )
     settings.load_profile("seeded")
 
-# Matplotlib keeps no settings and opens no window during the tests.
-os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp(prefix="matplotlib-"))
+os.environ.setdefault("MPLBACKEND", "Agg")  # no window opens during the tests
+
+
+def pytest_configure(config):
+    """The first process of a session makes a folder for all, workers and programs that tests start."""
+    if gpu_shim.SHARED not in os.environ:
+        folder = tempfile.mkdtemp(prefix="elastic_ot_tests_")
+        ours = {gpu_shim.SHARED: folder, "MPLCONFIGDIR": folder}  # Matplotlib keeps no settings
+        os.environ.update(ours)
+        config.add_cleanup(lambda: (shutil.rmtree(folder, ignore_errors=True), [os.environ.pop(x) for x in ours]))
+
+
+def pytest_sessionstart(session):
+    """What one process compiles, the others load from Numba's cache, in place of compiling it at the same time."""
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.dispatcher import Dispatcher
+
+    compile_ = Dispatcher.compile
+
+    @functools.wraps(compile_)
+    def compile_once(self, signature):
+        name = f"{self.py_func.__module__}.{self.py_func.__qualname__}"
+        with global_compiler_lock, gpu_shim.shared_folder() as folder, gpu_shim.only_one(folder, name):
+            return compile_(self, signature)
+
+    if "PYTEST_XDIST_WORKER" in os.environ and sys.platform != "win32":
+        Dispatcher.compile = compile_once
+
+
+def pytest_collection_finish(session):
+    """GPU kernels are built for the host while other tests run: it takes half a minute, of one core."""
+    first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    wanted = any(item.path.name.startswith("test_gpu_") for item in session.items)
+    if first and wanted and gpu_shim.compiler() and not session.config.option.collectonly:
+        threading.Thread(target=_build_kernels, daemon=True).start()
+
+
+def _build_kernels():
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # said by the tests that need them
+        gpu_shim.library()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of tests marked `sampled(k)` combinations stay whose positions sum to a multiple of k; the others are slow.
+
+    So every value of a parameter is still met, and pairs of values of two parameters wherever a third has k of them.
+    """
+    for item in items:
+        if mark := item.get_closest_marker("sampled"):
+            lists = (marker.args for marker in item.iter_markers("parametrize"))
+            if sum(_position(item.callspec.params, *x) for x in lists) % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+
+
+def _position(params, names, values):
+    """Which of the values, or tuples of values, a test has."""
+    names = names.replace(" ", "").split(",") if isinstance(names, str) else names
+    rows = (getattr(value, "values", value if len(names) > 1 else (value,)) for value in values)
+    return next(k for k, row in enumerate(rows) if all(params[x] is y for x, y in zip(names, row, strict=True)))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ SMALL_EPSILON_METHODS = ["stabilized", "log", "epsilon_scaling", "auto"]
 LINEAR = [("Fixed",), ("TV", 0.3), ("Between", 0.6, 1.4), ("AtMost",), ("Free",)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)

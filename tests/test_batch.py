@@ -11,6 +11,7 @@ from elastic_ot.backends.batch import LANES
 PAIRS = [pytest.param(rows, cols, id=f"{spec_id(rows)}/{spec_id(cols)}") for rows in PENALTIES for cols in PENALTIES]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize(("rows", "cols"), PAIRS)
 @pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-9), (np.float32, 1e-5)])

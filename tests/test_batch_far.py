@@ -32,6 +32,7 @@ def swept(args, omega, count, end):
 
 
 # side by side, and by rows
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shape", [(5, 6), pytest.param((9, 11), marks=pytest.mark.slow), (40, 33)])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("omega", [(1.0, 1.0), (1.0, 0.7), (0.6, 1.0)])

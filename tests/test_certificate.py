@@ -17,6 +17,7 @@ def early(case, steps, **options):
     return case.solve(max_iter=steps, tol=1e-12, on_failure="ignore", **options)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
@@ -53,6 +54,7 @@ def test_the_gap_of_fixed_rows_and_kl_columns_has_a_closed_form(steps):
     assert solution.gap == pytest.approx(closed_form, rel=1e-6, abs=1e-14)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)

@@ -91,6 +91,7 @@ def test_a_cloud_moved_by_a_little_is_at_a_small_positive_distance(penalty):
     assert 0 < found.value < 1e-5
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("rows", "cols"), list(itertools.product(SPECS, SPECS)), ids=repr)
 def test_the_value_is_that_of_another_maximiser(rows, cols):
     hard = {"Fixed", "Between"}

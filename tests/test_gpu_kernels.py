@@ -290,6 +290,7 @@ def fits(device, shape):
     return -(-shape[1] // device.widest) <= device.together
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", HALVES)
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 900), pytest.param((5, 8192), marks=pytest.mark.slow)])
 def test_half_precision_is_that_of_its_values_in_float32(shim, shape, kind):
@@ -380,6 +381,7 @@ def test_least_cells_are_the_smallest_reduced_costs(shape, ties):
         np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
+@pytest.mark.sampled(2)
 @KINDS
 @pytest.mark.parametrize("shape", SHAPES)
 def test_conjugate_gradients_solve_the_system(shim, shape, kind):
@@ -427,6 +429,7 @@ def test_conjugate_gradients_stop_at_the_edge_of_the_box_and_without_curvature(s
     assert (krylov.x == 0.0).all()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("order", [1, 7])
 def test_results_do_not_depend_on_the_order_of_the_threads(order, how):
@@ -501,6 +504,7 @@ def run_batch(each, args, which, goal, count, end="rows", cold=True, precision="
     return alpha, beta, done, residual
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [(1, 3), (5, 3), (13, 29), (40, 33), (70, 50)])
 @pytest.mark.parametrize("rule", ["fixed", "kl", "tv", "between", "l2"])
 @pytest.mark.parametrize("precision", ["double", "mixed"])

@@ -87,6 +87,7 @@ def agree(found, expected):
     assert np.abs(found - expected).max() <= ACCURACY * (1.0 + np.abs(expected).max()), (found, expected)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.filterwarnings("ignore::elastic_ot.ConvergenceWarning")  # 1e-13 may end as stalled, at 1e-15 more
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 @pytest.mark.parametrize("reference", ["product", "counting"])

@@ -56,6 +56,7 @@ def judge(case, solution, tol):
     return residual
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("rows", "cols"), PAIRS)

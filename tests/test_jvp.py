@@ -68,6 +68,7 @@ def pairing(gradients, direction):
     return cost.sum() + gradients.a @ direction["a"] + gradients.b @ direction["b"] + numbers
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.filterwarnings("ignore::elastic_ot.ConvergenceWarning")  # 1e-13 may end as stalled, at 1e-15 more
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 @pytest.mark.parametrize("reference", ["product", "counting"])

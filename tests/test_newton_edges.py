@@ -89,6 +89,7 @@ def test_costs_with_many_ties_are_solved(levels, epsilon, method):
     solved(case, method=method)
 
 
+@pytest.mark.sampled(2)
 @SECOND_ORDER
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (1, 2000), (2000, 1), (2, 50)])
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
@@ -111,6 +112,7 @@ def test_points_without_weight_have_no_part_in_the_system(epsilon, method):
     np.testing.assert_allclose(solution.plan[np.ix_(rows, cols)], without.plan, rtol=0, atol=1e-6)
 
 
+@pytest.mark.sampled(2)
 @SECOND_ORDER
 @pytest.mark.parametrize("epsilon", [1e-1, 1e-2, 1e-3, 1e-4])
 @pytest.mark.parametrize("decades", [3, 12])

@@ -43,6 +43,7 @@ def check(case, tol, **options):
     return solution
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize(("rows", "cols"), PAIRS)
@@ -50,6 +51,7 @@ def test_float64_plan_is_optimal(rows, cols, reference, method):
     check(random_case(11, rows=rows, cols=cols, reference=reference), 1e-9, method=method)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize(("rows", "cols"), PAIRS)
@@ -57,6 +59,7 @@ def test_float32_plan_is_optimal(rows, cols, reference, method):
     check(random_case(12, rows=rows, cols=cols, reference=reference, dtype=np.float32), 1e-5, method=method)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", FIRST_ORDER)
 @pytest.mark.parametrize("relaxation", [0.5, 1.4])
 @pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
@@ -67,6 +70,7 @@ def test_relaxation_changes_the_speed_and_not_the_answer(rows, relaxation, metho
     np.testing.assert_allclose(damped.plan, plain.plan, atol=1e-8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rows", PENALTIES, ids=spec_id)
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
@@ -85,6 +89,7 @@ def test_forbidden_cells_and_removed_points_keep_the_conditions(rows, cols, meth
     assert solution.g[4] == -np.inf
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 30), (30, 2)])
 @pytest.mark.parametrize("cols", [("Fixed",), ("KL", 0.3), ("TV", 0.2), ("AtMost",)], ids=spec_id)
@@ -92,6 +97,7 @@ def test_thin_problems_are_solved(shape, cols, method):
     check(random_case(16, *shape, cols=cols), 1e-9, method=method)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-9), (np.float32, 1e-5)])
 @pytest.mark.parametrize("shape", [(257, 301), (3, 20_001), (20_001, 3)])

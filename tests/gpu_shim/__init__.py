@@ -10,11 +10,14 @@ import ctypes
 import functools
 import math
 import mmap
+import os
 import platform
 import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from elastic_ot.backends import gpu
 from elastic_ot.backends.gpu_transfers import Room
 
 HERE = Path(__file__).parent
+SHARED = "ELASTIC_OT_TEST_SESSION"  # the folder of a session
 GUARD = 64  # bytes on either side of an array
 POISON = 0x7F  # as bytes of a double a number that nothing else is, as bytes of an index one that is out of bounds
 OUTCOMES = {1: "some threads wait where others never come", 2: "blocks must have a multiple of 32 threads, at most 512"}
@@ -34,7 +38,7 @@ def compiler() -> str | None:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """All kernels, an exported function `launch_<k>` for the k-th name; built once a session."""
+    """All kernels, an exported function `launch_<k>` for the k-th name; built once for all processes of a session."""
     calls = [
         f'extern "C" int launch_{k}(unsigned x, unsigned y, unsigned threads, long long shared, int order, void** args)'
         f" {{ return shim::launch(&{name}, x, y, threads, shared, order, args); }}\n"
@@ -42,12 +46,31 @@ def library() -> ctypes.CDLL:
     ]
     source = f'#include "{HERE / "cuda_shim.h"}"\n#include "{gpu.SOURCE}"\n' + "".join(calls)
     source += 'extern "C" void corners(int only) { shim::corners = only; }\n'
-    folder = tempfile.TemporaryDirectory(prefix="elastic_ot_shim_")
-    path = Path(folder.name) / "kernels.so"
-    _build(source, path, "-shared", "-fPIC")
-    loaded = ctypes.CDLL(str(path))
-    folder.cleanup()  # the mapping lives on
-    return loaded
+    with shared_folder() as folder, only_one(folder):
+        path = folder / "kernels.so"
+        if not path.exists():
+            _build(source, path, "-shared", "-fPIC")
+        return ctypes.CDLL(str(path))
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """That of the session, which its first process makes and removes (conftest), or one of this process."""
+    if SHARED in os.environ:
+        yield Path(os.environ[SHARED])
+    else:
+        with tempfile.TemporaryDirectory(prefix="elastic_ot_shim_") as folder:
+            yield Path(folder)  # what was loaded stays
+
+
+@contextmanager
+def only_one(folder: Path, name: str = "kernels") -> Iterator[None]:
+    """One process at a time; the others wait."""
+    import fcntl  # only where there is g++
+
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(source: Path) -> int:
