@@ -63,6 +63,7 @@ def test_balanced_plan_is_that_of_sinkhorn_log(shape, epsilon, method):
         np.testing.assert_allclose(solution.plan, expected, rtol=0, atol=PLAN)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("strengths", [(0.5, 0.5), (0.2, 3.0), (np.inf, 0.4), (0.4, np.inf), (10.0, 10.0)])

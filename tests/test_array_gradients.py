@@ -138,6 +138,7 @@ def test_limits_are_those_of_the_numba_module():
 # Iterations
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
 @pytest.mark.parametrize(("rows", "cols"), PAIRS, ids=str)
 def test_iterations_agree_with_the_numba_module(rows, cols, ragged):

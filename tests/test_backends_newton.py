@@ -109,6 +109,7 @@ def test_sizes_are_of_the_rows_asked_for(dtype, threading):
     assert full[2] == 0  # a removed row has no cell
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("rows", "cols"), [("fixed", "fixed"), ("kl", "l2"), ("tv", "between"), ("fixed", "free")])

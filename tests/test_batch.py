@@ -80,6 +80,7 @@ def test_the_end_is_the_exact_side(end):
         assert (other <= 1e-3).all()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("rows", "cols"),
     [

@@ -30,6 +30,7 @@ def same(solution, arguments, atol=1e-10, **options):
             )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize(("rows", "cols"), SIDES, ids=lambda spec: spec_id(spec))
 def test_a_budget_is_that_of_a_solve_alone(rows, cols, reference):

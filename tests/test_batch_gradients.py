@@ -80,6 +80,7 @@ def alone(monkeypatch):
 # Iterations
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [TINY, SOME], ids=str)
 @pytest.mark.parametrize(("rows", "cols"), PAIRS, ids=repr)
 def test_iterations_are_differentiated_as_alone(rows, cols, shape, alone):
@@ -177,6 +178,7 @@ def test_no_memory_of_iterations_times_the_plan():
 # The optimum
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [TINY, SOME], ids=str)
 @pytest.mark.parametrize(("rows", "cols"), PAIRS, ids=repr)
 def test_optima_are_differentiated_as_alone(rows, cols, shape, alone):

@@ -67,6 +67,7 @@ def case():
     return random_case(3, 30, 37, epsilon=0.05, cols=("KL", 0.5))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cols", PENALTIES, ids=str)
 def test_every_method_solves_there_what_the_cpu_solves(method, cols):
@@ -187,6 +188,7 @@ def compare(found, expected, names=("cost", "a", "b", "epsilon", "rows", "cols")
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7 * np.abs(y).max())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("budget", [False, True])

@@ -106,6 +106,7 @@ def test_a_tolerance_for_single_precision_is_met_as_in_float32(method, kind):
     np.testing.assert_allclose(found.host.f, expected.host.f, rtol=0, atol=1e-7)  # 2e-7 of it were it not the same sums
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("reference", ["product", "counting"])
 @pytest.mark.parametrize("way", ["entries", "mask", "both"])
@@ -178,6 +179,7 @@ STORED = [("log", []), ("scaling", ["float32"]), ("stabilized", ["float32"]), ("
 STORED += [("epsilon_scaling", ["float32"]), ("newton", ["float32"])]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize(("method", "stored"), STORED)
 def test_the_cost_is_nowhere_in_float32(method, stored, order, kind, monkeypatch):

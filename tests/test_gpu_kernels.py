@@ -55,6 +55,7 @@ def test_potential_agrees(rule):
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", RULES)
 @pytest.mark.parametrize(("how", "cols"), [*(("fused", cols) for cols in SOME), ("sliced", "l2"), ("wide", "kl")])
@@ -67,6 +68,7 @@ def test_log_sweeps_agree(how, shape, rows, cols):
     assert_same(found, expected, 1e-12, 1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [(31, 36), (23, 301), *LARGE])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("fast", [False, True])
@@ -137,6 +139,7 @@ def test_a_column_that_vanishes_every_time_costs_a_launch_an_iteration(shim):
     assert count.count("log_sums") < 100 + gpu.LOOK + 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", ["fixed", "kl", "tv", "l2"])
 @pytest.mark.parametrize("cols", ["fixed", "between", "free"])

@@ -32,6 +32,7 @@ def on_shim(monkeypatch):
     return use
 
 
+@pytest.mark.sampled(3)
 @needs_compiler
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cols", PENALTIES, ids=spec_id)
