@@ -103,6 +103,19 @@ def test_orders_dtypes_masks_and_removed_rows(order, dtype, masked, reference):
         np.testing.assert_allclose(back(found.rounded_plan()), expected.rounded_plan(), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_rounded_plans_meet_both_sides_to_the_last_digits(masked):
+    case = random_case(6, 25, 20, epsilon=0.1)
+    if masked:
+        case = case.but(mask=np.random.default_rng(1).random(case.cost.shape) < 0.8)
+    found = on_device(case, tol=1e-4)
+    plan, problem = back(found.rounded_plan()), found.problem
+    assert (plan[~case.allowed] == 0.0).all()
+    # A rounding for each addition when it was made, and here.
+    np.testing.assert_allclose(plan.sum(axis=1), problem.a, rtol=80 * 2.0**-53)
+    np.testing.assert_allclose(plan.sum(axis=0), problem.b, rtol=80 * 2.0**-53)
+
+
 def test_everything_else_of_a_solution(case):
     found, expected = on_device(case, tol=1e-10), case.solve(tol=1e-10)
     x = np.random.default_rng(0).random((37, 2))
