@@ -703,7 +703,7 @@ def passes_of(each, matrix, row, col, alpha, beta):
 
 
 # of blocks that share a row all would have to run
-@pytest.mark.parametrize("call", [sweeps_of, passes_of])
+@pytest.mark.parametrize("call", [pytest.param(sweeps_of, marks=pytest.mark.slow), passes_of])
 @pytest.mark.parametrize("how", ["fused", pytest.param("wide", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 def test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits(call, how, dtype):
