@@ -254,7 +254,19 @@ class Solution:
         return self.dual_value + self.gap if np.isfinite(self.gap) else float("inf")
 
     def rounded_plan(self) -> Any:
-        """A plan near `plan` that meets the hard sides to rounding (Altschuler, Weed, Rigollet 2017), shape (n, m)."""
+        """A plan near `plan` that meets the hard sides to the last digits (Altschuler, Weed, Rigollet 2017).
+
+        Returns
+        -------
+        array, shape (n, m)
+            In units of mass, in double precision for NumPy. The sums over hard sides are what these ask for to some units
+            in the last place of each, however small.
+
+        Raises
+        ------
+        ConvergenceError
+            No such plan was found on the allowed cells.
+        """
         from . import certificate
 
         with self.origin.here():
