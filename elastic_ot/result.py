@@ -259,8 +259,8 @@ class Solution:
         Returns
         -------
         array, shape (n, m)
-            In units of mass, in double precision for NumPy. The sums over hard sides are what these ask for to some units
-            in the last place of each, however small.
+            In units of mass, in double precision for NumPy. Its sums are what hard sides ask for, each to some units in
+            the last place, however small it is.
 
         Raises
         ------
