@@ -42,19 +42,28 @@ def pytest_configure(config):
 
 def pytest_sessionstart(session):
     """What one process compiles, the others load from Numba's cache, in place of compiling it at the same time."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or sys.platform == "win32":
+        return
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.dispatcher import Dispatcher
 
     compile_ = Dispatcher.compile
+    outermost = [True]
 
     @functools.wraps(compile_)
     def compile_once(self, signature):
-        name = f"{self.py_func.__module__}.{self.py_func.__qualname__}"
-        with global_compiler_lock, gpu_shim.shared_folder() as folder, gpu_shim.only_one(folder, name):
-            return compile_(self, signature)
+        with global_compiler_lock:
+            if not outermost[0]:  # one lock a process, so that no two wait for each other
+                return compile_(self, signature)
+            outermost[0] = False
+            name = f"{self.py_func.__module__}.{self.py_func.__qualname__}"
+            try:
+                with gpu_shim.shared_folder() as folder, gpu_shim.only_one(folder, name):
+                    return compile_(self, signature)
+            finally:
+                outermost[0] = True
 
-    if "PYTEST_XDIST_WORKER" in os.environ and sys.platform != "win32":
-        Dispatcher.compile = compile_once
+    Dispatcher.compile = compile_once
 
 
 def pytest_collection_finish(session):
