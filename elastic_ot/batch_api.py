@@ -241,7 +241,7 @@ def _refuse_blocked(solution: BatchSolution) -> None:
         return
     status, n_iter = solution.status.reshape(-1), solution.n_iter.reshape(-1)
     gave_up = (status == Status.MAX_ITER) | (status == Status.STALLED)
-    for k in np.flatnonzero(gave_up & (n_iter >= SURE)):
+    for k in np.flatnonzero(gave_up & ((n_iter >= SURE) | (status == Status.STALLED))):
         single, (n, m) = problem.single(int(k)), (problem.row_count[k], problem.col_count[k])
         if may_be_blocked(single):
             found = crowded(single, solution.host.f[k, :n], solution.host.g[k, :m]) or blocked(single)

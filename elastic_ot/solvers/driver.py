@@ -286,7 +286,7 @@ class _Run:
         return crowded(self.task.problem, *self.state.task.potentials(self.state.alpha, self.state.beta))
 
     def _blocked(self) -> Blocked | None:
-        if not may_be_blocked(self.task.problem) or self.iteration < SURE:
+        if not may_be_blocked(self.task.problem) or (self.iteration < SURE and not self.state.exhausted):
             return None
         return self._crowded() or blocked(self.task.problem)
 
