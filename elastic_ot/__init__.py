@@ -33,6 +33,7 @@ _HOME = {
     "BatchExactSolution": "exact_batches",
     "Status": "result",
     "Divergence": "debiased",
+    "BatchDivergence": "batch_divergence",
     "DivergenceGradients": "debiased",
     "Gradients": "gradients",
     "Tangents": "gradients",
@@ -64,6 +65,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .api import solve as solve
+    from .batch_divergence import BatchDivergence as BatchDivergence
     from .batch_result import BatchSolution as BatchSolution
     from .debiased import Divergence as Divergence
     from .debiased import DivergenceGradients as DivergenceGradients

@@ -179,10 +179,17 @@ def solve(
 
 def solve_with_plan(cost: Any, a: Any, b: Any, *, epsilon: Any, **options: Any) -> Any:
     """`solve` where the plan is wanted in any case: that of a batch's budget comes cheaper with it."""
+    return solve_for(cost, a, b, epsilon=epsilon, with_plan=True, **options)
+
+
+def solve_for(
+    cost: Any, a: Any, b: Any, *, epsilon: Any, with_plan: bool = False, precision: str = "", **options: Any
+) -> Any:
+    """`solve` for callers that know more: that the plan is wanted, or a dtype that weights had before."""
     given = {name: parameter.default for name, parameter in signature(solve).parameters.items()} | options
     lengths = given.pop("row_lengths"), given.pop("col_lengths")
     given |= {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "lengths": lengths}
-    return _solve(**given, with_plan=True)
+    return _solve(**given, with_plan=with_plan, precision=precision)
 
 
 def _solve(
@@ -207,6 +214,7 @@ def _solve(
     progress: bool,
     on_failure: str,
     with_plan: bool = False,
+    precision: str = "",
 ) -> Any:
     check_method(method)
     check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
@@ -222,7 +230,8 @@ def _solve(
             if mass is not None:
                 raise ValueError("mass is that of one plan; solve the problems of a batch one by one")
             budgeted = is_budget(tol, method)
-            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths).levelled(budgeted)
+            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths, precision)
+            batch = batch.levelled(budgeted)
             if budgeted:
                 check_budget(relaxation, time_limit, callback, progress)
             how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
@@ -232,7 +241,7 @@ def _solve(
             if budgeted:
                 raise ValueError("tol=0 runs max_iter iterations, which know no mass; give a tol > 0")
             rows, cols = open_sides(rows, cols)
-        problem = build(cost, a, b, epsilon, rows, cols, reference, mask).levelled(budgeted)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask, precision).levelled(budgeted)
         if mass is not None:
             problem = with_amount(problem, mass)
             if isinstance(init, Solution):

@@ -142,11 +142,16 @@ def as_numpy(name: str, values: Any) -> NDArray[Any]:
 
 
 def refuse_devices(call: str, **arrays: Any) -> None:
-    """For what is computed on the host only."""
+    """For what is computed on the host only, from numbers, and not differentiated."""
     for name, values in arrays.items():
         if isinstance(values, np.ndarray):
             continue
-        _refuse_tracer(name, values)
+        if _is_tracer(values):
+            raise TypeError(
+                f"{name} is a JAX tracer, and {call} needs the numbers; call it outside of jit, grad and vmap"
+            )
+        if getattr(values, "requires_grad", False):
+            raise TypeError(f"{name} requires grad, and {call} is not differentiated; pass {name}.detach()")
         if _is_foreign(values) and _cuda_index(values) is not None:
             raise TypeError(f"{name} is{_where(values)}; {call} computes on the host, move it there first")
 
@@ -173,7 +178,8 @@ def _from_dlpack(name: str, values: Any, bits: bool = False) -> NDArray[Any]:
     _refuse_tracer(name, values)
     if getattr(values, "requires_grad", False):
         raise TypeError(
-            f"{name} requires grad, and this call is not differentiated; pass {name}.detach() or call elastic_ot.torch"
+            f"{name} requires grad, and this call is not differentiated; pass {name}.detach(), or call an operator "
+            f"such as elastic_ot.torch.plan, elastic_ot.torch.value or elastic_ot.torch.divergence"
         )
     index = _cuda_index(values)
     known = array_api_compat.is_array_api_obj(values)
@@ -223,11 +229,15 @@ def _cuda_index(values: Any) -> int | None:
 
 
 def _refuse_tracer(name: str, values: Any) -> None:
-    if any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__):
+    if _is_tracer(values):
         raise TypeError(
-            f"{name} is a JAX tracer, and this call needs the numbers; call elastic_ot.jax, or this one outside of "
-            f"jit, grad and vmap"
+            f"{name} is a JAX tracer, and this call needs the numbers; call it outside of jit, grad and vmap, or call "
+            f"an operator such as elastic_ot.jax.plan, elastic_ot.jax.value or elastic_ot.jax.divergence"
         )
+
+
+def _is_tracer(values: Any) -> bool:
+    return any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__)
 
 
 def _astype(values: Any, dtype: str) -> Any:

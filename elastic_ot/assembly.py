@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import masses
 from .arrays import Origin
 from .backends import load_for
 from .halves import largest_number
@@ -32,7 +33,7 @@ def solution_from(problem: Problem, outcome: Outcome, swapped: bool, tol: float,
         residual=found.residual,
         dual_value=found.dual + problem.epsilon * problem.reference_mass + problem.offset_value + problem.price_value,
         status=outcome.status,
-        message=_message(outcome, problem, tol),
+        message=_message(outcome, problem, tol) + masses.note(problem.factor),
         n_iter=outcome.n_iter,
         method=outcome.method,
         history=outcome.history,

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import masses
 from .arrays import as_array, as_numpy, beside, in_order, ingest_stack
 from .batch_penalty import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .errors import InfeasibleError
 from .halves import extent, finite, forbidden, is_half, not_numbers, widened
 from .memory import chunk_of, first_true, library_of, on_host
 from .penalties import Fixed, Penalty, Vector
-from .problem import HIGH, Problem, Reference, build_on, check_reference, lies_high, mass_tolerance, range_text
+from .problem import HIGH, Problem, Reference, build_on, check_reference, lies_high, range_text
 
 CHUNK = 1 << 20  # entries looked at together
 Mask = NDArray[np.bool_]
@@ -52,6 +53,8 @@ class BatchProblem:
         The largest finite cost in size.
     offset : ndarray of float64, shape (B,), or None
         As `Problem.offset`; None is 0.
+    factor : ndarray of float64, shape (B,), or None
+        As `Problem.factor`; None is 1.
     """
 
     cost: NDArray[np.floating]
@@ -71,6 +74,7 @@ class BatchProblem:
     masked: bool
     largest: float
     offset: Vector | None = None
+    factor: Vector | None = None
 
     def levelled(self, budget: bool = False) -> BatchProblem:
         """As `Problem.levelled`: one copy of all costs, where some of them lie high. Ragged batches stay."""
@@ -125,6 +129,12 @@ class BatchProblem:
         return np.asarray(np.einsum("bn,bn->b", a, self.allowed(b)))
 
     @property
+    def partners(self) -> tuple[Vector, Vector]:
+        """As `Problem.partners`, shapes (B, n) and (B, m)."""
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        return self.allowed(b), self.allowed(a, transpose=True)
+
+    @property
     def reference_weights(self) -> tuple[Vector, Vector]:
         """The two factors of R, 0 for what is not used."""
         product = self.reference == "product"
@@ -164,7 +174,8 @@ class BatchProblem:
         cost = in_order(self.cost[self.cost_of[k], :n, :m])
         epsilon = float(self.epsilon[k])
         problem = build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
-        return problem if self.offset is None else replace(problem, offset=float(self.offset[k]))
+        offset, factor = (x if y is None else float(y[k]) for x, y in ((0.0, self.offset), (1.0, self.factor)))
+        return replace(problem, offset=offset, factor=factor)
 
     def index(self, k: int) -> str:
         """Problem k as users count it."""
@@ -225,8 +236,9 @@ def build_batch(
     mask: Any,
     row_lengths: Any,
     col_lengths: Any,
+    precision: str = "",
 ) -> BatchProblem:
-    """The validated problems; ValueError and TypeError name the argument, the index and the value."""
+    """The validated problems, as `build` has them."""
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
@@ -272,7 +284,7 @@ def build_batch(
     )
     problem = _check_reach(_scan(problem, inputs.shapes["cost"]))
     _check_product(problem)
-    return _check_masses(problem, mass_tolerance(a, b))
+    return _check_masses(problem, (a, b), precision)
 
 
 class _Leading:
@@ -475,26 +487,25 @@ def _check_product(problem: BatchProblem) -> None:
         )
 
 
-def _check_masses(problem: BatchProblem, tolerance: float) -> BatchProblem:
+def _check_masses(problem: BatchProblem, given: tuple[Any, Any], precision: str) -> BatchProblem:
     """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
     lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
     lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
     needed, most = np.maximum(lo_a, lo_b), np.minimum(hi_a, hi_b)
-    bad = np.flatnonzero(needed > most * (1 + tolerance))
-    if bad.size:
-        k = int(bad[0])
-        rows, cols = (penalty_of(penalty, problem.batch, k) for penalty in problem.given)
-        raise InfeasibleError(
-            f"{problem.label(k)}rows={rows!r} allow a total mass of {range_text(lo_a[k], hi_a[k])}, cols={cols!r} of "
-            f"{range_text(lo_b[k], hi_b[k])}; no plan has both (a sums to {problem.a[k].sum():.12g}, b to "
-            f"{problem.b[k].sum():.12g})"
-        )
+    if (needed > most * (1 + masses.EXACT)).any():
+        bad = np.flatnonzero(needed > most * (1 + masses.tolerance(given, (problem.a, problem.b), precision)))
+        if bad.size:
+            k = int(bad[0])
+            rows, cols = (penalty_of(penalty, problem.batch, k) for penalty in problem.given)
+            ranges = range_text(lo_a[k], hi_a[k]), range_text(lo_b[k], hi_b[k])
+            sums = float(problem.a[k].sum()), float(problem.b[k].sum())
+            raise InfeasibleError(problem.label(k) + masses.collision(rows, cols, ranges, sums, bool(problem.batch)))
     off = needed > most
     if not off.any():
         return problem
     with np.errstate(all="ignore"):
         factor = np.where(off, np.where(lo_a > hi_b, lo_a / hi_b, hi_a / lo_b), 1.0)
-    return replace(problem, b=problem.b * factor[:, None])
+    return replace(problem, b=problem.b * factor[:, None], factor=factor)
 
 
 def _total_range(penalty: Penalty, weights: Vector, used: Mask) -> tuple[Vector, Vector]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import masses
 from .arrays import Origin, as_array, beside, origin_of
 from .batch_problem import BatchProblem
 from .halves import working_dtype
@@ -157,8 +158,11 @@ class BatchSolution:
 
     @cached_property
     def message(self) -> NDArray[np.object_]:
-        """The status in words."""
-        return np.asarray(_MESSAGES(self.status))
+        """The status in words, and whether masses were made equal."""
+        factor = self.problem.factor
+        if factor is None:
+            return np.asarray(_MESSAGES(self.status))
+        return np.asarray(_MESSAGES(self.status) + self._shaped(np.array(list(map(masses.note, factor)), dtype=object)))
 
     @cached_property
     def row_marginal(self) -> Any:
@@ -203,6 +207,42 @@ class BatchSolution:
     def plan(self) -> Any:
         """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
         return self._emit(self.plans() if self.known_plans is None else self.known_plans)
+
+    @cached_property
+    def log_plan(self) -> Any:
+        """Logarithms of the plans, shape (..., n, m), as `Solution.log_plan`; -inf beyond the lengths."""
+        from .plans import logarithms
+
+        problem = self.problem
+        with self.origin.here():
+            out = problem.matrices(working_dtype(problem.cost))
+            alpha, beta = self._potentials
+            alpha = alpha + np.log(problem.mass)[:, None]
+            for part in problem.chunks():
+                how = self.task.batch.inv_epsilon[part], alpha[part], beta[part]
+                out[part] = logarithms(problem.costs(part), *how, out.dtype)
+            return replace(self.origin, dtype=None).emit(self._shaped(out))
+
+    def sample(self, size: int, rng: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs (i, j) drawn from every plan, as `Solution.sample`.
+
+        Parameters
+        ----------
+        size : int
+            How many for each problem, >= 0.
+        rng : int or numpy.random.Generator, optional
+            A seed or a generator; default a new one.
+
+        Returns
+        -------
+        rows, cols : ndarray of int64, shape (..., size)
+            NumPy, whatever library the cost is of.
+        """
+        from .drawing import sample_batch
+
+        with self.origin.here():
+            rows, cols = sample_batch(self, size, rng)
+        return self._shaped(rows), self._shaped(cols)
 
     def plans(self) -> NDArray[np.floating]:
         """The plans in NumPy, or where the cost lies, shape (B, n, m)."""

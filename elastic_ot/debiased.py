@@ -13,6 +13,7 @@ import numpy as np
 from .arrays import Origin, origin_of
 from .assembly import solution_from
 from .backends import load_for
+from .batch_divergence import batch_shape, divergences
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
 from .halves import is_single
@@ -116,12 +117,9 @@ class Divergence:
             cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
             xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
             epsilon = xy.epsilon
-            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, _partners(xx) - _partners(xy), 0.0)
-            b = (
-                cross.b
-                - 0.5 * (y.a + y.b)
-                + epsilon * np.where(xy.b > 0, _partners(yy) - _partners(xy.transpose()), 0.0)
-            )
+            by_rows, by_cols = xy.partners
+            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, xx.partners[0] - by_rows, 0.0)
+            b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, yy.partners[0] - by_cols, 0.0)
             if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
                 excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
                 a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
@@ -143,7 +141,7 @@ def divergence(
     a: Any = None,
     b: Any = None,
     *,
-    epsilon: float,
+    epsilon: Any,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     method: Method | Newton = "auto",
@@ -151,7 +149,7 @@ def divergence(
     max_iter: int = 10_000,
     time_limit: float | None = None,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
-) -> Divergence:
+) -> Any:
     """Debiased Sinkhorn divergence of two weighted clouds, 0 where they are the same.
 
     S(a, b) = OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 + epsilon (sum a - sum b)^2 / 2, where OT is the optimal value of
@@ -159,16 +157,18 @@ def divergence(
 
     Parameters
     ----------
-    cost_xy : array_like, shape (n, m)
-        Costs from the points of a to those of b. +inf forbids a cell, here and below.
-    cost_xx, cost_yy : array_like, shapes (n, n) and (m, m)
+    cost_xy : array_like, shape (n, m) or (..., n, m)
+        Costs from the points of a to those of b. +inf forbids a cell, here and below. With leading dimensions, here or
+        in what follows, there are many pairs of clouds: they broadcast, and the result is a `BatchDivergence`.
+    cost_xx, cost_yy : array_like, shapes (n, n) and (m, m), or (..., n, n) and (..., m, m)
         Costs within each cloud, symmetric.
-    a, b : array_like, shapes (n,) and (m,), optional
+    a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. Their sums may differ if a side is relaxed.
-    epsilon : float
+    epsilon : float, or array_like of shape (...)
         Strength of the entropy, in the units of the cost, > 0.
     rows, cols : Penalty
-        As for `solve`. OT(a, a) has `rows` on both sides, OT(b, b) has `cols`. Only with equal ones is S(a, a) = 0.
+        As for `solve`. OT(a, a) has `rows` on both sides, OT(b, b) has `cols`. Only with equal ones is S(a, a) = 0. A
+        strength may be an array of shape (...).
     method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
         As for `solve`. OT(a, a) and OT(b, b) begin with averaged updates of one potential, and need it where the Gibbs
         kernel is far from positive definite.
@@ -183,8 +183,9 @@ def divergence(
 
     Returns
     -------
-    Divergence
-        The value, a bound on its error, gradients, and the three solutions.
+    Divergence or BatchDivergence
+        The value, a bound on its error, gradients, and the three solutions. Pairs of a batch are solved one after the
+        other, each as it would be alone.
 
     Raises
     ------
@@ -231,6 +232,11 @@ def divergence(
     limits = Limits(*check_limits(tol, max_iter, time_limit, None))
     if limits.tol == 0:
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
+    arrays = {"cost_xy": cost_xy, "cost_xx": cost_xx, "cost_yy": cost_yy, "a": a, "b": b, "epsilon": epsilon}
+    batch = batch_shape(rows, cols, **arrays)
+    if batch:
+        options = {"method": method, "tol": tol, "max_iter": max_iter}
+        return divergences(divergence, batch, arrays, rows, cols, options, time_limit, on_failure)
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     origin = origin_of(cost_xy=cost_xy, cost_xx=cost_xx, cost_yy=cost_yy, a=a, b=b)
     with origin.here():
@@ -305,11 +311,3 @@ def _size(solution: Solution) -> float:
     r, c = host.row_marginal[used_r], host.col_marginal[used_c]
     terms = r @ np.abs(host.f[used_r]) + c @ np.abs(host.g[used_c]) + problem.epsilon * r.sum()
     return float(terms + abs(solution.dual_value))
-
-
-def _partners(problem: Problem) -> Vector:
-    """Mass of b over the allowed columns of every row: the derivative of the sum of a b^T in a."""
-    if not problem.cost.masked:
-        return np.full(problem.shape[0], float(problem.b.sum()))
-    b = np.where(problem.col_used, problem.b, 0.0)
-    return np.where(problem.row_used, problem.cost.allowed_sums(b), 0.0)

@@ -7,156 +7,29 @@ potentials again and solve nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import recall, recall_batch, solve, solve_with_plan
+from .api import recall, recall_batch, solve_for
 from .batch_problem import build_batch
+from .call_options import SIDES, Shape, decode
 from .gradients import Gradients
-from .memory import library_of, lies_on_host
+from .memory import library_of, lies_on_host, on_host
 from .options import is_budget
-from .penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
+from .penalties import Fixed
 from .problem import build
-from .solvers.newton import Newton
 
-TOL = 1e-9  # of implicit differentiation, which amplifies errors
-OPTIONS = (
-    *("rows", "cols", "reference", "method", "relaxation", "tol", "max_iter", "time_limit", "end", "progress"),
-    "on_failure",
-)
-KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
-FIELDS = {kind: tuple(signature(kind).parameters) for kind in KINDS.values()}
-SIDES = ("rows", "cols")
 PAIR = "2"  # one number for the rows and one for the columns
-CORE = {"cost": "nm", "plan": "nm", "a": "n", "f": "n", "b": "m", "g": "m", "epsilon": "", "rho": PAIR, "value": ""}
+KNOWN = ("cost", "nm"), ("plan", "nm"), ("log_plan", "nm"), ("a", "n"), ("f", "n"), ("b", "m"), ("g", "m")
+SHOWN = {"row_potential": "f", "col_potential": "g"}  # with what is taken off costs that lie high, for users' eyes
+CORE = dict((*KNOWN, *((shown, "nm"[i]) for i, shown in enumerate(SHOWN)), ("rho", PAIR), ("epsilon", "")))
+CORE |= {"value": "", "converged": ""}
 
-Shape = Sequence[int]
 Arrays = Sequence[NDArray[Any] | None]
-
-
-def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a differentiable solve, completed; refuses those that it has not."""
-    if grad not in ("implicit", "unroll", "detach"):
-        raise ValueError(f"grad is {grad!r}; choose from 'implicit', 'unroll', 'detach'")
-    for name in options:
-        if name in ("init", "callback"):
-            raise ValueError(f"{name} is not for differentiable solves; call elastic_ot.solve")
-        if name not in OPTIONS:
-            raise TypeError(f"there is no option {name!r}; options are mask, {', '.join(OPTIONS)}")
-    if grad != "unroll":
-        return {"tol": TOL, **options}
-    if "max_iter" not in options:
-        raise ValueError("grad='unroll' differentiates the iterations that are run; give their number as max_iter")
-    return {**options, "tol": 0}
-
-
-def check_divergence(options: Mapping[str, Any]) -> None:
-    """Refuses what has no meaning for three problems at once."""
-    for name in ("mask", "reference", "row_rho", "col_rho"):
-        if name in options:
-            raise TypeError(f"a divergence has no {name}")
-
-
-def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape, row_rho: Shape, col_rho: Shape) -> tuple[int, ...]:
-    """The leading dimensions of a call; refuses shapes that do not fit, by name."""
-    batch = tuple(cost[:-2])
-    numbers = ("epsilon", epsilon, ()), ("row_rho", row_rho, ()), ("col_rho", col_rho, ())
-    for name, shape, core in (("a", a, cost[-2:-1]), ("b", b, cost[-1:]), *numbers):
-        leading = tuple(shape[: len(shape) - len(core)])
-        if tuple(shape[len(leading) :]) != tuple(core) or not _broadcast(leading, batch):
-            raise ValueError(
-                f"{name} has shape {tuple(shape)} and cost {tuple(cost)}; {name} must broadcast to "
-                f"{(*cost[:-2], *core)}"
-            )
-        batch = _joined(leading, batch)
-    return batch
-
-
-def check_rho(options: dict[str, Any], row_rho: Any, col_rho: Any) -> dict[str, Any]:
-    """The options, with the sides named whose strengths are given as arrays; refuses penalties that have none."""
-    given = [side for side, rho in zip(SIDES, (row_rho, col_rho), strict=True) if rho is not None]
-    for side in given:
-        penalty = options.get(side, Fixed())
-        if "rho" not in FIELDS.get(type(penalty), ()):
-            raise TypeError(
-                f"{side[:-1]}_rho is given and {side} is {penalty!r}, which has no rho; choose KL, TV or L2"
-            )
-    return {**options, "given": ",".join(given)} if given else options
-
-
-def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
-    """A mask forbids cells of the cost: it may have more leading dimensions, never more rows or columns."""
-    if not is_bool:
-        raise TypeError(f"mask has dtype {kind}; it must be bool (True = allowed)")
-    if not _broadcast(mask, cost) or _joined(mask, cost)[-2:] != tuple(cost[-2:]):
-        raise ValueError(f"mask has shape {tuple(mask)} and cost {tuple(cost)}; it must broadcast to that")
-
-
-def _broadcast(first: Shape, second: Shape) -> bool:
-    return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(first), reversed(second), strict=False))
-
-
-def _joined(first: Shape, second: Shape) -> tuple[int, ...]:
-    """The shape that two shapes broadcast to; in plain terms, since torch.compile traces it with symbols."""
-    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
-    extra = len(longer) - len(shorter)
-    pairs = zip(longer[extra:], shorter, strict=True)
-    return (*longer[:extra], *(y if x == 1 else x for x, y in pairs))
-
-
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as names and texts, exactly; written so that torch.compile can trace it, whose numbers may be symbols."""
-    found = {}
-    for name, value in options.items():
-        names = FIELDS.get(type(value))
-        if names is not None:
-            value = {"kind": type(value).__name__, **{field: _plain(getattr(value, field)) for field in names}}
-        elif name in ("rows", "cols"):
-            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {value!r}")
-        found[name] = _plain(value)
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return {"float": value.hex()}
-    if isinstance(value, int) and not isinstance(value, bool):
-        return {"int": float(value).hex()}
-    return value
-
-
-def encode(plain_options: Mapping[str, Any]) -> str:
-    """Text for `decode`."""
-    return json.dumps(plain_options, default=_scalar)
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} cannot be an option of a differentiable solve")
-
-
-@lru_cache(maxsize=256)
-def decode(text: str) -> dict[str, Any]:
-    """The options of `encode`; not to be changed."""
-    return {name: _restored(value) for name, value in json.loads(text).items()}
-
-
-def _restored(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "float" in value:
-        return float.fromhex(value["float"])
-    if "int" in value:
-        return int(float.fromhex(value["int"]))
-    return KINDS[value["kind"]](**{name: _restored(x) for name, x in value.items() if name != "kind"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +53,10 @@ class HostCall:
         size = {"n": n, "m": m, PAIR: len(SIDES)}
         return [(*batch, *(size[x] for x in CORE[name])) for name in self.results]
 
-    def dtypes(self, cost: Any, a: Any, b: Any, other: Any) -> list[Any]:
+    def dtypes(self, cost: Any, a: Any, b: Any, flag: Any, other: Any) -> list[Any]:
         """Of the results: a matrix has that of the cost, derivatives in weights have theirs."""
-        known = {"cost": cost, "plan": cost, "a": a, "b": b}
-        return [known.get(name, other) for name in self.results]
+        known = {"a": a, "b": b, "converged": flag}
+        return [cost if is_matrix(name) else known.get(name, other) for name in self.results]
 
     def __call__(self, arrays: Arrays, options: str) -> list[NDArray[Any]]:
         """The results, new arrays in C order; an input that a derivative does not depend on may be None."""
@@ -199,7 +72,7 @@ class HostCall:
         assert cost is not None
         assert a is not None
         assert b is not None
-        dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.float64))
+        dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.bool_), np.dtype(np.float64))
         shapes = self.shapes(batch, *cost.shape[-2:])
         results = []
         for name, shape, dtype, values in zip(self.results, shapes, dtypes, self.function(given, *views), strict=True):
@@ -217,7 +90,7 @@ def is_matrix(name: str) -> bool:
 
 def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
     """True for an array that can be given away as it is."""
-    if isinstance(values, float | np.generic) or values.shape != shape or values.dtype != dtype:
+    if isinstance(values, float | bool | np.generic) or values.shape != shape or values.dtype != dtype:
         return False
     return bool(values.flags.c_contiguous and (not lies_on_host(values) or values.flags.writeable))
 
@@ -238,17 +111,17 @@ def _penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
     return found
 
 
-def _solved(options: dict[str, Any], problem: Any, solve: Callable[..., Any]) -> Any:
+def _solved(options: dict[str, Any], problem: Any, with_plan: bool = False) -> Any:
     cost, a, b, epsilon, rho = problem
-    options = _penalties(options, rho)
+    options = {**_penalties(options, rho), "with_plan": with_plan}
     asarray = library_of(cost).asarray  # a call takes arrays of one place
     if cost.ndim == 2:
-        return solve(cost, asarray(a), asarray(b), epsilon=float(epsilon), **options)
-    return solve(_shared(cost, 2), asarray(_shared(a, 1)), asarray(_shared(b, 1)), epsilon=epsilon, **options)
+        return solve_for(cost, asarray(a), asarray(b), epsilon=float(epsilon), **options)
+    return solve_for(_shared(cost, 2), asarray(_shared(a, 1)), asarray(_shared(b, 1)), epsilon=epsilon, **options)
 
 
 def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """In NumPy and float64, wherever the cost lies."""
+    """In NumPy and float64, wherever the cost lies, of the costs that were solved: those of `Problem.levelled`."""
     return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
 
@@ -260,31 +133,111 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
     if options.get("on_failure") == "ignore" and how["tol"] > 0:
         how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
     budgeted = is_budget(how.get("tol", 1e-6), how.get("method", "auto"))
+    precision = options.get("precision", "")
     if cost.ndim == 2:
-        problem = build(cost, a, b, float(epsilon), rows, cols, reference, None)
+        problem = build(cost, a, b, float(epsilon), rows, cols, reference, None, precision)
         return recall(problem.levelled(budgeted), f, g, **how)
     given = _shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon
-    problems = build_batch(*given, rows, cols, reference, None, None, None)
+    problems = build_batch(*given, rows, cols, reference, None, None, None, precision)
     return recall_batch(problems.levelled(budgeted), f, g, **how)
 
 
 def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem, solve_with_plan)
-    return found.plan, *_potentials_of(found)
+    found = _solved(options, problem, with_plan=True)
+    return found.plan, found.converged, *_potentials_of(found)
+
+
+def _log_plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
+    found = _solved(options, problem)
+    return found.log_plan, found.converged, *_potentials_of(found)
 
 
 def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    return _potentials_of(_solved(options, problem, solve))
+    found = _solved(options, problem)
+    f, g = _potentials_of(found)
+    row_offset, col_offset = (
+        np.reshape(x, (*found.f.shape[:-1], 1)) if np.ndim(x) else x for x in found.problem.offsets
+    )
+    return f + row_offset, g + col_offset, found.converged, f, g
 
 
 def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem, solve)
-    return found.value, *_potentials_of(found)
+    found = _solved(options, problem)
+    return found.value, found.converged, *_potentials_of(found)
 
 
 def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     *known, plan, f, g = arrays
     return _inputs(options, _recalled(options, *known).vjp(plan=plan, f=f, g=g))
+
+
+def _pull_back_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    """By log P = log R + (f + g - C) / epsilon."""
+    *known, bar, f_bar, g_bar = arrays
+    cost, a, b, epsilon, _, f, g = known
+    xp, epsilon = library_of(cost), np.asarray(epsilon)
+    allowed, f, g = _allowed(cost, f, g)
+    if allowed is not None:
+        bar = xp.where(allowed, bar, 0.0)
+    rows, cols = (on_host(bar.sum(axis=axis, dtype=np.float64)) for axis in (-1, -2))
+    width, solution = epsilon[..., None], _recalled(options, *known)
+    found = solution.vjp(f=rows / width + f_bar, g=cols / width + g_bar)
+    by_cost, by_a, by_b, by_epsilon, rho = _inputs(options, found)
+    price = _levelled(solution, cost)
+    if allowed is not None:
+        price = xp.where(allowed, price, 0.0)
+    moved = np.einsum("...i,...i->...", rows, f) + np.einsum("...i,...i->...", cols, g)
+    moved = moved - on_host(xp.asarray(xp.einsum("...ij,...ij->...", bar, price, dtype=np.float64)))
+    by_cost = by_cost - bar / xp.asarray(width)[..., None]
+    a, b = _over_weights(options, a), _over_weights(options, b)
+    return by_cost, by_a + rows * a, by_b + cols * b, by_epsilon - moved / epsilon**2, rho
+
+
+def _push_forward_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    *known, cost, a, b, epsilon, rho = arrays
+    solution = _recalled(options, *known)
+    found = solution.jvp(cost, a, b, *_strengths(options, epsilon, rho))
+    xp, width, f, g = library_of(cost), np.asarray(known[3])[..., None], *known[5:]
+    allowed, f, g = _allowed(known[0], f, g)
+    turn = np.asarray(epsilon)[..., None] / width**2
+    rows = found.f / width - turn * f + a * _over_weights(options, known[1])
+    cols = found.g / width - turn * g + b * _over_weights(options, known[2])
+    width, turn = (xp.asarray(x)[..., None] for x in (width, turn))
+    with np.errstate(invalid="ignore"):  # inf of forbidden cells
+        moved = (
+            xp.asarray(rows)[..., :, None]
+            + xp.asarray(cols)[..., None, :]
+            - cost / width
+            + turn * _levelled(solution, known[0])
+        )
+    return moved if allowed is None else xp.where(allowed, moved, 0.0), found.f, found.g
+
+
+def _allowed(cost: Any, f: Any, g: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
+    """Where log P is finite, None for everywhere; and the potentials, 0 where a row or column is removed."""
+    xp, used = library_of(cost), (np.isfinite(f), np.isfinite(g))
+    allowed = xp.isfinite(cost)
+    if all(x.all() for x in (*used, allowed)):
+        return None, f, g
+    allowed = allowed & xp.asarray(used[0])[..., :, None] & xp.asarray(used[1])[..., None, :]
+    return allowed, np.where(used[0], f, 0.0), np.where(used[1], g, 0.0)
+
+
+def _levelled(solution: Any, cost: Any) -> Any:
+    """The costs that the potentials belong to."""
+    offset = solution.problem.offset
+    if offset is None or not np.any(offset):
+        return cost
+    return cost - library_of(cost).asarray(np.reshape(offset, (*cost.shape[:-2], 1, 1)))
+
+
+def _over_weights(options: dict[str, Any], weights: Any) -> NDArray[np.float64]:
+    """The derivative of log R in the weights of a side."""
+    if options.get("reference", "product") != "product":
+        return np.zeros(weights.shape)
+    inverse = np.zeros(weights.shape)
+    np.divide(1.0, weights, out=inverse, where=weights > 0)
+    return inverse
 
 
 def _push_forward(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
@@ -298,8 +251,52 @@ def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
 
 
 def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+    """With two fixed sides for directions that part the masses as well, see `_Parted`."""
     *known, cost, a, b, epsilon, rho = arrays
-    return _inputs(options, _recalled(options, *known).hvp(cost, a, b, *_strengths(options, epsilon, rho)))
+    solution = _recalled(options, *known)
+    steps = _strengths(options, epsilon, rho)
+    if not all(isinstance(side, Fixed) for side in (solution.problem.rows, solution.problem.cols)):
+        return _inputs(options, solution.hvp(cost, a, b, *steps))
+    parted = _Parted(solution, a, b)
+    found = _inputs(options, solution.hvp(cost, parted.a, parted.b, *steps))
+    return parted.completed(found) if parted.excess.any() else found
+
+
+class _Parted:
+    """A direction (da, db) that parts the masses of two fixed sides, along which there is no value.
+
+    It is the tangent (da, db + s b), s = (sum da - sum db) / sum b, minus s times (0, b). On tangents the Hessian is
+    that of `Solution.hvp`; to (0, b) it assigns the -w that makes it symmetric. With gamma the gradient in b and
+    kappa = <b, gamma>, which is epsilon (sum R - sum a) for the product reference and 0 for the other, that is
+
+        <d, w> = <db, gamma> - d kappa(d + (0, s b)).
+    """
+
+    def __init__(self, solution: Any, a: Any, b: Any) -> None:
+        self.solution, problem = solution, solution.problem
+        used = [np.reshape(x, y.shape) for x, y in ((problem.row_used, a), (problem.col_used, b))]
+        self.weights = [
+            np.where(x, np.reshape(y, x.shape), 0.0) for x, y in zip(used, (problem.a, problem.b), strict=True)
+        ]
+        self.a, b = np.where(used[0], a, 0.0), np.where(used[1], b, 0.0)
+        self.mass = self.weights[1].sum(axis=-1, keepdims=True)
+        self.excess = (self.a.sum(axis=-1, keepdims=True) - b.sum(axis=-1, keepdims=True)) / self.mass
+        self.b, self.used = b + self.excess * self.weights[1], used
+
+    def completed(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        cost, a, b, epsilon, rho = found
+        problem, by_a, by_epsilon = self.solution.problem, 0.0, 0.0
+        by_b = self.solution.gradients().b
+        if problem.reference == "product":
+            width = np.reshape(problem.epsilon, self.excess.shape)
+            by_rows, by_cols = (np.reshape(x, y.shape) for x, y in zip(problem.partners, self.weights, strict=True))
+            total = (self.weights[0] * by_rows).sum(axis=-1, keepdims=True)
+            by_a = -width * (by_rows + total / self.mass - 1.0)
+            by_b = by_b - width * (by_cols - total / self.mass)
+            by_epsilon = (self.weights[0].sum(axis=-1, keepdims=True) - total)[..., 0]
+        a = a + self.excess * np.where(self.used[0], by_a, 0.0)
+        b = b + self.excess * np.where(self.used[1], by_b, 0.0)
+        return cost, a, b, epsilon + self.excess[..., 0] * by_epsilon, rho
 
 
 def _slopes(options: dict[str, Any]) -> list[float]:
@@ -330,11 +327,15 @@ def _strengths(options: dict[str, Any], epsilon: Any, rho: Any) -> tuple[Any, An
 PROBLEM = ("cost", "a", "b", "epsilon", "rho")
 SOLVED = (*PROBLEM, "f", "g")
 OUTCOME = ("plan", "f", "g")
+LOGS = ("log_plan", "f", "g")
 
-plan = HostCall(_plan, PROBLEM, OUTCOME)
-potentials = HostCall(_potentials, PROBLEM, ("f", "g"))
-value = HostCall(_value, PROBLEM, ("value", "f", "g"))
+plan = HostCall(_plan, PROBLEM, ("plan", "converged", "f", "g"))
+log_plan = HostCall(_log_plan, PROBLEM, ("log_plan", "converged", "f", "g"))
+potentials = HostCall(_potentials, PROBLEM, (*SHOWN, "converged", "f", "g"))
+value = HostCall(_value, PROBLEM, ("value", "converged", "f", "g"))
 pull_back = HostCall(_pull_back, (*SOLVED, *OUTCOME), PROBLEM)
 push_forward = HostCall(_push_forward, (*SOLVED, *PROBLEM), OUTCOME)
+pull_back_logs = HostCall(_pull_back_logs, (*SOLVED, *LOGS), PROBLEM)
+push_forward_logs = HostCall(_push_forward_logs, (*SOLVED, *PROBLEM), LOGS)
 value_gradients = HostCall(_value_gradients, SOLVED, PROBLEM)
 value_hvp = HostCall(_value_hvp, (*SOLVED, *PROBLEM), PROBLEM)

@@ -20,21 +20,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from . import host_calls
-from .errors import BackendUnavailable
-from .host_calls import (
-    CORE,
-    OUTCOME,
-    PROBLEM,
-    SOLVED,
-    HostCall,
+from .call_options import (
     check_divergence,
     check_mask,
     check_options,
     check_rho,
+    check_weights,
     common_batch,
     encode,
     plain,
 )
+from .errors import BackendUnavailable
+from .flags import operator, with_converged
+from .host_calls import CORE, PROBLEM, SHOWN, SOLVED, HostCall
 from .penalties import Fixed, Penalty
 
 try:
@@ -45,11 +43,12 @@ try:
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
 
-__all__ = ["divergence", "plan", "potentials", "transport_cost", "value"]
+__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
 
 Grad = Literal["implicit", "unroll", "detach"]
 
 
+@operator
 def plan(
     cost: Any,
     a: Any = None,
@@ -61,7 +60,7 @@ def plan(
     row_rho: Any = None,
     col_rho: Any = None,
     **options: Any,
-) -> Array:
+) -> tuple[Array, Array]:
     """The entropic plan.
 
     Parameters
@@ -107,10 +106,12 @@ def plan(
     (2, 3, 4)
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    return _solve_plan(given.options, *given.problem)[0].astype(given.dtype)
+    found, converged, *_ = _solve_plan(given.options, *given.problem)
+    return found.astype(given.dtype), converged
 
 
-def potentials(
+@operator
+def log_plan(
     cost: Any,
     a: Any = None,
     b: Any = None,
@@ -122,6 +123,41 @@ def potentials(
     col_rho: Any = None,
     **options: Any,
 ) -> tuple[Array, Array]:
+    """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
+
+    It is formed of the potentials in float64, so that entries have values and derivatives where those of the plan
+    underflow to 0. -inf for forbidden cells and removed rows and columns, whose derivatives are 0, and nowhere else.
+    The dtype is that of the cost, float32 where that is half precision, whose range ends at 65504. Where two parts of a
+    problem are joined by less mass than rounding, their potentials' distance is held, as in all derivatives.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot as eot
+    >>> cost = jnp.array([[0.0, 50.0], [50.0, 0.0]])
+    >>> def loss(cost):
+    ...     return -eot.jax.log_plan(cost, epsilon=0.1, cols=eot.KL(1.0))[0, 1]
+    >>> float(loss(cost)), jax.grad(loss)(cost)[0].tolist()
+    (500.693..., [-10.0, 10.0])
+    """
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = _solve_log_plan(given.options, *given.problem)
+    return found.astype(jnp.promote_types(given.dtype, jnp.float32)), converged
+
+
+@operator
+def potentials(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[tuple[Array, Array], Array]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
     They are -inf where a row or a column is removed.
@@ -135,10 +171,11 @@ def potentials(
     ((8, 3), (8, 4))
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    f, g, *_ = _solve_potentials(given.options, *given.problem)
-    return f.astype(given.dtype), g.astype(given.dtype)
+    f, g, converged, *_ = _solve_potentials(given.options, *given.problem)
+    return (f.astype(given.dtype), g.astype(given.dtype)), converged
 
 
+@operator
 def transport_cost(
     cost: Any,
     a: Any = None,
@@ -150,7 +187,7 @@ def transport_cost(
     row_rho: Any = None,
     col_rho: Any = None,
     **options: Any,
-) -> Array:
+) -> tuple[Array, Array]:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
 
     Examples
@@ -161,11 +198,12 @@ def transport_cost(
     0.0
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    moved = _solve_plan(given.options, *given.problem)[0]
+    moved, converged, *_ = _solve_plan(given.options, *given.problem)
     price = jnp.where(moved > 0, given.problem[0], 0.0)
-    return jnp.sum(price * moved, axis=(-2, -1)).astype(given.dtype)
+    return jnp.sum(price * moved, axis=(-2, -1)).astype(given.dtype), converged
 
 
+@operator
 def value(
     cost: Any,
     a: Any = None,
@@ -176,11 +214,12 @@ def value(
     row_rho: Any = None,
     col_rho: Any = None,
     **options: Any,
-) -> Array:
+) -> tuple[Array, Array]:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
     Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
-    again, by one linear system.
+    again, by one linear system. With two `Fixed` sides the Hessian in the weights has a meaning along directions that
+    change both masses alike; elsewhere it is what makes it symmetric.
 
     Examples
     --------
@@ -192,9 +231,11 @@ def value(
     True
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
-    return _solve_value(given.options, *given.problem)[0].astype(given.dtype)
+    found, converged, *_ = _solve_value(given.options, *given.problem)
+    return found.astype(given.dtype), converged
 
 
+@operator
 def divergence(
     cost_xy: Any,
     cost_xx: Any,
@@ -206,7 +247,7 @@ def divergence(
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     **options: Any,
-) -> Array:
+) -> tuple[Array, Array]:
     """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
 
     value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
@@ -247,16 +288,35 @@ def divergence(
     shape = _matrix("cost_xy", cost_xy).shape
     a = _uniform(shape[-2]) if a is None else _array("a", a)
     b = _uniform(shape[-1]) if b is None else _array("b", b)
-    between = value(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
-    first = value(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
-    second = value(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    solve = with_converged(value)
+    between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    a, b = _working(a), _working(b)
+    if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
+        b = b * jax.lax.stop_gradient(a.sum(axis=-1, keepdims=True) / b.sum(axis=-1, keepdims=True))
+    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
     excess = a.sum(axis=-1) - b.sum(axis=-1)
-    return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).astype(between.dtype)
+    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    return found.astype(between.dtype), done & first_done & second_done
+
+
+def logs_and_potentials(
+    cost: Any, a: Any, b: Any, *, epsilon: Any, grad: Grad, mask: Any, **options: Any
+) -> tuple[Array, Array, Array]:
+    """`log_plan` and `potentials` of one solve, for `elastic_ot.applications`."""
+    given = _given(cost, a, b, epsilon, (None, None), grad, mask, options)
+    found, _, f, g, *_ = _solve_log_plan(given.options, *given.problem)
+    return found.astype(given.dtype), f.astype(given.dtype), g.astype(given.dtype)
 
 
 def detached(array: Array) -> Array:
     """The same numbers as a constant, for `elastic_ot.applications`."""
     return jax.lax.stop_gradient(array)
+
+
+def traced(array: Array) -> bool:
+    """True for arrays without numbers, as under jit and vmap, for `elastic_ot.applications`."""
+    return isinstance(array, jax.core.Tracer)
 
 
 class _Given(NamedTuple):
@@ -270,7 +330,7 @@ class _Given(NamedTuple):
 def _given(
     cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
 ) -> _Given:
-    text = encode(plain(check_rho(check_options(grad, options), *rho)))
+    text = encode(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
     cost = _matrix("cost", cost)
     dtype = cost.dtype
     if mask is not None:
@@ -359,7 +419,7 @@ def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
 def _results(call: HostCall, cost: Array, a: Array, b: Array) -> tuple[jax.ShapeDtypeStruct, ...]:
     """What `_on_host` returns."""
     shapes = call.shapes(cost.shape[:-2], *cost.shape[-2:])
-    dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, cost.dtype)
+    dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, jnp.bool_, cost.dtype)
     found = tuple(map(jax.ShapeDtypeStruct, shapes, dtypes))
     if call.inputs != PROBLEM:
         return found
@@ -367,7 +427,7 @@ def _results(call: HostCall, cost: Array, a: Array, b: Array) -> tuple[jax.Shape
 
 
 def _no_moves(bits: Sequence[Array]) -> tuple[Any, ...]:
-    """Tangents of integers."""
+    """Tangents of integers and flags."""
     return tuple(np.zeros(x.shape, jax.dtypes.float0) for x in bits)
 
 
@@ -405,9 +465,10 @@ def _linear(
     return jax.lax.custom_linear_solve(lambda x: x, (moves, padding), solve, transpose_solve)[1]
 
 
-def _differentiable(call: HostCall) -> Any:
-    """A solve whose results are differentiated by `push_forward` and `pull_back`."""
-    absent = (None,) * (len(OUTCOME) - len(call.results))
+def _differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
+    """A solve whose results are differentiated by `push` and `pull`; the flag before the potentials is not."""
+    kept = [name for name in push.results if name in call.results]
+    absent = (None,) * (len(push.results) - len(kept))
 
     @partial(jax.custom_jvp, nondiff_argnums=(0,))
     def solve(options: str, *problem: Array) -> tuple[Array, ...]:
@@ -417,39 +478,43 @@ def _differentiable(call: HostCall) -> Any:
     def _(options: str, problem: Any, moves: Any) -> Any:
         *found, f, g = solve(options, *problem)
         known = (*_held(problem), f, g)
-        outcome = _results(host_calls.push_forward, *problem[:3])[len(absent) :]
+        outcome = _results(push, *problem[:3])[len(absent) :]
 
         def forward(*moves: Array) -> tuple[Array, ...]:
-            return _on_host(host_calls.push_forward, options)(*known, *moves)[len(absent) :]
+            return _on_host(push, options)(*known, *moves)[len(absent) :]
 
         def transpose(*bars: Array) -> tuple[Array, ...]:
-            return _on_host(host_calls.pull_back, options)(*known, *absent, *bars)
+            return _on_host(pull, options)(*known, *absent, *bars)
 
-        moved = _linear(forward, transpose, moves, outcome)
-        return (*found, f, g), (*moved, *_no_moves((f, g)))
+        moved = dict(zip(kept, _linear(forward, transpose, moves, outcome), strict=True))
+        moved |= {shown: moved[name] for shown, name in SHOWN.items() if name in moved}
+        moved["converged"], *bits = _no_moves((found[call.results.index("converged")], f, g))
+        return (*found, f, g), (*(moved[name] for name in call.results), *bits)
 
     return solve
 
 
-_solve_plan = _differentiable(host_calls.plan)
-_solve_potentials = _differentiable(host_calls.potentials)
+_solve_plan = _differentiable(host_calls.plan, host_calls.push_forward, host_calls.pull_back)
+_solve_log_plan = _differentiable(host_calls.log_plan, host_calls.push_forward_logs, host_calls.pull_back_logs)
+_solve_potentials = _differentiable(host_calls.potentials, host_calls.push_forward, host_calls.pull_back)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve_value(options: str, *problem: Array) -> tuple[Array, ...]:
-    found, _, _, f, g = _on_host(host_calls.value, options)(*problem)
-    return found, f, g
+    found, converged, _, _, f, g = _on_host(host_calls.value, options)(*problem)
+    return found, converged, f, g
 
 
 @_solve_value.defjvp
 def _(options: str, problem: Any, moves: Any) -> Any:
-    found, f, g = _solve_value(options, *problem)
+    found, converged, f, g = _solve_value(options, *problem)
     slopes = _value_gradients(options, f, g, *problem)
     terms = (
         jnp.sum(slope * move, axis=tuple(range(-len(CORE[name]), 0)))
         for slope, move, name in zip(slopes, moves, PROBLEM, strict=True)
     )
-    return (found, f, g), (sum(term.astype(found.dtype) for term in terms), *_no_moves((f, g)))
+    move = sum(term.astype(found.dtype) for term in terms)
+    return (found, converged, f, g), (move, *_no_moves((converged, f, g)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -1,4 +1,4 @@
-"""The plan of a solution: as an array, as an operator, as a sparse matrix. Read from the cost, a pass at a time."""
+"""The plan of a solution, read from the cost in a pass: an array, its logarithm, an operator, a sparse matrix."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from .arrays import as_numpy, ingest_number
 from .backends import load_for
-from .halves import working_dtype
-from .memory import library_of, on_host
+from .costs import CHUNK
+from .halves import finite, widened, working_dtype
+from .memory import library_of, on_host, row_chunks
 from .penalties import Vector
 from .problem import Problem
 from .solvers.task import Task, make_task
@@ -76,6 +77,33 @@ class View:
 def plan(solution: Solution) -> NDArray[np.floating]:
     view = View(solution)
     return oriented(view, view.plan(view.matrix(working_dtype(view.task.cost))))
+
+
+def log_plan(solution: Solution) -> NDArray[np.floating]:
+    view = View(solution)
+    out, start = view.matrix(working_dtype(view.task.cost)), view.alpha + np.log(view.problem.mass)
+    for rows in row_chunks(out, CHUNK):
+        out[rows] = logarithms(view.task.cost[rows], view.task.inv_epsilon, start[rows], view.beta, out.dtype)
+    return oriented(view, out)
+
+
+def logarithms(cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, dtype: Any = np.float64) -> NDArray[Any]:
+    """The sums alpha + beta - cost / epsilon in float64, (..., n, m); -inf for forbidden cells and removed lines alone.
+
+    What a narrow dtype cannot hold is its smallest number; what a removed line costs is not read.
+    """
+    xp, least = library_of(cost), float(np.finfo(dtype).min)
+    alpha, beta = xp.asarray(alpha)[..., :, None], xp.asarray(beta)[..., None, :]
+    found: NDArray[Any] = widened(cost).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # nan beyond the lengths of a batch
+        found *= -xp.asarray(inv_epsilon)[..., None, None]
+        found += alpha
+        found += beta
+    if found.min() >= least:
+        return found
+    allowed = finite(cost) & xp.isfinite(alpha) & xp.isfinite(beta)
+    found = xp.where(found >= least, found, least)
+    return xp.where(allowed, found, -np.inf)  # type: ignore[no-any-return]
 
 
 def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from . import masses
 from .arrays import as_array, ingest_cost, ingest_mask, ingest_number, ingest_vector
 from .costs import CHUNK, DenseCost
 from .errors import InfeasibleError
@@ -20,7 +21,6 @@ from .penalties import AtMost, Fixed, Penalty, Vector
 
 Reference = Literal["product", "counting"]
 Made = TypeVar("Made")
-EQUAL = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}  # masses, and to 1e-9 in other dtypes
 FAR_OFF = 4.0  # ranges of the cost from 0, where its digits are better spent on differences
 HIGH = 1e4  # epsilon: below it rounding of the common part shows at 1e-12
 LARGEST = 2**50  # integer, so that sums of a few are exact in float64
@@ -46,6 +46,8 @@ class Problem:
     price : float
         What one more unit of that mass costs: as if every cost were so much lower. Half of it belongs to the potentials
         of either side.
+    factor : float
+        What b was multiplied by, so that masses that were equal but for rounding are equal.
     """
 
     cost: DenseCost
@@ -58,6 +60,7 @@ class Problem:
     offset: float = 0.0
     amount: float | None = None
     price: float = 0.0
+    factor: float = 1.0
 
     def at(self, epsilon: float) -> Problem:
         """The same problem at another epsilon; strengths rho are held."""
@@ -126,6 +129,17 @@ class Problem:
             return float(u.sum() * v.sum())
         return float(u @ self.cost.allowed_sums(v))
 
+    @property
+    def partners(self) -> tuple[Vector, Vector]:
+        """Mass of b over the allowed columns of every row, and of a over the allowed rows of every column.
+
+        They are the derivatives of the sum of a b^T over the allowed cells.
+        """
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        if not self.cost.masked:
+            return np.full_like(a, b.sum()), np.full_like(b, a.sum())
+        return self.cost.allowed_sums(b), self.cost.allowed_sums_of_columns(a)
+
 
 def lies_high(lowest: Any, highest: Any, epsilon: Any) -> Any:
     """True if what costs have in common takes digits from their differences that epsilon shows."""
@@ -136,14 +150,19 @@ def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]
     return weights > 0 if reach is None else (weights > 0) & reach
 
 
-def build(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, reference: Any, mask: Any) -> Problem:
-    """The validated problem; ValueError and TypeError name the argument, the index and the value."""
+def build(
+    cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, reference: Any, mask: Any, precision: str = ""
+) -> Problem:
+    """The validated problem; ValueError and TypeError name the argument, the index and the value.
+
+    `precision` is a dtype that weights had before they were converted, as for `masses.tolerance`.
+    """
     epsilon = _check_epsilon(epsilon)
     for name, penalty in (("rows", rows), ("cols", cols)):
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
-    return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask)
+    return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask, precision)
 
 
 def build_on(
@@ -155,6 +174,7 @@ def build_on(
     cols: Penalty,
     reference: Reference,
     mask: Any = None,
+    precision: str = "",
 ) -> Problem:
     """`build` on a cost as `ingest_cost` gives it."""
     n, m = matrix.shape
@@ -172,7 +192,7 @@ def build_on(
         raise ValueError(
             f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
         )
-    return _check_masses(problem, mass_tolerance(a, b))
+    return _check_masses(problem, (a, b), precision)
 
 
 def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
@@ -290,12 +310,6 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
     return weights
 
 
-def mass_tolerance(*weights: Any) -> float:
-    """Up to which relative difference masses of these dtypes are equal but for rounding."""
-    names = [str(getattr(values, "dtype", "")).split(".")[-1] for values in weights]
-    return max(EQUAL.get(name, 1e-9) for name in names)
-
-
 def _scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:
     """Range and forbidden cells, looking at a chunk of the matrix at a time, in the order it is stored."""
     if not matrix.flags.c_contiguous:
@@ -372,20 +386,20 @@ def _check_reach(problem: Problem) -> None:
         raise InfeasibleError("every cell between a row and a column with weight is forbidden; there is no plan")
 
 
-def _check_masses(problem: Problem, tolerance: float) -> Problem:
+def _check_masses(problem: Problem, given: tuple[Any, Any], precision: str) -> Problem:
     """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
     lo_a, hi_a = total_range(problem.rows, problem.a, problem.row_used)
     lo_b, hi_b = total_range(problem.cols, problem.b, problem.col_used)
-    if max(lo_a, lo_b) <= min(hi_a, hi_b):
+    needed, most = max(lo_a, lo_b), min(hi_a, hi_b)
+    if needed <= most:
         return problem
-    if max(lo_a, lo_b) > min(hi_a, hi_b) * (1 + tolerance):
-        raise InfeasibleError(
-            f"rows={problem.rows!r} allow a total mass of {range_text(lo_a, hi_a)}, cols={problem.cols!r} of "
-            f"{range_text(lo_b, hi_b)}; no plan has both (a sums to {problem.a.sum():.12g}, b to "
-            f"{problem.b.sum():.12g})"
-        )
+    weights = problem.a, problem.b
+    if needed > most * (1 + masses.EXACT) and needed > most * (1 + masses.tolerance(given, weights, precision)):
+        ranges = range_text(lo_a, hi_a), range_text(lo_b, hi_b)
+        sums = float(problem.a.sum()), float(problem.b.sum())
+        raise InfeasibleError(masses.collision(problem.rows, problem.cols, ranges, sums, False))
     factor = lo_a / hi_b if lo_a > hi_b else hi_a / lo_b
-    return replace(problem, b=problem.b * factor)
+    return replace(problem, b=problem.b * factor, factor=factor)
 
 
 def total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -182,6 +182,58 @@ class Solution:
 
         with self.origin.here():
             return self.origin.emit(plans.plan(self))
+
+    @cached_property
+    def log_plan(self) -> Any:
+        """The logarithm of the plan, shape (n, m), also where the plan itself is too small to be stored.
+
+        -inf for forbidden cells and in rows and columns without mass, and nowhere else. In the dtype of the cost, in
+        float32 if that is half precision; computed on first use and kept.
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> sol = eot.solve([[0.0, 50.0], [50.0, 0.0]], epsilon=0.05)
+        >>> float(sol.plan[0, 1]), round(float(sol.log_plan[0, 1]), 3)
+        (0.0, -1000.693)
+        """
+        from . import plans
+
+        with self.origin.here():
+            return replace(self.origin, dtype=None).emit(plans.log_plan(self))
+
+    def sample(self, size: int, rng: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs (i, j) drawn from the plan over its mass, independently; the plan is not stored.
+
+        Parameters
+        ----------
+        size : int
+            How many, >= 0.
+        rng : int or numpy.random.Generator, optional
+            A seed or a generator; default a new one.
+
+        Returns
+        -------
+        rows, cols : ndarray of int64, shape (size,)
+            NumPy, whatever library the cost is of.
+
+        Raises
+        ------
+        ValueError
+            A size that is no integer >= 0, or a plan without mass.
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> sol = eot.solve([[0.0, 9.0], [9.0, 0.0]], [0.25, 0.75], [0.25, 0.75], epsilon=0.1)
+        >>> rows, cols = sol.sample(1000, rng=0)
+        >>> bool((rows == cols).all()), round(float(rows.mean()), 1)
+        (True, 0.8)
+        """
+        from .drawing import sample
+
+        with self.origin.here():
+            return sample(self, size, rng)
 
     def apply(self, x: Any, axis: int = 1) -> Any:
         """The plan times `x`, without ever storing the plan.

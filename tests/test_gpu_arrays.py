@@ -128,7 +128,10 @@ def test_everything_else_of_a_solution(case):
     pair = found.f, found.g
     again = eot.solve(there(case.cost), there(case.a), there(case.b), epsilon=0.05, cols=eot.KL(0.5), init=pair)
     assert again.n_iter <= 3
+    np.testing.assert_allclose(back(found.log_plan), expected.log_plan, rtol=0, atol=CLOSE / 0.05)
     assert nothing_large_crossed(case.cost.shape)
+    rows, cols = found.sample(200, rng=0)
+    assert (expected.plan[rows, cols] > 0).all()
     sparse = found.sparse_plan(0.9)
     np.testing.assert_allclose(sparse.toarray(), expected.sparse_plan(0.9).toarray(), rtol=0, atol=CLOSE)
 
@@ -283,6 +286,7 @@ def test_batches_of_arrays_that_broadcast(masked, method):
     x = np.random.default_rng(0).random((4, 9, 2))
     for one, other in (
         *((getattr(found, name), getattr(expected, name)) for name in ("f", "g", "row_marginal", "plan")),
+        (found.log_plan, expected.log_plan),
         *((found.apply(there(x)), expected.apply(x)), (found.rounded_plan(), expected.rounded_plan())),
         (found[1, 2].plan, expected[1, 2].plan),
     ):
@@ -307,6 +311,8 @@ def test_batches_of_several_lengths_in_single_precision():
     found, expected = (eot.solve(x, epsilon=0.2, tol=1e-6, **lengths) for x in (there(cost), cost))
     assert found.plan.dtype == np.float32
     np.testing.assert_allclose(back(found.plan), expected.plan, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(back(found.log_plan), expected.log_plan, rtol=0, atol=1e-4)
+    assert found.sample(5, rng=0)[0].shape == (3, 5)
     np.testing.assert_allclose(found.problem.reference_mass, expected.problem.reference_mass, rtol=1e-12)
 
 
@@ -519,7 +525,7 @@ def shared(monkeypatch):
 
     def received(name, tensor):
         values = tensor.numpy(force=True)
-        return strict_cupy.ndarray(values) if name in ("cost", "plan") else values
+        return strict_cupy.ndarray(values) if name in ("cost", "plan", "log_plan") else values
 
     def given_back(values, device):
         return torch.from_numpy(values.held if isinstance(values, strict_cupy.ndarray) else values)
@@ -543,14 +549,19 @@ def test_operators_of_torch_work_there_forwards_and_backwards(shared, options):
         epsilon = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
         plan = eot_torch.plan(*given, epsilon=epsilon, cols=eot.KL(0.5), **options)
         f, g = eot_torch.potentials(*given, epsilon=epsilon, cols=eot.KL(0.5), **options)
-        loss = (plan * bar).sum() + (f**2).sum() + g[0]
-        found = [plan, f, *torch.autograd.grad(loss, (*given, epsilon))]
+        logs = eot_torch.log_plan(*given, epsilon=epsilon, cols=eot.KL(0.5), **options)
+        loss = (plan * bar).sum() + (f**2).sum() + g[0] + (logs * bar).sum() / 400
+        found = [plan, f, logs, *torch.autograd.grad(loss, (*given, epsilon))]
         if not options:
             value = eot_torch.value(*given, epsilon=epsilon, cols=eot.KL(0.5))
             (first,) = torch.autograd.grad(value, given[0], create_graph=True)
             found += [value, first, *torch.autograd.grad((first * bar).sum(), given)]
             forward = torch.func.jvp(lambda x: eot_torch.plan(x, epsilon=0.2), (cost,), (moves,))
             found += [*forward]
+            found += [*torch.func.jvp(lambda x: eot_torch.log_plan(x, epsilon=0.2), (cost,), (moves,))]
+            value = eot_torch.value(given[0], given[1], epsilon=0.2)
+            (first,) = torch.autograd.grad(value, given[1], create_graph=True)
+            found += [*torch.autograd.grad(first[0], given)]
         return [x.detach().numpy() for x in found]
 
     expected = answers()

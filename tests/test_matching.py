@@ -267,7 +267,7 @@ def test_an_unconverged_plan_says_so():
     ("scores", "options", "message"),
     [
         (np.zeros(3), {}, r"scores has shape \(3,\)"),
-        (np.zeros((0, 3)), {}, "none of these may be 0"),
+        (np.zeros((0, 2, 3)), {}, "of these only m, n may be 0"),
         (np.zeros((2, 3)), {"epsilon": -1.0}, "epsilon is -1.0"),
         (np.zeros((2, 3)), {"threshold": 1.0}, "threshold is 1.0"),
         (np.zeros((2, 3)), {"tau": 0.0}, "tau is 0.0"),
@@ -287,3 +287,87 @@ def test_bad_input_is_named(scores, options, message):
 def test_lengths_are_integers():
     with pytest.raises(TypeError, match="row_lengths has dtype float64"):
         match(np.zeros((2, 3)), dustbin=0.0, row_lengths=np.array(2.0))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 0), (2, 3, 0)])
+@pytest.mark.parametrize("iterations", [100, None])
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+def test_an_image_without_keypoints_leaves_all_to_the_dustbin(arrays, shape, iterations, tau):  # noqa: F811
+    found = match(arrays.make(np.zeros(shape)), dustbin=1.0, iterations=iterations, tau=tau)
+    *batch, m, n = shape
+    for matches, scores, size in ((found.matches0, found.scores0, m), (found.matches1, found.scores1, n)):
+        assert arrays.read(matches).tolist() == np.full((*batch, size), -1).tolist()
+        assert arrays.read(matches).dtype.kind == "i"
+        assert arrays.read(scores).tolist() == np.zeros((*batch, size)).tolist()
+    plan = np.exp(arrays.read(found.log_plan))
+    wanted = np.ones((*batch, m + 1, n + 1))  # every keypoint in the dustbin of the other side
+    wanted[..., -1, -1] = 0.0
+    tol = 1e-14 if iterations else 1e-6
+    np.testing.assert_allclose(plan, wanted, rtol=tol)
+    assert np.abs(arrays.read(found.error)).max() <= tol
+
+
+def test_a_problem_of_a_batch_without_keypoints_is_as_one_alone():
+    scores = some_scores(3, 4, batch=(4,))
+    lengths = np.array([3, 0, 2, 0]), np.array([4, 2, 0, 0])
+    found = match(scores, dustbin=0.5, row_lengths=lengths[0], col_lengths=lengths[1], **EXACT)
+    plans = np.exp(found.log_plan)
+    np.testing.assert_allclose(plans[0], np.exp(match(scores[0], dustbin=0.5, **EXACT).log_plan), atol=1e-9)
+    for k in (1, 2, 3):
+        wanted = np.zeros((4, 5))
+        wanted[: lengths[0][k], -1] = 1.0
+        wanted[-1, : lengths[1][k]] = 1.0
+        np.testing.assert_allclose(plans[k], wanted, atol=1e-12)
+        assert (found.matches0[k] == -1).all()
+    assert found.error.max() < 1e-9
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+@pytest.mark.parametrize("epsilon", [1.0, 0.3])
+def test_a_forbidden_pair_is_as_one_of_a_very_low_score(arrays, tau, epsilon):  # noqa: F811
+    scores = some_scores()
+    forbidden = np.zeros(scores.shape, bool)
+    forbidden[1], forbidden[2:4, 3] = True, True  # keypoint 1 has no partner at all
+    options = {"dustbin": 0.3, "tau": tau, "epsilon": epsilon, **EXACT}
+    found = match(arrays.make(np.where(forbidden, -np.inf, scores)), **options)
+    low = match(np.where(forbidden, -600.0, scores), **options)  # exp(-600) is nothing beside the tolerance
+    np.testing.assert_array_equal(np.isneginf(arrays.read(found.log_plan))[:-1, :-1], forbidden)
+    np.testing.assert_allclose(np.exp(arrays.read(found.log_plan)), np.exp(low.log_plan), atol=1e-9)
+    np.testing.assert_array_equal(arrays.read(found.matches0), low.matches0)
+    assert arrays.read(found.matches0)[1] == -1
+    assert arrays.read(found.error) < 1e-10
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+@pytest.mark.parametrize("iterations", [5, None])
+def test_where_every_pair_is_forbidden_nobody_is_matched(tau, iterations):
+    scores = np.stack([np.full((2, 3), -np.inf), some_scores(2, 3)])
+    found = match(scores, dustbin=0.3, tau=tau, iterations=iterations)
+    np.testing.assert_allclose(np.exp(found.log_plan[0]), [[0, 0, 0, 1], [0, 0, 0, 1], [1, 1, 1, 0]], atol=1e-6)
+    assert found.matches0[0].tolist() == [-1, -1]
+    assert found.error[0] < (1e-12 if iterations else 1e-6)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_forbidden_pairs_have_no_gradient_and_spoil_no_other(name):
+    scores, forbidden = some_scores(3, 4), np.zeros((3, 4), bool)
+    forbidden[0, 1], forbidden[2] = True, True
+
+    def loss(x):
+        found = match(x, dustbin=0.3, **EXACT)
+        return found.log_plan[0, 0] + found.log_plan[1, -1] - found.log_plan[-1, -1]
+
+    with opened(name) as found:
+        where = found.make(forbidden)
+        xp = __import__("torch") if name == "torch" else __import__("jax").numpy
+
+    numeric = differences(lambda x: loss(np.where(forbidden, -np.inf, x)), scores)
+    got = gradient(name, lambda x: loss(xp.where(where, -np.inf, x)), scores)
+    assert (got[forbidden] == 0).all()
+    np.testing.assert_allclose(got, numeric, atol=1e-6)
+
+
+@pytest.mark.parametrize(("bad", "said"), [(np.nan, "nan"), (np.inf, "inf")])
+def test_scores_are_numbers_or_minus_inf(bad, said):
+    with pytest.raises(ValueError, match=rf"scores\[0, 1\] is {said}; values must be numbers or -inf"):
+        match(np.array([[0.0, bad]]), dustbin=0.0)

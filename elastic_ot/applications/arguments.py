@@ -1,6 +1,7 @@
 """Arguments of applications, refused by name: shapes, libraries and dtypes always, numbers where they are known.
 
-Under `jax.jit`, `vmap` and the like the numbers are not known yet; then these checks pass, and the solver's own remain.
+Under `jax.jit`, `vmap`, `torch.compile` and the like the numbers are not known yet; then these checks pass, and the
+solver's own remain.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from .frameworks import detached, namespace, real
+from .frameworks import detached, has_namespace, namespace, real, traced
 
 
 def vectors(name: str, values: Any) -> Any:
@@ -35,16 +35,19 @@ def square(name: str, values: Any, allow_minus_inf: bool = False) -> Any:
     values = real(name, values)
     if values.ndim < 2 or values.shape[-1] != values.shape[-2] or 0 in values.shape:
         raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (..., n, n), and none of these may be 0")
-    if not allow_minus_inf:
-        return finite(name, values)
-    xp = namespace(values)
-    _refuse(name, values, xp.isnan(values) | (values == xp.inf), "must be numbers or -inf")
-    return values
+    return below_inf(name, values) if allow_minus_inf else finite(name, values)
 
 
 def finite(name: str, values: Any) -> Any:
     """`values`, refused with the index of the first nan or inf."""
     _refuse(name, values, ~namespace(values).isfinite(values), "must be finite")
+    return values
+
+
+def below_inf(name: str, values: Any) -> Any:
+    """`values`, refused with the index of the first nan or +inf; -inf forbids."""
+    xp = namespace(values)
+    _refuse(name, values, xp.isnan(values) | (values == xp.inf), "must be numbers or -inf")
     return values
 
 
@@ -64,7 +67,8 @@ def in_unit_interval(name: str, values: Any) -> Any:
 def positive(name: str, value: Any, or_zero: bool = False) -> Any:
     """A number > 0 (or >= 0), or an array of such, which may carry derivatives."""
     what = ">= 0" if or_zero else "> 0"
-    if array_api_compat.is_array_api_obj(value) and not isinstance(value, np.generic):
+    number = isinstance(value, int | float)  # asked first: what torch.compile makes of numbers is not to be asked more
+    if not number and has_namespace(value) and not isinstance(value, np.generic):
         good = (value >= 0) if or_zero else (value > 0)
         _refuse(name, value, ~(good & namespace(value).isfinite(value)), f"must be finite and {what}")
         return value
@@ -93,7 +97,7 @@ def alike(**arrays: Any) -> None:
 
 
 def _library(values: Any) -> Any:
-    return array_api_compat.array_namespace(values).__name__
+    return namespace(values).__name__
 
 
 def _kind(values: Any) -> str:
@@ -102,12 +106,14 @@ def _kind(values: Any) -> str:
 
 def first(bad: Any) -> tuple[int, ...] | None:
     """The index of the first True; None if there is none, or the numbers are not known yet."""
+    if traced(bad):
+        return None
     bad = detached(bad)
     xp = namespace(bad)
     try:
         if not bool(xp.any(bad)):
             return None
-    except (TypeError, RuntimeError):  # of JAX and of torch.func
+    except RuntimeError:  # of torch.func
         return None
     place = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
     return tuple(int(i) for i in np.unravel_index(place, tuple(bad.shape)))

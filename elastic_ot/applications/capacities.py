@@ -5,10 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..doors import host_function
 from ..penalties import AtMost, Between, Penalty
 from ..unregularised import exact
 
 Indices = NDArray[np.int64]
+
+
+@host_function
+def assigned(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int) -> Indices:
+    """`cheapest` of every problem, shape (B, T); a capacity of 0 is none."""
+    return np.stack([cheapest(*problem, capacity or None) for problem in zip(logits, valid, strict=True)])
+
+
+@host_function
+def accepted(order: Indices, valid: NDArray[np.bool_], experts: int, k: int, capacity: int) -> Indices:
+    """`greedy` of every problem, shape (B, T, k)."""
+    return np.stack([greedy(*problem, experts, k, capacity) for problem in zip(order, valid, strict=True)])
 
 
 def cheapest(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int | None) -> Indices:

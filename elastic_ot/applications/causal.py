@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .arguments import count
-from .frameworks import namespace, real
+from .frameworks import cumulated, namespace, real
 from .marginals import checked_mask, exponent, is_array, temperature
 
 
@@ -86,7 +86,7 @@ def balanced_past(scores: Any, past: Any, rounds: int, tau: Any, epsilon: Any) -
     logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)) / width, nothing)
     size = xp.sum(xp.astype(past, scores.dtype), axis=-1, keepdims=True)
     uniform = xp.astype(past, scores.dtype) / xp.where(size > 0, size, xp.ones_like(size))
-    target = xp.cumulative_sum(uniform, axis=-2)
+    target = cumulated(uniform, axis=-2)
     log_target = xp.log(xp.where(target > 0, target, xp.ones_like(target)))
     balance = xp.zeros_like(logits)
     for _ in range(rounds - 1):

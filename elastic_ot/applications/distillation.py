@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..penalties import Fixed, Penalty
-from .frameworks import Grad, detached, logsumexp, namespace, plan, softmax, working
+from .frameworks import Grad, detached, log_softmax, namespace, plan, softmax, working
 
 
 def sinkd_loss(
@@ -108,7 +108,7 @@ def kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.
     0.4438
     """
     student, teacher = _pair(student_logits, teacher_logits, temperature)
-    return temperature**2 * _kl(_log_softmax(teacher / temperature), _log_softmax(student / temperature))
+    return temperature**2 * _kl(log_softmax(teacher / temperature), log_softmax(student / temperature))
 
 
 def reverse_kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.0) -> Any:
@@ -123,7 +123,7 @@ def reverse_kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: fl
     0.4805
     """
     student, teacher = _pair(student_logits, teacher_logits, temperature)
-    return temperature**2 * _kl(_log_softmax(student / temperature), _log_softmax(teacher / temperature))
+    return temperature**2 * _kl(log_softmax(student / temperature), log_softmax(teacher / temperature))
 
 
 def js_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.0) -> Any:
@@ -138,7 +138,7 @@ def js_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.
     0.1141
     """
     student, teacher = _pair(student_logits, teacher_logits, temperature)
-    p, q = _log_softmax(student / temperature), _log_softmax(teacher / temperature)
+    p, q = log_softmax(student / temperature), log_softmax(teacher / temperature)
     middle = namespace(p, q).logaddexp(p, q) - float(np.log(2.0))
     return temperature**2 * (_kl(p, middle) + _kl(q, middle)) / 2
 
@@ -170,10 +170,6 @@ def _budget(iterations: Any, grad: str, tol: float, on_failure: str) -> dict[str
     if grad == "implicit":
         raise ValueError(f"grad is 'implicit' and iterations {iterations}; give iterations=None, or grad='unroll'")
     return {"tol": 0, "max_iter": iterations}
-
-
-def _log_softmax(x: Any) -> Any:
-    return x - logsumexp(x)
 
 
 def _kl(log_p: Any, log_q: Any) -> Any:

@@ -7,25 +7,38 @@ comes from `elastic_ot.torch` or `elastic_ot.jax`, and carries derivatives; one 
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import array_api_compat
 import numpy as np
 
 from ..api import solve, solve_with_plan
+from ..arrays import as_numpy
+from ..doors import is_torch, operators_of, torch_namespace
 
 Grad = Literal["implicit", "unroll", "detach"]
 
 
 def namespace(*arrays: Any) -> Any:
     """The array API namespace of all that is not None."""
-    return array_api_compat.array_namespace(*(x for x in arrays if x is not None))
+    given = [x for x in arrays if x is not None]
+    return torch_namespace() if all(map(is_torch, given)) else array_api_compat.array_namespace(*given)
+
+
+def has_namespace(values: Any) -> bool:
+    """True for arrays of any library that has the array API, NumPy's numbers included."""
+    return is_torch(values) or array_api_compat.is_array_api_obj(values)
+
+
+def device_of(values: Any) -> Any:
+    """Where an array lies."""
+    return values.device if is_torch(values) else array_api_compat.device(values)
 
 
 def real(name: str, values: Any) -> Any:
     """`values` as an array of real floating-point numbers, from NumPy where it is a sequence."""
-    if not hasattr(values, "__array_namespace__") and not array_api_compat.is_array_api_obj(values):
+    if not has_namespace(values):
         values = np.asarray(values)
     xp = namespace(values)
     if xp.isdtype(values.dtype, "complex floating"):
@@ -51,22 +64,27 @@ def gather(values: Any, index: Any) -> Any:
     xp = namespace(values)
     size = values.shape[-1]
     flat = xp.reshape(index, (-1, index.shape[-1]))
-    starts = size * xp.arange(flat.shape[0], dtype=flat.dtype, device=array_api_compat.device(values))
+    starts = size * xp.arange(flat.shape[0], dtype=flat.dtype, device=device_of(values))
     taken = xp.take(xp.reshape(values, (-1,)), xp.reshape(flat + starts[:, None], (-1,)), axis=0)
     return xp.reshape(taken, index.shape)
 
 
 def differentiable(values: Any) -> Any:
     """`elastic_ot.torch` or `elastic_ot.jax`, for arrays of theirs; else None."""
-    for known, name in ((array_api_compat.is_torch_array, "torch"), (array_api_compat.is_jax_array, "jax")):
-        if known(values):
-            return importlib.import_module(f"elastic_ot.{name}")
-    return None
+    if is_torch(values):
+        return operators_of("torch")
+    return operators_of("jax") if array_api_compat.is_jax_array(values) else None
+
+
+def traced(values: Any) -> bool:
+    """True where the numbers are not known yet; the solver looks at them when it runs."""
+    calls = differentiable(values)
+    return calls is not None and bool(calls.traced(values))
 
 
 def home(values: Any) -> dict[str, Any]:
     """The dtype and device of `values`, as options of what creates arrays."""
-    return {"dtype": values.dtype, "device": array_api_compat.device(values)}
+    return {"dtype": values.dtype, "device": device_of(values)}
 
 
 def plan(
@@ -91,6 +109,33 @@ def potentials(
     return found.f, found.g
 
 
+def logs_and_potentials(
+    cost: Any, a: Any = None, b: Any = None, *, epsilon: Any, mask: Any = None, grad: Grad = "implicit", **options: Any
+) -> tuple[Any, Any, Any]:
+    """The logarithm of the plan, -inf for forbidden cells alone, and the potentials; arguments as those of `plan`."""
+    calls = differentiable(cost)
+    if calls is not None:
+        logs, f, g = calls.logs_and_potentials(cost, a, b, epsilon=epsilon, mask=mask, grad=grad, **options)
+        return logs, f, g
+    found = solve(cost, a, b, epsilon=epsilon, mask=mask, **options)
+    return found.log_plan, found.f, found.g
+
+
+def integers(function: Callable[..., Any], arrays: Sequence[Any], numbers: Sequence[int], shape: Sequence[int]) -> Any:
+    """What a host function makes of the arrays and numbers, in their library and on their device: a constant.
+
+    Under torch.compile it is a part of the graph; JAX has to know the numbers.
+    """
+    first = arrays[0]
+    if is_torch(first):
+        return operators_of("torch").integers([detached(x) for x in arrays], function.__name__, [*numbers], [*shape])
+    found = function(*(as_numpy("logits", detached(x)) for x in arrays), *numbers)
+    xp = namespace(first)
+    # of the dtype of indices as the library makes them by itself: JAX without float64 has no int64 either
+    kind = xp.argsort(xp.reshape(first, (-1,))[:1]).dtype
+    return xp.asarray(np.reshape(found, shape), dtype=kind, device=device_of(first))
+
+
 def half_steps(count: Any) -> dict[str, Any]:
     """Options of a solve that runs exactly so many half steps, rows first: an odd number ends on the rows."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
@@ -98,14 +143,16 @@ def half_steps(count: Any) -> dict[str, Any]:
     return {"tol": 0, "max_iter": (count + 1) // 2, "end": "rows" if count % 2 else "cols"}
 
 
-def logsumexp(x: Any, axis: int = -1) -> Any:
-    """Log sum exp, keeping the axis with size 1; -inf where everything is."""
+def cumulated(x: Any, axis: int) -> Any:
+    """Cumulative sums along an axis."""
+    return x.cumsum(axis) if is_torch(x) else namespace(x).cumulative_sum(x, axis=axis)
+
+
+def log_softmax(x: Any) -> Any:
+    """The logarithm of `softmax` along the last axis, as sharp at an offset as without; of finite numbers."""
     xp = namespace(x)
-    top = xp.max(x, axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    total = xp.sum(xp.exp(x - top), axis=axis, keepdims=True)
-    empty = total == 0
-    return xp.where(empty, -xp.inf, top + xp.log(xp.where(empty, xp.ones_like(total), total)))
+    raised = x - xp.max(x, axis=-1, keepdims=True)
+    return raised - xp.log(xp.sum(xp.exp(raised), axis=-1, keepdims=True))
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

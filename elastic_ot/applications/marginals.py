@@ -5,11 +5,11 @@ from __future__ import annotations
 import numbers
 from typing import Any, NamedTuple
 
-import array_api_compat
 import numpy as np
 
+from ..doors import is_torch
 from ..penalties import KL, Elastic
-from .frameworks import differentiable, namespace
+from .frameworks import differentiable, has_namespace, namespace, traced
 
 RESERVOIR = 1e12
 """Weight of the row that holds a null key's column, in queries: the column is free to one part in this."""
@@ -102,7 +102,8 @@ def exponent(lam: Any, rho: Any, epsilon: Any, like: Any) -> Any:
 
 def in_library(values: Any, like: Any) -> Any:
     """`values` as an array of the library of `like`. Its own arrays are left alone: `asarray` may drop gradients."""
-    kept = array_api_compat.is_array_api_obj(values) and not isinstance(values, np.ndarray | np.generic)
+    plain = isinstance(values, int | float)
+    kept = is_torch(values) or not (plain or isinstance(values, np.ndarray | np.generic) or not has_namespace(values))
     return values if kept else namespace(like).asarray(np.asarray(values))
 
 
@@ -123,11 +124,6 @@ def temperature(epsilon: Any, like: Any) -> Any:
     if not positive:
         raise ValueError(f"epsilon is {epsilon}; it must be > 0")
     return epsilon
-
-
-def traced(values: Any) -> bool:
-    """True for arrays of JAX without numbers: the solver looks at those when it runs."""
-    return any(base.__name__ == "Tracer" for base in type(values).__mro__)
 
 
 def check_range(name: str, values: Any, below: float) -> None:

@@ -23,11 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import array_api_compat
 import numpy as np
 
-from .arguments import finite
-from .frameworks import Grad, gather, namespace, potentials, working
+from .arguments import below_inf, finite
+from .frameworks import Grad, detached, device_of, gather, logs_and_potentials, namespace, traced, working
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ class Matches:
     scores0, scores1 : array, shapes (..., m) and (..., n)
         The mass of the pair where two keypoints are each other's largest, whether or not above the threshold; else 0.
     log_plan : array, shape (..., m + 1, n + 1)
-        log P with the dustbins last: keypoints have marginals 1. -inf for padding.
+        log P with the dustbins last: keypoints have marginals 1. -inf for padding and for pairs that are forbidden.
     error : array, shape (...)
         L1 distance of the marginals from what they are to be, over m + n.
     """
@@ -73,7 +72,8 @@ def match(
     Parameters
     ----------
     scores : array, shape (..., m, n)
-        How well keypoints of two sets go together; finite.
+        How well keypoints of two sets go together; -inf forbids a pair. m or n may be 0, an image without keypoints:
+        everything is then left to the dustbins.
     dustbin : float or array, shape (...)
         alpha, the score of having no partner. An array may carry derivatives.
     epsilon : float
@@ -123,19 +123,23 @@ def match(
     valid0, count0 = _valid("row_lengths", row_lengths, scores, m)
     valid1, count1 = _valid("col_lengths", col_lengths, scores, n)
     scores = xp.where(valid0[..., :, None] & valid1[..., None, :], scores, xp.zeros_like(scores))
-    finite("scores", scores)
+    below_inf("scores", scores)
     finite("dustbin", alpha)
     a = xp.concat([xp.astype(valid0, scores.dtype), count1[..., None]], axis=-1)
     b = xp.concat([xp.astype(valid1, scores.dtype), count0[..., None]], axis=-1)
     total = count0 + count1
     reservoir = (1 - tau) / tau * count0 * count1 / xp.where(total > 0, total, xp.ones_like(total))
-    log_plan, error = _solve(scores, alpha, a, b, reservoir, epsilon, grad, _budget(iterations, tol, tau, on_failure))
+    some = xp.any(valid0[..., :, None] & valid1[..., None, :] & (scores > -xp.inf), axis=(-2, -1))
+    how = _budget(iterations, tol, tau, on_failure)
+    log_plan, error = _solve(scores, alpha, a, b, reservoir, some, epsilon, grad, how)
     return Matches(*_mutual(log_plan[..., :-1, :-1], threshold), log_plan, error)
 
 
 def _check(scores: Any, epsilon: Any, threshold: Any, tau: Any) -> None:
-    if scores.ndim < 2 or 0 in scores.shape:
-        raise ValueError(f"scores has shape {tuple(scores.shape)}; it must be (..., m, n), and none of these may be 0")
+    if scores.ndim < 2 or 0 in scores.shape[:-2]:
+        raise ValueError(
+            f"scores has shape {tuple(scores.shape)}; it must be (..., m, n), and of these only m, n may be 0"
+        )
     if not 0 < epsilon < np.inf:
         raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
     if not 0 <= threshold < 1:
@@ -148,7 +152,7 @@ def _alpha(dustbin: Any, scores: Any) -> Any:
     """The score of the dustbins, shape (...)."""
     xp = namespace(scores)
     if isinstance(dustbin, int | float):
-        dustbin = xp.asarray(dustbin, dtype=scores.dtype, device=array_api_compat.device(scores))
+        dustbin = xp.asarray(dustbin, dtype=scores.dtype, device=device_of(scores))
     namespace(scores, dustbin)  # refuses two libraries
     return _per_problem("dustbin", xp.astype(dustbin, scores.dtype), scores)
 
@@ -165,7 +169,7 @@ def _per_problem(name: str, values: Any, scores: Any) -> Any:
 
 def _valid(name: str, lengths: Any, scores: Any, size: int) -> tuple[Any, Any]:
     """Which keypoints there are, shape (..., size), and how many, shape (...)."""
-    xp, device = namespace(scores), array_api_compat.device(scores)
+    xp, device = namespace(scores), device_of(scores)
     positions = xp.arange(size, device=device)
     if lengths is None:
         full = xp.broadcast_to(positions >= 0, (*scores.shape[:-2], size))
@@ -174,11 +178,7 @@ def _valid(name: str, lengths: Any, scores: Any, size: int) -> tuple[Any, Any]:
     if not xp.isdtype(lengths.dtype, "integral"):
         raise TypeError(f"{name} has dtype {lengths.dtype}; it must hold integers")
     lengths = _per_problem(name, lengths, scores)
-    try:
-        wrong = bool(xp.any((lengths < 0) | (lengths > size)))
-    except TypeError:  # traced by jax.jit
-        wrong = False
-    if wrong:
+    if not traced(lengths) and bool(xp.any((lengths < 0) | (lengths > size))):
         raise ValueError(f"{name} has lengths from {int(xp.min(lengths))} to {int(xp.max(lengths))}; 0 to {size} exist")
     return positions < lengths[..., None], xp.astype(lengths, scores.dtype)
 
@@ -194,37 +194,56 @@ def _budget(iterations: Any, tol: float, tau: float, on_failure: str) -> dict[st
 
 
 def _solve(
-    scores: Any, alpha: Any, a: Any, b: Any, reservoir: Any, epsilon: float, grad: Grad, options: dict[str, Any]
+    scores: Any,
+    alpha: Any,
+    a: Any,
+    b: Any,
+    reservoir: Any,
+    some: Any,
+    epsilon: float,
+    grad: Grad,
+    options: dict[str, Any],
 ) -> tuple[Any, Any]:
-    """Log of the plan with dustbins, and how far its marginals are off."""
+    """Log of the plan with dustbins, and how far its marginals are off; `some`: whether a pair is allowed."""
     xp = namespace(scores)
     m, n = scores.shape[-2:]
     batch = scores.shape[:-2]
     col = xp.broadcast_to(alpha[..., None, None], (*batch, m, 1))
     row = xp.broadcast_to(alpha[..., None, None], (*batch, 1, n))
     top = xp.concat([scores, col], axis=-1)
-
-    def with_corner(corner: Any) -> Any:
-        return xp.concat([top, xp.concat([row, corner[..., None, None]], axis=-1)], axis=-2)
-
     total = xp.sum(a, axis=-1)
-    exists = reservoir > 0
+    nobody = total == 0  # such a problem gets a mass in the corner, or there would be nothing to solve
+    exists = (reservoir > 0) & some
     log_reservoir = xp.log(xp.where(exists, reservoir, xp.ones_like(reservoir)))
     corner = xp.where(exists, epsilon * xp.logaddexp(alpha / epsilon, log_reservoir), alpha)
-    full = with_corner(corner)
-    a = xp.concat([a[..., :-1], a[..., -1:] + reservoir[..., None]], axis=-1)
-    b = xp.concat([b[..., :-1], b[..., -1:] + reservoir[..., None]], axis=-1)
-    f, g = potentials(-full, a, b, epsilon=epsilon, reference="counting", grad=grad, **options)
-    plan = xp.exp((f[..., :, None] + g[..., None, :] + full) / epsilon)
+    # the corner has the mass of the pairs; where none is allowed no finite potential would keep it empty
+    corner = xp.where(some | nobody, corner, -xp.inf)
+    full = xp.concat([top, xp.concat([row, corner[..., None, None]], axis=-1)], axis=-2)
+    more = xp.where(exists, reservoir, xp.zeros_like(reservoir)) + xp.astype(nobody, a.dtype)
+    a = xp.concat([a[..., :-1], a[..., -1:] + more[..., None]], axis=-1)
+    b = xp.concat([b[..., :-1], b[..., -1:] + more[..., None]], axis=-1)
+    logs, _, _ = logs_and_potentials(-full, a, b, epsilon=epsilon, reference="counting", grad=grad, **options)
+    if grad == "detach":  # the potentials are constants, the scores are not
+        logs = logs + xp.where(full > -xp.inf, full - detached(full), xp.zeros_like(full)) / epsilon
+    plan = xp.exp(logs)
     off = xp.sum(xp.abs(xp.sum(plan, axis=-1) - a), axis=-1) + xp.sum(xp.abs(xp.sum(plan, axis=-2) - b), axis=-1)
-    log_plan = (f[..., :, None] + g[..., None, :] + with_corner(alpha)) / epsilon
-    return log_plan, off / total
+    # the dustbins' own share of the corner
+    own = xp.where(exists, alpha - corner, xp.zeros_like(corner)) / epsilon
+    own = xp.where(nobody, -xp.inf, own)[..., None, None]
+    last = xp.concat([logs[..., -1:, :-1], logs[..., -1:, -1:] + own], axis=-1)
+    return xp.concat([logs[..., :-1, :], last], axis=-2), off / xp.where(nobody, xp.ones_like(total), total)
 
 
 def _mutual(log_plan: Any, threshold: float) -> tuple[Any, Any, Any, Any]:
     """matches0, scores0, matches1, scores1."""
     xp = namespace(log_plan)
-    device = array_api_compat.device(log_plan)
+    device = device_of(log_plan)
+    if 0 in log_plan.shape[-2:]:
+        sizes = (*log_plan.shape[:-2], log_plan.shape[-2]), (*log_plan.shape[:-2], log_plan.shape[-1])
+        nobody = xp.argmax(xp.zeros((1,), dtype=log_plan.dtype, device=device)) - 1  # -1 as the library's index
+        matches = [xp.broadcast_to(nobody, size) for size in sizes]
+        none = [xp.zeros(size, dtype=log_plan.dtype, device=device) for size in sizes]
+        return matches[0], none[0], matches[1], none[1]
     best0, best1 = xp.argmax(log_plan, axis=-1), xp.argmax(log_plan, axis=-2)
     mutual0 = gather(best1, best0) == xp.arange(best0.shape[-1], dtype=best0.dtype, device=device)
     mutual1 = gather(best0, best1) == xp.arange(best1.shape[-1], dtype=best1.dtype, device=device)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..doors import host_function
 from ..unregularised import assign
 from .arguments import alike, finite, in_unit_interval, positive, square
 from .doubly_stochastic import balance
-from .frameworks import detached, differentiable, home, namespace, real
+from .frameworks import detached, differentiable, integers, namespace, real
 
 __all__ = ["gumbel_noise", "gumbel_sinkhorn"]
 
@@ -40,7 +42,7 @@ def gumbel_sinkhorn(
         How often rows and then columns are normalised; None solves to a tolerance.
     hard : bool
         Return the permutation itself, and the soft one's derivatives (straight-through). It is found by `assign`, for
-        one matrix after the other and from their numbers: not under `jax.jit` or `jax.vmap`.
+        one matrix after the other and from their numbers: not under `jax.jit`, `jax.vmap` or `torch.vmap`.
     **options
         As for `elastic_ot.applications.balance`.
 
@@ -132,10 +134,15 @@ def _noise(scores: Any, noise: Any) -> Any:
 def _permutations(scores: Any) -> Any:
     """The permutation matrices of the largest total scores."""
     xp = namespace(scores)
-    n = scores.shape[-1]
-    stack = xp.reshape(detached(scores), (-1, n, n))
-    found = np.zeros(stack.shape)
-    for k in range(len(found)):
-        rows, cols = assign(stack[k, ...], maximize=True)
+    stack = xp.reshape(detached(scores), (-1, *scores.shape[-2:]))
+    return xp.astype(integers(_permuted, (stack,), (), scores.shape), scores.dtype)
+
+
+@host_function
+def _permuted(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """By `assign`, for matrices (B, n, n)."""
+    found = np.zeros(scores.shape, dtype=np.int64)
+    for k, matrix in enumerate(scores):
+        rows, cols = assign(matrix, maximize=True)
         found[k, rows, cols] = 1
-    return xp.reshape(xp.asarray(found, **home(scores)), scores.shape)
+    return found

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import array_api_compat
-import numpy as np
-
-from ..arrays import as_numpy
 from ..penalties import AtMost, Elastic
 from . import capacities
 from .arguments import finite
-from .frameworks import Grad, detached, gather, namespace, potentials, softmax, working
+from .frameworks import (
+    Grad,
+    detached,
+    device_of,
+    gather,
+    integers,
+    log_softmax,
+    logs_and_potentials,
+    namespace,
+    softmax,
+    working,
+)
 from .routing_input import COMBINES, Combine, Method, check_capacity, check_choice, is_drawn, tokens_of
 
 
@@ -92,7 +99,8 @@ def route(
         Experts a token, 1 <= k <= E.
     method : {"softmax", "sinkhorn", "ssr", "base", "s-base"}
         ``"softmax"``: the k largest logits. ``"sinkhorn"``: the k largest entries of the plan with rows of sum k and
-        columns drawn to T k / E. ``"ssr"``: one step in ``1 / probability`` does so, the others are softmax steps.
+        columns drawn to T k / E; by their logarithms, so that entries that underflow have ranks, too. ``"ssr"``: one
+        step in ``1 / probability`` does so, the others are softmax steps.
         ``"base"``: the assignment with the largest sum of logits and loads of T / E, rounded down or up (k = 1 only).
         ``"s-base"``: its entropic counterpart, a plan with ``lam=1`` whose weights are those of the softmax.
     epsilon : float
@@ -131,7 +139,7 @@ def route(
 
     Notes
     -----
-    Methods with a capacity, and "base" in training, assign on the host and cannot be traced by ``jax.jit``.
+    Methods with a capacity, and "base" in training, assign on the host; torch.compile takes them, ``jax.jit`` does not.
 
     References
     ----------
@@ -154,21 +162,26 @@ def route(
     finite("logits", logits)
     if capacity is not None:
         check_capacity(capacity, logits, k, valid)
-    scaled = logits / epsilon
-    plan = residual = converged = None
-    scores = softmax(scaled)
+    # shifted, so that an offset takes no digits away; the order of experts is that of the logits themselves
+    scaled = (logits - detached(xp.max(logits, axis=-1, keepdims=True))) / epsilon
+    plan = residual = converged = logs = None
     if training and (method in ("sinkhorn", "s-base") or (method == "ssr" and is_drawn(draw, probability))):
-        solved = detached(scaled) if (combine or COMBINES[method]) != "plan" or grad == "detach" else scaled
+        solved = detached(logits) if (combine or COMBINES[method]) != "plan" or grad == "detach" else logits
         cols, places = _columns(lam, capacity)
-        options = {"tol": tol, "max_iter": max_iter, "on_failure": on_failure}
-        plan, residual = _plan(solved, k, valid, cols, places, grad, options)
+        options = {"epsilon": epsilon, "tol": tol, "max_iter": max_iter, "on_failure": on_failure, "grad": grad}
+        logs, residual = _log_plan(solved, k, valid, cols, places, options)
+        plan = xp.exp(logs)
         converged = residual <= max(tol, 100 * float(xp.finfo(plan.dtype).eps))
-        scores = plan / k
     if training and method == "base":
         idx = _base(logits, valid, capacity)
+    elif capacity is None:
+        idx = _largest(logits if logs is None else logs, k, valid)
     else:
-        idx = _largest(scores, k, valid, capacity)
-    weight = _weights(combine or COMBINES[method], scores, scaled, idx)
+        idx = _within(
+            capacity, logits if logs is None else logs, log_softmax(scaled) if logs is None else logs, k, valid
+        )
+    scores = softmax(scaled) if plan is None else plan / k
+    weight = _weights(combine or COMBINES[method], scores, scaled, logits, epsilon, idx)
     return Routing(idx, weight, _load(idx, logits.shape[-1]), plan, residual, converged)
 
 
@@ -202,65 +215,73 @@ def _columns(lam: float | None, capacity: int | None) -> tuple[Elastic | AtMost,
     return Elastic(1.0 if lam is None else lam), None
 
 
-def _plan(
-    scores: Any, k: int, valid: Any, cols: Elastic | AtMost, places: int | None, grad: Grad, options: dict[str, Any]
+def _log_plan(
+    logits: Any, k: int, valid: Any, cols: Elastic | AtMost, places: int | None, options: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """The plan at epsilon = 1, and its residual as a share of the mass."""
-    xp = namespace(scores)
-    ones = xp.ones_like(scores[..., 0])
+    """The logarithm of the plan, and its residual as a share of the mass."""
+    xp = namespace(logits)
+    ones = xp.ones_like(logits[..., 0])
     a = k * (ones if valid is None else xp.where(valid, ones, xp.zeros_like(ones)))
     mass = xp.sum(a, axis=-1)
-    share = mass / scores.shape[-1] if places is None else places * xp.ones_like(mass)
-    b = share[..., None] * xp.ones_like(scores[..., 0, :])
-    f, g = potentials(-scores, a, b, epsilon=1.0, cols=cols, reference="counting", grad=grad, end="rows", **options)
-    plan = xp.exp(f[..., :, None] + g[..., None, :] + scores)
+    share = mass / logits.shape[-1] if places is None else places * xp.ones_like(mass)
+    b = share[..., None] * xp.ones_like(logits[..., 0, :])
+    logs, _, g = logs_and_potentials(-logits, a, b, cols=cols, reference="counting", end="rows", **options)
+    plan, g = xp.exp(logs), g / options["epsilon"]
     row, col = xp.sum(plan, axis=-1), xp.sum(plan, axis=-2)
-    empty = col == 0
-    free = xp.log(b / xp.where(empty, b, col)) + g  # the potential that would make the column sum b
-    update = xp.minimum(free, xp.zeros_like(free)) if isinstance(cols, AtMost) else cols.lam * free
-    moved = xp.sum(xp.abs(row - a), axis=-1) + xp.sum(col * xp.abs(xp.exp(update - g) - 1), axis=-1)
-    return plan, moved / mass
+    # how far an exact update of the columns would move g; -inf where a column has less mass than a number can say
+    short = xp.log(b) - xp.log(xp.where(col > 0, col, xp.ones_like(col)))
+    move = xp.minimum(short, -g) if isinstance(cols, AtMost) else cols.lam * short - (1 - cols.lam) * g
+    moved = xp.sum(xp.abs(row - a), axis=-1) + xp.sum(col * xp.abs(xp.exp(move) - 1), axis=-1)
+    return logs, moved / mass
 
 
 def _base(logits: Any, valid: Any, capacity: int | None) -> Any:
     """Shape (..., T, 1)."""
-    host = as_numpy("logits", detached(logits))
-    known = np.ones(host.shape[:-1], dtype=bool) if valid is None else as_numpy("mask", valid)
-    flat = zip(host.reshape(-1, *host.shape[-2:]), known.reshape(-1, host.shape[-2]), strict=True)
-    found = np.stack([capacities.cheapest(*problem, capacity) for problem in flat])
-    return _emitted(found.reshape(*host.shape[:-1], 1), logits)
+    xp = namespace(logits)
+    flat = xp.reshape(logits, (-1, *logits.shape[-2:]))
+    return integers(capacities.assigned, (flat, _known(valid, flat)), (capacity or 0,), (*logits.shape[:-1], 1))
 
 
-def _largest(scores: Any, k: int, valid: Any, capacity: int | None) -> Any:
+def _known(valid: Any, flat: Any) -> Any:
+    """Which tokens there are, shape (B, T), for arrays (B, T, ...)."""
+    if valid is None:
+        return namespace(flat).ones(flat.shape[:2], dtype=namespace(flat).bool, device=device_of(flat))
+    return namespace(flat).reshape(valid, flat.shape[:2])
+
+
+def _ranked(order: Any) -> Any:
+    """Experts of every token, best first, equals as they come.
+
+    By logarithms: their exponentials underflow, and of equal zeros the first expert would be the best.
+    """
+    return namespace(order).argsort(detached(order), axis=-1, descending=True, stable=True)
+
+
+def _largest(order: Any, k: int, valid: Any) -> Any:
     """The k best experts of every token, shape (..., T, k)."""
-    xp = namespace(scores)
-    *batch, tokens, experts = scores.shape
-    if capacity is None:
-        idx = xp.argsort(scores, axis=-1, descending=True, stable=True)[..., :k]
-        return idx if valid is None else xp.where(valid[..., None], idx, -xp.ones_like(idx))
-    # only the order goes to the host: integers carry no derivatives
-    order = as_numpy("logits", xp.argsort(xp.reshape(scores, (-1, tokens * experts)), descending=True, stable=True))
-    known = np.ones((len(order), tokens), dtype=bool)
-    if valid is not None:
-        known = as_numpy("mask", valid).reshape(known.shape)
-    found = np.stack([capacities.greedy(*problem, experts, k, capacity) for problem in zip(order, known, strict=True)])
-    return _emitted(found.reshape(*batch, tokens, k), scores)
+    idx = _ranked(order)[..., :k]
+    return idx if valid is None else namespace(idx).where(valid[..., None], idx, -namespace(idx).ones_like(idx))
 
 
-def _emitted(idx: np.ndarray[Any, Any], like: Any) -> Any:
-    """Experts, in the library and on the device of `like`."""
-    xp = namespace(like)
-    # an integer array of the library as it makes them by itself: JAX without float64 has no int64 either
-    kind = xp.argsort(like[..., :1], axis=-1).dtype
-    return xp.asarray(idx, dtype=kind, device=array_api_compat.device(like))
+def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
+    """The same within a capacity: pairs in the order of `logs`, those of one token in that of `order`."""
+    xp = namespace(order)
+    *batch, tokens, experts = order.shape
+    best = _ranked(order)
+    logs = xp.reshape(gather(detached(logs), best), (-1, tokens * experts))
+    places = xp.argsort(logs, descending=True, stable=True)
+    pairs = places // experts * experts + gather(xp.reshape(best, logs.shape), places)
+    known = _known(valid, xp.reshape(best, (-1, tokens, experts)))
+    return integers(capacities.accepted, (pairs, known), (experts, k, capacity), (*batch, tokens, k))
 
 
-def _weights(combine: Combine, scores: Any, scaled: Any, idx: Any) -> Any:
+def _weights(combine: Combine, scores: Any, scaled: Any, logits: Any, epsilon: float, idx: Any) -> Any:
     xp = namespace(scaled)
     if combine == "softmax":
         scores = softmax(scaled)
     elif combine == "sigmoid":
-        scores = xp.exp(-xp.logaddexp(xp.zeros_like(scaled), -scaled))
+        gates = logits / epsilon
+        scores = xp.exp(-xp.logaddexp(xp.zeros_like(gates), -gates))
     routed = idx >= 0
     chosen = gather(scores, xp.where(routed, idx, xp.zeros_like(idx)))
     return xp.where(routed, chosen, xp.zeros_like(chosen))
@@ -269,7 +290,7 @@ def _weights(combine: Combine, scores: Any, scaled: Any, idx: Any) -> Any:
 def _load(idx: Any, experts: int) -> Any:
     """Tokens of every expert, shape (..., E), by counting in sorted order."""
     xp = namespace(idx)
-    batch, device = idx.shape[:-2], array_api_compat.device(idx)
+    batch, device = idx.shape[:-2], device_of(idx)
     flat = xp.sort(xp.reshape(idx, (-1, idx.shape[-2] * idx.shape[-1])), axis=-1)
     # problems one after the other, padding (-1) before each: experts + 1 values a problem
     problems = xp.arange(flat.shape[0], dtype=flat.dtype, device=device)

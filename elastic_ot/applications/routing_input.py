@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .frameworks import namespace
+from .frameworks import namespace, traced
 
 Method = Literal["softmax", "sinkhorn", "ssr", "base", "s-base"]
 Combine = Literal["plan", "softmax", "sigmoid"]
@@ -47,7 +47,7 @@ def check_capacity(capacity: Any, logits: Any, k: int, valid: Any) -> None:
         raise ValueError(f"capacity is {capacity!r}; it must be an integer >= 1")
     xp = namespace(logits)
     tokens, experts = logits.shape[-2:]
-    if valid is not None:
+    if valid is not None and not traced(valid):
         tokens = int(xp.max(xp.sum(xp.astype(valid, xp.int64), axis=-1)))
     if experts * capacity < tokens * k:
         raise ValueError(
@@ -70,11 +70,7 @@ def tokens_of(mask: Any, logits: Any) -> Any:
         raise ValueError(
             f"mask has shape {tuple(mask.shape)}; it must broadcast to that of the tokens, {tuple(logits.shape[:-1])}"
         ) from None
-    try:
-        empty = not bool(xp.all(xp.any(valid, axis=-1)))
-    except TypeError:  # traced by jax.jit
-        return valid
-    if empty:
+    if not traced(valid) and not bool(xp.all(xp.any(valid, axis=-1))):
         raise ValueError("mask leaves no token; every routed problem needs one")
     return valid
 

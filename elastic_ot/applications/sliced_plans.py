@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import alike, matrices, positive
-from .frameworks import detached, home, namespace, softmax
+from .frameworks import detached, home, namespace, softmax, working
 
 __all__ = ["expected_sliced_plan", "sliced_attention"]
 
@@ -94,9 +94,11 @@ def expected_sliced_plan(
     plans = _lifted(_projections(x, directions), _projections(y, directions), tau, straight_through)
     xp = namespace(x)
     if not isinstance(inv_temp, int | float) or inv_temp > 0:
-        far = xp.sum((x[..., :, None, :] - y[..., None, :, :]) ** 2, axis=-1)
+        p, q = working("x", x), working("y", y)  # squares of half precision overflow
+        far = xp.sum((p[..., :, None, :] - q[..., None, :, :]) ** 2, axis=-1)
         costs = xp.mean(xp.sum(plans * far[..., None, :, :], axis=-1), axis=-1)
-        return xp.sum(softmax(-inv_temp * costs)[..., None, None] * plans, axis=-3)
+        shares = xp.astype(softmax(-inv_temp * costs), plans.dtype, copy=False)
+        return xp.sum(shares[..., None, None] * plans, axis=-3)
     return xp.mean(plans, axis=-3)
 
 

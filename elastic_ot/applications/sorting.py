@@ -205,7 +205,7 @@ def soft_quantile(
     q = in_unit_interval("q", xp.asarray(q, **home(x)))
     if q.ndim > 1:
         raise ValueError(f"q has shape {tuple(q.shape)}; it must be a number or a vector (k,)")
-    below = xp.clip(q - window / 2, 0, 1 - window)
+    below = xp.minimum(xp.maximum(q - window / 2, xp.zeros_like(q)), (1 - window) * xp.ones_like(q))
     above = 1 - window - below
     rounding = 8 * float(xp.finfo(x.dtype).eps)
     below, above = (xp.where(t < rounding, xp.zeros_like(t), t) for t in (below, above))

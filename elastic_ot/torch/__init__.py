@@ -8,7 +8,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .operators import detached, divergence, plan, potentials, transport_cost, value
+from .operators import (
+    detached,
+    divergence,
+    integers,
+    log_plan,
+    logs_and_potentials,
+    plan,
+    potentials,
+    traced,
+    transport_cost,
+    value,
+    with_converged,
+)
 
 _MODULES = {
     "ElasticAttention": "attention",
@@ -24,10 +36,15 @@ __all__ = [
     "SparseSinkhornAttention",
     "detached",
     "divergence",
+    "integers",
+    "log_plan",
+    "logs_and_potentials",
     "plan",
     "potentials",
+    "traced",
     "transport_cost",
     "value",
+    "with_converged",
 ]
 
 

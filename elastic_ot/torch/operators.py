@@ -16,22 +16,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from .. import host_calls
 from ..arrays import HOST, as_array, on_device
-from ..errors import BackendUnavailable
-from ..host_calls import (
-    CORE,
-    PAIR,
-    HostCall,
+from ..call_options import (
     check_divergence,
     check_mask,
     check_options,
     check_rho,
+    check_weights,
     common_batch,
     encode,
-    is_matrix,
     plain,
 )
+from ..doors import HOST_FUNCTIONS
+from ..errors import BackendUnavailable
+from ..flags import operator, with_converged
+from ..host_calls import CORE, PAIR, HostCall, is_matrix
 from ..memory import lies_on_host
 from ..penalties import Fixed, Penalty
 
@@ -42,13 +44,14 @@ try:
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 
-__all__ = ["divergence", "plan", "potentials", "transport_cost", "value"]
+__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
 
 Grad = Literal["implicit", "unroll", "detach"]
 INPUTS = len(host_calls.PROBLEM)
 HALF = (torch.float16, torch.bfloat16)
 
 
+@operator
 def plan(
     cost: Tensor,
     a: Tensor | None = None,
@@ -60,7 +63,7 @@ def plan(
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
     **options: Any,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The entropic plan.
 
     Parameters
@@ -105,10 +108,12 @@ def plan(
     torch.Size([3, 4])
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    return _solve_plan(*given.problem, given.options)[0].to(given.dtype)
+    found, converged, *_ = _solve_plan(*given.problem, given.options)
+    return found.to(given.dtype), converged
 
 
-def potentials(
+@operator
+def log_plan(
     cost: Tensor,
     a: Tensor | None = None,
     b: Tensor | None = None,
@@ -120,6 +125,41 @@ def potentials(
     col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
+    """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
+
+    It is formed of the potentials in float64, so that entries have values and derivatives where those of the plan
+    underflow to 0. -inf for forbidden cells and removed rows and columns, whose derivatives are 0, and nowhere else.
+    The dtype is that of the cost, float32 where that is half precision, whose range ends at 65504. Where two parts of a
+    problem are joined by less mass than rounding, their potentials' distance is held, as in all derivatives.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot as eot
+    >>> cost = torch.tensor([[0.0, 50.0], [50.0, 0.0]], requires_grad=True)
+    >>> loss = -eot.torch.log_plan(cost, epsilon=0.1, cols=eot.KL(1.0))[0, 1]
+    >>> loss.backward()
+    >>> loss, cost.grad[0]
+    (tensor(500.6931, grad_fn=<NegBackward0>), tensor([-10.,  10.]))
+    """
+    given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = _solve_log_plan(*given.problem, given.options)
+    return found.to(torch.float32 if given.dtype in HALF else given.dtype), converged
+
+
+@operator
+def potentials(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
     They are -inf where a row or a column is removed.
@@ -133,10 +173,11 @@ def potentials(
     (torch.Size([8, 3]), torch.Size([8, 4]))
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    f, g = _solve_potentials(*given.problem, given.options)
-    return f.to(given.dtype), g.to(given.dtype)
+    f, g, converged, *_ = _solve_potentials(*given.problem, given.options)
+    return (f.to(given.dtype), g.to(given.dtype)), converged
 
 
+@operator
 def transport_cost(
     cost: Tensor,
     a: Tensor | None = None,
@@ -148,7 +189,7 @@ def transport_cost(
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
     **options: Any,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
 
     Examples
@@ -159,11 +200,12 @@ def transport_cost(
     tensor(0.)
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
-    moved = _solve_plan(*given.problem, given.options)[0]
+    moved, converged, *_ = _solve_plan(*given.problem, given.options)
     price = torch.where(moved > 0, given.problem[0], 0.0)
-    return (price * moved).sum(dim=(-2, -1)).to(given.dtype)
+    return (price * moved).sum(dim=(-2, -1)).to(given.dtype), converged
 
 
+@operator
 def value(
     cost: Tensor,
     a: Tensor | None = None,
@@ -174,11 +216,12 @@ def value(
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
     **options: Any,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
     Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
-    again, by one linear system.
+    again, by one linear system. With two `Fixed` sides the Hessian in the weights has a meaning along directions that
+    change both masses alike; elsewhere it is what makes it symmetric.
 
     Examples
     --------
@@ -190,9 +233,11 @@ def value(
     True
     """
     given = _given(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
-    return _solve_value(*given.problem, given.options)[0].to(given.dtype)
+    found, converged, *_ = _solve_value(*given.problem, given.options)
+    return found.to(given.dtype), converged
 
 
+@operator
 def divergence(
     cost_xy: Tensor,
     cost_xx: Tensor,
@@ -204,7 +249,7 @@ def divergence(
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     **options: Any,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
 
     value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
@@ -246,16 +291,35 @@ def divergence(
         _check_matrix(name, cost)
     a = _uniform(cost_xy.shape[-2], cost_xy) if a is None else a
     b = _uniform(cost_xy.shape[-1], cost_xy) if b is None else b
-    between = value(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
-    first = value(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
-    second = value(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    solve = with_converged(value)
+    between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    a, b = _working(a), _working(b)
+    if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
+        b = b * (a.sum(dim=-1, keepdim=True) / b.sum(dim=-1, keepdim=True)).detach()
+    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
     excess = a.sum(dim=-1) - b.sum(dim=-1)
-    return (between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2).to(between.dtype)
+    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    return found.to(between.dtype), done & first_done & second_done
+
+
+def logs_and_potentials(
+    cost: Tensor, a: Tensor | None, b: Tensor | None, *, epsilon: Any, grad: Grad, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`log_plan` and `potentials` of one solve, for `elastic_ot.applications`."""
+    given = _given(cost, a, b, epsilon, (None, None), grad, mask, options)
+    found, _, f, g = _solve_log_plan(*given.problem, given.options)
+    return found.to(given.dtype), f.to(given.dtype), g.to(given.dtype)
 
 
 def detached(tensor: Tensor) -> Tensor:
     """The same numbers as a constant, for `elastic_ot.applications`."""
     return tensor.detach()
+
+
+def traced(tensor: Tensor) -> bool:
+    """True inside of torch.compile, where numbers are not known yet, for `elastic_ot.applications`."""
+    return torch.compiler.is_compiling()
 
 
 class _Given(NamedTuple):
@@ -276,7 +340,7 @@ def _given(
     mask: Tensor | None,
     options: dict[str, Any],
 ) -> _Given:
-    text = _encoded(plain(check_rho(check_options(grad, options), *rho)))
+    text = _encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
     _check_matrix("cost", cost)
     a = _uniform(cost.shape[-2], cost) if a is None else a
     b = _uniform(cost.shape[-1], cost) if b is None else b
@@ -385,7 +449,7 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     def _(*arguments: Any) -> tuple[Tensor, ...]:
         cost, a, b = arguments[:3]
         shapes = call.shapes(tuple(cost.shape[:-2]), *cost.shape[-2:])
-        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, torch.float64)
+        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, torch.bool, torch.float64)
         return tuple(cost.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
 
     @op.register_vmap
@@ -455,23 +519,38 @@ def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
     return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
 
 
-def _plan_backward(ctx: Any, plan_bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+# A flag that says which problems converged stands before the potentials, and has no derivative.
+
+
+def _plan_backward(ctx: Any, plan_bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
     return *_pull_back(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
 
 
 def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
-    return _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    plan, f, g = _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    return plan, None, f, g
 
 
-def _potentials_backward(ctx: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_pull_back(*ctx.saved_tensors, None, f_bar, g_bar, ctx.options), None
+def _logs_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    return *_pull_back_logs(*ctx.saved_tensors, bar, f_bar, g_bar, ctx.options), None
+
+
+def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
+    logs, f, g = _push_forward_logs(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    return logs, None, f, g
+
+
+def _potentials_backward(ctx: Any, *bars: Any) -> tuple[Any, ...]:
+    shown_f, shown_g, _, f, g = bars
+    return *_pull_back(*ctx.saved_tensors, None, shown_f + f, shown_g + g, ctx.options), None
 
 
 def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
-    return _plan_jvp(ctx, *tangents)[1:]
+    _, flag, f, g = _plan_jvp(ctx, *tangents)
+    return f, g, flag, torch.zeros_like(f), torch.zeros_like(g)
 
 
-def _value_backward(ctx: Any, bar: Tensor, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+def _value_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
     """Of the value alone; the potentials are there to be saved."""
     found = _value_gradients(*ctx.saved_tensors, ctx.options)
     scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
@@ -488,7 +567,7 @@ def _value_jvp(ctx: Any, *tangents: Any) -> Any:
         for x, tangent, name in zip(found, _moves(ctx, tangents[:INPUTS]), host_calls.PROBLEM, strict=True)
     )
     f, g = ctx.saved_tensors[INPUTS:]
-    return move, torch.zeros_like(f), torch.zeros_like(g)
+    return move, None, torch.zeros_like(f), torch.zeros_like(g)
 
 
 def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
@@ -516,12 +595,32 @@ def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[.
 
 _pull_back = _last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
 _push_forward = _last("push_forward", host_calls.push_forward)
+_pull_back_logs = _last("pull_back_logs", host_calls.pull_back_logs)
+_push_forward_logs = _last("push_forward_logs", host_calls.push_forward_logs)
 _value_hvp = _last("value_hvp", host_calls.value_hvp)
 _value_gradients = _differentiable(
     _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
 )
 _solve_plan = _differentiable(_define("plan", host_calls.plan), _save_solution, _plan_backward, _plan_jvp)
+_solve_log_plan = _differentiable(_define("log_plan", host_calls.log_plan), _save_solution, _logs_backward, _logs_jvp)
 _solve_potentials = _differentiable(
     _define("potentials", host_calls.potentials), _save_solution, _potentials_backward, _potentials_jvp
 )
 _solve_value = _differentiable(_define("value", host_calls.value), _save_solution, _value_backward, _value_jvp)
+
+
+@torch.library.custom_op(
+    "elastic_ot::integers",
+    mutates_args=(),
+    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
+)
+def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """What the host function of that name makes of arrays and numbers, for `elastic_ot.applications`."""
+    host = [(x.float() if x.dtype in HALF else x).numpy(force=True) for x in arrays]
+    found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
+    return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
+
+
+@integers.register_fake
+def _(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    return arrays[0].new_empty(tuple(shape), dtype=torch.int64)
