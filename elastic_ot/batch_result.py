@@ -154,6 +154,8 @@ class BatchSolution:
     @cached_property
     def converged(self) -> NDArray[np.bool_]:
         """Which problems meet the tolerance."""
+        if self.budget is not None:
+            return np.zeros(self.problem.batch, dtype=bool)
         return np.asarray(self.status == Status.CONVERGED, dtype=bool)
 
     @cached_property

@@ -69,15 +69,7 @@ CALLS = {
 NO_ARRAY = {"sink_rate"}  # returns a Python number
 OWN_LISTS = {"block_scores"}  # within others
 TYPES = {"Routing", "LoadBalance", "Matches", "SinkMetrics"}
-QUICK = (
-    "balance",
-    "attention_weights",
-    "match",
-    "soft_rank",
-    "route, sinkhorn",
-    "route within a capacity",
-    "causal_weights",
-)
+QUICK = ("balance", "match", "route within a capacity")
 
 
 def scores():

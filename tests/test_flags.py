@@ -8,6 +8,7 @@ import elastic_ot as eot
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 NAMES = ("plan", "log_plan", "potentials", "transport_cost", "value")
+SOME = [name if name in ("plan", "value") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 QUIET = {"epsilon": 0.05, "on_failure": "ignore"}
 
 
@@ -23,7 +24,7 @@ def first(found):
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-@pytest.mark.parametrize("operator", NAMES)
+@pytest.mark.parametrize("operator", SOME)
 def test_the_flag_is_that_of_solve_and_the_result_that_of_the_operator(name, operator):
     calls = getattr(eot, name)
     pair, plain = calls.with_converged(getattr(calls, operator)), getattr(calls, operator)
@@ -68,7 +69,7 @@ def test_a_budget_says_nothing_about_convergence(name):
 
 
 @pytest.mark.parametrize("operator", ["plan", "value"])
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_stands_in_one_graph_of_torch(operator, dynamic):
     torch = pytest.importorskip("torch")
     pair = eot.torch.with_converged(getattr(eot.torch, operator))
@@ -86,7 +87,7 @@ def test_it_stands_in_one_graph_of_torch(operator, dynamic):
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("operator", NAMES)
+@pytest.mark.parametrize("operator", SOME)
 def test_it_goes_with_the_transforms_of_torch(operator):
     torch = pytest.importorskip("torch")
     pair = eot.torch.with_converged(getattr(eot.torch, operator))
@@ -104,7 +105,7 @@ def test_it_goes_with_the_transforms_of_torch(operator):
     torch.testing.assert_close(tangent, by_costs.sum(), atol=1e-7, rtol=1e-6)
 
 
-@pytest.mark.parametrize("operator", ["log_plan", "value"])
+@pytest.mark.parametrize("operator", [pytest.param("log_plan", marks=pytest.mark.slow), "value"])
 def test_it_goes_with_the_transforms_of_jax(operator):
     jax = pytest.importorskip("jax")
     pair = eot.jax.with_converged(getattr(eot.jax, operator))

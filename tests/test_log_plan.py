@@ -81,9 +81,9 @@ def test_numbers_that_a_narrow_dtype_cannot_hold_are_no_forbidden_cells(kind):
     "options",
     [
         {},
-        {"epsilon": 0.02},
-        {"reference": "counting"},
-        {"cols": eot.KL(0.5)},
+        pytest.param({"epsilon": 0.02}, marks=pytest.mark.slow),
+        pytest.param({"reference": "counting"}, marks=pytest.mark.slow),
+        pytest.param({"cols": eot.KL(0.5)}, marks=pytest.mark.slow),
         {"rows": eot.Elastic(0.6), "cols": eot.TV(0.3)},
         {"grad": "unroll", "max_iter": 3},
     ],

@@ -48,7 +48,7 @@ def calls(library):
     return found
 
 
-@pytest.mark.parametrize("dtype", EQUAL)
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow), "float16", "bfloat16"])
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_every_call_accepts_the_same_masses(dtype, library):
     if library == "numpy" and dtype == "bfloat16":

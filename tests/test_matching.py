@@ -289,7 +289,7 @@ def test_lengths_are_integers():
         match(np.zeros((2, 3)), dustbin=0.0, row_lengths=np.array(2.0))
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (0, 0), (2, 3, 0)])
+@pytest.mark.parametrize("shape", [(0, 3), pytest.param((0, 0), marks=pytest.mark.slow), (2, 3, 0)])
 @pytest.mark.parametrize("iterations", [100, None])
 @pytest.mark.parametrize("tau", [1.0, 0.5])
 def test_an_image_without_keypoints_leaves_all_to_the_dustbin(arrays, shape, iterations, tau):  # noqa: F811
@@ -323,7 +323,7 @@ def test_a_problem_of_a_batch_without_keypoints_is_as_one_alone():
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.5])
-@pytest.mark.parametrize("epsilon", [1.0, 0.3])
+@pytest.mark.parametrize("epsilon", [1.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_a_forbidden_pair_is_as_one_of_a_very_low_score(arrays, tau, epsilon):  # noqa: F811
     scores = some_scores()
     forbidden = np.zeros(scores.shape, bool)

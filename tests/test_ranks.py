@@ -10,7 +10,7 @@ import elastic_ot as eot
 from elastic_ot.applications import js_loss, kl_loss, reverse_kl_loss
 from elastic_ot.applications.routing import route
 
-METHODS = ("sinkhorn", "ssr", "s-base")
+METHODS = ("sinkhorn", pytest.param("ssr", marks=pytest.mark.slow), pytest.param("s-base", marks=pytest.mark.slow))
 
 
 def spread(scale, tokens=64, experts=6, seed=0):
@@ -23,7 +23,9 @@ def best(values, k):
     return [sorted(range(len(row)), key=lambda j: (-row[j], j))[:k] for row in exact]
 
 
-@pytest.mark.parametrize("scale", [1e3, 1e5, 1e30])
+@pytest.mark.parametrize(
+    "scale", [pytest.param(1e3, marks=pytest.mark.slow), 1e5, pytest.param(1e30, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "options", [{}, {"epsilon": 1e-4}, {"capacity": 64}, {"training": False, "method": "sinkhorn"}]
 )
@@ -37,7 +39,7 @@ def test_a_softmax_step_takes_the_largest_logits_whatever_their_size(arrays, sca
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize("name", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def test_ranks_of_every_dtype_are_those_of_its_numbers(dtype, name):
     with opened(name) as found:
         made = found.make(spread(1e4 if dtype == "float16" else 1e5))

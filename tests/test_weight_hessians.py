@@ -56,7 +56,7 @@ def gradient(cost, a, b, epsilon, reference):
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
-@pytest.mark.parametrize("reference", ["product", "counting"])
+@pytest.mark.parametrize("reference", ["product", pytest.param("counting", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("mass", "mask", "removed"), [(1.0, False, False), (3.0, True, False), (0.5, False, True)])
 def test_it_is_the_derivative_of_the_gradient_where_masses_stay_equal(name, reference, mass, mask, removed):
     cost, a, b = problem(mass, mask, removed)

@@ -18,7 +18,7 @@ from ..penalties import Vector
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-DENSE = 4000  # columns up to which the matrix may be stored
+DENSE = 1000  # columns up to which the matrix may be stored
 FEW = 50  # products that are made in any case
 PER_CELL, PER_COLUMN = 4e-9, 1e-8  # seconds a product takes, as measured; on any machine their ratios are what counts
 PER_CUBE = 1e-11  # of a dense matrix and its factor, a cubed column
