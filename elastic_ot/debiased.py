@@ -14,6 +14,7 @@ from .arrays import Origin, origin_of
 from .assembly import solution_from
 from .backends import load_for
 from .batch_divergence import batch_shape, divergences
+from .blocked import refuse_blocked
 from .errors import ConvergenceError, ConvergenceWarning
 from .gradients import Matrix
 from .halves import is_single
@@ -243,11 +244,14 @@ def divergence(
         problem = build_cross(cost_xy, a, b, epsilon, rows, cols)
         problem_x = build_self("cost_xx", cost_xx, problem.a, problem, rows=True)
         problem_y = build_self("cost_yy", cost_yy, problem.b, problem, rows=False)
+        if isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed):  # constants of the costs are values
+            problem, problem_x, problem_y = problem.levelled(), problem_x.levelled(), problem_y.levelled()
         terms = _Terms(method, limits, deadline, origin)
         self_x, dual_x = terms.self_term(problem_x)
         self_y, dual_y = terms.self_term(problem_y)
         cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
-    value = dual - 0.5 * (dual_x + dual_y)  # the constants epsilon sum(R) cancel
+    lift = problem.offset_value - 0.5 * (problem_x.offset_value + problem_y.offset_value)
+    value = dual - 0.5 * (dual_x + dual_y) + lift  # the constants epsilon sum(R) cancel
     if -ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
         value = 0.0
     found = Divergence(value, cross, self_x, self_y, origin)
@@ -301,6 +305,8 @@ class _Terms:
         return Limits(self.limits.tol, self.limits.max_iter, left)
 
     def _solution(self, problem: Problem, outcome: Outcome, swapped: bool) -> Solution:
+        if outcome.blocked is not None:
+            refuse_blocked(outcome.blocked.transpose() if swapped else outcome.blocked)
         return solution_from(problem, outcome, swapped, self.limits.tol, self.origin)
 
 

@@ -114,3 +114,9 @@ def test_what_is_feasible_but_slow_is_not_refused():
 
 def test_a_relaxed_side_makes_room():
     assert eot.solve(HALL, epsilon=0.1, cols=eot.KL(1.0)).converged
+
+
+def test_a_divergence_names_them_too():
+    free = np.zeros((3, 3))
+    with pytest.raises(eot.InfeasibleError, match=r"rows \[0, 1\] have allowed cells"):
+        eot.divergence(HALL, free, free, epsilon=0.1)

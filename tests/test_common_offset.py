@@ -103,3 +103,16 @@ def test_a_number_of_iterations_stays_what_it_is():
         found = eot.solve(cost + 2.0**12, a, b, rows=sides[0], cols=sides[1], **options)
         many = eot.solve((cost + 2.0**12)[None], a, b, rows=sides[0], cols=sides[1], **options)
         np.testing.assert_allclose(found.plan, many.plan[0], rtol=1e-8, atol=1e-300)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_divergences_take_it_off_each_cost(offset):
+    rng = np.random.default_rng(6)
+    x, y = rng.integers(0, 64, 8) / 64.0, rng.integers(0, 64, 7) / 64.0
+    costs = [np.abs(p[:, None] - q) for p, q in ((x, y), (x, x), (y, y))]
+    options = {"epsilon": EPSILON, "tol": 1e-9, "on_failure": "raise"}
+    low, high = eot.divergence(*costs, **options), eot.divergence(*(c + offset for c in costs), **options)
+    np.testing.assert_allclose(high.value, low.value, rtol=1e-6, atol=1e-9)
+    mixed = eot.divergence(costs[0] + offset, *costs[1:], **options)
+    np.testing.assert_allclose(mixed.value, low.value + offset, rtol=2e-15, atol=1e-8)
+    np.testing.assert_allclose(mixed.cross.f, low.cross.f + offset, rtol=2e-15, atol=1e-7)
