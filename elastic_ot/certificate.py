@@ -61,8 +61,11 @@ class Rounding:
         return self.row_factor, self.col_factor, self.row_rest, self.col_rest
 
 
-def round_plan(view: View) -> Rounding:
-    """A feasible plan near P: one hard side is scaled; two are scaled down, and what is missing is added."""
+def round_plan(view: View, coarse: bool = False) -> Rounding:
+    """A feasible plan near P: one hard side is scaled; two are scaled down, and what is missing is added.
+
+    With `coarse`, which serves values, masked plans may miss by what rounding of the potentials leaves open.
+    """
     problem, mass = view.problem, view.problem.mass
     r, c = view.row_marginal / mass, view.col_marginal / mass
     ones_r, ones_c, none_r, none_c = np.ones_like(r), np.ones_like(c), np.zeros_like(r), np.zeros_like(c)
@@ -72,7 +75,7 @@ def round_plan(view: View) -> Rounding:
     if not (problem.rows.hard and problem.cols.hard):
         return _round_one_side(view, target_r, target_c, r, c)
     if problem.cost.masked:
-        return _polish(view, target_r, target_c)
+        return _polish(view, target_r, target_c, coarse)
     row_factor = np.minimum(ratio(target_r, r), 1.0)
     _, c = view.marginals(row_factor, ones_c)
     col_factor = np.minimum(ratio(target_c, c), 1.0)
@@ -159,7 +162,7 @@ def _rest(target: Vector, scaled: Vector) -> Vector:
     return np.where(scaled >= (1.0 - EXACT) * target, 0.0, target - scaled)
 
 
-def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
+def _polish(view: View, target_r: Vector, target_c: Vector, coarse: bool) -> Rounding:
     """Where cells are forbidden nothing may be added: the plan is scaled on until the hard sides are met.
 
     To the targets, if a few sweeps do that. They may have no plan on the allowed cells, or be far in sweeps: then the
@@ -169,11 +172,11 @@ def _polish(view: View, target_r: Vector, target_c: Vector) -> Rounding:
     if problem.rows.box()[0] == 0 and problem.cols.box()[0] == 0:
         return _scale_down(view, target_r, target_c)
     targets = _fixed_side(task.rows, target_r), _fixed_side(task.cols, target_c)
-    found = _scale_on(view, *targets, view.alpha.copy(), view.beta.copy())
+    found = _scale_on(view, *targets, view.alpha.copy(), view.beta.copy(), coarse)
     if found is None:
         start = Start(view.f, view.g, "rows", (1.0, 1.0), fast=False, tol=EXACT)
         solved = run((Phase("newton", Newton()),), task, start, Limits(EXACT, POLISH_STEPS))
-        found = _scale_on(view, task.rows, task.cols, *task.alphas(solved.f, solved.g))
+        found = _scale_on(view, task.rows, task.cols, *task.alphas(solved.f, solved.g), coarse)
     if found is None:
         raise ConvergenceError(NO_PLAN)
     return found
@@ -189,7 +192,7 @@ def _scale_down(view: View, target_r: Vector, target_c: Vector) -> Rounding:
     return Rounding(row_factor, col_factor, *none, np.minimum(r, target_r), np.minimum(c, target_c))
 
 
-def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector) -> Rounding | None:
+def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, coarse: bool) -> Rounding | None:
     """Sweeps with these sides, from these potentials, until the columns are met to rounding; None if they are not."""
     task, problem = view.task, view.problem
     log_row, log_col = np.zeros_like(alpha), np.zeros_like(beta)
@@ -202,14 +205,15 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector) -
         task.backend.log_sweeps(task.cost, task.inv_epsilon, rows, cols, omega, *vectors, scratch, count)
         c = np.exp(log_col)
         target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)
-        largest = max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (alpha, beta))
-        if np.abs(c - target_c).sum() <= max(EXACT, ROUNDING * largest) * target_c.sum():
+        if np.abs(c - target_c).sum() <= max(EXACT, ROUNDING * _largest(alpha, beta)) * target_c.sum():
             factors = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
-            return _scaled(view, *factors, rows, target_c)
+            return _scaled(view, *factors, rows, target_c, coarse)
     return None
 
 
-def _scaled(view: View, row_factor: Vector, col_factor: Vector, rows: Side, target_c: Vector) -> Rounding | None:
+def _scaled(
+    view: View, row_factor: Vector, col_factor: Vector, rows: Side, target_c: Vector, coarse: bool
+) -> Rounding | None:
     """None if P, as floating point holds it, underflows where the scaled plan needs mass."""
     r, c = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
     view.task.backend.apply(*view.kernel, col_factor[:, None], False, r)
@@ -220,10 +224,16 @@ def _scaled(view: View, row_factor: Vector, col_factor: Vector, rows: Side, targ
     row_factor = row_factor * ratio(target_r, attained)  # what rounding of the potentials left
     view.task.backend.apply(*view.kernel, row_factor[:, None], True, c)
     missing += float(np.abs(col_factor * c[:, 0] - target_c).sum())
-    if not missing <= 1e-10 * target_r.sum():
+    rounding = 10 * ROUNDING * _largest(view.alpha, view.beta) if coarse else 0.0
+    if not missing <= max(1e-10, rounding) * target_r.sum():
         return None
     none = np.zeros_like(row_factor), np.zeros_like(col_factor)
     return Rounding(row_factor, col_factor, *none, target_r, target_c)
+
+
+def _largest(alpha: Vector, beta: Vector) -> float:
+    """Nats of the largest potential."""
+    return max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (alpha, beta))
 
 
 def _fixed_side(side: Side, target: Vector) -> Side:
@@ -244,7 +254,7 @@ def gap(solution: Solution) -> float:
     view = View(solution)
     problem = view.problem
     try:
-        rounding = round_plan(view)
+        rounding = round_plan(view, coarse=True)
     except ConvergenceError:
         return float("inf")
     moved = not (np.all(rounding.row_factor == 1) and np.all(rounding.col_factor == 1)) or np.any(rounding.row_rest)

