@@ -106,6 +106,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # the suite may have b
 sys.path.insert(0, {tests!r})
 import test_exact_limits as t
 t.eot.exact(*t.line(5)), t.eot.exact(*t.line(5), rows=t.eot.TV(0.4), cols=t.eot.AtMost())
+t.eot.assign(t.slow_assignment(1000))  # what is compiled may swallow an interrupt in a finaliser
 def interrupt():
     time.sleep(0.1)
     global sent

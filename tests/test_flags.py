@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from application_arrays import DIFFERENTIABLE, opened
+from array_libraries import library
 
 import elastic_ot as eot
 
@@ -10,6 +11,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 NAMES = ("plan", "log_plan", "potentials", "transport_cost", "value")
 SOME = [name if name in ("plan", "value") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 QUIET = {"epsilon": 0.05, "on_failure": "ignore"}
+
+
+def operators(name):
+    """`elastic_ot.torch` or `elastic_ot.jax`, where the library is there."""
+    library(name)
+    return getattr(eot, name)
 
 
 def some_costs():
@@ -26,7 +33,7 @@ def first(found):
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 @pytest.mark.parametrize("operator", SOME)
 def test_the_flag_is_that_of_solve_and_the_result_that_of_the_operator(name, operator):
-    calls = getattr(eot, name)
+    calls = operators(name)
     pair, plain = calls.with_converged(getattr(calls, operator)), getattr(calls, operator)
     with opened(name) as found:
         costs = found.make(some_costs())
@@ -45,7 +52,7 @@ def test_the_flag_is_that_of_solve_and_the_result_that_of_the_operator(name, ope
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_a_divergence_has_converged_where_its_three_terms_have(name):
-    calls, x = getattr(eot, name), np.random.default_rng(0).random((2, 6))
+    calls, x = operators(name), np.random.default_rng(0).random((2, 6))
     costs = np.abs(x[:, :, None] - x[:, None])
     costs[1] = 0.0
     with opened(name) as found:
@@ -60,7 +67,7 @@ def test_a_divergence_has_converged_where_its_three_terms_have(name):
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_a_budget_says_nothing_about_convergence(name):
-    calls = getattr(eot, name)
+    calls = operators(name)
     with opened(name) as found:
         _, converged = calls.with_converged(calls.plan)(
             found.make(some_costs()), epsilon=1.0, grad="unroll", max_iter=500
@@ -128,14 +135,14 @@ def test_it_goes_with_the_transforms_of_jax(operator):
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_what_is_no_operator_is_refused(name):
     with pytest.raises(TypeError, match=r"is no operator of elastic_ot\.torch or elastic_ot\.jax"):
-        getattr(eot, name).with_converged(np.sum)
+        operators(name).with_converged(np.sum)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_operators_show_what_they_return(name):
     from inspect import signature
 
-    calls = getattr(eot, name)
+    calls = operators(name)
     kind = "Tensor" if name == "torch" else "Array"
     assert signature(calls.value).return_annotation == kind
     assert signature(calls.potentials).return_annotation == f"tuple[{kind}, {kind}]"
