@@ -220,7 +220,7 @@ def value(
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
     Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
-    again, by one linear system. With two `Fixed` sides the Hessian in the weights has a meaning along directions that
+    again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
     change both masses alike; elsewhere it is what makes it symmetric.
 
     Examples
