@@ -30,8 +30,8 @@ def with_converged(operator: Callable[Given, Result]) -> Callable[Given, tuple[R
     Parameters
     ----------
     operator : callable
-        One of ``elastic_ot.torch`` or of ``elastic_ot.jax``: `plan`, `log_plan`, `potentials`, `transport_cost`, `value` or
-        `divergence`.
+        One of ``elastic_ot.torch`` or of ``elastic_ot.jax``: `plan`, `log_plan`, `potentials`, `transport_cost`,
+        `value` or `divergence`.
 
     Returns
     -------

@@ -192,7 +192,10 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
 
 def _size_of_exponents(side: SideMeasure, alpha: Vector) -> Vector:
     """As that of a single problem's side."""
-    return np.asarray((side.marginal * np.where(side.marginal > 0, np.abs(alpha), 0.0)).sum(axis=1))
+    sizes = np.abs(alpha)
+    if not side.marginal.all():
+        sizes = np.where(side.marginal > 0, sizes, 0.0)
+    return np.asarray(np.einsum("bn,bn->b", side.marginal, sizes))
 
 
 def _measured(

@@ -237,15 +237,16 @@ def side_measure(
     safe = weights if used is None else np.where(used, weights, 1.0)
     marginal = mass * _kept(np.exp(log_marginal), used)
     moved = marginal * np.abs(np.expm1(change))
-    far = change > FAR
-    if far.any():
-        moved = np.where(far, mass * np.exp(log_marginal + change), moved)
+    if not change.max() <= FAR:
+        moved = np.where(change > FAR, mass * np.exp(log_marginal + change), moved)
     residual = _kept(moved, used).sum(axis=-1)
-    overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + change, used)).any(axis=-1)
+    if not (residual < np.inf).all():
+        overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + change, used)).any(axis=-1)
+        residual = np.where(overflow, np.inf, residual)  # inf times 0
     gap = np.zeros_like(marginal) if isinstance(penalty, Fixed) else penalty.gap(marginal, potential, safe)
     return SideMeasure(
         marginal=marginal,
-        residual=np.where(overflow, np.inf, residual),  # inf times 0
+        residual=residual,
         dual=_kept(penalty.dual(potential, safe), used).sum(axis=-1) + _blocked(penalty, weights, used),
         gap=_kept(gap, used).sum(axis=-1),
         marginal_error=_kept(_outside(penalty, marginal, safe), used).sum(axis=-1),

@@ -21,12 +21,16 @@ Potential = Callable[[Side, Vector, Vector], None]
 
 def scaled_potential(alpha: Vector, side: Side) -> Vector:
     """F = alpha - offset, for entries in use; 0 on a free side, and on a kink where it is there but for rounding."""
+    if isinstance(side.code, int):
+        return _scaled(side, alpha, side.offset)
     return _by_rule(_scaled, side, alpha, side.offset)
 
 
 def _scaled(side: Side, alpha: Vector, offset: Vector) -> Vector:
     if side.code == LOGARITHMIC:
-        free = np.equal(side.strength, 0)
+        if isinstance(side.strength, float):
+            return alpha - offset if side.strength else np.zeros_like(alpha)
+        free = side.strength == 0
         return np.where(free, 0.0, alpha - offset) if free.any() else alpha - offset
     scaled: Vector = alpha - offset
     if side.code == QUADRATIC:
@@ -44,37 +48,43 @@ def exact_change(side: Side, log_ratio: Vector, scaled: Vector, potential: Poten
     The new ones are `potential` of that ratio plus F. Where F is large, their difference from F has lost its digits,
     and with them what the marginal lacks. Here F counts for no more than the penalty makes of it.
     """
-    start = scaled
-    if np.any(np.equal(side.code, QUADRATIC)):
-        target = np.empty_like(scaled)
-        potential(side, log_ratio + scaled, target)
-        start = target - scaled
-    with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
-        return _by_rule(_change, side, log_ratio, scaled, start, side.weight)
+    if isinstance(side.code, int):
+        start = _moved(side, log_ratio, scaled, potential) if side.code == QUADRATIC else scaled
+        return _change(side, log_ratio, scaled, start, side.weight)
+    start = _moved(side, log_ratio, scaled, potential) if (side.code == QUADRATIC).any() else scaled
+    return _by_rule(_change, side, log_ratio, scaled, start, side.weight)
+
+
+def _moved(side: Side, log_ratio: Vector, scaled: Vector, potential: Potential) -> Vector:
+    target = np.empty_like(scaled)
+    potential(side, log_ratio + scaled, target)
+    return target - scaled
 
 
 def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight: Vector) -> Vector:
     if side.code == LOGARITHMIC:
+        fixed = side.strength == 1
+        if fixed if isinstance(fixed, bool) else fixed.all():
+            return log_ratio
         return np.asarray(side.strength * log_ratio - side.strength2 * scaled)
     if side.code == CLIPPED:
         return np.clip(log_ratio, -side.strength - scaled, side.strength - scaled)
     if side.code == BOXED:
         return np.asarray(np.minimum(np.maximum(-scaled, side.strength + log_ratio), side.strength2 + log_ratio))
     slope = side.strength / np.where(weight > 0, weight, 1.0)
-    grown = np.exp(start - log_ratio)  # one Newton step on exp(x - log_ratio) = 1 - slope (F + x)
-    correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
+    with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
+        grown = np.exp(start - log_ratio)  # one Newton step on exp(x - log_ratio) = 1 - slope (F + x)
+        correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
     return np.asarray(start - np.where(np.isfinite(correction), correction, 0.0))
 
 
 def _by_rule(function: Callable[..., Vector], side: Side, *vectors: Vector) -> Vector:
-    """``function(side, *vectors)`` with one code and strengths that broadcast: rule by rule."""
-    if np.ndim(side.code) == 0:
-        return function(side, *vectors)
-    codes = np.unique(side.code)
-    if codes.size == 1:
-        return function(_of_rule(side, slice(None), codes[0]), *vectors)
+    """``function(side, *vectors)`` of many problems, with one code and strengths that broadcast: rule by rule."""
+    first = side.code[0]
+    if (side.code == first).all():
+        return function(_of_rule(side, slice(None), first), *vectors)
     out = np.empty_like(vectors[0])
-    for code in codes:
+    for code in np.unique(side.code):
         which = side.code == code
         out[which] = function(_of_rule(side, which, code), *(x[which] for x in vectors))
     return out
