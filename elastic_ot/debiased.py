@@ -315,5 +315,6 @@ def _size(solution: Solution) -> float:
     host, problem = solution.host, solution.problem
     used_r, used_c = problem.row_used, problem.col_used
     r, c = host.row_marginal[used_r], host.col_marginal[used_c]
-    terms = r @ np.abs(host.f[used_r]) + c @ np.abs(host.g[used_c]) + problem.epsilon * r.sum()
+    with np.errstate(over="ignore"):
+        terms = r @ np.abs(host.f[used_r]) + c @ np.abs(host.g[used_c]) + problem.epsilon * r.sum()
     return float(terms + abs(solution.dual_value))

@@ -83,7 +83,7 @@ def assert_exact(rng):
     if not fixed:
         b = b * 10.0 ** rng.choice([0.0, rng.uniform(-100.0, 100.0)])
     mask = rng.random((n, m)) < rng.choice([0.3, 0.7]) if rng.random() < 0.3 else None
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         sol = eot.exact(cost, a, b, rows=rows, cols=cols, mask=mask)
     except eot.InfeasibleError:
@@ -98,7 +98,7 @@ def assert_exact(rng):
             return "unproved"
         raise
     finally:
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 1.0
     assert np.isfinite([sol.value, sol.dual_value]).all()
     assert np.isfinite(sol.mass).all()
     allowed = np.ones((n, m), bool) if mask is None else mask
@@ -129,7 +129,7 @@ def assert_assigned(rng):
     cost, maximize = COSTS[rng.choice(families)](rng, n, m), bool(rng.random() < 0.3)
     mask = rng.random((n, m)) < 0.7 if rng.random() < 0.3 else None
     limit = float(rng.choice(cost.ravel())) * rng.uniform(0.5, 2.0) if rng.random() < 0.3 else None
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         result = eot.assign(cost, maximize, mask=mask, cost_limit=limit)
         gap = result.gap
@@ -137,7 +137,7 @@ def assert_assigned(rng):
         assert mask is not None
         assert limit is None
         return "infeasible"
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     sign = -1.0 if maximize else 1.0
     u, v, costs = sign * result.u, sign * result.v, sign * cost
     assert np.isfinite(u).all()

@@ -810,7 +810,7 @@ def _plan_lanes(first, cost, batch, alpha, beta, y, p, out):
                 out[first + z, i, j] = p[i * m + j, z]
 
 
-@whole
+@inner
 def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
     n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
     acc, sums, b = col_sum[k], row_sum[k], beta[k]

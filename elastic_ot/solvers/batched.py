@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..backends.protocol import Batch, BatchBackend, Side
 from ..batch_penalty import Mixed, is_hard
 from ..batch_problem import BatchProblem
-from ..halves import is_single
+from ..halves import is_single, largest_number
 from ..memory import ModulesByName
 from ..penalties import KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
@@ -496,7 +496,8 @@ class _Rounds:
         state = self.state
         found = measure_batch(self.task, state.alpha, state.beta, which)
         size = np.maximum(np.abs(found.dual), self.task.problem.epsilon[which] * found.mass)
-        risen = found.dual > self.best_dual[which] + RISE * size
+        with np.errstate(invalid="ignore"):  # plans that overflow
+            risen = found.dual > self.best_dual[which] + RISE * size
         self.best_dual[which] = np.maximum(found.dual, self.best_dual[which])
         self.best_iter[which[risen]] = state.n_iter[which[risen]]
         return np.asarray(risen)
@@ -568,8 +569,10 @@ def _close(task: BatchTask, state: BatchState, which: Indices, limits: BatchLimi
 def _noted(task: BatchTask, state: BatchState, which: Indices, tol: float) -> NDArray[np.bool_]:
     """Measure and note; which of them meet the tolerance."""
     measure = measure_batch(task, state.alpha, state.beta, which)
-    state.residual[which], state.dual[which] = measure.residual, measure.dual
-    return measure.meets(tol, task.problem.epsilon[which])
+    largest = np.maximum(measure.row_marginal.max(axis=1), measure.col_marginal.max(axis=1))
+    overflow = largest > largest_number(task.cost)  # in the dtype of the plan
+    state.residual[which], state.dual[which] = np.where(overflow, np.inf, measure.residual), measure.dual
+    return np.asarray(measure.meets(tol, task.problem.epsilon[which]) & ~overflow)
 
 
 def _alone(

@@ -64,7 +64,7 @@ class NewtonState(AnnealedState):
 
     @property
     def steered(self) -> bool:
-        return self.steps > 0 and not self.task.problem.rows.hard
+        return self.steps > 0
 
     def close(self) -> bool:
         self.closing = self.wanted_end == "cols" and self.end == "rows"
