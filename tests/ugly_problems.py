@@ -108,6 +108,7 @@ def _costs(rng, shape):
         return cost.astype(rng.choice([np.float16, np.float32]))
     else:
         cost = rng.random(shape) * scale
+    cost = np.clip(cost, -1e300, 1e300)
     return np.asfortranarray(cost) if rng.random() < 0.2 and len(shape) == 2 else cost
 
 
