@@ -13,6 +13,7 @@ from ..backends.protocol import Side
 from ..penalties import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC, Vector
 
 KINK = 1e-13  # distance from a kink, relative to 1 + |offset|, that rounding explains
+CORRECTIONS = 3  # of a quadratic penalty's update, which is a root: light entries take more than one
 EDGE = 1e-12  # relative distance beyond the end of the dual's domain that does
 
 Potential = Callable[[Side, Vector, Vector], None]
@@ -72,10 +73,12 @@ def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight
     if side.code == BOXED:
         return np.asarray(np.minimum(np.maximum(-scaled, side.strength + log_ratio), side.strength2 + log_ratio))
     slope = side.strength / np.where(weight > 0, weight, 1.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
-        grown = np.exp(start - log_ratio)  # one Newton step on exp(x - log_ratio) = 1 - slope (F + x)
-        correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
-    return np.asarray(start - np.where(np.isfinite(correction), correction, 0.0))
+    for _ in range(CORRECTIONS):  # Newton steps on exp(x - log_ratio) = 1 - slope (F + x)
+        with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
+            grown = np.exp(start - log_ratio)
+            correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
+        start = start - np.where(np.isfinite(correction), correction, 0.0)
+    return start
 
 
 def _by_rule(function: Callable[..., Vector], side: Side, *vectors: Vector) -> Vector:
