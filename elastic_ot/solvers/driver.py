@@ -81,7 +81,9 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
     if heavy is task.problem:
         return _Run(phases, task, start, limits).run()
     found = _Run(phases, make_task(heavy, task.backend), start, limits).run()
-    f, g, rows, cols, certified = certify(task, *with_light(task, heavy, found.f, found.g))
+    with np.errstate(all="ignore"):  # potentials of a solve that broke down
+        f, g = with_light(task, heavy, found.f, found.g)
+    f, g, rows, cols, certified = certify(task, f, g)
     found = replace(found, f=f, g=g, row_marginal=rows, col_marginal=cols, measure=certified)
     if found.status is not Status.CONVERGED or certified.meets(limits.tol):
         return found

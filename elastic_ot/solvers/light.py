@@ -79,6 +79,5 @@ def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector
 def _swept(task: Task, f: Vector, g: Vector, omega: tuple[float, float]) -> State:
     scratch = task.backend.scratch(task.problem.shape, False, brief=True)
     state = State(task, *task.alphas(f, g), "rows", omega, False, scratch)
-    with np.errstate(all="ignore"):  # potentials of a solve that broke down
-        sweep(state, omega, 1)
+    sweep(state, omega, 1)
     return state
