@@ -13,7 +13,7 @@ from ..backends.protocol import Side
 from ..penalties import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC, Vector
 
 KINK = 1e-13  # distance from a kink, relative to 1 + |offset|, that rounding explains
-CORRECTIONS = 3  # of a quadratic penalty's update, which is a root: light entries take more than one
+CORRECTIONS, EXACT = 50, 1e-9  # of a quadratic penalty's update, which is a root: light entries take more than one
 EDGE = 1e-12  # relative distance beyond the end of the dual's domain that does
 
 Potential = Callable[[Side, Vector, Vector], None]
@@ -77,7 +77,10 @@ def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight
         with np.errstate(over="ignore", invalid="ignore"):  # marginals that overflow
             grown = np.exp(start - log_ratio)
             correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
-        start = start - np.where(np.isfinite(correction), correction, 0.0)
+        correction = np.where(np.isfinite(correction), correction, 0.0)
+        start = start - correction
+        if np.abs(correction).max() <= EXACT:
+            break
     return start
 
 
