@@ -99,6 +99,18 @@ def _position(params, names, values):
     return next(k for k, row in enumerate(rows) if all(params[x] is y for x, y in zip(names, row, strict=True)))
 
 
+_BEGINNINGS = {}
+
+
+@pytest.fixture(autouse=True)
+def _generators_of_modules_begin_anew(request):
+    """A module's RNG draws the same numbers in a test whichever tests ran before it, in this worker or another."""
+    generator = getattr(getattr(request, "module", None), "RNG", None)
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        bits.state = _BEGINNINGS.setdefault(request.module.__name__, bits.state)
+
+
 @pytest.fixture(autouse=True)
 def _global_generator_is_untouched():
     """Nothing in the package may draw from, or reseed, NumPy's global generator."""
