@@ -19,6 +19,7 @@ FULL = 1e-9  # of a side's largest mass: so near to it the side is fixed there
 NEAR = 30.0  # epsilon by which a price may move for potentials to be worth starting from
 TRIALS = 200  # prices tried
 SATURATED = 8  # doublings of the step that change nothing, after which the mass has reached its end
+LEAST = 0.05  # of a bracket that the next price cuts off
 SHARE = 0.5  # of the tolerance that the mass may miss by
 
 
@@ -96,7 +97,7 @@ class PriceSearch:
                 step = min(max(2.0 * step, abs(excess) * self.problem.epsilon), 1e300)
                 following = price + math.copysign(step, -excess)
             else:
-                following = _between(low, high, price)
+                following = _between(low, high)
             near = abs(following - price) <= NEAR * self.problem.epsilon
             f, g = (found.f, found.g) if near else (None, None)
             if following == price:
@@ -115,11 +116,8 @@ class PriceSearch:
         return replace(limits, max_iter=max(limits.max_iter - used, 1), time_limit=rest)
 
 
-def _between(low: tuple[float, float], high: tuple[float, float], last: float) -> float:
+def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
     """The zero of the line through both ends, kept off them, so that the bracket shrinks from both sides."""
     (left, below), (right, above) = low, high
-    share = -below / (above - below)
-    width = right - left
-    if last in (left, right) and not 0.05 < share < 0.95:
-        share = min(max(share, 0.05), 0.95)
-    return left + share * width
+    share = min(max(-below / (above - below), LEAST), 1.0 - LEAST)
+    return left + share * (right - left)

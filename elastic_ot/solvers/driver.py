@@ -122,7 +122,7 @@ class _Run:
         self.aim = limits.tol
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
         self.iteration, self.scale = 0, 0.0
-        self.least = np.inf
+        self.least = np.inf  # residual at the epsilon asked for, and the vectors or potentials that had it
         self.kept: tuple[Vector, ...] | None = None
         self.kept_before: tuple[Vector, Vector] | None = None
         self.carried = 0
@@ -152,8 +152,8 @@ class _Run:
             if self.state.finished:
                 continue
             self.saved = self.state.save()
-            if self.state.trusted() and self._is_best(found):
-                self.kept = self.saved
+            if self.on_target and found.relative_residual < self.least and self.state.trusted():
+                self.least, self.kept = found.relative_residual, self.saved
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
                 self.iteration += self.solver.step(self.state, self._block())
 
@@ -184,13 +184,6 @@ class _Run:
     def _handover(self) -> Start:
         f, g = self.state.task.potentials(self.state.alpha, self.state.beta)
         return replace(self.first, f=f, g=g, omega=self.state.omega, fast=self.state.fast)
-
-    def _is_best(self, found: Measure) -> bool:
-        """True, once, for the smallest residual seen at the epsilon asked for."""
-        if not self.on_target or not found.relative_residual < self.least:
-            return False
-        self.least = found.relative_residual
-        return True
 
     def _keep(self) -> None:
         """The best potentials seen, before the state that holds them goes."""

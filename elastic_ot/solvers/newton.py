@@ -219,9 +219,8 @@ class Newton:
         goal = self._forcing(state, residual) * size
         x, products = krylov.solve(system, rhs, goal, state.radius, state.expired)
         state.products += products
-        x = state.stretch * np.where(
-            inside, x, response
-        )  # the others move as in a sweep: hundreds of nats would shorten the step
+        # those outside move as in a sweep: in the system their hundreds of nats would shorten the step
+        x = state.stretch * np.where(inside, x, response)
         slope = slope_along(task, state.beta, c, smooth_change(task, state.beta, cols, x))
         return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
 
