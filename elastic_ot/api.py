@@ -270,8 +270,7 @@ def _solve(
 
         def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
             found = run(choose(method, at, omega, tol), make_task(at, backend), replace(start, f=f, g=g), limits)
-            if found.blocked is not None:
-                refuse_blocked(found.blocked.transpose() if swapped else found.blocked)
+            refuse_blocked(found.blocked, swapped=swapped)
             return found
 
         with progress_bar(progress, tol) as report:

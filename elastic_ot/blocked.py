@@ -9,10 +9,11 @@ from .errors import InfeasibleError
 from .solvers.feasibility import Blocked
 
 
-def refuse_blocked(found: Blocked | None, label: str = "") -> None:
-    """InfeasibleError if rows or columns are blocked; it names them."""
+def refuse_blocked(found: Blocked | None, label: str = "", swapped: bool = False) -> None:
+    """InfeasibleError if rows or columns are blocked; it names them. `swapped`: those of the transposed problem."""
     if found is None:
         return
+    found = found.transpose() if swapped else found
     name, other = found.name, "columns" if found.name == "rows" else "rows"
     raise InfeasibleError(
         f"{label}{name} {_listed(found.members)} have allowed cells in {other} {_listed(found.partners)} only, which "

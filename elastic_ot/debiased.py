@@ -305,8 +305,7 @@ class _Terms:
         return Limits(self.limits.tol, self.limits.max_iter, left)
 
     def _solution(self, problem: Problem, outcome: Outcome, swapped: bool) -> Solution:
-        if outcome.blocked is not None:
-            refuse_blocked(outcome.blocked.transpose() if swapped else outcome.blocked)
+        refuse_blocked(outcome.blocked, swapped=swapped)
         return solution_from(problem, outcome, swapped, self.limits.tol, self.origin)
 
 
