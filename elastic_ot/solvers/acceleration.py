@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..penalties import KL, Fixed, Free, Penalty, Vector
 from ..problem import Problem
 
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while
+DOUBLINGS = 60  # steps of a search for a bracket, each four times as long as the one before
 CLOSING = 60  # slopes looked at to close in on a translation
 CLOSE = 1e-3  # of it: the next translation goes on, and Newton's method does badly if each one ends on another kink
 BALANCED = 1e-14  # difference of masses, relative to their sum, that rounding explains: no reason to go to a far kink
@@ -18,7 +21,7 @@ FASTEST = 1.0 - 1e-4  # largest rate of plain sweeps that is believed: omega sta
 
 
 def translation(problem: Problem, f: Vector, g: Vector, negligible: float) -> float:
-    """The t for which the dual at (f + t, g - t) is largest; the plan stays (Séjourné, Vialard, Peyré 2022).
+    """Return the t for which the dual at (f + t, g - t) is largest; the plan stays (Séjourné, Vialard, Peyré 2022).
 
     Not for two fixed sides, whose dual does not depend on t. With a free side t = 0 is the only choice; an imbalance of
     masses up to `negligible` gives 0 as well.
@@ -29,30 +32,14 @@ def translation(problem: Problem, f: Vector, g: Vector, negligible: float) -> fl
     f, a = f[problem.row_used], problem.a[problem.row_used]
     g, b = g[problem.col_used], problem.b[problem.col_used]
     if isinstance(rows, Fixed | KL) and isinstance(cols, Fixed | KL):
-        return _closed_form(rows, cols, f, g, a, b)
+        return float(balancing_shift((f, a, strength_of(rows)), (g, b, strength_of(cols))))
     return _search(rows, cols, f, g, a, b, negligible, problem.epsilon)
-
-
-def _closed_form(rows: Fixed | KL, cols: Fixed | KL, f: Vector, g: Vector, a: Vector, b: Vector) -> float:
-    """Masses balance: a(f + t) = b(g - t) with a(f) = sum a exp(-f / rho), or sum a on a fixed side."""
-    log_a, rho_a = _log_demand(rows, f, a)
-    log_b, rho_b = _log_demand(cols, g, b)
-    rate = (1.0 / rho_a if rho_a else 0.0) + (1.0 / rho_b if rho_b else 0.0)
-    return (log_a - log_b) / rate
-
-
-def _log_demand(penalty: Fixed | KL, f: Vector, a: Vector) -> tuple[float, float]:
-    if isinstance(penalty, Fixed):
-        return float(np.log(a.sum())), 0.0
-    exponent = -f / penalty.rho
-    top = float(exponent.max())
-    return float(np.log(np.sum(a * np.exp(exponent - top)))) + top, penalty.rho
 
 
 def _search(
     rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float, epsilon: float
 ) -> float:
-    """The derivative of the dual in t, an interval that falls, must contain 0: bracket that t, then close in on it."""
+    """Return what `best_shift` does for one problem, in plain floats: NumPy's `where` takes as long as the slopes."""
     masses = float(a.sum()) + float(b.sum())
     limit, balanced = 1e3 * masses, BALANCED * masses  # the first stands for infinity, outside of the dual's domain
 
@@ -67,23 +54,20 @@ def _search(
     if abs(here) <= negligible:
         return 0.0
     near, far = 0.0, float(np.sign(here)) * epsilon * min(1.0, abs(here) / float(a.sum()))
-    for _ in range(60):
+    for _ in range(DOUBLINGS):
         beyond = slope(far)
         if not np.isfinite(beyond):
             return 0.0
         if np.sign(beyond) != np.sign(here):
-            return _crossing(slope, near, far, here, beyond, negligible)
+            return _close_in(slope, near, far, here, beyond, negligible)
         near, far, here = far, 4.0 * far, beyond
     return 0.0  # the dual is flat or unbounded that way, as far as rounding can tell
 
 
-def _crossing(
+def _close_in(
     slope: Callable[[float], float], near: float, far: float, here: float, beyond: float, negligible: float
 ) -> float:
-    """The t in a bracket where the slope changes its sign, by secants and bisections in turn.
-
-    Where it jumps there, the end with the smaller slope: the other one may lie outside the dual's domain.
-    """
+    """Return the t in a bracket where the slope changes its sign, as `_crossing` does."""
     for step in range(CLOSING):
         if abs(far - near) <= CLOSE * max(abs(near), abs(far)) or abs(beyond) <= negligible:
             break
@@ -94,6 +78,113 @@ def _crossing(
         else:
             far, beyond = t, at
     return far if abs(beyond) < abs(here) else near
+
+
+def strength_of(penalty: Fixed | KL) -> float:
+    """Return rho, inf for a fixed marginal."""
+    return np.inf if isinstance(penalty, Fixed) else penalty.rho
+
+
+def balancing_shift(rows: tuple[Vector, Vector, Any], cols: tuple[Vector, Vector, Any]) -> Any:
+    """Return the t that balances the masses: sum a exp(-(f + t) / rho) = sum b exp(-(g - t) / rho'), in closed form.
+
+    Sides are (potentials, weights, strength): sums run over the last axis, strengths (inf: fixed) broadcast to the
+    others. Potentials where the weight is 0 are not read.
+    """
+    rate = 1.0 / np.asarray(rows[2]) + 1.0 / np.asarray(cols[2])
+    return (_log_demand(*rows) - _log_demand(*cols)) / rate
+
+
+def _log_demand(potential: Vector, weights: Vector, rho: Any) -> Vector:
+    """Return log sum a exp(-f / rho)."""
+    if np.ndim(rho) == 0 and np.isinf(rho):
+        return np.asarray(np.log(weights.sum(axis=-1)))
+    exponent = -potential / np.asarray(rho)[..., None]
+    if not weights.all():
+        exponent = np.where(weights > 0, exponent, -np.inf)
+    top = exponent.max(axis=-1, keepdims=True)
+    return np.asarray(np.log((weights * np.exp(exponent - top)).sum(axis=-1)) + top[..., 0])
+
+
+Relaxed = tuple[Penalty, Vector, Vector, "NDArray[np.bool_] | None"]
+"""One side of many problems: penalty, potentials and weights (B, n), and which entries are in use (None: all)."""
+
+
+def best_shift(rows: Relaxed, cols: Relaxed, negligible: Vector, epsilon: Vector) -> Vector:
+    """Return for every problem the t (B,) at which the dual's slope in t changes its sign, 0 where there is none.
+
+    The superdifferential of the dual in t is an interval that falls: bracket the t at which it contains 0, then close
+    in on it.
+    """
+    sizes = [_total(side[2], side[3]) for side in (rows, cols)]
+    masses = sizes[0] + sizes[1]
+    limit, balanced = 1e3 * masses, BALANCED * masses  # the first stands for infinity, outside of the dual's domain
+
+    def slope(t: Vector) -> Vector:
+        low_a, high_a = _demanded(rows, t, limit)
+        low_b, high_b = _demanded(cols, -t, limit)
+        low, high = low_a - high_b, high_a - low_b
+        return np.where(low > balanced, low, np.where(high < -balanced, high, 0.0))
+
+    here = slope(np.zeros_like(epsilon))
+    searching = np.abs(here) > negligible
+    found = np.zeros_like(epsilon)
+    if not searching.any():
+        return found
+    near, far = np.zeros_like(epsilon), np.sign(here) * epsilon * np.minimum(1.0, np.abs(here) / sizes[0])
+    beyond, bracketed = here, np.zeros_like(searching)
+    for _ in range(DOUBLINGS):  # where none is found the dual is flat or unbounded, as far as rounding can tell
+        at = slope(far)
+        searching &= np.isfinite(at)
+        crossed = searching & (np.sign(at) != np.sign(here))
+        beyond, bracketed = np.where(crossed, at, beyond), bracketed | crossed
+        searching &= ~crossed
+        if not searching.any():
+            break
+        near, here = np.where(searching, far, near), np.where(searching, at, here)
+        far = np.where(searching, 4.0 * far, far)
+    if not bracketed.any():
+        return found
+    return np.where(bracketed, _crossing(slope, near, far, here, beyond, negligible, bracketed), 0.0)
+
+
+def _total(values: Vector, used: NDArray[np.bool_] | None) -> Vector:
+    return np.asarray((values if used is None else np.where(used, values, 0.0)).sum(axis=-1))
+
+
+def _demanded(side: Relaxed, t: Vector, limit: Vector) -> tuple[Vector, Vector]:
+    """Return the least and the largest mass that the potentials, moved by t, ask for."""
+    penalty, potential, weights, used = side
+    low, high = penalty.demand(potential + t[:, None], weights)
+    return np.minimum(_total(low, used), limit), np.minimum(_total(high, used), limit)
+
+
+def _crossing(
+    slope: Callable[[Vector], Vector],
+    near: Vector,
+    far: Vector,
+    slope_near: Vector,
+    slope_far: Vector,
+    negligible: Vector,
+    closing: NDArray[np.bool_],
+) -> Vector:
+    """Return the t in each bracket where the slope changes its sign, by secants and bisections in turn.
+
+    Where it jumps there, the end with the smaller slope: the other one may lie outside the dual's domain.
+    """
+    for step in range(CLOSING):
+        narrow = np.abs(far - near) <= CLOSE * np.maximum(np.abs(near), np.abs(far))
+        closing = closing & ~narrow & (np.abs(slope_far) > negligible)
+        if not closing.any():
+            break
+        with np.errstate(invalid="ignore", divide="ignore"):  # of problems that are not searched
+            t = near + (far - near) * (slope_near / (slope_near - slope_far) if step % 2 == 0 else 0.5)
+        at = slope(t)
+        before = closing & (np.sign(at) == np.sign(slope_near))
+        beyond = closing & ~before
+        near, slope_near = np.where(before, t, near), np.where(before, at, slope_near)
+        far, slope_far = np.where(beyond, t, far), np.where(beyond, at, slope_far)
+    return np.where(np.abs(slope_far) < np.abs(slope_near), far, near)
 
 
 def damped(omega: tuple[float, float]) -> tuple[float, float]:

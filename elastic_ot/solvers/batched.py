@@ -23,12 +23,14 @@ from ..halves import is_single, largest_number
 from ..memory import ModulesByName
 from ..penalties import KL, LOGARITHMIC, Fixed, Free, Penalty, Vector
 from ..result import History, Status
-from .driver import PATIENCE, RISE, Outcome
+from .acceleration import balancing_shift, best_shift
+from .driver import NEGLIGIBLE, PATIENCE, RISE, Outcome
 from .measure import ULP, SideMeasure, side_measure
 from .updates import exact_change, scaled_potential
 
 Indices = NDArray[np.int64]
 FIRST_ROUND, LONGEST_ROUND, TRANSLATED_ROUND = 10, 640, 20
+SEARCHED_ROUND, SEARCHED_AFTER = 80, 100  # where the best translation is searched for, and iterations before that pays
 RETRIES = 6  # times a problem's goal is lowered because what it returned missed the tolerance
 FAR = (
     1e-3  # residual, as a share of the mass, above which potentials that sweeps have found are a worse start than none
@@ -385,10 +387,15 @@ class _Rounds:
         self.best, self.best_iter = np.full(size, np.inf), np.zeros(size, np.int64)
         self.best_dual = np.full(size, -np.inf)
         self.rhos = _strengths(task.problem)
+        penalties = task.problem.rows, task.problem.cols
+        fixed, free = (all(isinstance(p, Fixed) for p in penalties), any(isinstance(p, Free) for p in penalties))
+        self.rigid = fixed or free
+        """Nothing is gained by a translation."""
 
     def run(self) -> BatchState:
         state, limits, count, cold = self.state, self.limits, FIRST_ROUND, self.limits.cold
-        longest, status = LONGEST_ROUND if self.rhos is None else TRANSLATED_ROUND, Status.MAX_ITER
+        longest = LONGEST_ROUND if self.rigid else SEARCHED_ROUND if self.rhos is None else TRANSLATED_ROUND
+        status = Status.MAX_ITER
         while self.left.size and self._rooms(self.left).max() > 0:
             found = self._swept(count, cold)
             seen = self.left[found < np.inf]
@@ -503,22 +510,33 @@ class _Rounds:
         return np.asarray(risen)
 
     def _translate(self) -> None:
-        """(f + t, g - t) with the t that balances the masses: `acceleration.translation`, in closed form."""
-        if self.rhos is None or not self.left.size:
-            return
+        """Move to (f + t, g - t) with the t for which the dual is largest, as `acceleration.translation` does."""
         task, state, left = self.task, self.state, self.left
-        f, g = (
-            _scaled(x[left], Side(*(v[left] for v in side)))
-            for x, side in ((state.alpha, task.rows), (state.beta, task.cols))
-        )
-        rho_a, rho_b = (rho[left] / task.problem.epsilon[left] for rho in self.rhos)
-        with np.errstate(all="ignore"):
-            log_a, log_b = _log_demand(task.rows.weight[left], f, rho_a), _log_demand(task.cols.weight[left], g, rho_b)
-            rate = 1.0 / rho_a + 1.0 / rho_b
-            t = np.where((rate > 0) & np.isfinite(rate), (log_a - log_b) / rate, 0.0)
+        problem = task.problem
+        if self.rigid or not left.size or (self.rhos is None and int(state.n_iter.max()) < SEARCHED_AFTER):
+            return
+        sides = [Side(*(v[left] for v in side)) for side in (task.rows, task.cols)]
+        f, g = (_scaled(x[left], side) for x, side in zip((state.alpha, state.beta), sides, strict=True))
+        epsilon = problem.epsilon[left]
+        with np.errstate(all="ignore"):  # extreme potentials: no translation is found
+            if self.rhos is not None:
+                rho_a, rho_b = (rho[left] / epsilon for rho in self.rhos)
+                t = balancing_shift((f, sides[0].weight, rho_a), (g, sides[1].weight, rho_b))
+                t = np.where((rho_a > 0) & (rho_b > 0), t, 0.0)
+            else:
+                t = self._best_shift(epsilon[:, None] * f, epsilon[:, None] * g) / epsilon
+                t = np.where(_free(sides[0]) | _free(sides[1]), 0.0, t)
         t = np.where(np.isfinite(t), t, 0.0)[:, None]
         state.alpha[left] += t
         state.beta[left] -= t
+
+    def _best_shift(self, f: Vector, g: Vector) -> Vector:
+        """Return the best translations of the problems that are left, in cost units."""
+        problem, left = self.task.problem, self.left
+        used_r, used_c = problem.row_used[left], problem.col_used[left]
+        rows = pick(problem.rows, left), f, np.where(used_r, problem.a[left], 1.0), used_r
+        cols = pick(problem.cols, left), g, np.where(used_c, problem.b[left], 1.0), used_c
+        return best_shift(rows, cols, NEGLIGIBLE * self.state.residual[left], problem.epsilon[left])
 
 
 def remembered(task: BatchTask, alpha: Vector, beta: Vector, tol: float, measured: bool) -> BatchState:
@@ -616,10 +634,3 @@ def _strengths(problem: BatchProblem) -> tuple[Vector, Vector] | None:
             return None
         found.append(np.array(np.broadcast_to(np.asarray(rho).reshape(-1), (problem.size,)), dtype=np.float64))
     return None if np.isinf(found[0]).all() and np.isinf(found[1]).all() else (found[0], found[1])
-
-
-def _log_demand(weight: Vector, scaled: Vector, rho: Vector) -> Vector:
-    """Logarithm of sum a exp(-f / rho)."""
-    exponent = np.where(weight > 0, -scaled / rho[:, None], -np.inf)
-    top = exponent.max(axis=1, keepdims=True)
-    return np.asarray(np.log((weight * np.exp(exponent - top)).sum(axis=1)) + top[:, 0])
