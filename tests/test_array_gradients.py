@@ -11,16 +11,9 @@ import pytest
 from penalty_formulas import exact_update, resolve
 
 import elastic_ot as eot
-from elastic_ot.backends import (
-    array_gradients,
-    array_systems,
-    array_updates,
-    batch_gradients,
-    gpu,
-    load_batch_gradients,
-    protocol,
-    reference,
-)
+from elastic_ot.backends import gpu, load_batch_gradients, protocol, reference
+from elastic_ot.backends.array_api import derivatives, systems, updates
+from elastic_ot.backends.cpu import batch_derivatives
 from elastic_ot.backends.protocol import Batch, BatchBars, BatchSystem, Side
 
 SPECS = [
@@ -129,10 +122,10 @@ def test_signatures_are_those_of_the_protocol(name):
 
 def test_limits_are_those_of_the_numba_module():
     for module, names in (
-        (array_gradients, ("SINGLE_LIMIT", "LIMIT")),
-        (array_systems, ("FLOOR", "PRODUCTS", "ROUNDS", "ROUNDING", "SOUND", "UNSOUND")),
+        (derivatives, ("SINGLE_LIMIT", "LIMIT")),
+        (systems, ("FLOOR", "PRODUCTS", "ROUNDS", "ROUNDING", "SOUND", "UNSOUND")),
     ):
-        assert [getattr(module, name) for name in names] == [getattr(batch_gradients, name) for name in names]
+        assert [getattr(module, name) for name in names] == [getattr(batch_derivatives, name) for name in names]
 
 
 # Iterations
@@ -146,7 +139,7 @@ def test_iterations_agree_with_the_numba_module(rows, cols, ragged):
         options = {"rows": penalty(rows), "cols": penalty(cols), "end": end, "reference": kind}
         found = solution(shape, ragged=ragged, **options)
         bars = bars_for(found)
-        expected = pull_iterations(batch_gradients, found, bars)
+        expected = pull_iterations(batch_derivatives, found, bars)
         assert expected.sound.all()
         assert_same(pull_iterations(numpy, found, bars), expected, EXACT)
 
@@ -159,7 +152,7 @@ def test_iterations_in_single_precision_agree(rows, cols, shape):
         found = solution(shape, dtype=np.float32, **options)
         bars = bars_for(found)
         exact = pull_iterations(numpy, found, bars)
-        assert_same(exact, pull_iterations(batch_gradients, found, bars), 1e-6)  # the result is in float32
+        assert_same(exact, pull_iterations(batch_derivatives, found, bars), 1e-6)  # the result is in float32
         assert_same(pull_iterations(numpy, found, bars, "mixed"), exact, SINGLE)
 
 
@@ -169,7 +162,7 @@ def test_problems_may_have_rules_of_their_own(kind):
     strengths = [0.3, 0.05, 0.8] if kind is eot.TV else [0.3, 0.0, 1.0 if kind is eot.Elastic else np.inf]
     found = solution(rows=kind(np.array(strengths)), cols=kind(np.array(strengths[::-1])), shared=True)
     bars = bars_for(found)
-    assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_gradients, found, bars), EXACT)
+    assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_derivatives, found, bars), EXACT)
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
@@ -177,7 +170,7 @@ def test_problems_may_have_rules_of_their_own(kind):
 def test_numbers_of_iterations_agree(count, end):
     found = solution(max_iter=count, end=end, rows=eot.KL(0.5), cols=eot.L2(2.0), ragged=True)
     for bars in (bars_for(found), (None, *bars_for(found)[1:])):
-        assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_gradients, found, bars), EXACT)
+        assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_derivatives, found, bars), EXACT)
 
 
 def test_iterations_from_given_potentials_agree():
@@ -185,7 +178,7 @@ def test_iterations_from_given_potentials_agree():
     found = solution(max_iter=2, rows=eot.KL(0.5), init=init)
     bars = bars_for(found)
     assert found.budget.g.any()
-    assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_gradients, found, bars), EXACT)
+    assert_same(pull_iterations(numpy, found, bars), pull_iterations(batch_derivatives, found, bars), EXACT)
 
 
 def test_only_the_asked_problems_are_written_and_all_of_theirs():
@@ -217,12 +210,12 @@ def test_what_leaves_the_range_is_not_sound_and_0(precision, sound):
     bars = bars_for(found)
     out = pull_iterations(numpy, found, bars, precision)
     assert out.sound.tolist() == sound
-    assert pull_iterations(batch_gradients, found, bars, precision).sound.tolist() == sound
+    assert pull_iterations(batch_derivatives, found, bars, precision).sound.tolist() == sound
     for values in out[:-1]:
         assert not values[~out.sound].any()
     assert_same(
         BatchBars(*(x[:1] for x in out)),
-        BatchBars(*(x[:1] for x in pull_iterations(batch_gradients, found, bars))),
+        BatchBars(*(x[:1] for x in pull_iterations(batch_derivatives, found, bars))),
         EXACT if precision == "double" else SINGLE,
     )
 
@@ -289,14 +282,14 @@ def test_the_update_of_l2_is_the_root(slope):
     side = Side(np.ones(ratio.size), np.zeros(ratio.size), np.zeros(ratio.size), protocol.QUADRATIC, slope, 0.0)
     expected = np.empty_like(ratio)
     reference.potential(side, ratio, expected)  # by bisection
-    found = array_updates._root(np.full_like(ratio, slope), ratio)
+    found = updates._root(np.full_like(ratio, slope), ratio)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
 
 
 # The optimum
 
 
-def systems(seed=0, size=4, n=9, m=7, dtype=np.float64, shared=False):
+def linear_systems(seed=0, size=4, n=9, m=7, dtype=np.float64, shared=False):
     """Linear systems of all kinds: held by the diagonals; rigid; with entries outside; ragged, which is rigid, too."""
     rng = np.random.default_rng(seed)
     cost = rng.random((1 if shared else size, n, m)).astype(dtype)
@@ -343,7 +336,7 @@ def pull_optimum(backend, arguments, dtype=None, there=lambda x: x):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_optima_agree_with_dense_systems(dtype, shared):
-    arguments, plan = systems(dtype=dtype, shared=shared)
+    arguments, plan = linear_systems(dtype=dtype, shared=shared)
     _, batch, _, _, (rows, cols), rigid, bar, row_side, col_side = arguments
     out = pull_optimum(numpy, arguments, np.float64)
     assert out.sound.all()
@@ -371,17 +364,17 @@ def test_optima_agree_with_dense_systems(dtype, shared):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("has_bar", [True, False])
 def test_optima_agree_with_the_numba_module(dtype, has_bar):
-    arguments, _ = systems(seed=1, dtype=dtype)
+    arguments, _ = linear_systems(seed=1, dtype=dtype)
     arguments[-1][1] += arguments[4][1][1]  # what a rigid system cannot take up
     if not has_bar:
         arguments = (*arguments[:6], None, *arguments[7:])
-    found, expected = (pull_optimum(backend, arguments) for backend in (numpy, batch_gradients))
+    found, expected = (pull_optimum(backend, arguments) for backend in (numpy, batch_derivatives))
     assert_same(found, expected, EXACT if dtype == np.float64 else 1e-7)  # float32 results
 
 
 def test_systems_that_iterations_do_not_solve_are_not_sound_and_0():
     """Two halves without a connection: singular in a direction that nothing removes, and asked for in it."""
-    arguments, _ = systems(n=8, m=8)
+    arguments, _ = linear_systems(n=8, m=8)
     cost, batch, alpha, beta, _, _, bar, *sides = arguments
     cost[batch.cost_of[1]] = np.where(np.kron(np.eye(2), np.ones((4, 4))) > 0, 0.5, np.inf)
     alpha[1], beta[1], bar[1] = -3.0, 0.0, 1.0
@@ -389,7 +382,7 @@ def test_systems_that_iterations_do_not_solve_are_not_sound_and_0():
     arguments = cost, batch, alpha, beta, (plan.sum(axis=2), plan.sum(axis=1)), np.full(4, True), bar, *sides
     found = pull_optimum(numpy, arguments)
     assert not found.sound[1]
-    assert not pull_optimum(batch_gradients, arguments).sound[1]
+    assert not pull_optimum(batch_derivatives, arguments).sound[1]
     for values in found[:-1]:
         assert not values[1].any()
 
@@ -400,7 +393,7 @@ def test_systems_that_iterations_do_not_solve_are_not_sound_and_0():
 @pytest.mark.parametrize("out_dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_plans_and_what_they_give_with_their_logarithms(dtype, out_dtype):
-    (cost, batch, alpha, beta, *_), _ = systems(dtype=dtype)
+    (cost, batch, alpha, beta, *_), _ = linear_systems(dtype=dtype)
     cost[:, 0, 0], cost[:, 1, 1] = 80.0, np.nextafter(np.float32(np.inf), 0)  # below float32, and below everything
     expected = plans(cost, batch, alpha, beta)
     out, dots = np.full((4, *cost.shape[1:]), 7, out_dtype), np.full(4, 7.0)
@@ -436,12 +429,12 @@ class StrictMemory:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_device_of_the_standard_gives_the_same(dtype, matrices):
     memory = StrictMemory()
-    device, there = array_gradients.ArrayDerivatives(memory), memory.put if matrices == "there" else lambda x: x
+    device, there = derivatives.ArrayDerivatives(memory), memory.put if matrices == "there" else lambda x: x
     here = memory.get if matrices == "there" else lambda x: x
     rows = Side, eot.L2(np.array([0.4, 0.0, np.inf, 3.0]))
     found = solution(size=4, dtype=dtype, ragged=True, rows=rows[1], cols=eot.TV(0.3))
     bars, which = bars_for(found), np.array([0, 1, 3])
-    (arguments, _), plan_dots = systems(dtype=dtype), []
+    (arguments, _), plan_dots = linear_systems(dtype=dtype), []
     with strict.ArrayAPIStrictFlags(**FLAGS):
         for backend, move in ((numpy, lambda x: x), (device, there)):
             pulled = [
@@ -460,17 +453,17 @@ def test_a_device_of_the_standard_gives_the_same(dtype, matrices):
 
 def test_chunks_do_not_show(monkeypatch):
     found = solution(size=7, cols=eot.KL(0.5), ragged=True)
-    (arguments, _), bars = systems(), bars_for(found)
+    (arguments, _), bars = linear_systems(), bars_for(found)
     which = np.array([6, 0, 1, 2, 4])
     expected = pull_iterations(numpy, found, bars, which=which), pull_optimum(numpy, arguments)
     sizes = []
-    original = array_gradients.ArrayDerivatives._costs
+    original = derivatives.ArrayDerivatives._costs
     monkeypatch.setattr(
-        array_gradients.ArrayDerivatives,
+        derivatives.ArrayDerivatives,
         "_costs",
         lambda self, cost, batch, some: (sizes.append(some.size), original(self, cost, batch, some))[1],
     )
-    monkeypatch.setattr(array_gradients, "MATRICES", 10**6)
+    monkeypatch.setattr(derivatives, "MATRICES", 10**6)
     again = pull_iterations(numpy, found, bars, which=which), pull_optimum(numpy, arguments)
     assert sizes == [1] * 9
     for one, other in zip(again, expected, strict=True):
@@ -480,7 +473,7 @@ def test_chunks_do_not_show(monkeypatch):
 def test_memory_is_bounded_and_holds_no_plan_for_every_iteration(monkeypatch):
     found = solution((60, 50), size=40, max_iter=60)
     bars, entries = bars_for(found), 40 * 60 * 50
-    monkeypatch.setattr(array_gradients, "ENTRIES", 4 * entries)
+    monkeypatch.setattr(derivatives, "ENTRIES", 4 * entries)
     pull_iterations(numpy, found, bars)
     tracemalloc.start()
     pull_iterations(numpy, found, bars)
@@ -493,8 +486,8 @@ def test_memory_is_bounded_and_holds_no_plan_for_every_iteration(monkeypatch):
 
 
 def test_names():
-    assert load_batch_gradients() is load_batch_gradients("cpu") is batch_gradients
-    assert isinstance(load_batch_gradients("reference").memory, array_gradients.HostMemory)
+    assert load_batch_gradients() is load_batch_gradients("cpu") is batch_derivatives
+    assert isinstance(load_batch_gradients("reference").memory, derivatives.HostMemory)
 
 
 def test_on_a_gpu_it_uses_the_memory_of_the_gpu_backend(monkeypatch):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from elastic_ot import penalties
-from elastic_ot.backends import cpu, load, protocol, reference
+from elastic_ot.backends import load, protocol, reference
+from elastic_ot.backends.cpu import dense as cpu
 from elastic_ot.backends.protocol import Side
 
 PRIMITIVES = [name for name, value in vars(protocol.Backend).items() if inspect.isfunction(value) and name[0] != "_"]

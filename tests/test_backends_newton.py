@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from test_backends import SHAPES, assert_same, problem
 
-from elastic_ot.backends import cpu, reference
+from elastic_ot.backends import reference
+from elastic_ot.backends.cpu import dense as cpu
 from elastic_ot.backends.protocol import CONTINUES, LEFT, REACHED, Krylov, Side, Sparse, Support
 
 BACKENDS = [cpu, reference]

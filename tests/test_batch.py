@@ -6,7 +6,7 @@ from batches import check, costs, random_cases, stacked, weights
 from oracle import METHODS, PENALTIES, spec_id
 
 import elastic_ot as eot
-from elastic_ot.backends.batch import LANES
+from elastic_ot.backends.cpu.batch import LANES
 
 PAIRS = [pytest.param(rows, cols, id=f"{spec_id(rows)}/{spec_id(cols)}") for rows in PENALTIES for cols in PENALTIES]
 

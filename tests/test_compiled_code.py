@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 
 import elastic_ot
 
-MODULES = ("cpu", "batch", "batch_gradients", "graph", "paths", "simplex")
+MODULES = ("dense", "batch", "batch_derivatives", "graph", "paths", "simplex")
 PRINTED = """
 import hashlib, sys
 import numpy as np
@@ -59,7 +59,7 @@ SLOW = ("scaling", "stabilized", "epsilon_scaling", "newton", "gradients", "batc
 @pytest.mark.parametrize("name", MODULES)
 def test_what_compiled_code_calls_has_the_same_bits_in_every_copy(name):
     """Inlined whatever LLVM thinks of it, or without flags that let it reorder arithmetic."""
-    module = importlib.import_module(f"elastic_ot.backends.{name}")
+    module = importlib.import_module(f"elastic_ot.backends.cpu.{name}")
     for function in (x for x in vars(module).values() if isinstance(x, Dispatcher)):
         options = function.targetoptions
         if "nogil" not in options:  # not called from Python

@@ -11,7 +11,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot import clock, scipy_assignment
-from elastic_ot.backends import paths
+from elastic_ot.backends.cpu import paths
 
 
 def slow_assignment(n):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from test_gpu_kernels import batch_of, run_batch
 
-from elastic_ot.backends import batch as cpu_batch
 from elastic_ot.backends import gpu
-from elastic_ot.backends.gpu_tiles import GENERAL, LEAN, tile_for, tiles_of
+from elastic_ot.backends.cpu import batch as cpu_batch
+from elastic_ot.backends.gpu.tiles import GENERAL, LEAN, tile_for, tiles_of
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 

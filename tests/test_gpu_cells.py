@@ -18,7 +18,7 @@ from test_backends_newton import (
 from test_gpu_kernels import cells_of
 
 from elastic_ot.backends import gpu, reference
-from elastic_ot.backends.gpu_cells import Lines
+from elastic_ot.backends.gpu.cells import Lines
 from elastic_ot.backends.protocol import Sparse
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")

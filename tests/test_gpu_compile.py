@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elastic_ot.backends import gpu, gpu_device
-from elastic_ot.backends.gpu_transfers import Room, places, view
+from elastic_ot.backends import gpu
+from elastic_ot.backends.gpu import device
+from elastic_ot.backends.gpu.transfers import Room, places, view
 
 ARCHITECTURES = ("80", "90")
 REGISTERS = 65536  # of a multiprocessor, and of a block
@@ -78,7 +79,7 @@ def test_every_kernel_compiles_and_can_be_launched(nvrtc, architecture):
         threads = THREADS.get(name.split("<")[0], gpu.THREADS)
         assert int(properties["registers"]) * threads <= REGISTERS, name
         asks = name.startswith(ASKING)
-        assert _shared(properties) <= (gpu_device.STATIC if asks else STATIC_SHARED), name
+        assert _shared(properties) <= (device.STATIC if asks else STATIC_SHARED), name
         assert int(properties["stored"]) <= SPILLS, name
     report = os.environ.get("ELASTIC_OT_GPU_REPORT")
     if report:

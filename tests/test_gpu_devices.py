@@ -15,7 +15,7 @@ from test_gpu_kernels import batch_of, run_batch
 
 import elastic_ot as eot
 from elastic_ot.backends import gpu, load
-from elastic_ot.backends.gpu_transfers import Room, rooms
+from elastic_ot.backends.gpu.transfers import Room, rooms
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
 SHAPE = (13, 29)

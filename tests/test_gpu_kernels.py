@@ -8,8 +8,10 @@ import pytest
 from test_backends import PRIMITIVES, RULES, assert_same, problem, run_log, run_scaling, side
 from test_backends_newton import KINDS, begun, gradients, positive_definite, run_support, support_by, thresholds
 
-from elastic_ot.backends import batch as cpu_batch
-from elastic_ot.backends import cpu, gpu, gpu_sweeps, protocol, reference
+from elastic_ot.backends import gpu, protocol, reference
+from elastic_ot.backends.cpu import batch as cpu_batch
+from elastic_ot.backends.cpu import dense as cpu
+from elastic_ot.backends.gpu import sweeps
 from elastic_ot.backends.protocol import LEFT, REACHED, Side
 
 pytestmark = pytest.mark.skipif(gpu_shim.compiler() is None, reason="needs g++, which builds the kernels for the host")
@@ -101,7 +103,7 @@ def test_iterations_after_one_with_a_vanished_column_are_not_lost(shim):
 @pytest.mark.parametrize("look", [gpu.LOOK, 2])
 def test_a_block_stops_where_a_column_vanishes(shim, monkeypatch, look):
     """The first of five iterations: what comes after it, in its block or later ones, must not see its unknown sum."""
-    monkeypatch.setattr(gpu_sweeps, "LOOK", look)
+    monkeypatch.setattr(sweeps, "LOOK", look)
     cost, row, col, alpha, beta = problem((13, 29), "kl", "kl")
     results = []
     for each in (shim, reference):

@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 from numba import njit
 
-from elastic_ot.backends import cpu
+from elastic_ot.backends.cpu import dense
 
 
 @njit
 def powers(x, out):
     for i in range(x.size):
-        out[i] = cpu.exp2(x[i])
+        out[i] = dense.exp2(x[i])
 
 
 @njit
 def single_powers(x, out):
     for i in range(x.size):
-        out[i] = cpu._power_single(x[i])
+        out[i] = dense._power_single(x[i])
 
 
 @njit
 def logs(x, out):
     for i in range(x.size):
-        out[i] = cpu.log(x[i])
+        out[i] = dense.log(x[i])
 
 
 def test_exp2_is_accurate_to_two_ulp():

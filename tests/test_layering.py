@@ -16,7 +16,7 @@ TORCH_MODULES = {"torch/attention", "torch/sparse_attention", "torch/routing", "
 
 
 def imports(name: str) -> set[str]:
-    """Package modules as "backends/cpu", everything else by its top-level name; type-checking blocks count too."""
+    """Package modules as "backends/protocol", everything else by its top-level name; type-checking blocks count too."""
     found = set()
     parts = name.split("/")
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
@@ -65,35 +65,30 @@ def test_the_result_knows_no_solver_and_no_backend():
     assert {m for m in inside("batch_result") if m.startswith(("solvers", "backends"))} == {"solvers/batched"}
 
 
-@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and not m.endswith("__init__")])
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("backends/") and m != "backends/__init__"])
 def test_backends_import_only_the_protocol(name):
     parts = {
-        "backends/paths": {"backends/graph", "backends/simplex"},
-        "backends/batch": {"backends/cpu"},
-        "backends/batch_gradients": {"backends/batch", "backends/cpu"},
-        "backends/array_updates": {"backends/array_matrices"},
-        "backends/array_systems": {"backends/array_matrices"},
-        "backends/array_gradients": {f"backends/array_{part}" for part in ("matrices", "systems", "updates")}
-        | {"halves"},
-        "backends/gpu": {
-            f"backends/gpu_{part}" for part in ("batch", "device", "launches", "sparse", "support", "sweeps")
-        }
-        | {"errors"},
-        "backends/gpu_device": {"halves", "backends/gpu_tiles", "backends/gpu_transfers"},
-        "backends/gpu_launches": {"backends/gpu_device", "backends/gpu_transfers"},
-        "backends/gpu_sides": {"backends/gpu_launches", "backends/gpu_transfers"},
-        "backends/gpu_passes": {f"backends/gpu_{part}" for part in ("device", "launches", "transfers")},
-        "backends/gpu_sweeps": {f"backends/gpu_{part}" for part in ("device", "launches", "passes", "transfers")},
-        "backends/gpu_cells": {"halves"}
-        | {f"backends/gpu_{part}" for part in ("device", "launches", "sides", "transfers")},
-        "backends/gpu_support": {"halves"}
-        | {f"backends/gpu_{part}" for part in ("cells", "device", "launches", "transfers")},
-        "backends/gpu_sparse": {f"backends/gpu_{part}" for part in ("cells", "transfers")},
-        "backends/gpu_batch": {
-            f"backends/gpu_{part}" for part in ("device", "launches", "passes", "sides", "tiles", "transfers")
-        },
+        "backends/cpu/paths": ["graph", "simplex"],
+        "backends/cpu/batch": ["dense"],
+        "backends/cpu/batch_derivatives": ["batch", "dense"],
+        "backends/array_api/updates": ["matrices"],
+        "backends/array_api/systems": ["matrices"],
+        "backends/array_api/derivatives": ["matrices", "systems", "updates"],
+        "backends/gpu/__init__": ["batch", "device", "launches", "sparse", "support", "sweeps"],
+        "backends/gpu/device": ["tiles", "transfers"],
+        "backends/gpu/launches": ["device", "transfers"],
+        "backends/gpu/sides": ["launches", "transfers"],
+        "backends/gpu/passes": ["device", "launches", "transfers"],
+        "backends/gpu/sweeps": ["device", "launches", "passes", "transfers"],
+        "backends/gpu/cells": ["device", "launches", "sides", "transfers"],
+        "backends/gpu/support": ["cells", "device", "launches", "transfers"],
+        "backends/gpu/sparse": ["cells", "transfers"],
+        "backends/gpu/batch": ["device", "launches", "passes", "sides", "tiles", "transfers"],
     }
-    assert inside(name) <= {"backends/protocol"} | parts.get(name, set())
+    halves = {f"backends/{module}" for module in ("array_api/derivatives", "gpu/cells", "gpu/device", "gpu/support")}
+    known = {f"{name.rpartition('/')[0]}/{part}" for part in parts.get(name, [])}
+    known |= {"halves"} if name in halves else {"errors"} if name == "backends/gpu/__init__" else set()
+    assert inside(name) <= {"backends/protocol"} | known
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("solvers/")])
@@ -106,25 +101,25 @@ def test_solvers_know_no_device_and_no_wiring(name):
 
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
-        "backends/batch",
-        "backends/batch_gradients",
-        "backends/cpu",
-        "backends/graph",
-        "backends/paths",
-        "backends/simplex",
+        "backends/cpu/batch",
+        "backends/cpu/batch_derivatives",
+        "backends/cpu/dense",
+        "backends/cpu/graph",
+        "backends/cpu/paths",
+        "backends/cpu/simplex",
     }
 
 
 def test_cupy_is_imported_by_the_gpu_backend_only():
-    assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu"}
+    assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu/__init__"}
 
 
 def test_derivatives_on_the_array_api_know_no_library_but_numpy():
-    names = {name for name in MODULES if name.startswith("backends/array_")}
+    names = {name for name in MODULES if name.startswith("backends/array_api/")}
     assert {module for name in names for module in imports(name) - {"halves"} if "/" not in module} == {
         *("__future__", "array_api_compat", "collections", "itertools", "math", "numpy", "typing")
     }
-    assert {name for name in names if "numpy" in imports(name)} == {"backends/array_gradients"}  # host vectors
+    assert {name for name in names if "numpy" in imports(name)} == {"backends/array_api/derivatives"}  # host vectors
 
 
 def test_leaves_are_imported_by_no_one():
@@ -157,7 +152,7 @@ def test_problem_alone_refuses_problems():
     """Backends and solvers get validated input; they raise nothing about it."""
     for name in MODULES:
         # progress refuses a missing tqdm, the GPU backend a missing device and a full one: neither is about the problem
-        others = "solvers/progress", "backends/gpu", "backends/gpu_device"
+        others = "solvers/progress", "backends/gpu/__init__", "backends/gpu/device"
         if name.startswith(("backends/", "solvers/")) and name not in others:
             raised = [n for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Raise)]
             assert not raised, f"{name} raises"

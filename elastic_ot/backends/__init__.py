@@ -1,8 +1,8 @@
 """Where the arithmetic on n x m data happens: one module a device, the same primitives in each.
 
-`protocol` states every primitive's formula once. `reference` writes them on the array API (the oracle),
-`cpu` in Numba, `gpu` in CUDA C++. `paths` holds the shortest paths of the exact limit, for the host. Nothing here
-validates or decides when to stop.
+`protocol` states every primitive's formula once. `reference` writes them on the array API (the oracle), `cpu` in Numba,
+`gpu` in CUDA C++. `array_api` has derivatives of batches for a device, and `cpu.paths` the shortest paths of the exact
+limit, for the host. Nothing here validates or decides when to stop.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def load(name: str = "cpu", device: int | None = None) -> Backend:
     """
     if name == "gpu":
         return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect(device))
-    return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
+    return cast("Backend", importlib.import_module(f"{__name__}.{'cpu.dense' if name == 'cpu' else name}"))
 
 
 def load_batch_for(stack: Any) -> BatchBackend:
     """The same for many problems at once."""
     if isinstance(stack, np.ndarray):
-        return cast("BatchBackend", importlib.import_module(f"{__name__}.batch"))
+        return cast("BatchBackend", importlib.import_module(f"{__name__}.cpu.batch"))
     return cast("BatchBackend", load_for(stack))
 
 
@@ -55,8 +55,8 @@ def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchD
         For "gpu", if CuPy or a device is missing.
     """
     if name == "cpu":
-        return cast("BatchDerivatives", importlib.import_module(f"{__name__}.batch_gradients"))
-    arrays = importlib.import_module(f"{__name__}.array_gradients")
+        return cast("BatchDerivatives", importlib.import_module(f"{__name__}.cpu.batch_derivatives"))
+    arrays = importlib.import_module(f"{__name__}.array_api.derivatives")
     memories = {
         "reference": arrays.HostMemory,
         "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect(device).device,
@@ -66,4 +66,4 @@ def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchD
 
 def load_paths() -> Paths:
     """The module of shortest paths, imported on first use."""
-    return cast("Paths", importlib.import_module(f"{__name__}.paths"))
+    return cast("Paths", importlib.import_module(f"{__name__}.cpu.paths"))

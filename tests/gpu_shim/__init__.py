@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from elastic_ot.backends import gpu
-from elastic_ot.backends.gpu_transfers import Room
+from elastic_ot.backends.gpu.transfers import Room
 
 HERE = Path(__file__).parent
 SHARED = "ELASTIC_OT_TEST_SESSION"  # the folder of a session

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .gpu_launches import THREADS, Launches, sized
-from .gpu_transfers import Room
-from .protocol import Array, Side
+from ..protocol import Array, Side
+from .launches import THREADS, Launches, sized
+from .transfers import Room
 
 
 class Sides(Launches):

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..halves import BRAIN
-from .gpu_tiles import kinds
-from .gpu_transfers import Room, doubles, filled, places, view
-from .protocol import Array
+from ...halves import BRAIN
+from ..protocol import Array
+from .tiles import kinds
+from .transfers import Room, doubles, filled, places, view
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 OPTIONS = ("-std=c++17",)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from .array_matrices import times, totals, transposed_times, weighed, where
-from .protocol import Array, BatchSystem
+from ..protocol import Array, BatchSystem
+from .matrices import times, totals, transposed_times, weighed, where
 
-FLOOR, PRODUCTS, ROUNDS = 1e-3, 500, 3  # as in `batch_gradients`; the next line, too
+FLOOR, PRODUCTS, ROUNDS = 1e-3, 500, 3  # as in `cpu.batch_derivatives`; the next line, too
 ROUNDING, SOUND, UNSOUND = 1e-15, 1e-12, 1e-8
 LOOK = 8  # products between two looks at whether a problem is left
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ..protocol import Array, Graph, Nodes
 from . import simplex
 from .graph import extend as extend
 from .graph import relink
 from .graph import transpose as transpose
-from .protocol import Array, Graph, Nodes
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy", forceinline=True)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .gpu_device import STREAM, Device, shapes_of
-from .gpu_transfers import Room
-from .protocol import Array, Side
+from ..protocol import Array, Side
+from .device import STREAM, Device, shapes_of
+from .transfers import Room
 
 LOG2E = 1.4426950408889634
 THREADS = 256

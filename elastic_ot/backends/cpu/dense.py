@@ -28,7 +28,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
-from .protocol import Array, Krylov, Side, Sparse, Support
+from ..protocol import Array, Krylov, Side, Sparse, Support
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
 # one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of

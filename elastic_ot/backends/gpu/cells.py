@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..halves import working_dtype
-from .gpu_device import c_type
-from .gpu_launches import THREADS, sized
-from .gpu_sides import Sides
-from .protocol import Array
+from ...halves import working_dtype
+from ..protocol import Array
+from .device import c_type
+from .launches import THREADS, sized
+from .sides import Sides
 
 A_THREAD = 4  # cells of a line that a thread has, about
 PART = 64  # rows that a block puts in order one after the other, at most while there are blocks for all

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .protocol import Array
+from ..protocol import Array
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy", forceinline=True)

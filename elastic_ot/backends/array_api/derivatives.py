@@ -1,8 +1,8 @@
 """Derivatives of many problems on the array API standard: `protocol.BatchDerivatives` for NumPy arrays and a device.
 
 All problems of a chunk are worked on at once, by broadcasting and batched products of matrices; nothing is asked of the
-device on the way but whether conjugate gradients are done. The formulas are those of `batch_gradients`, and so is what
-counts as sound; derivatives of problems that are not are 0.
+device on the way but whether conjugate gradients are done. The formulas are those of `cpu.batch_derivatives`, and so
+is what counts as sound; derivatives of problems that are not are 0.
 
 Iterations. A chunk stores one kernel K, with a maximum of 1 in every row under the column potentials at the end, and
 the vectors of every half step. K is in the precision asked for, vectors are in float64. The derivative in the cost is
@@ -18,15 +18,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..halves import widened
-from .array_matrices import kernel, plan, times, totals, transposed_times, weighed, where
-from .array_systems import pull_back, system
-from .array_updates import HalfStep, Marginal, Pull, Rule
-from .protocol import QUADRATIC, Array, Batch, BatchBars, BatchSystem, Side
+from ...halves import widened
+from ..protocol import QUADRATIC, Array, Batch, BatchBars, BatchSystem, Side
+from .matrices import kernel, plan, times, totals, transposed_times, weighed, where
+from .systems import pull_back, system
+from .updates import HalfStep, Marginal, Pull, Rule
 
 ENTRIES = 1 << 26  # of all temporaries together, or a quarter of the batch if that is more
 MATRICES, VECTORS = 7, 9  # of them in float64, as large as the plans and as the vectors of all half steps
-SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of scalings and sums, as in `batch_gradients`
+SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of scalings and sums, as in `cpu.batch_derivatives`
 
 
 class Memory(Protocol):

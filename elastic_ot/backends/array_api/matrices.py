@@ -10,7 +10,7 @@ import math
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from .protocol import Array
+from ..protocol import Array
 
 
 def where(mask: Array, x: Array, otherwise: float = 0.0) -> Array:

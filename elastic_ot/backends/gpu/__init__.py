@@ -1,7 +1,7 @@
 """The primitives of `protocol` on a CUDA device: launches of kernels.cu through CuPy.
 
 Matrices stay on the device; the vectors of a solver are NumPy arrays on the host and cross at each call, O(n + m), by
-one copy each way (gpu_transfers). That is little where it matters: a call is a block of up to 50 iterations, whose
+one copy each way (`transfers`). That is little where it matters: a call is a block of up to 50 iterations, whose
 kernels are launched one after the other without asking the device how they went.
 
 CuPy is imported when a device is asked for, never before.
@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..errors import BackendUnavailable
-from .gpu_batch import Batches
-from .gpu_device import KERNELS, OPTIONS, SOURCE, WIDEST, CupyDevice, source
-from .gpu_launches import THREADS
-from .gpu_sparse import Products
-from .gpu_support import Supports
-from .gpu_sweeps import LOOK, Sweeps
+from ...errors import BackendUnavailable
+from .batch import Batches
+from .device import KERNELS, OPTIONS, SOURCE, WIDEST, CupyDevice, source
+from .launches import THREADS
+from .sparse import Products
+from .support import Supports
+from .sweeps import LOOK, Sweeps
 
 __all__ = ["KERNELS", "LOOK", "OPTIONS", "SOURCE", "THREADS", "WIDEST", "CupyDevice", "Gpu", "connect", "source"]
 

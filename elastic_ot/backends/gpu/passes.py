@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .gpu_device import c_type
-from .gpu_launches import LOG2E, THREADS, Launches, sized
-from .gpu_transfers import Room, rooms
-from .protocol import Array
+from ..protocol import Array
+from .device import c_type
+from .launches import LOG2E, THREADS, Launches, sized
+from .transfers import Room, rooms
 
 
 class Passes(Launches):

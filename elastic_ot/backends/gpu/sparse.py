@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gpu_cells import Cells, DeviceSparse
-from .gpu_transfers import rooms
-from .protocol import Array, Krylov
+from ..protocol import Array, Krylov
+from .cells import Cells, DeviceSparse
+from .transfers import rooms
 
 
 class Products(Cells):

@@ -7,8 +7,8 @@ scaling; Schmitzer 2019). K belongs to the thread and holds one problem, so that
 Two ways to lie in memory. Problems of some size go four rows at a time. Of tiny ones, whose rows are shorter than a
 vector register, `LANES` are swept together: entry (i, j) of all of them lies side by side, and loops run over problems.
 
-Elementary functions and the update rules are those of `cpu`. Numba's cache watches this file only: after a change of
-`cpu` in a checkout, delete the cache (`__pycache__`).
+Elementary functions and the update rules are those of `dense`. Numba's cache watches this file only: after a change of
+`dense` in a checkout, delete the cache (`__pycache__`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cpu import (
+from ..protocol import Array, Batch, Side
+from .dense import (
     LOG2E,
     _fill,
     _frozen,
@@ -38,7 +39,6 @@ from .cpu import (
     moves,
     whole,
 )
-from .protocol import Array, Batch, Side
 
 SERIAL_BELOW = 200_000  # entries read by one call
 LANES = 256  # tiny problems side by side

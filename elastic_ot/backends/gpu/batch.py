@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .gpu_device import c_type
-from .gpu_launches import THREADS, sized
-from .gpu_passes import Passes
-from .gpu_sides import Sides
-from .gpu_tiles import Tile, tile_for
-from .gpu_transfers import Room
-from .protocol import Array, Batch, Side
+from ..protocol import Array, Batch, Side
+from .device import c_type
+from .launches import THREADS, sized
+from .passes import Passes
+from .sides import Sides
+from .tiles import Tile, tile_for
+from .transfers import Room
 
 INT64 = np.dtype(np.int64)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .protocol import Array
+from ..protocol import Array
 
 DOUBLE = 8  # bytes; memory is counted in doubles
 LINE = 16  # doubles that an array begins at a multiple of: 128 bytes, a line of the caches

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .gpu_device import c_type
-from .gpu_launches import LOG2E, THREADS, Scratch, sized
-from .gpu_passes import Passes
-from .gpu_transfers import rooms
-from .protocol import Array, Krylov, Side
+from ..protocol import Array, Krylov, Side
+from .device import c_type
+from .launches import LOG2E, THREADS, Scratch, sized
+from .passes import Passes
+from .transfers import rooms
 
 LOOK = 64  # iterations launched before the device is asked whether they still do anything
 

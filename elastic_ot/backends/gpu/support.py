@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..halves import working_dtype
-from .gpu_cells import Cells, DeviceSparse, DeviceSupport
-from .gpu_device import c_type
-from .gpu_launches import LOG2E, THREADS, packed, rule, sized
-from .gpu_transfers import rooms
-from .protocol import Array, Side
+from ...halves import working_dtype
+from ..protocol import Array, Side
+from .cells import Cells, DeviceSparse, DeviceSupport
+from .device import c_type
+from .launches import LOG2E, THREADS, packed, rule, sized
+from .transfers import rooms
 
 LOW, TINY, HUGE = 1e-20, 1e-250, 1e250  # sums are trusted as those of a sweep in double precision
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from .array_matrices import where
-from .protocol import BOXED, CLIPPED, LOGARITHMIC, Array
+from ..protocol import BOXED, CLIPPED, LOGARITHMIC, Array
+from .matrices import where
 
 STEPS = 10  # of Newton's method for L2; 8 were the most for slopes of 1e-250 to 1e250 and ratios up to 8e4
 

@@ -8,8 +8,8 @@ derivative in the cost is K times a matrix of a rank of twice the iterations, su
 Optimum. A thread stores the plan of one problem in double precision, and a product with S, the matrix of the conjugate
 gradients, is one pass over it.
 
-Tiny problems lie side by side, as in `batch`. Numba's cache watches this file only: after a change of `cpu` or `batch`
-in a checkout, delete the cache.
+Tiny problems lie side by side, as in `batch`. Numba's cache watches this file only: after a change of `dense` or
+`batch` in a checkout, delete the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from ..protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
 from .batch import (
     LANES,
     TINY,
@@ -34,8 +35,7 @@ from .batch import (
     _split,
     as_like,
 )
-from .cpu import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
-from .protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
+from .dense import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
 
 SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of diagonals and sums: twice that times what has underflown in K is nothing still
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .protocol import Graph
+from ..protocol import Graph
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inner = njit(error_model="numpy")
