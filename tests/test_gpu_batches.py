@@ -1,4 +1,4 @@
-"""Tiles of K in registers (`batch_tiles` of kernels.cu) against the CPU's batches, on a host build (tests/gpu_shim)."""
+"""Tiles of K in registers (`batch_tiles`) against the CPU's batches, on a host build (tests/gpu_shim)."""
 
 import gpu_shim
 import numpy as np

@@ -1,4 +1,4 @@
-"""Supports and Newton's sparse matrices on the host build of kernels.cu, against the reference and dense NumPy."""
+"""Supports and Newton's sparse matrices on the host build of the kernels, against the reference and dense NumPy."""
 
 import gpu_shim
 import numpy as np

@@ -57,7 +57,7 @@ def nvrtc(cupy):
 @functools.cache
 def compiled(nvrtc, architecture):
     """{kernel: what ptxas says of it}, all kernels in one program."""
-    program = nvrtc.createProgram(gpu.source(), "kernels.cu", [], [])
+    program = nvrtc.createProgram(gpu.source(), "kernels", [], [])
     for name in gpu.KERNELS:
         nvrtc.addNameExpression(program, name)
     try:

@@ -1,4 +1,4 @@
-"""kernels.cu, built for the host, against the array-API reference: no device is needed (see tests/gpu_shim)."""
+"""The kernels, built for the host, against the array-API reference: no device is needed (see tests/gpu_shim)."""
 
 import inspect
 

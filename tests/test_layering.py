@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import elastic_ot
+from elastic_ot.backends.gpu import kernels
 
 ROOT = Path(elastic_ot.__file__).parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
@@ -74,8 +75,8 @@ def test_backends_import_only_the_protocol(name):
         "backends/array_api/updates": ["matrices"],
         "backends/array_api/systems": ["matrices"],
         "backends/array_api/derivatives": ["matrices", "systems", "updates"],
-        "backends/gpu/__init__": ["batch", "device", "launches", "sparse", "support", "sweeps"],
-        "backends/gpu/device": ["tiles", "transfers"],
+        "backends/gpu/__init__": ["batch", "device", "kernels", "launches", "sparse", "support", "sweeps"],
+        "backends/gpu/device": ["kernels", "tiles", "transfers"],
         "backends/gpu/launches": ["device", "transfers"],
         "backends/gpu/sides": ["launches", "transfers"],
         "backends/gpu/passes": ["device", "launches", "transfers"],
@@ -112,6 +113,11 @@ def test_numba_is_imported_by_the_cpu_backend_only():
 
 def test_cupy_is_imported_by_the_gpu_backend_only():
     assert {name for name in MODULES if "cupy" in imports(name)} == {"backends/gpu/__init__"}
+
+
+def test_every_file_of_kernels_is_joined_once():
+    folder = ROOT / "backends/gpu/kernels"
+    assert sorted(kernels.NAMES) == sorted(path.stem for path in folder.iterdir() if path.suffix == ".cuh")
 
 
 def test_derivatives_on_the_array_api_know_no_library_but_numpy():

@@ -25,7 +25,7 @@ def compiled(kernel: str, architecture: str) -> bytes:
     """A cubin with nothing but this kernel and those that are no templates."""
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(gpu.source(), "kernels.cu", [], [])
+    program = nvrtc.createProgram(gpu.source(), "kernels", [], [])
     nvrtc.addNameExpression(program, kernel)
     nvrtc.compileProgram(program, [*gpu.OPTIONS, f"-arch=sm_{architecture}"])
     return bytes(nvrtc.getCUBIN(program)) + b"\0"  # CuPy leaves out the last byte

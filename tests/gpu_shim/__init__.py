@@ -1,4 +1,4 @@
-"""A device that is none: kernels.cu built for the host by g++, launched on NumPy arrays.
+"""A device that is none: the kernels built for the host by g++, launched on NumPy arrays.
 
 `device()` has what `elastic_ot.backends.gpu` asks of one. Arrays are surrounded by guards, so that a kernel that writes
 where it should not is found out at its launch; memory that was not written is nan.
@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL:
         f" {{ return shim::launch(&{name}, x, y, threads, shared, order, args); }}\n"
         for k, name in enumerate(gpu.KERNELS)
     ]
-    source = f'#include "{HERE / "cuda_shim.h"}"\n#include "{gpu.SOURCE}"\n' + "".join(calls)
+    source = f'#include "{HERE / "cuda_shim.h"}"\n{gpu.source()}' + "".join(calls)
     source += 'extern "C" void corners(int only) { shim::corners = only; }\n'
     with shared_folder() as folder, only_one(folder):
         path = folder / "kernels.so"

@@ -1,4 +1,4 @@
-// CUDA's execution model on the host, enough of it for kernels.cu: blocks one after the other, a fibre for each thread
+// CUDA's execution model on the host, enough of it for the kernels: blocks one after the other, a fibre for each thread
 // of a block, switched at every barrier and warp collective. Everything is deterministic; the order in which threads
 // run between two barriers can be chosen, so that a kernel whose result depends on it is found out. A barrier that some
 // threads never reach is an error, not a hang.

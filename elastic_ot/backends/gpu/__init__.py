@@ -1,4 +1,4 @@
-"""The primitives of `protocol` on a CUDA device: launches of kernels.cu through CuPy.
+"""The primitives of `protocol` on a CUDA device: launches of kernels through CuPy.
 
 Matrices stay on the device; the vectors of a solver are NumPy arrays on the host and cross at each call, O(n + m), by
 one copy each way (`transfers`). That is little where it matters: a call is a block of up to 50 iterations, whose
@@ -14,13 +14,14 @@ from typing import Any
 
 from ...errors import BackendUnavailable
 from .batch import Batches
-from .device import KERNELS, OPTIONS, SOURCE, WIDEST, CupyDevice, source
+from .device import KERNELS, OPTIONS, WIDEST, CupyDevice
+from .kernels import source
 from .launches import THREADS
 from .sparse import Products
 from .support import Supports
 from .sweeps import LOOK, Sweeps
 
-__all__ = ["KERNELS", "LOOK", "OPTIONS", "SOURCE", "THREADS", "WIDEST", "CupyDevice", "Gpu", "connect", "source"]
+__all__ = ["KERNELS", "LOOK", "OPTIONS", "THREADS", "WIDEST", "CupyDevice", "Gpu", "connect", "source"]
 
 
 class Gpu(Sweeps, Supports, Products, Batches):

@@ -1,26 +1,24 @@
-"""What the GPU backend asks of a device: memory and launches of kernels.cu, by CuPy.
+"""What the GPU backend asks of a device: memory and launches of kernels, by CuPy.
 
 What is done with the kernels is apart from what CuPy does: a `Device` holds memory and launches, so that the tests run
-the same lines on a host build of kernels.cu.
+the same lines on a host build of the kernels.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...halves import BRAIN
 from ..protocol import Array
+from .kernels import source
 from .tiles import kinds
 from .transfers import Room, doubles, filled, places, view
 
-SOURCE = Path(__file__).with_name("kernels.cu")
 OPTIONS = ("-std=c++17",)
 
 # Columns a thread and threads a block of the fused sweeps, narrowest first: `widest` columns fit the last one. A thread
@@ -249,11 +247,6 @@ class CupyDevice:
         """Compiled on first use, a module each, so that a solve compiles what it needs; CuPy keeps the binaries."""
         module = self.cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
         return module.get_function(name)
-
-
-@functools.cache
-def source() -> str:
-    return SOURCE.read_text()
 
 
 def c_type(matrix: Array) -> str:

@@ -105,7 +105,7 @@ class Launches:
         )
 
     def _padded(self, values: Array, matrix: Array) -> Array:
-        """A vector for the columns of a fused sweep, zeros beyond its end: see kernels.cu."""
+        """A vector for the columns of a fused sweep, zeros beyond its end: see kernels/streams.cuh."""
         plan = self._fused(matrix)
         padded = np.zeros(max(values.size, plan.reach))
         padded[: values.size] = values

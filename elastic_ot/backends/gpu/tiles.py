@@ -1,4 +1,4 @@
-"""Which tile of K a thread of `batch_tiles` in kernels.cu has, for problems of any size that fits."""
+"""Which tile of K a thread of the kernel `batch_tiles` has, for problems of any size that fits."""
 
 from __future__ import annotations
 
