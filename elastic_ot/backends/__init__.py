@@ -31,7 +31,8 @@ def load(name: str = "cpu", device: int | None = None) -> Backend:
     """
     if name == "gpu":
         return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect(device))
-    return cast("Backend", importlib.import_module(f"{__name__}.{'cpu.dense' if name == 'cpu' else name}"))
+    module = "cpu.dense" if name == "cpu" else name
+    return cast("Backend", importlib.import_module(f"{__name__}.{module}"))
 
 
 def load_batch_for(stack: Any) -> BatchBackend:

@@ -18,7 +18,7 @@ THREADS = 256
 
 @dataclass(eq=False)
 class Scratch:
-    """Exponentials in float32 or not, and which sums are trusted (`cpu.scratch` says why).
+    """Exponentials in float32 or not, and which sums are trusted (`cpu.dense.scratch` says why).
 
     It keeps the sides of the last sweeps, which a solver passes again and again and never writes to, on the device.
     """
