@@ -15,7 +15,7 @@ import numpy as np
 from ..penalties import Vector
 from .log_domain import first_sweep, initial_alphas
 from .measure import Measure, measure
-from .passes import KEPT, LogPasses, Passes, SupportPasses, support_of
+from .passes import KEPT, LogPasses, Passes, support_of
 from .state import Start, State
 from .task import Task, make_task
 
@@ -66,7 +66,7 @@ class AnnealedState(State):
 
     def trusted(self) -> bool:
         """False if the cells left out may by now carry more than a tenth of the residual."""
-        if not isinstance(self.passes, SupportPasses):
+        if not self.passes.truncated:
             return True
         found = self.measure()
         return self.passes.left_out(self, self.aim) <= max(0.1 * found.relative_residual, KEPT * self.aim)

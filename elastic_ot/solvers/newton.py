@@ -126,13 +126,13 @@ class Newton:
             state.stale = False
             state.sweep((1.0, 1.0))
             return 1
-        outdated = not state.trusted() or (state.on_target and isinstance(state.passes, LogPasses))
+        outdated = not state.trusted() or (state.on_target and not state.passes.stored)
         if outdated and (state.on_target or state.steps < self.steps):
             self._renew(state)
             state.steps += not state.on_target
             return 1
         found = state.measure()
-        steered = not isinstance(state.passes, LogPasses)
+        steered = state.passes.stored
         small = found.residual <= (self.level_tol if steered else self.swept_tol) * found.mass
         uneven = small and steered and not state.on_target and _unevenness(state) > UNEVEN
         if not state.on_target and not small and not steered and state.sweeps == self.sweeps:
@@ -151,7 +151,7 @@ class Newton:
         if state.on_target and not state.passes.exact and state.aim < 1e-6 and found.residual < FINE * found.mass:
             state.refine()
             return self._iterate(state)
-        if state.on_target and isinstance(state.passes, KernelPasses) and not state.passes.exact and small:
+        if state.on_target and not state.passes.exact and small:
             state.truncate(margin=LAST_MARGIN)
             if state.passes.truncated:
                 state.stale = True
@@ -173,14 +173,13 @@ class Newton:
             state.truncate(EARLY_TOL)
         arrived = descend(state, factor)
         state.steps, state.damping, state.stretch = 0, self.damping, 1.0
-        if isinstance(state.passes, KernelPasses):
-            state.passes.base = None
+        state.passes.change_epsilon()
         state.sweep((1.0, 0.0))
         state.sweeps = 1
         if arrived and not state.passes.truncated:
             state.truncate(margin=NEAR)  # here the potentials hardly move any more
             state.stale = state.passes.truncated
-        if arrived and isinstance(state.passes, LogPasses):
+        if arrived and not state.passes.stored:
             state.passes = kernel_passes(state.task, exact=False)
 
     def _renew(self, state: NewtonState) -> None:

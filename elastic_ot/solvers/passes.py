@@ -35,6 +35,8 @@ PRODUCTS = 5000  # with Newton's matrix, a step
 class Passes(Protocol):
     """How an iteration reads the plan."""
 
+    stored: bool
+    """True if they hold the plan, so that products with Newton's matrix are cheap: `StoredPasses`."""
     truncated: bool
     """True if cells were left out, so that marginals have to be checked against the full cost."""
     exact: bool
@@ -43,9 +45,20 @@ class Passes(Protocol):
     def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
         """So many iterations; False if the state cannot be used, because rows or columns lost all their mass."""
 
+    def left_out(self, state: State, aim: float) -> float:
+        """Bound on the share of a row's or column's mass that the cells left out may carry now.
+
+        Rows and columns that together weigh nothing beside a residual of `aim` do not count.
+        """
+        return 0.0
+
+    def change_epsilon(self) -> None:
+        """Let go of numbers that another epsilon makes useless."""
+        return
+
 
 class StoredPasses(Passes, Protocol):
-    """Passes that hold the plan, so that products with Newton's matrix are cheap."""
+    """Passes that hold the plan."""
 
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
@@ -57,10 +70,11 @@ class StoredPasses(Passes, Protocol):
 
 
 @dataclass(eq=False)
-class LogPasses:
+class LogPasses(Passes):
     """Log-domain sweeps over the cost: nothing is stored."""
 
     exact: bool = False
+    stored: bool = False
     truncated: bool = False
 
     def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
@@ -69,7 +83,7 @@ class LogPasses:
 
 
 @dataclass(eq=False)
-class KernelPasses:
+class KernelPasses(StoredPasses):
     """A float32 kernel around some potentials, rebuilt when scalings grow: iterations without exponentials.
 
     With `exact`, iterations are log-domain sweeps in double precision and the kernel serves Newton's system only, whose
@@ -78,6 +92,7 @@ class KernelPasses:
 
     kernel: NDArray[np.float32]
     exact: bool = False
+    stored: bool = True
     truncated: bool = False
     base: tuple[Vector, Vector] | None = None
 
@@ -101,6 +116,9 @@ class KernelPasses:
             if not serves:
                 self.base = None
         return True
+
+    def change_epsilon(self) -> None:
+        self.base = None
 
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
@@ -152,7 +170,7 @@ class KernelPasses:
 
 
 @dataclass(eq=False)
-class SupportPasses:
+class SupportPasses(StoredPasses):
     """Only the cells that carry mass (Schmitzer 2019), with the plan's values at them.
 
     `origin` holds epsilon, f and g where they were chosen, `log_share` the logarithm of what the others carried at
@@ -164,6 +182,7 @@ class SupportPasses:
     origin: tuple[float, Vector, Vector]
     log_share: float
     exact: bool = True
+    stored: bool = True
     truncated: bool = True
 
     def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
@@ -177,8 +196,8 @@ class SupportPasses:
         """Bound on the share of a row's or column's mass that the other cells may carry now.
 
         A cell's exponent (f_i + g_j - C_ij) / epsilon has grown by the largest moves of f and of g at most; where
-        epsilon fell, what was negative became more so. Rows and columns that together weigh nothing beside a residual
-        of `aim` do not count: their potentials may move by hundreds of epsilon.
+        epsilon fell, what was negative became more so. Potentials of rows and columns that do not count may move by
+        hundreds of epsilon.
         """
         task, epsilon = state.task, state.task.problem.epsilon
         before, *potentials = self.origin
