@@ -1,18 +1,4 @@
-"""Newton's method on the dual, with the rows eliminated, along an annealed path.
-
-After a sweep the rows are exact given beta, so the dual is a concave function of beta alone. Its Hessian is minus
-
-    S = D_c + K_b - P^T (D_r + K_a)^-1 P,
-
-with D the marginals, K the curvature of the penalties (`Penalty.smooth`) and entries on a kink left out. The step x
-solves S x = (D_c + K_b) s, where s is the change of beta in one exact update of the columns. To first order the right
-side is the gradient; but where columns are far from their weights s is a logarithm, as Sinkhorn's step is, and the step
-stays sound: it is the sum of all the sweeps that would follow, linearised.
-
-Levels are followed as in `annealing`, with Newton steps where sweeps do not reach the level's tolerance. So every solve
-starts where the masses that flow between weakly linked clusters are right to a factor of order one, which is what
-decides between quadratic convergence and none (Brauer, Clason, Lorenz, Wirth 2017; Tang, Shavlovsky et al. 2024).
-"""
+"""The record of hyper-parameters, and the calls that the driver makes."""
 
 from __future__ import annotations
 
@@ -20,16 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import krylov
-from .annealing import EARLY_TOL, begin, descend, first_level
-from .light import weighty
-from .local import column_response, local, slope_along, smooth_change
-from .log_domain import initial_alphas
-from .measure import Measure
-from .newton_state import RADIUS, NewtonState, Step, kernel_passes
-from .passes import KernelPasses, LogPasses, SupportPasses, attained, top_k_system
-from .state import Start, State
-from .task import Task
+from .. import krylov
+from ..annealing import EARLY_TOL, begin, descend, first_level
+from ..light import weighty
+from ..local import column_response, local, slope_along, smooth_change
+from ..log_domain import initial_alphas
+from ..measure import Measure
+from ..passes import KernelPasses, LogPasses, SupportPasses, attained, top_k_system
+from ..state import Start, State
+from ..task import Task
+from .state import RADIUS, NewtonState, Step, kernel_passes
 
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
 FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less

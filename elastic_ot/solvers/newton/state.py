@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..penalties import Vector
-from .annealing import AnnealedState
-from .local import Local
-from .measure import Measure
-from .passes import KernelPasses
-from .task import Task
+from ...penalties import Vector
+from ..annealing import AnnealedState
+from ..local import Local
+from ..measure import Measure
+from ..passes import KernelPasses
+from ..task import Task
 
 RADIUS = 64.0  # nats that a step may move a potential at first: far beyond where its model holds
 
