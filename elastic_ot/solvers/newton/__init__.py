@@ -13,7 +13,8 @@ Levels are followed as in `annealing`, with Newton steps where sweeps do not rea
 starts where the masses that flow between weakly linked clusters are right to a factor of order one, which is what
 decides between quadratic convergence and none (Brauer, Clason, Lorenz, Wirth 2017; Tang, Shavlovsky et al. 2024).
 
-`method` is what the driver calls, `state` what changes.
+`stages` says what an iteration is and which one comes next, `step` makes a Newton step and judges it, `state` holds
+what changes, `best` the best iterate.
 """
 
 from .method import Newton

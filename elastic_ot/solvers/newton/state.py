@@ -1,9 +1,10 @@
-"""What a Newton solve remembers: the step under trial, the best iterate, and how coarsely it has computed so far."""
+"""What a Newton solve remembers: its stage, the step under trial, and how coarsely it has computed so far."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -13,8 +14,25 @@ from ..local import Local
 from ..measure import Measure
 from ..passes import KernelPasses
 from ..task import Task
+from .best import Best
 
+STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
 RADIUS = 64.0  # nats that a step may move a potential at first: far beyond where its model holds
+
+
+class Stage(Enum):
+    """Where a solve stands between two iterations, or on the way to the next one (`stages`)."""
+
+    LOOK = auto()
+    VISIT = auto()
+    REFINE = auto()
+    NARROW = auto()
+    STEP = auto()
+    SWEEP = auto()
+    RENEW = auto()
+    DESCEND = auto()
+    TRY = auto()
+    CLOSE = auto()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,33 +49,27 @@ class Step:
 
 @dataclass(eq=False)
 class NewtonState(AnnealedState):
-    """An annealed state with the step under trial and the best iterate on target."""
+    """An annealed state at some stage, with the step under trial and the best iterate on target."""
 
     wanted_end: str = "rows"
+    stage: Stage = Stage.LOOK
+    put_off: Stage = Stage.LOOK
+    """The stage that comes after CLOSE."""
+    trial: Step | None = None
+    """The step of TRY."""
+    steps: int = 0
+    """Newton steps at this level."""
+    visiting: bool = False
+    """The cells were chosen for this level only: whatever reads them, the next one begins at the full cost."""
     damping: float = 0.1
     """Share of the diagonal, relative to the residual, that is added to Newton's matrix."""
     radius: float = RADIUS
     """Nats that a step may move a potential."""
     stretch: float = 1.0
     """Factor of the next step."""
-    trial: Step | None = None
-    steps: int = 0
-    """Newton steps at this level."""
-    best: float = np.inf
-    best_dual: float = -np.inf
-    best_vectors: tuple[Vector, ...] | None = None
-    mark: float = np.inf
-    """The residual at the last progress."""
-    idle: int = 0
-    waited: int = 0
-    """Iterations since the residual has fallen."""
     residual_before: float = np.inf
-    visiting: bool = False
-    """The support is that of this level only."""
-    closing: bool = False
-    """The next iteration is a sweep that ends on the columns."""
-    stale: bool = False
-    """The marginals were computed more coarsely than the next ones will be: nothing may be compared with them."""
+    """The relative residual where the last step began."""
+    best: Best = field(default_factory=Best)
 
     def expired(self) -> bool:
         return time.perf_counter() >= self.deadline
@@ -67,12 +79,16 @@ class NewtonState(AnnealedState):
         return self.steps > 0
 
     def close(self) -> bool:
-        self.closing = self.wanted_end == "cols" and self.end == "rows"
-        return self.closing
+        if self.wanted_end == "cols" and self.end == "rows":
+            self.put_off, self.stage = self.stage, Stage.CLOSE
+            return True
+        return False
 
     def refine(self) -> bool:
-        self.best, self.mark, self.best_dual = np.inf, np.inf, -np.inf
-        self.best_vectors, self.idle, self.waited, self.trial = None, 0, 0, None
+        """As for every state; what follows is compared with nothing that was computed more coarsely."""
+        self.best, self.trial = Best(), None
+        if self.stage is Stage.TRY:
+            self.stage = Stage.LOOK
         if super().refine():
             if not self.passes.truncated:
                 self.passes = kernel_passes(self.task, exact=True)
@@ -80,9 +96,25 @@ class NewtonState(AnnealedState):
         if self.passes.exact:
             return False
         self.full_passes()
-        self.passes.exact, self.stale = True, True
+        self.passes.exact, self.stage = True, Stage.SWEEP
         return True
+
+    def note_progress(self) -> None:
+        """Remember the best iterate; when nothing moves any more, compute more finely or put it back."""
+        if not self.trusted():
+            return  # what its support tells of it may be far too good
+        self.best.note(self.measure(), self.save)
+        if not self.best.final or (not self.passes.exact and self.refine()):
+            return
+        if self.best.vectors is not None:
+            self.restore(self.best.vectors)
+            self.exhausted = True
 
 
 def kernel_passes(task: Task, exact: bool) -> KernelPasses:
     return KernelPasses(task.backend.matrix_like(task.cost, np.float32), exact)
+
+
+def kernel_is_small(task: Task) -> bool:
+    """True if levels above the target may keep a kernel, whatever memory the target will have."""
+    return task.cost.size < STORED
