@@ -100,6 +100,12 @@ def test_solvers_know_no_device_and_no_wiring(name):
     assert all(m.startswith((*allowed, *batches)) for m in inside(name))
 
 
+def test_the_modules_of_newton_s_method_do_not_import_their_package():
+    package = "solvers/newton"
+    assert package in PACKAGES
+    assert not {m for m in MODULES if m.startswith(f"{package}/") and package in inside(m)}
+
+
 def test_numba_is_imported_by_the_cpu_backend_only():
     assert {name for name in MODULES if imports(name) & {"numba", "llvmlite"}} == {
         "backends/cpu/batch",

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
-from ..memory import library_of
 from ..penalties import Vector
 from .direct import Factorisation
 from .krylov import System
@@ -27,7 +26,6 @@ SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton'
 ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
 KEPT = 0.05  # share of the tolerance that the cells left out of a support may carry
 MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
-CHUNK = 1 << 18  # entries of the plan looked at together
 SAMPLE = 64  # rows looked at before a support is counted
 PRODUCTS = 5000  # with Newton's matrix, a step
 
@@ -210,20 +208,9 @@ class SupportPasses(StoredPasses):
     def evaluate(self, state: State) -> None:
         """The values of the plan as the state has it: an iteration that changes nothing."""
         task, (alpha, beta, log_row, log_col, previous, updated) = state.task, state.save()
-        task.backend.support_sweeps(
-            self.support,
-            task.inv_epsilon,
-            task.rows,
-            task.cols,
-            (0.0, 0.0),
-            alpha,
-            beta,
-            log_row,
-            log_col,
-            previous,
-            updated,
-            1,
-        )
+        sides = task.rows, task.cols
+        vectors = alpha, beta, log_row, log_col, previous, updated
+        task.backend.support_sweeps(self.support, task.inv_epsilon, *sides, (0.0, 0.0), *vectors, 1)
 
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
@@ -231,12 +218,13 @@ class SupportPasses(StoredPasses):
         n, m = state.task.problem.shape
         r, c = attained(state)
         state.task.backend.sparsify(self.support, drop / m * r, drop / n * c, self.matrix)
-        return _sparse_system(state, self.matrix, row_weight, diagonal, free)
+        return sparse_system(state, self.matrix, row_weight, diagonal, free)
 
 
-def _sparse_system(
+def sparse_system(
     state: State, matrix: Sparse, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_]
 ) -> System:
+    """Newton's matrix where P is sparse."""
     backend = state.task.backend
     squares = np.empty_like(diagonal)
     backend.sparse_squares(matrix, row_weight, squares)
@@ -249,23 +237,6 @@ def _sparse_system(
 
     direct = Factorisation(matrix, row_weight, diagonal, free, gram)
     return System(diagonal, free, gradients, squares, PRODUCTS, direct, int(matrix.pointers[-1]))
-
-
-def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], k: int) -> System:
-    """Newton's matrix of the k largest entries of every row, a chunk of rows at a time."""
-    task = state.task
-    n, m = task.problem.shape
-    k, xp = min(k, m), library_of(task.cost)
-    indices, values = xp.empty((n, k), np.int32), xp.empty((n, k), np.float64)
-    step = max(1, CHUNK // m)
-    for i in range(0, n, step):
-        rows = slice(i, min(i + step, n))
-        block = task.backend.matrix_like(task.cost[rows], np.float64)
-        task.backend.plan(task.cost[rows], task.inv_epsilon, state.alpha[rows], state.beta, block)
-        largest = xp.argpartition(block, m - k, axis=1)[:, m - k :]
-        indices[rows], values[rows] = largest, xp.take_along_axis(block, largest, axis=1)
-    matrix = task.backend.sparse_of(np.arange(0, n * k + 1, k), indices.reshape(-1), values.reshape(-1), m)
-    return _sparse_system(state, matrix, row_weight, diagonal, free)
 
 
 def attained(state: State) -> tuple[Vector, Vector]:

@@ -34,10 +34,10 @@
                   the same, but the share is too small                  LOOK, and sweeps come before the next step
     CLOSE       a sweep that is to end on the columns                   the stage that was put off
 
-A SWEEP comes first wherever the plan is read more coarsely or more finely from here on: its marginals before and after
-must not be compared. After an iteration on target its progress is noted; where there is none any more the solve is
-refined, or put back to its best iterate and exhausted (`NewtonState.note_progress`). The driver may ask for both sides'
-last words, too: to compute more finely (`NewtonState.refine`), and to end on the columns (`NewtonState.close`).
+A SWEEP comes first where marginals are computed more finely from here on than those at hand, with which nothing may be
+compared. After an iteration on target its progress is noted; where there is none any more the solve is refined, or put
+back to its best iterate and exhausted (`NewtonState.note_progress`). The driver sets the stage where it asks for more
+precision (`NewtonState.refine`) or for an end on the columns (`NewtonState.close`).
 """
 
 from __future__ import annotations

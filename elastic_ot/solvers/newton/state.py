@@ -85,7 +85,7 @@ class NewtonState(AnnealedState):
         return False
 
     def refine(self) -> bool:
-        """As for every state; what follows is compared with nothing that was computed more coarsely."""
+        """As for every state; nothing that was computed more coarsely is compared with what follows."""
         self.best, self.trial = Best(), None
         if self.stage is Stage.TRY:
             self.stage = Stage.LOOK

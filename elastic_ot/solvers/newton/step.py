@@ -10,8 +10,9 @@ from .. import krylov
 from ..light import weighty
 from ..local import column_response, local, slope_along, smooth_change
 from ..measure import Measure
-from ..passes import KernelPasses, SupportPasses, attained, top_k_system
+from ..passes import KernelPasses, SupportPasses, attained
 from .state import RADIUS, NewtonState, Step
+from .top_k import top_k_system
 
 if TYPE_CHECKING:
     from .method import Newton
