@@ -9,9 +9,11 @@ import sys
 import tempfile
 import threading
 
-import gpu_shim
 import numpy as np
 import pytest
+
+pytest.register_assert_rewrite("helpers")  # before any of them is imported
+from helpers import gpu_shim  # noqa: E402
 
 try:
     from hypothesis import HealthCheck, settings

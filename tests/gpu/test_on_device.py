@@ -1,19 +1,28 @@
-"""The comparisons of test_gpu_kernels, _cells, _batches and _solves on a CUDA device: `python -m pytest tests/gpu`."""
+"""The comparisons of `helpers.gpu_comparisons` on a CUDA device: `python -m pytest tests/gpu`."""
 
 import gc
 
 import numpy as np
 import pytest
-import test_gpu_batches as batches
-import test_gpu_cells as cells
-import test_gpu_kernels as kernels
-import test_gpu_solves as solves
-from test_backends import assert_same, problem, run_log, run_scaling
-from test_backends_newton import all_cells, run_support
 
 import elastic_ot as eot
 from elastic_ot import memory
 from elastic_ot.backends import gpu, load
+from helpers.gpu_comparisons import (
+    batches,
+    builds,
+    cells,
+    comparisons_of,
+    halves,
+    newton,
+    passes,
+    signatures,
+    solves,
+    sweeps,
+    tiles,
+)
+from helpers.supports import all_cells, run_support
+from helpers.sweeps import assert_same, problem, run_log, run_scaling
 
 
 def connected():
@@ -27,26 +36,9 @@ def connected():
 BACKEND, REASON = connected()
 pytestmark = pytest.mark.skipif(BACKEND is None, reason=REASON)
 
-OF_THE_SHIM = {
-    "test_results_do_not_depend_on_the_order_of_the_threads",
-    "test_a_barrier_that_some_threads_never_reach_is_an_error",
-    "test_every_kernel_has_been_launched",
-    "test_matrices_of_more_than_2_32_entries_are_indexed_in_64_bits",
-    "test_batches_of_more_than_2_32_entries_are_indexed_in_64_bits",
-}
-shim = kernels.shim  # the fixture that they take
-globals().update(
-    {
-        name: value
-        for module in (kernels, cells, batches)
-        for name, value in vars(module).items()
-        if name.startswith("test_") and name not in OF_THE_SHIM
-    }
-)
-test_every_method_and_penalty_gives_the_cpu_s_result = solves.test_every_method_and_penalty_gives_the_cpu_s_result
-test_small_epsilon_and_float32 = solves.test_small_epsilon_and_float32
-test_batches_are_solved_as_on_the_cpu = solves.test_batches_are_solved_as_on_the_cpu
-on_shim = solves.on_shim
+COMPARISONS = signatures, sweeps, passes, halves, newton, batches, cells, tiles
+shim, on_shim = builds.shim, solves.on_shim  # the fixtures that they take
+globals().update(comparisons_of(*COMPARISONS, solves))
 
 
 class Device(gpu.CupyDevice):
@@ -62,14 +54,14 @@ class Device(gpu.CupyDevice):
 
 
 def backend(order=0, how="fused"):
-    """What `test_gpu_kernels.backend` gives, on the device."""
-    return gpu.Gpu(Device(**kernels.HOW[how]))
+    """What `builds.backend` gives, on the device."""
+    return gpu.Gpu(Device(**builds.HOW[how]))
 
 
 @pytest.fixture(autouse=True)
 def _on_the_device(monkeypatch):
-    for module in (kernels, cells, batches):
-        monkeypatch.setattr(module, "backend", backend)
+    for module in (builds, *COMPARISONS):
+        monkeypatch.setattr(module, "backend", backend, raising=False)  # some have it by the fixture only
     monkeypatch.setattr(solves.gpu_shim, "Device", Device)
 
 
@@ -113,7 +105,7 @@ def test_newton_s_cells_stay_on_the_device(monkeypatch):
     np.testing.assert_array_equal(cupy.asnumpy(again.plan), cupy.asnumpy(found.plan))
 
 
-@pytest.mark.parametrize("how", kernels.HOW)
+@pytest.mark.parametrize("how", builds.HOW)
 def test_replayed_iterations_are_those_that_are_launched(how):
     """To the bit: a CUDA graph launches the same kernels with the same arguments."""
     args = problem((301, 403), "kl", "l2", removed=True)

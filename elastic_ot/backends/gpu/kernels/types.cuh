@@ -14,7 +14,7 @@ typedef long long i64;
 
 #define DEVICE __device__ __forceinline__
 
-// What the host build (tests/gpu_shim) has functions of its own for.
+// What the host build (tests/helpers/gpu_shim) has functions of its own for.
 #ifndef ON_HOST
 #define HALF_TO_FLOAT(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
 #define POWER_OF_TWO(x, y) asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(x) : "f"(y))

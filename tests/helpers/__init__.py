@@ -1,0 +1,1 @@
+"""What several tests share: oracles, problems, stand-ins for devices, and ways to compare."""

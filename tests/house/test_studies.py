@@ -1,0 +1,123 @@
+"""The gallery's studies run from the command line and report numbers that can be true."""
+
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.array_libraries import library
+
+library("torch")
+pytestmark = pytest.mark.slow
+
+GALLERY = Path(__file__).parents[2] / "docs/gallery"
+ROUNDING = 1e-5
+"""Of a mean of single-precision sums of at most 64 weights, and then some."""
+
+
+def python(*arguments):
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def quick(name, folder):
+    """What a quick run prints, and the numbers that it stores."""
+    printed = python(GALLERY / f"study_{name}.py", "--quick", "--output", folder)
+    assert (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+    return printed, json.loads((folder / f"{name}.json").read_text())
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_digits_report_every_kind_of_weights(tmp_path):
+    printed, stored = quick("attention_on_digits", tmp_path)
+    table = (tmp_path / "attention_on_digits.rst").read_text()
+    assert stored["images to train and to test"] == [150, 50]
+    assert len(stored["runs"]) == len(stored["seconds of a step"]) == 12
+    assert all(math.isfinite(x) for x in numbers(stored))
+    assert min(stored["seconds of a step"].values()) > 0
+    for kind, (run,) in stored["runs"].items():
+        assert f"* - {kind}\n" in table
+        assert kind in printed
+        assert 0 <= run["accuracy"] <= 1
+        assert 0 <= run["sink rate"] <= 1
+        assert 0 <= run["column entropy"] <= math.log(8) + ROUNDING
+        lams = np.ravel(run["lam by layer and head"])
+        # three steps of Adam at 3e-3 change theta by some 0.01; lam changes at a quarter of that or less
+        assert abs(lams - 0.5).max() < 0.01
+        assert (abs(lams - 0.5).min() > 0) == (kind == "elastic, learned lam")
+    for exact in ("sliced, straight through", "QR", "QR, identity added"):
+        assert stored["runs"][exact][0]["column error"] < ROUNDING
+    assert stored["runs"]["softmax"][0]["column error"] > 0.01
+
+
+def test_sinks_report_every_lam(tmp_path):
+    _, stored = quick("attention_sinks", tmp_path)
+    table = (tmp_path / "attention_sinks.rst").read_text()
+    assert table.count(".. list-table::") == 2
+    assert all(math.isfinite(x) for x in numbers(stored))
+    for planted in stored["planted"]:
+        if planted["lam"] == 1:
+            # solved to 1e-9, relative to the total of 64
+            assert planted["share of the sink"] == pytest.approx(1 / 64, abs=1e-8)
+            assert planted["column entropy"] == pytest.approx(math.log(64), abs=1e-8)
+        else:
+            assert planted["share of the sink"] == pytest.approx(softmax_share(planted["height"]), rel=1e-8)
+    for group, by_lam in stored["trained"].items():
+        for (run,) in by_lam.values():
+            assert 0 <= run["accuracy at marks"] <= 1
+            assert 0 <= run["accuracy elsewhere"] <= 1
+            assert 0 <= run["sink rate"] <= 1
+            assert 1 - ROUNDING <= run["max over mean"] <= 32
+            assert 1 - ROUNDING <= run["effective rank"] <= 32
+            given = run["attention given"]
+            assert given < 1 - ROUNDING if "null" in group else given == pytest.approx(1, abs=ROUNDING)
+
+
+def softmax_share(height):
+    """Of the first of 64 keys, the scores being those of the study."""
+    scores = np.random.default_rng(0).normal(size=(64, 64))
+    scores[:, 0] += height
+    weights = np.exp(scores)
+    return (weights / weights.sum(axis=1, keepdims=True))[:, 0].mean()
+
+
+def test_mnist_is_read_from_its_files_gzipped_or_not(tmp_path):
+    generator = np.random.default_rng(0)
+    written = {}
+    for part, count, end in (("train", 5, ".gz"), ("t10k", 3, "")):
+        written[part] = generator.integers(256, size=(count, 28, 28), dtype=np.uint8), np.arange(count, dtype=np.uint8)
+        for kind, array in zip(("images-idx3", "labels-idx1"), written[part], strict=True):
+            raw = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes() + array.tobytes()
+            (tmp_path / f"{part}-{kind}-ubyte{end}").write_bytes(gzip.compress(raw) if end else raw)
+    read = python(
+        "-c",
+        "import json, pathlib, runpy, sys\n"
+        "study = runpy.run_path(sys.argv[1])\n"
+        "print(json.dumps([x.tolist() for x in study['mnist'](pathlib.Path(sys.argv[2]), 4)]))",
+        GALLERY / "study_attention_on_digits.py",
+        tmp_path,
+    )
+    images, test, kinds, test_kinds = json.loads(read)
+    # float32 holds these to 1e-7
+    np.testing.assert_allclose(np.reshape(images, (4, 28, 28)), written["train"][0][:4] / 255, atol=1e-7)
+    np.testing.assert_allclose(np.reshape(test, (3, 28, 28)), written["t10k"][0] / 255, atol=1e-7)
+    assert np.shape(images) == (4, 7, 112)
+    assert kinds == [0, 1, 2, 3]
+    assert test_kinds == [0, 1, 2]
