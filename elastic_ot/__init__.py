@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "solve": "api",
-    "assign": "unregularised",
-    "exact": "unregularised",
-    "divergence": "debiased",
-    "Fixed": "penalties",
-    "KL": "penalties",
-    "TV": "penalties",
-    "L2": "penalties",
-    "Between": "penalties",
-    "AtMost": "penalties",
-    "Free": "penalties",
-    "Elastic": "penalties",
+    "solve": "api.solve",
+    "assign": "api.assign",
+    "exact": "api.exact",
+    "divergence": "api.divergence",
+    "Fixed": "problems.penalties",
+    "KL": "problems.penalties",
+    "TV": "problems.penalties",
+    "L2": "problems.penalties",
+    "Between": "problems.penalties",
+    "AtMost": "problems.penalties",
+    "Free": "problems.penalties",
+    "Elastic": "problems.penalties",
     "Newton": "solvers.newton",
-    "Solution": "result",
-    "BatchSolution": "batch_result",
-    "Assignment": "exact_result",
-    "ExactSolution": "exact_result",
-    "BatchAssignment": "exact_batches",
-    "BatchExactSolution": "exact_batches",
-    "Status": "result",
-    "Divergence": "debiased",
-    "BatchDivergence": "batch_divergence",
-    "DivergenceGradients": "debiased",
-    "Gradients": "gradients",
-    "Tangents": "gradients",
-    "History": "result",
+    "Solution": "solutions.solution",
+    "BatchSolution": "solutions.batch",
+    "Assignment": "solutions.assignment",
+    "ExactSolution": "solutions.exact",
+    "BatchAssignment": "solutions.assignment_batch",
+    "BatchExactSolution": "solutions.exact_batch",
+    "Status": "solvers.status",
+    "Divergence": "solutions.divergence",
+    "BatchDivergence": "solutions.batch_divergence",
+    "DivergenceGradients": "solutions.divergence",
+    "Gradients": "derivatives.records",
+    "Tangents": "derivatives.records",
+    "History": "solvers.history",
     "ConvergenceWarning": "errors",
     "ConvergenceError": "errors",
     "InfeasibleError": "errors",
@@ -64,33 +64,33 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from .api import solve as solve
-    from .batch_divergence import BatchDivergence as BatchDivergence
-    from .batch_result import BatchSolution as BatchSolution
-    from .debiased import Divergence as Divergence
-    from .debiased import DivergenceGradients as DivergenceGradients
-    from .debiased import divergence as divergence
+    from .api.assign import assign as assign
+    from .api.divergence import divergence as divergence
+    from .api.exact import exact as exact
+    from .api.solve import solve as solve
+    from .derivatives.records import Gradients as Gradients
+    from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable
     from .errors import ConvergenceError as ConvergenceError
     from .errors import ConvergenceWarning as ConvergenceWarning
     from .errors import InfeasibleError as InfeasibleError
-    from .exact_batches import BatchAssignment as BatchAssignment
-    from .exact_batches import BatchExactSolution as BatchExactSolution
-    from .exact_result import Assignment as Assignment
-    from .exact_result import ExactSolution as ExactSolution
-    from .gradients import Gradients as Gradients
-    from .gradients import Tangents as Tangents
-    from .penalties import KL as KL
-    from .penalties import L2 as L2
-    from .penalties import TV as TV
-    from .penalties import AtMost as AtMost
-    from .penalties import Between as Between
-    from .penalties import Elastic as Elastic
-    from .penalties import Fixed as Fixed
-    from .penalties import Free as Free
-    from .result import History as History
-    from .result import Solution as Solution
-    from .result import Status as Status
+    from .problems.penalties import KL as KL
+    from .problems.penalties import L2 as L2
+    from .problems.penalties import TV as TV
+    from .problems.penalties import AtMost as AtMost
+    from .problems.penalties import Between as Between
+    from .problems.penalties import Elastic as Elastic
+    from .problems.penalties import Fixed as Fixed
+    from .problems.penalties import Free as Free
+    from .solutions.assignment import Assignment as Assignment
+    from .solutions.assignment_batch import BatchAssignment as BatchAssignment
+    from .solutions.batch import BatchSolution as BatchSolution
+    from .solutions.batch_divergence import BatchDivergence as BatchDivergence
+    from .solutions.divergence import Divergence as Divergence
+    from .solutions.divergence import DivergenceGradients as DivergenceGradients
+    from .solutions.exact import ExactSolution as ExactSolution
+    from .solutions.exact_batch import BatchExactSolution as BatchExactSolution
+    from .solutions.solution import Solution as Solution
+    from .solvers.history import History as History
     from .solvers.newton import Newton as Newton
-    from .unregularised import assign as assign
-    from .unregularised import exact as exact
+    from .solvers.status import Status as Status

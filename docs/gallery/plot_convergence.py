@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 import elastic_ot as eot
-from elastic_ot.plotting import plot_solution
+from elastic_ot.solutions.plotting import plot_solution
 
 digits = load_digits()
 first, second = np.argsort(digits.target[:300]), 300 + np.argsort(digits.target[300:600])

@@ -25,7 +25,7 @@ from elastic_ot.applications.permutations import gumbel_noise, gumbel_sinkhorn
 from elastic_ot.applications.sliced_plans import expected_sliced_plan
 from elastic_ot.applications.sorting import soft_quantile, soft_rank, soft_sort
 from elastic_ot.applications.unitary import simulated_circuit, unistochastic
-from elastic_ot.plotting import plan_colours
+from elastic_ot.solutions.plotting import plan_colours
 
 alcohol = load_wine().data[:40:4, 0]
 alcohol[7] = alcohol[2]

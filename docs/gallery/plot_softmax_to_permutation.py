@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 import elastic_ot as eot
-from elastic_ot.plotting import plan_colours
+from elastic_ot.solutions.plotting import plan_colours
 
 digits = load_digits()
 kinds = [np.flatnonzero(digits.target == k) for k in range(10)]

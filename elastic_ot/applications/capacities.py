@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..doors import host_function
-from ..penalties import AtMost, Between, Penalty
-from ..unregularised import exact
+from ..api.exact import exact
+from ..frameworks.host_functions import host_function
+from ..problems.penalties import AtMost, Between
+from ..problems.penalty import Penalty
 
 Indices = NDArray[np.int64]
 

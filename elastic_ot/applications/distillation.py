@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..penalties import Fixed, Penalty
+from ..problems.penalties import Fixed
+from ..problems.penalty import Penalty
 from .frameworks import Grad, detached, log_softmax, namespace, plan, softmax, working
 
 

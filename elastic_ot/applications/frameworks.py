@@ -13,9 +13,9 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from ..api import solve, solve_with_plan
-from ..arrays import as_numpy
-from ..doors import is_torch, operators_of, torch_namespace
+from ..api.solve import solve, solve_with_plan
+from ..arrays.ingest import as_numpy
+from ..frameworks.dispatch import is_torch, operators_of, torch_namespace
 
 Grad = Literal["implicit", "unroll", "detach"]
 

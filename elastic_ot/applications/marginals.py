@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..doors import is_torch
-from ..penalties import KL, Elastic
+from ..frameworks.dispatch import is_torch
+from ..problems.penalties import KL, Elastic
 from .frameworks import differentiable, has_namespace, namespace, traced
 
 RESERVOIR = 1e12

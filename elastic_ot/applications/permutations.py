@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..doors import host_function
-from ..unregularised import assign
+from ..api.assign import assign
+from ..frameworks.host_functions import host_function
 from .arguments import alike, finite, in_unit_interval, positive, square
 from .doubly_stochastic import balance
 from .frameworks import detached, differentiable, integers, namespace, real

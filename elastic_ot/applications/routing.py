@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..penalties import AtMost, Elastic
+from ..problems.penalties import AtMost, Elastic
 from . import capacities
 from .arguments import finite
 from .frameworks import (

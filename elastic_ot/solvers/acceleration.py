@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..penalties import KL, Fixed, Free, Penalty, Vector
-from ..problem import Problem
+from ..problems.penalties import KL, Fixed, Free
+from ..problems.penalty import Penalty, Vector
+from ..problems.problem import Problem
 
 SETTLED = 0.1  # relative difference of two rates of convergence that counts as none
 WORTHWHILE = 30  # iterations left for which relaxing, and unrelaxing at the end, is worth the while

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..penalties import Vector
+from ..problems.penalty import Vector
+from ..problems.scaled import Task, make_task
 from .log_domain import first_sweep, initial_alphas
 from .measure import Measure, measure
 from .passes import KEPT, LogPasses, Passes, support_of
 from .state import Start, State
-from .task import Task, make_task
 
 TRUST = 10  # iterations between looks at whether the cells left out still do not matter
 EARLY_TOL = 1e-8  # for which cells are chosen before the target is near: the smaller it is, the more they are

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Sparse
-from ..penalties import Vector
+from ..problems.penalty import Vector
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

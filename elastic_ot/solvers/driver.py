@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..halves import largest_number
-from ..penalties import Fixed, Vector
-from ..result import History, Status
+from ..arrays.half import largest_number
+from ..problems.penalties import Fixed
+from ..problems.penalty import Vector
+from ..problems.scaled import Task, make_task
 from .acceleration import damped, settled_relaxation, translation
 from .feasibility import Blocked, blocked, crowded, may_be_blocked
+from .history import Entry, History, history_of
 from .light import with_light, without_light
 from .log_domain import LogDomain
 from .measure import Iterate, Measure, measure_final
-from .record import Entry, history_of
 from .state import Solver, Start, State
-from .task import Task, make_task
+from .status import Status
 
 BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
 LONGEST_BLOCK = 50

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..halves import finite
-from ..memory import library_of, on_host, row_chunks
-from ..penalties import Vector
-from ..problem import Problem
+from ..arrays.devices import library_of, on_host, row_chunks
+from ..arrays.half import finite
+from ..problems.penalty import Vector
+from ..problems.problem import Problem
 
 Indices = NDArray[np.int64]
 CHUNK = 1 << 16  # entries looked at together

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import CONTINUES, Krylov
-from ..penalties import Vector
+from ..problems.penalty import Vector
 
 BLOCK, LONGEST = 32, 2e8  # iterations between looks at the clock, and entries read in them
 FLOOR = 1e-3  # share of its diagonal that the preconditioner keeps at least

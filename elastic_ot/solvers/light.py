@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import KL, Penalty, Vector
-from ..problem import Problem
+from ..problems.penalties import KL
+from ..problems.penalty import Penalty, Vector
+from ..problems.problem import Problem
+from ..problems.scaled import Task, make_task
 from .local import column_response
 from .log_domain import sweep
 from .state import State
-from .task import Task, make_task
 
 LIGHT = 1e-25  # of its side's total weight
 WEIGHTLESS = 1e-3  # share of a residual that rows without influence on it may weigh together

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import Fixed, Vector
-from .task import Task
-from .updates import exact_change, scaled_potential
+from ..problems.penalties import Fixed
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
+from ..problems.updates import exact_change, scaled_potential
 
 
 @dataclass(frozen=True, eq=False)

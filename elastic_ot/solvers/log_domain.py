@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..penalties import Vector
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
 from .state import Start, State
-from .task import Task
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
-from ..penalties import TV, Fixed, Penalty, Vector
-from .task import Task
-from .updates import exact_change, scaled_potential
+from ..problems.penalties import TV, Fixed
+from ..problems.penalty import Penalty, Vector
+from ..problems.scaled import Task
+from ..problems.updates import exact_change, scaled_potential
 
 ULP = float(np.finfo(np.float64).eps)
 LEAST = 1e-16  # relative residual that is still worth aiming at

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
-from ..penalties import Vector
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
 from .direct import Factorisation
 from .krylov import System
 from .light import weighty
 from .log_domain import sweep as log_sweep
 from .state import State
-from .task import Task
 
 OMEGA = tuple[float, float]
 SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton's matrix positive definite

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..penalties import Vector
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
 from .log_domain import LogDomain, sweep
 from .state import Start, State
-from .task import Task
 
 
 @dataclass(eq=False)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..penalties import Vector
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
 from .measure import Iterate, Measure, measure
-from .task import Task
 
 
 @dataclass(eq=False)

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..penalties import Vector
-from ..result import Status
+from ..problems.penalty import Vector
+from ..problems.scaled import Task
 from .driver import Limits, Outcome, Phase, run
 from .log_domain import initial_alphas, sweep
 from .measure import Iterate
 from .state import Start, State
-from .task import Task
+from .status import Status
 
 OMEGA = 0.6  # measured: fewer sweeps than 1/2 and 2/3 on clouds and on random costs; modes shrink by 0.4 to -0.2
 SLOWEST = 0.8  # rate above which the averaged iteration gives up; only kernels that are not positive definite reach it

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .operators import (
+from ..frameworks.torch_operators import (
     detached,
     divergence,
     integers,

@@ -14,8 +14,9 @@ from ..applications.arguments import count, positive
 from ..applications.attention import attention_weights
 from ..applications.attention_solve import budget
 from ..applications.causal import causal_weights
+from ..frameworks.torch_calls import HALF
+from ..frameworks.torch_operators import Grad
 from .masks import Masks, masks
-from .operators import HALF, Grad
 
 
 class ElasticAttention(nn.Module):

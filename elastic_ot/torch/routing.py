@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..applications.arguments import count
 from ..applications.routing import Routing, route
 from ..applications.routing_input import Combine, Method
-from .operators import Grad
+from ..frameworks.torch_operators import Grad
 
 
 class SinkhornRouter(nn.Module):

@@ -11,8 +11,8 @@ from ..applications.arguments import count, positive
 from ..applications.blocks import block_scores, block_summaries
 from ..applications.permutations import gumbel_noise
 from ..applications.sparse import Combine, sparse_attention
+from ..frameworks.torch_calls import HALF
 from .attention import check_heads
-from .operators import HALF
 
 
 class SparseSinkhornAttention(nn.Module):

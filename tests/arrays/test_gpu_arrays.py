@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import arrays, memory
+from elastic_ot.arrays import devices as memory
+from elastic_ot.arrays.origin import Origin
 from elastic_ot.backends import gpu
 from elastic_ot.solvers import direct as direct_solves
 from helpers import gpu_shim
@@ -511,9 +512,9 @@ def test_tensors_of_torch_are_computed_with_on_their_current_stream(xp, monkeypa
         yield
 
     xp.cuda.ExternalStream = stream
-    with arrays.Origin(array_api_compat.array_namespace(torch.zeros(1)), index=1).here():
+    with Origin(array_api_compat.array_namespace(torch.zeros(1)), index=1).here():
         assert entered == [(8, 1)]
-    with arrays.Origin(xp, index=1).here():
+    with Origin(xp, index=1).here():
         assert len(entered) == 1
 
 
@@ -521,7 +522,7 @@ def test_tensors_of_torch_are_computed_with_on_their_current_stream(xp, monkeypa
 def shared(monkeypatch):
     """A context in which the operators of elastic_ot.torch see tensors as if they lay on a device."""
     torch = pytest.importorskip("torch")
-    operators = importlib.import_module("elastic_ot.torch.operators")
+    operators = importlib.import_module("elastic_ot.frameworks.torch_operators")
 
     def received(name, tensor):
         values = tensor.numpy(force=True)

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import arrays, halves, memory
+from elastic_ot.arrays import devices as memory
+from elastic_ot.arrays import half as halves
+from elastic_ot.arrays import ingest as arrays
 from elastic_ot.backends import gpu
 from helpers import gpu_shim
 from helpers.gpu_shim import strict_cupy

@@ -6,10 +6,10 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from elastic_ot import penalties
 from elastic_ot.backends import load, protocol, reference
 from elastic_ot.backends.cpu import dense as cpu
 from elastic_ot.backends.protocol import Side
+from elastic_ot.problems import penalties
 from helpers.sweeps import PRIMITIVES, RULES, SHAPES, assert_same, problem, run_log, run_scaling, side
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot.batch_penalty import Mixed
-from elastic_ot.penalties import Penalty
+from elastic_ot.problems.mixed import Mixed
+from elastic_ot.problems.penalty import Penalty
 from helpers.batches import agree, costs, random_cases, stacked
 
 STATUS = eot.Status

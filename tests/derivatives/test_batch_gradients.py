@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import batch_gradients
+from elastic_ot.derivatives import batch as batch_gradients
 
 SPECS = [
     eot.Fixed(),

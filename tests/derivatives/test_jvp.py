@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import implicit
+from elastic_ot.derivatives import linear_system as implicit
 from helpers.differences import EPSILON, SPECS, STEP, Setting, UnsettledError, agree, away_from_kinks
 
 

@@ -121,7 +121,7 @@ def test_no_memory_of_iterations_times_the_plan():
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("pair", [(eot.Fixed(), eot.KL(0.5)), (eot.L2(2.0), eot.TV(0.3))], ids=repr)
 def test_kernels_are_computed_anew_where_they_leave_the_range(monkeypatch, pair, order):
-    from elastic_ot import unrolled
+    from elastic_ot.derivatives import unrolled
 
     case, bars, steps = problem(7, rows=pair[0], cols=pair[1], end="cols", max_iter=4)
     case["cost"] = np.array(case["cost"], order=order)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elastic_ot as eot
-from elastic_ot import unregularised
+from elastic_ot.api import assign as unregularised
 from helpers.assignments import (
     FAMILIES,
     as_floats,

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import elastic_ot as eot
-from elastic_ot import unregularised
+from elastic_ot.api import assign as unregularised
 from helpers.assignments import assert_as_cheap_as_scipy, assert_proved, begin_with_few_cells
 
 INF = np.inf

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import unregularised
+from elastic_ot.api import assign as unregularised
 from helpers.assignments import assert_proved
 
 

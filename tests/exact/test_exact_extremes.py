@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import elastic_ot as eot
-from elastic_ot import unregularised
+from elastic_ot.api import assign as unregularised
 from helpers.oracle import Case
 from helpers.transport_proof import assert_proved, solved
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import unregularised
+from elastic_ot.api import assign as unregularised
 
 LONG = 20_000
 SIDES = [

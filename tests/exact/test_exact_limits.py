@@ -11,8 +11,9 @@ import pytest
 
 import elastic_ot as eot
 import helpers
-from elastic_ot import clock, scipy_assignment
+from elastic_ot.api import scipy_assignment
 from elastic_ot.backends.cpu import paths
+from elastic_ot.solvers.exact import clock
 from helpers.slow_exact import CALLS, line
 
 

@@ -11,10 +11,10 @@ from helpers.array_libraries import library
 library("jax")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+from elastic_ot.api.solve import solve_for  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 import elastic_ot.jax as eot_jax  # noqa: E402
-from elastic_ot.api import solve_for  # noqa: E402
 
 ELASTIC = {"rows": eot.KL(0.5), "cols": eot.L2(5.0)}
 PENALTIES = [eot.Fixed(), eot.KL(0.5), eot.TV(0.05), eot.L2(5.0), eot.Between(0.6, 1.3), eot.Free(), eot.Elastic(0.5)]
@@ -163,7 +163,7 @@ def test_derivatives_solve_once(monkeypatch):
     cost, a, b = arrays(3, 4, seed=6)
     solves = []
     monkeypatch.setattr(
-        "elastic_ot.host_calls.solve_for", lambda *x, **options: solves.append(1) or solve_for(*x, **options)
+        "elastic_ot.frameworks.stateless.solve_for", lambda *x, **options: solves.append(1) or solve_for(*x, **options)
     )
     for solve in SOLVES.values():
         solves.clear()
@@ -205,7 +205,7 @@ def test_vmap_is_a_batch():
 
 
 def test_a_batch_under_vmap_is_one_call(monkeypatch):
-    from elastic_ot import host_calls
+    from elastic_ot.frameworks import stateless as host_calls
 
     calls = []
     inner = host_calls.HostCall.__call__

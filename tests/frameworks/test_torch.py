@@ -13,7 +13,7 @@ library("torch")
 import torch  # noqa: E402
 
 import elastic_ot.torch as eot_torch  # noqa: E402
-from elastic_ot.call_options import encode, plain  # noqa: E402
+from elastic_ot.frameworks.options import encode, plain  # noqa: E402
 
 # torch's own, when forward mode is used for the first time
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -220,7 +220,7 @@ def test_the_divergence_is_0_between_equal_measures_and_differentiable(rows):
 def test_backward_passes_solve_nothing(monkeypatch):
     cost, a, b = tensors(3, 4)
     results = [function(cost, a, b, epsilon=0.3) for function in SOLVES.values()]
-    monkeypatch.setattr("elastic_ot.host_calls.solve_for", None)
+    monkeypatch.setattr("elastic_ot.frameworks.stateless.solve_for", None)
     for result in results:
         flat(result).sum().backward(retain_graph=True)
     (slope,) = torch.autograd.grad(results[-1], cost, create_graph=True)

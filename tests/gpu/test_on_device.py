@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import memory
+from elastic_ot.arrays import devices as memory
 from elastic_ot.backends import gpu, load
 from helpers.gpu_comparisons import (
     batches,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import cli, demo
+from elastic_ot.cli import demo
+from elastic_ot.cli import main as cli
 
 COST = np.array([[1.0, 4.0, 6.0], [5.0, 2.0, 3.0]])
 SHARES = np.array([0.6, 0.4])

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 import elastic_ot as eot
-from elastic_ot.problem import build
+from elastic_ot.problems.build import build
 from elastic_ot.solvers.feasibility import blocked, crowded
 
 NAMED = re.compile(r"(rows|columns) \[([\d, ]+)\] have allowed cells in (?:rows|columns) \[([\d, ]*)\] only")

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import elastic_ot as eot
-from elastic_ot.plotting import block_sums, plot_solution
+from elastic_ot.solutions.plotting import block_sums, plot_solution
 
 
 def cloud(n, m, dtype=np.float64):

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
-from ...halves import widened
+from ...arrays.half import widened
 from ..protocol import QUADRATIC, Array, Batch, BatchBars, BatchSystem, Side
 from .matrices import kernel, plan, times, totals, transposed_times, weighed, where
 from .systems import pull_back, system

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ...errors import BackendUnavailable
+from ...arrays.devices import cuda_device
 from .batch import Batches
 from .device import KERNELS, OPTIONS, WIDEST, CupyDevice
 from .kernels import source
@@ -38,28 +38,7 @@ def connect(device: int | None = None) -> Gpu:
     BackendUnavailable
         If CuPy or the device is missing.
     """
-    cupy = _cupy()
-    try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise BackendUnavailable(f"the GPU backend finds no CUDA device: {error}") from error
-    if not devices:
-        raise BackendUnavailable("the GPU backend finds no CUDA device; without one, pass NumPy arrays")
-    index = int(cupy.cuda.runtime.getDevice()) if device is None else device
-    if not 0 <= index < devices:
-        raise BackendUnavailable(f"there is no CUDA device {index}; this machine has {devices}, counted from 0")
-    return _connected(cupy, index)
-
-
-def _cupy() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise BackendUnavailable(
-            "the GPU backend needs CuPy, which cannot be imported; pip install 'elastic-ot[cuda13x]', or [cuda12x] for "
-            f"a driver of CUDA 12 ({error})"
-        ) from error
-    return cupy
+    return _connected(*cuda_device(device))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...halves import working_dtype
+from ...arrays.half import working_dtype
 from ..protocol import Array
 from .device import c_type
 from .launches import THREADS, sized

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...halves import BRAIN
+from ...arrays.half import BRAIN
 from ..protocol import Array
 from .kernels import source
 from .tiles import kinds

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...halves import working_dtype
+from ...arrays.half import working_dtype
 from ..protocol import Array, Side
 from .cells import Cells, DeviceSparse, DeviceSupport
 from .device import c_type

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...penalties import Vector
+from ...problems.penalty import Vector
 from ..measure import Measure
 
 IDLE = 8  # iterations on target without progress after which rounding is all that is left

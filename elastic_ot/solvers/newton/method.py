@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...problems.scaled import Task
 from ..annealing import begin, first_level
 from ..log_domain import initial_alphas
 from ..passes import LogPasses
 from ..state import Start, State
-from ..task import Task
+from .parameters import Parameters
 from .stages import iterate
 from .state import NewtonState, Stage, kernel_is_small, kernel_passes
 
@@ -16,7 +17,7 @@ COARSE = 1e-3  # residual of a warm start above which float32 serves for now
 
 
 @dataclass(frozen=True)
-class Newton:
+class Newton(Parameters):
     """Annealed sweeps, then truncated Newton steps on the plan's sparse or dense support, at every level.
 
     Attributes
@@ -52,16 +53,6 @@ class Newton:
     >>> eot.solve(cost, epsilon=0.01, method=eot.Newton(top_k=10)).converged
     True
     """
-
-    level_tol: float = 5e-4
-    swept_tol: float = 0.05
-    sweeps: int = 2
-    patience: int = 6
-    steps: int = 20
-    forcing: float = 0.2
-    drop: float = 1e-2
-    damping: float = 0.1
-    top_k: int | None = None
 
     def start(self, task: Task, start: Start) -> State:
         level, warm = first_level(task, start), start.g is not None

@@ -44,7 +44,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,11 +51,9 @@ from ..annealing import EARLY_TOL, descend
 from ..light import weighty
 from ..local import column_response
 from ..passes import LogPasses
+from .parameters import Parameters
 from .state import NewtonState, Stage, kernel_is_small, kernel_passes
 from .step import adapt_damping, newton_step, rises, take
-
-if TYPE_CHECKING:
-    from .method import Newton
 
 FINE = 1e-5  # residual below which a float32 kernel is too coarse, if the tolerance asks for less
 LEVEL_TOL, LEVEL_MARGIN = 1e-3, 3.0  # tolerance and nats for the cells of one level above the target
@@ -65,7 +62,7 @@ UNEVEN = 0.5  # nats by which a column may be off where a level ends
 SHORTEST = 1e-3  # of a Newton step that is still tried before a sweep is
 
 
-def iterate(method: Newton, state: NewtonState) -> None:
+def iterate(method: Parameters, state: NewtonState) -> None:
     """One iteration, after the decisions that lead to it."""
     while state.stage in DECISIONS:
         state.stage = DECISIONS[state.stage](method, state)
@@ -75,7 +72,7 @@ def iterate(method: Newton, state: NewtonState) -> None:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _look(method: Newton, state: NewtonState) -> Stage:
+def _look(method: Parameters, state: NewtonState) -> Stage:
     outdated = not state.trusted() or (state.on_target and not state.passes.stored)
     if outdated and (state.on_target or state.steps < method.steps):
         state.steps += not state.on_target
@@ -85,7 +82,7 @@ def _look(method: Newton, state: NewtonState) -> Stage:
     return _look_at_cells(method, state) if state.passes.stored else _look_at_sweeps(method, state)
 
 
-def _look_at_cells(method: Newton, state: NewtonState) -> Stage:
+def _look_at_cells(method: Parameters, state: NewtonState) -> Stage:
     """Above the target, where the plan is stored."""
     found = state.measure()
     arrived = found.residual <= method.level_tol * found.mass and not _uneven(state)
@@ -104,7 +101,7 @@ def _uneven(state: NewtonState) -> bool:
     return float(np.abs(response[weighty(task.cols, state.tol)]).max(initial=0.0)) > UNEVEN
 
 
-def _look_at_sweeps(method: Newton, state: NewtonState) -> Stage:
+def _look_at_sweeps(method: Parameters, state: NewtonState) -> Stage:
     """Above the target, where the plan is too large to be stored."""
     found = state.measure()
     if found.residual <= method.swept_tol * found.mass:
@@ -112,14 +109,14 @@ def _look_at_sweeps(method: Newton, state: NewtonState) -> Stage:
     return Stage.VISIT if state.sweeps == method.sweeps else _sweep_or_descend(method, state)
 
 
-def _sweep_or_descend(method: Newton, state: NewtonState) -> Stage:
+def _sweep_or_descend(method: Parameters, state: NewtonState) -> Stage:
     if state.sweeps >= method.patience:
         return Stage.DESCEND
     state.sweeps += 1
     return Stage.SWEEP
 
 
-def _look_on_target(method: Newton, state: NewtonState) -> Stage:
+def _look_on_target(method: Parameters, state: NewtonState) -> Stage:
     if state.sweeps < method.sweeps:
         state.sweeps += 1
         return Stage.SWEEP
@@ -131,7 +128,7 @@ def _look_on_target(method: Newton, state: NewtonState) -> Stage:
     return Stage.STEP
 
 
-def _visit(method: Newton, state: NewtonState) -> Stage:
+def _visit(method: Parameters, state: NewtonState) -> Stage:
     state.truncate(LEVEL_TOL, margin=LEVEL_MARGIN)
     if not state.passes.truncated:
         return _sweep_or_descend(method, state)
@@ -139,17 +136,17 @@ def _visit(method: Newton, state: NewtonState) -> Stage:
     return Stage.SWEEP
 
 
-def _refine(method: Newton, state: NewtonState) -> Stage:
+def _refine(method: Parameters, state: NewtonState) -> Stage:
     state.refine()
     return Stage.SWEEP
 
 
-def _narrow(method: Newton, state: NewtonState) -> Stage:
+def _narrow(method: Parameters, state: NewtonState) -> Stage:
     state.truncate(margin=LAST_MARGIN)
     return Stage.SWEEP if state.passes.truncated else Stage.STEP
 
 
-def _step(method: Newton, state: NewtonState) -> Stage:
+def _step(method: Parameters, state: NewtonState) -> Stage:
     state.trial = newton_step(method, state)
     if state.trial is not None:
         return Stage.TRY
@@ -160,12 +157,12 @@ def _step(method: Newton, state: NewtonState) -> Stage:
 # --- iterations -------------------------------------------------------------------------------------------------------
 
 
-def _sweep(method: Newton, state: NewtonState) -> Stage:
+def _sweep(method: Parameters, state: NewtonState) -> Stage:
     state.sweep((1.0, 1.0))
     return Stage.LOOK
 
 
-def _renew(method: Newton, state: NewtonState) -> Stage:
+def _renew(method: Parameters, state: NewtonState) -> Stage:
     state.passes, state.visiting = LogPasses(), False
     state.sweep((1.0, 0.0))
     state.truncate(0.0 if state.on_target else EARLY_TOL, margin=NEAR)
@@ -176,7 +173,7 @@ def _renew(method: Newton, state: NewtonState) -> Stage:
     return Stage.LOOK
 
 
-def _descend(method: Newton, state: NewtonState) -> Stage:
+def _descend(method: Parameters, state: NewtonState) -> Stage:
     """To the next level, further away the easier this one was."""
     factor = 4.0 if state.steps <= 1 else 3.0 if state.steps <= 2 else 2.0
     if state.visiting:
@@ -202,7 +199,7 @@ def _arrive(state: NewtonState) -> Stage:
     return Stage.LOOK
 
 
-def _try(method: Newton, state: NewtonState) -> Stage:
+def _try(method: Parameters, state: NewtonState) -> Stage:
     """A support tells nothing of a step that leads where other entries matter; the full cost does."""
     step = state.trial
     assert step is not None
@@ -230,19 +227,19 @@ def _try(method: Newton, state: NewtonState) -> Stage:
     return Stage.LOOK
 
 
-def _close(method: Newton, state: NewtonState) -> Stage:
+def _close(method: Parameters, state: NewtonState) -> Stage:
     state.sweep((1.0, 1.0))
     return state.put_off
 
 
-DECISIONS: dict[Stage, Callable[[Newton, NewtonState], Stage]] = {
+DECISIONS: dict[Stage, Callable[[Parameters, NewtonState], Stage]] = {
     Stage.LOOK: _look,
     Stage.VISIT: _visit,
     Stage.REFINE: _refine,
     Stage.NARROW: _narrow,
     Stage.STEP: _step,
 }
-ITERATIONS: dict[Stage, Callable[[Newton, NewtonState], Stage]] = {
+ITERATIONS: dict[Stage, Callable[[Parameters, NewtonState], Stage]] = {
     Stage.SWEEP: _sweep,
     Stage.RENEW: _renew,
     Stage.DESCEND: _descend,

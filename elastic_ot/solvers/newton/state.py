@@ -8,12 +8,12 @@ from enum import Enum, auto
 
 import numpy as np
 
-from ...penalties import Vector
+from ...problems.penalty import Vector
+from ...problems.scaled import Task
 from ..annealing import AnnealedState
 from ..local import Local
 from ..measure import Measure
 from ..passes import KernelPasses
-from ..task import Task
 from .best import Best
 
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from .. import krylov
@@ -11,18 +9,16 @@ from ..light import weighty
 from ..local import column_response, local, slope_along, smooth_change
 from ..measure import Measure
 from ..passes import KernelPasses, SupportPasses, attained
+from .parameters import Parameters
 from .state import RADIUS, NewtonState, Step
 from .top_k import top_k_system
-
-if TYPE_CHECKING:
-    from .method import Newton
 
 LINEAR = 1.5  # of what the quadratic model promises, which is half of the slope: so much more comes of no curvature
 NOTHING = 1e-290  # mass of a row, in units of the whole, that links no columns: its inverse must not overflow
 SLACK = 3e-14  # of the terms of the dual, relative: rounding
 
 
-def newton_step(method: Newton, state: NewtonState) -> Step | None:
+def newton_step(method: Parameters, state: NewtonState) -> Step | None:
     """The step to try; None where the direction does not ascend."""
     task, found = state.task, state.measure()
     r, c = attained(state)
@@ -55,7 +51,7 @@ def newton_step(method: Newton, state: NewtonState) -> Step | None:
     return Step(state.save(), found, x, cols, slope) if 0 < slope < np.inf else None
 
 
-def _forcing(method: Newton, state: NewtonState, residual: float) -> float:
+def _forcing(method: Parameters, state: NewtonState, residual: float) -> float:
     """How accurately to solve: as the progress of the last step suggests, and no more than the tolerance needs.
 
     As in Eisenstat and Walker (1996), choice 2. A step that the nonlinearity limits, and not the linear system,
@@ -81,7 +77,7 @@ def rises(state: NewtonState, step: Step, found: Measure) -> bool:
     return found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack
 
 
-def adapt_damping(method: Newton, state: NewtonState, step: Step, found: Measure) -> None:
+def adapt_damping(method: Parameters, state: NewtonState, step: Step, found: Measure) -> None:
     """More damping where the dual rose by much less than the model promised, less where it kept its promise.
 
     At the end of a step as long as allowed the dual may rise as it did at the beginning, where parts of the problem

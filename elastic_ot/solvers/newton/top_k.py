@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...memory import library_of
-from ...penalties import Vector
+from ...arrays.devices import library_of
+from ...problems.penalty import Vector
 from ..krylov import System
 from ..passes import sparse_system
 from ..state import State

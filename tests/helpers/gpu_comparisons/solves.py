@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot import api, assembly, batch_api, plans
+from elastic_ot.api import solve as api
+from elastic_ot.api import solve_batch as batch_api
 from elastic_ot.backends import gpu
+from elastic_ot.plans import export as plans
+from elastic_ot.solutions import assembly
 from helpers import gpu_shim
 from helpers.oracle import METHODS, PENALTIES, random_case, spec_id
 

@@ -1,0 +1,1 @@
+"""The public calls: options, problem, method, solver, result. No arithmetic here."""

@@ -1,0 +1,136 @@
+"""The call `assign`: validate, choose who solves, wrap the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.ingest import as_array, refuse_devices
+from ..arrays.origin import origin_of
+from ..problems.linear import assignment_problem
+from ..solutions.assignment import Assignment, total_of
+from ..solutions.assignment_batch import BatchAssignment, batch_of
+from ..solvers.exact.assignment import assignment_potentials
+from ..solvers.exact.clock import Clock
+from ..solvers.exact.proved import solve_proved
+from .assign_within import assign_within, check_cost_limit
+from .each import each, of_each
+from .options import check_time_limit
+from .scipy_assignment import by_scipy, in_scipys_words
+
+SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
+
+
+def assign(
+    cost: Any,
+    maximize: bool = False,
+    *,
+    mask: Any = None,
+    cost_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Any:
+    """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment` with a proof.
+
+    Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
+
+    Parameters
+    ----------
+    cost : array_like, shape (n, m) or (B, n, m)
+        Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
+        not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly). With a
+        leading dimension many problems, and the result is a `BatchAssignment`.
+    maximize : bool
+        Look for the largest sum instead.
+    mask : array_like of bool, shape (n, m), optional
+        False forbids a pair; costs one copy of the cost. One for all problems, or (B, n, m).
+    cost_limit : float, optional
+        A pair costs at most that (is worth at least that with `maximize`), or stays unmatched: every row and every
+        column without a partner costs half of it. What is matched then is no more than pays, and may be nothing.
+    time_limit : float, optional
+        Seconds after which to give up.
+
+    Returns
+    -------
+    Assignment or BatchAssignment
+        The tuple ``(row_ind, col_ind)``, with potentials `u`, `v`, `cost` and `gap`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its index and value.
+    InfeasibleError
+        Forbidden pairs leave no assignment of the shorter side; names rows (or columns) that compete for fewer
+        partners than they are.
+    ConvergenceError
+        `time_limit` passed, or rounding leaves a gap, because costs differ by more than float64 can add up.
+
+    Notes
+    -----
+    Small problems are solved by SciPy (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016).
+    For larger ones annealed entropic potentials choose a few cells a row, shortest augmenting paths solve the problem
+    on those, and the rest of the matrix is priced until nothing is left to gain, which proves the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> cost = np.array([[4, 1, 3], [2, 0, 5], [3, 2, 2]])
+    >>> result = eot.assign(cost)
+    >>> result.cost, int(cost[result].sum())
+    (5, 5)
+    >>> result.u + result.v[[1, 0, 2]] == cost[result]
+    array([ True,  True,  True])
+    """
+    if type(cost) is np.ndarray and mask is None is cost_limit is time_limit and cost.ndim == 2:
+        if min(cost.shape) < SMALL:  # before anything else: microseconds count
+            small = by_scipy(cost, maximize, None, None)
+            if small is not None:
+                return small
+    clock = Clock(check_time_limit(time_limit))
+    limit = check_cost_limit(cost_limit, maximize)
+    try:
+        return _assign(cost, maximize, mask, limit, clock)
+    except (ValueError, TypeError) as error:
+        raise in_scipys_words(error, cost) from None
+
+
+def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
+    if mask is not None or not isinstance(cost, np.ndarray):
+        refuse_devices("assign", cost=cost, mask=mask)
+    if mask is not None:
+        origin_of(cost=cost, mask=mask)
+    matrix = as_array("cost", cost)
+    if matrix.ndim == 3:
+        return _assign_each(matrix, maximize, mask, limit, clock)
+    if limit is not None:
+        return assign_within(matrix, maximize, mask, limit, clock)
+    if matrix.ndim == 2 and min(matrix.shape) < SMALL:
+        small = by_scipy(matrix, maximize, mask, clock)
+        if small is not None:
+            return small
+    if matrix.ndim == 2 and matrix.size == 0:
+        none = np.empty(0, np.intp)
+        return Assignment(none, none.copy(), matrix, maximize)
+    problem, integral = assignment_problem(matrix, maximize, mask)
+    found = solve_proved(problem, integral, clock)
+    order = np.argsort(found.rows)
+    row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
+    potentials = assignment_potentials(found, maximize)
+    cost_of_it = total_of(matrix[row_ind, col_ind])
+    return Assignment(row_ind, col_ind, None, maximize, cost=cost_of_it, potentials=potentials)
+
+
+def _assign_each(stack: NDArray[Any], maximize: bool, mask: Any, limit: float | None, clock: Clock) -> BatchAssignment:
+    if limit is not None:
+        raise ValueError(
+            "cost_limit with many problems would match another number of pairs in each; solve one at a time"
+        )
+    mask_of = of_each("mask", mask if mask is None else as_array("mask", mask), 2, len(stack))
+
+    def one(k: int) -> Any:
+        clock.check()
+        return _assign(stack[k], maximize, mask_of(k), None, clock)
+
+    return batch_of(list(each(len(stack), one)), stack, maximize, [mask_of(k) for k in range(len(stack))])

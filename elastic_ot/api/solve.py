@@ -1,0 +1,350 @@
+"""The public call: validate, choose a method, run it, wrap the result. No arithmetic here."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from inspect import signature
+from typing import Any, Literal
+
+import numpy as np
+
+from ..arrays.half import is_single
+from ..arrays.ingest import ingest_vector
+from ..arrays.origin import Origin, origin_of
+from ..backends import load_for
+from ..errors import ConvergenceError, ConvergenceWarning
+from ..problems.batch import BatchProblem
+from ..problems.build import build
+from ..problems.build_batch import build_batch, is_batch
+from ..problems.penalties import Fixed
+from ..problems.penalty import Penalty, Vector
+from ..problems.problem import Problem, Reference
+from ..problems.scaled import make_task
+from ..solutions.assembly import solution_from, solution_of
+from ..solutions.batch import BatchSolution
+from ..solutions.exact import ExactSolution
+from ..solutions.solution import Solution
+from ..solvers.blocked import refuse_blocked
+from ..solvers.budget import run_budget
+from ..solvers.driver import Limits, Outcome, run
+from ..solvers.given_mass import PriceSearch, open_sides, with_amount
+from ..solvers.methods import Method, choose
+from ..solvers.newton import Newton
+from ..solvers.progress import progress_bar
+from ..solvers.state import Start
+from ..solvers.status import Budget, Status
+from .options import (
+    SINGLE_TOL,
+    check_budget,
+    check_choice,
+    check_limits,
+    check_method,
+    check_relaxation,
+    is_budget,
+    last_side,
+    other_side,
+    tells,
+)
+from .solve_batch import How, recalled, solve_batch
+
+
+def solve(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: float,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    reference: Reference = "product",
+    mask: Any = None,
+    mass: float | None = None,
+    method: Method | Newton = "auto",
+    relaxation: float | Literal["auto"] = 1.0,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    time_limit: float | None = None,
+    init: Solution | ExactSolution | tuple[Any, Any] | None = None,
+    end: Literal["rows", "cols"] | None = None,
+    row_lengths: Any = None,
+    col_lengths: Any = None,
+    callback: Callable[[int, Any], object] | None = None,
+    progress: bool = False,
+    on_failure: Literal["warn", "raise", "ignore"] = "warn",
+) -> Any:
+    """Entropic optimal transport with elastic marginals.
+
+    Minimises <C, P> + epsilon KL(P | R) + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0.
+
+    Parameters
+    ----------
+    cost : array_like, shape (n, m) or (..., n, m)
+        Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
+        used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
+        and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
+        the result is a `BatchSolution`.
+    a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
+        Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
+    epsilon : float, or array_like of shape (...)
+        Strength of the entropy, in the units of the cost, > 0.
+    rows, cols : Penalty
+        What the marginals P 1 and P^T 1 are asked to be: `Fixed` (default), `KL`, `TV`, `L2`, `Between`, `AtMost`,
+        `Free` or `Elastic`. A strength may be an array of shape (...).
+    reference : {"product", "counting"}
+        R = a b^T (default), or R = 1, the convention of attention. The plan depends on it as soon as a side is
+        relaxed.
+    mask : array_like of bool, shape (n, m) or (..., n, m), optional
+        False forbids a cell; costs one copy of the cost.
+    mass : float, optional
+        The plan's total mass, given (partial transport). Sides must leave it open: weights of `Fixed` ones, the
+        default, are upper bounds then, as of `AtMost`. Not for batches or ``tol=0``.
+    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
+        How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, "newton" half
+        a float64 matrix or the cells that carry mass, the others one matrix. `Newton(...)` sets its parameters.
+    relaxation : float or "auto"
+        omega in (0, 2). Below 1 the column update is damped: g <- (1 - omega) g + omega update, rows stay exact.
+        Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
+        convergence. It changes the speed of the sweeps, never the answer; Newton's steps have none.
+    tol : float
+        0 is a budget: exactly `max_iter` iterations, none of them measured, no warning (see `end`); Newton's method and
+        epsilon scaling, which have no such iterations, go as far as rounding lets them. Otherwise converged means: on
+        the returned potentials the L1 residual of the marginals is <= tol * mass and, with a relaxed side, the gap of
+        the relaxed sides is <= tol * max(abs(dual), epsilon * mass), the dual taken without its constant.
+    max_iter : int
+        Passes over the cost at most; with ``tol=0`` how many.
+    time_limit : float, optional
+        Seconds at most.
+    init : Solution, ExactSolution or (f, g), optional
+        Warm start, potentials in cost units; left out if they are so large that epsilon vanishes beside them.
+    end : {"rows", "cols"}, optional
+        The side that is updated last, and therefore exact; default the only hard one, else the rows. With ``tol=0``
+        rows are updated first, so that T iterations are 2 T half steps with ``end="cols"`` and 2 T - 1 with
+        ``end="rows"``: a single one is then a row softmax.
+    row_lengths, col_lengths : array_like of int, shape (...), optional
+        How many rows and columns each problem of a batch has; what lies beyond is not read, and carries nothing.
+    callback : callable, optional
+        Called as ``callback(iteration, residual)`` every iteration; a true value stops the solve. In a batch the
+        residual is an array, and the call comes once a round.
+    progress : bool
+        Show a tqdm bar of the distance to the tolerance; not in a batch.
+    on_failure : {"warn", "raise", "ignore"}
+        What to do if the solve ends unconverged.
+
+    Returns
+    -------
+    Solution or BatchSolution
+        Potentials, marginals, certificate; the plan when asked for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, named with its index and value.
+    InfeasibleError
+        No plan meets the hard sides.
+    ConvergenceError
+        Not converged and ``on_failure="raise"``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Not converged and ``on_failure="warn"``.
+
+    References
+    ----------
+    Cuturi, *Sinkhorn distances*, 2013; Chizat, Peyré, Schmitzer, Vialard, *Scaling algorithms for unbalanced optimal
+    transport problems*, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> x, y = np.linspace(0, 1, 4), np.linspace(0, 1, 3)
+    >>> sol = eot.solve((x[:, None] - y) ** 2, epsilon=0.05)
+    >>> sol.status.name, sol.plan.shape
+    ('CONVERGED', (4, 3))
+    """
+    lengths = row_lengths, col_lengths
+    return _solve(
+        *(cost, a, b, epsilon, rows, cols, reference, mask, mass, lengths),
+        method,
+        relaxation,
+        tol,
+        max_iter,
+        time_limit,
+        init,
+        end,
+        callback,
+        progress,
+        on_failure,
+    )
+
+
+def solve_with_plan(cost: Any, a: Any, b: Any, *, epsilon: Any, **options: Any) -> Any:
+    """`solve` where the plan is wanted in any case: that of a batch's budget comes cheaper with it."""
+    return solve_for(cost, a, b, epsilon=epsilon, with_plan=True, **options)
+
+
+def solve_for(
+    cost: Any, a: Any, b: Any, *, epsilon: Any, with_plan: bool = False, precision: str = "", **options: Any
+) -> Any:
+    """`solve` for callers that know more: that the plan is wanted, or a dtype that weights had before."""
+    given = {name: parameter.default for name, parameter in signature(solve).parameters.items()} | options
+    lengths = given.pop("row_lengths"), given.pop("col_lengths")
+    given |= {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "lengths": lengths}
+    return _solve(**given, with_plan=with_plan, precision=precision)
+
+
+def _solve(
+    cost: Any,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rows: Penalty,
+    cols: Penalty,
+    reference: Reference,
+    mask: Any,
+    mass: Any,
+    lengths: tuple[Any, Any],
+    method: Method | Newton,
+    relaxation: Any,
+    tol: float,
+    max_iter: int,
+    time_limit: float | None,
+    init: Any,
+    end: Literal["rows", "cols"] | None,
+    callback: Any,
+    progress: bool,
+    on_failure: str,
+    with_plan: bool = False,
+    precision: str = "",
+) -> Any:
+    check_method(method)
+    check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
+    if end is not None:
+        check_choice("end", end, ("rows", "cols"))
+    omega = check_relaxation(relaxation, method)
+    limits = check_limits(tol, max_iter, time_limit, callback)
+    origin = _origin(cost, a, b, mask, init)
+    with origin.here():
+        if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
+            if progress:
+                raise ValueError("progress shows one problem; for a batch use callback")
+            if mass is not None:
+                raise ValueError("mass is that of one plan; solve the problems of a batch one by one")
+            budgeted = is_budget(tol, method)
+            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths, precision)
+            batch = batch.levelled(budgeted)
+            if budgeted:
+                check_budget(relaxation, time_limit, callback, progress)
+            how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
+            return solve_batch(batch, how, init, origin)
+        budgeted = is_budget(tol, method)
+        if mass is not None:
+            if budgeted:
+                raise ValueError("tol=0 runs max_iter iterations, which know no mass; give a tol > 0")
+            rows, cols = open_sides(rows, cols)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask, precision).levelled(budgeted)
+        if mass is not None:
+            problem = with_amount(problem, mass)
+            if isinstance(init, Solution):
+                problem = replace(problem, price=init.problem.price)
+        f, g = _initial(init, problem)
+        swapped = problem.cost.fortran
+        working = problem.transpose() if swapped else problem
+        first, second = (g, f) if swapped else (f, g)
+        backend, last = load_for(working.cost.matrix), last_side(problem, end)
+        start = Start(
+            f=first,
+            g=second,
+            end=other_side(last) if swapped else last,
+            omega=(max(omega, 1.0), omega),
+            fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
+            tol=tol,
+            deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
+            transposed=swapped,
+        )
+        if budgeted:
+            check_budget(relaxation, time_limit, callback, progress)
+            start = replace(start, fast=is_single(problem.cost.matrix))
+            outcome = run_budget(make_task(working, backend), start, max_iter, rows_first=not swapped)
+            budget = Budget(max_iter, last, f, g)
+            return solution_from(problem, outcome, swapped, tol, origin, budget)
+
+        def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
+            found = run(choose(method, at, omega, tol), make_task(at, backend), replace(start, f=f, g=g), limits)
+            refuse_blocked(found.blocked, swapped=swapped)
+            return found
+
+        with progress_bar(progress, tol) as report:
+            within = Limits(*limits, progress=report, adaptive=relaxation == "auto")
+            if mass is None:
+                outcome = solved(working, first, second, within)
+            else:
+                found, outcome = PriceSearch(working, within, solved).run(first, second, working.price)
+                problem = replace(problem, price=found.price)
+        solution = solution_from(problem, outcome, swapped, tol, origin)
+        if not solution.converged and on_failure != "ignore":
+            if on_failure == "raise":
+                raise ConvergenceError(solution.message)
+            warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
+        return solution
+
+
+def recall(
+    problem: Problem,
+    f: Vector,
+    g: Vector,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    method: Method | Newton = "auto",
+    end: Literal["rows", "cols"] | None = None,
+) -> Solution:
+    """The solution with these potentials, which an earlier solve with these options has found: measured, not solved."""
+    budget = Budget(max_iter, last_side(problem, end), None, None) if is_budget(tol, method) else None
+    return solution_of(problem, f, g, Status.BUDGET if budget else None, 0, "recalled", tol, budget)
+
+
+def recall_batch(
+    problem: BatchProblem,
+    f: Any,
+    g: Any,
+    tol: float = 1e-6,
+    max_iter: int = 10_000,
+    method: Method | Newton = "auto",
+    end: Literal["rows", "cols"] | None = None,
+) -> BatchSolution:
+    """`recall` for a batch."""
+    first, second = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
+    budget = Budget(max_iter, end or "mixed", None, None) if is_budget(tol, method) else None
+    return recalled(problem, first, second, tol, end, budget)
+
+
+def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
+    pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
+    return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})
+
+
+def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
+    if init is None:
+        return None, None
+    if isinstance(init, Solution | ExactSolution):
+        f, g = (init.host.f, init.host.g) if isinstance(init, Solution) else (init.f, init.g)
+    elif isinstance(init, tuple) and len(init) == 2:
+        f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])
+    else:
+        raise TypeError(f"init must be a Solution or a pair (f, g), got {type(init).__name__}")
+    for name, values, size in (("f", f, problem.shape[0]), ("g", g, problem.shape[1])):
+        if values.size != size:
+            raise ValueError(f"init has a {name} of {values.size} entries; this problem needs {size}")
+        bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
+        if bad.size:
+            raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
+    taken = init.problem.offsets if isinstance(init, Solution) else (0.0, 0.0)
+    f, g = f + (taken[0] - problem.offsets[0]), g + (taken[1] - problem.offsets[1])
+    # an entry that was removed there and is used here starts at 0
+    f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
+    largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
+    return (f, g) if tells(f, g, problem.epsilon, largest) else (None, None)

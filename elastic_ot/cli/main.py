@@ -1,0 +1,334 @@
+"""The ``elastic-ot`` command: solve a problem read from files, or run the demonstration.
+
+Exit codes: 0 converged, 1 not converged, 2 bad input (one line on stderr), 130 interrupted. Whatever can be
+wrong with a file or an option is found before the solve starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+import elastic_ot as eot
+
+if TYPE_CHECKING:
+    from ..problems.penalty import Penalty
+    from ..solutions.solution import Solution
+
+PENALTIES = "fixed, kl:RHO, tv:RHO, l2:RHO, between:LO:HI, atmost, free, elastic:LAM"
+SAVED = (
+    *("f", "g", "plan", "row_marginal", "col_marginal", "transport_cost", "value", "dual_value", "gap"),
+    *("marginal_error", "epsilon", "n_iter", "converged", "method"),
+)
+METHODS = "auto, scaling, stabilized, log, epsilon_scaling, newton"
+
+
+class BadInput(Exception):
+    """What the user gave cannot be used; the message is one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with a bad option reported like any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise BadInput(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on ``argv`` (default ``sys.argv[1:]``) and return the exit code."""
+    try:
+        options = build_parser().parse_args(argv)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except BadInput as error:
+        message = " ".join(str(error).split())
+    except MemoryError:
+        message = "not enough memory for this problem"
+    except OSError as error:
+        message = f"{error.filename or 'output'}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        print("elastic-ot: interrupted", file=sys.stderr)
+        return 130
+    print(f"elastic-ot: {message}", file=sys.stderr)
+    return 2
+
+
+def build_parser() -> Parser:
+    """Declare the commands and their options."""
+    parser = Parser(
+        prog="elastic-ot",
+        description="Entropic optimal transport with elastic marginals.",
+        epilog="Exit code: 0 converged, 1 not converged, 2 bad input.",
+    )
+    parser.add_argument("--version", action="version", version=f"elastic-ot {eot.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{solve,demo}")
+
+    solve = commands.add_parser(
+        "solve",
+        help="solve a problem read from files",
+        description="Solve one problem and print its result. Files are .npy, .npz (the array named like the "
+        "option, or the only one) or .csv (comma-separated numbers, no header).",
+        epilog="Exit code: 0 converged, 1 not converged, 2 bad input.",
+    )
+    solve.add_argument("cost", metavar="COST", help="cost matrix, n x m; inf forbids a cell")
+    solve.add_argument("--a", metavar="FILE", help="row weights (default: 1/n each)")
+    solve.add_argument("--b", metavar="FILE", help="column weights (default: 1/m each)")
+    solve.add_argument("--mask", metavar="FILE", help="n x m of 0 and 1; 0 forbids a cell")
+    solve.add_argument(
+        "--epsilon",
+        metavar="E",
+        required=True,
+        help="strength of the entropy, in units of the cost; with a final x (0.01x) as a fraction of "
+        "max - min of the finite costs",
+    )
+    solve.add_argument("--rows", metavar="PENALTY", default="fixed", help=f"one of {PENALTIES} (default: fixed)")
+    solve.add_argument("--cols", metavar="PENALTY", default="fixed", help="the same for the columns")
+    solve.add_argument("--reference", default="product", help="product (default) or counting")
+    solve.add_argument("--method", default="auto", help=f"one of {METHODS} (default: auto)")
+    solve.add_argument(
+        "--relaxation", type=parse_relaxation, default=1.0, metavar="W", help="in (0, 2), or auto (default: 1)"
+    )
+    solve.add_argument("--tol", type=float, default=1e-6, help="tolerance (default: 1e-6)")
+    solve.add_argument("--max-iter", type=int, default=10_000, metavar="N", help="(default: 10000)")
+    solve.add_argument("--time-limit", type=float, metavar="S", help="seconds (default: none)")
+    solve.add_argument("--output", metavar="NPZ", help="save f, g, plan, marginals and scalars")
+    solve.add_argument("--plot", metavar="PICTURE", help="save the picture of the plan (.png, .pdf, .svg, ...)")
+    solve.add_argument("--progress", action="store_true", help="show a progress bar (needs tqdm)")
+    solve.set_defaults(command=run_solve)
+
+    demo = commands.add_parser(
+        "demo",
+        help="recolour a photograph with the palette of another",
+        description="Colour transfer between two photographs shipped with the package: balanced, elastic and "
+        "with capacities. Prints a table and saves a picture.",
+    )
+    demo.add_argument("--output", metavar="PICTURE", default="elastic-ot-demo.png", help="(default: %(default)s)")
+    demo.add_argument("--no-plot", action="store_true", help="print the table only")
+    demo.set_defaults(command=run_demo)
+    return parser
+
+
+def run_solve(options: argparse.Namespace) -> int:
+    """``elastic-ot solve``."""
+    if options.output is not None:
+        if Path(options.output).suffix != ".npz":
+            raise BadInput(f"--output {options.output}: the name must end in .npz")
+        check_writable("--output", options.output)
+    if options.plot is not None:
+        check_picture("--plot", options.plot)
+    cost = load_array("COST", options.cost, "cost", ndim=2)
+    a = None if options.a is None else load_array("--a", options.a, "a", ndim=1)
+    b = None if options.b is None else load_array("--b", options.b, "b", ndim=1)
+    mask = None if options.mask is None else load_mask(options.mask)
+    epsilon = parse_epsilon(options.epsilon, cost)
+    rows, cols = parse_penalty("--rows", options.rows), parse_penalty("--cols", options.cols)
+    start = time.perf_counter()
+    try:
+        solution = eot.solve(
+            cost,
+            a,
+            b,
+            epsilon=epsilon,
+            rows=rows,
+            cols=cols,
+            reference=options.reference,
+            mask=mask,
+            method=options.method,
+            relaxation=options.relaxation,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            time_limit=options.time_limit,
+            progress=options.progress,
+            on_failure="ignore",
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise BadInput(str(error)) from error
+    print(result_table(solution, time.perf_counter() - start))
+    if options.output is not None:
+        save_solution(solution, Path(options.output))
+    if options.plot is not None:
+        solution.plot().savefig(options.plot, dpi=150)
+    return 0 if solution.converged else 1
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """``elastic-ot demo``."""
+    from . import demo
+
+    if options.no_plot:
+        return demo.run(None)
+    if find_spec("matplotlib") is None:
+        code = demo.run(None)
+        print('For the picture: pip install "elastic-ot[plot]", then run elastic-ot demo again.')
+        return code
+    check_picture("--output", options.output)
+    return demo.run(Path(options.output))
+
+
+def parse_penalty(option: str, text: str) -> Penalty:
+    """Read ``kl:0.5`` and its like into a penalty."""
+    kinds: dict[str, tuple[Callable[..., Penalty], int]] = {
+        "fixed": (eot.Fixed, 0),
+        "kl": (eot.KL, 1),
+        "tv": (eot.TV, 1),
+        "l2": (eot.L2, 1),
+        "between": (eot.Between, 2),
+        "atmost": (eot.AtMost, 0),
+        "free": (eot.Free, 0),
+        "elastic": (eot.Elastic, 1),
+    }
+    name, *strengths = text.split(":")
+    if name.lower() not in kinds:
+        raise BadInput(f"{option} {text}: no such penalty; choose from {PENALTIES}")
+    kind, count = kinds[name.lower()]
+    if len(strengths) != count:
+        raise BadInput(f"{option} {text}: {name} takes {count} number(s), got {len(strengths)}; see {PENALTIES}")
+    try:
+        return kind(*(float(strength) for strength in strengths))
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{option} {text}: {error}") from error
+
+
+def parse_relaxation(text: str) -> float | str:
+    """Read a number or the word auto; anything else is left for `solve` to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def parse_epsilon(text: str, cost: NDArray[np.generic]) -> float:
+    """Read a number, or a fraction of the range of the finite costs such as ``0.01x``."""
+    relative = text.endswith("x")
+    try:
+        epsilon = float(text.removesuffix("x"))
+    except ValueError:
+        raise BadInput(f"--epsilon {text}: give a number such as 0.05, or 0.01x of the cost range") from None
+    if not relative:
+        return epsilon
+    finite = cost[np.isfinite(cost)].astype(np.float64)
+    width = float(np.ptp(finite)) if finite.size else 0.0
+    if width == 0.0:
+        raise BadInput(f"--epsilon {text}: the finite costs have no range to take a fraction of; give a number")
+    return epsilon * width
+
+
+def load_array(option: str, name: str, key: str, *, ndim: int) -> NDArray[Any]:
+    """Read numbers from a .npy, .npz or .csv file; weights may also be a matrix of one row or one column."""
+    path = Path(name)
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+    if path.suffix not in readers:
+        raise BadInput(f"{option} {name}: the name must end in .npy, .npz or .csv")
+    try:
+        with path.open("rb") as file:
+            array = readers[path.suffix](file, key)
+    except OSError as error:
+        raise BadInput(f"{option} {name}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"{option} {name}: not a readable {path.suffix} file: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise BadInput(f"{option} {name}: holds {array.dtype}, not real numbers")
+    if ndim == 1 and array.ndim == 2 and 1 in array.shape:
+        array = array.ravel()
+    if array.ndim != ndim:
+        raise BadInput(f"{option} {name}: has {array.ndim} dimensions, expected {ndim}")
+    return array
+
+
+def _read_npy(file: BinaryIO, key: str) -> NDArray[Any]:
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_npz(file: BinaryIO, key: str) -> NDArray[Any]:
+    with zipfile.ZipFile(file):
+        file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        if key not in archive.files and len(archive.files) != 1:
+            raise ValueError(f"it holds {', '.join(archive.files) or 'nothing'}; name one array {key}")
+        array: NDArray[Any] = archive[key if key in archive.files else archive.files[0]]
+    return array
+
+
+def _read_csv(file: BinaryIO, key: str) -> NDArray[Any]:
+    lines = file.read().decode().splitlines()
+    if not any(line.strip() for line in lines):
+        raise ValueError("it is empty")
+    return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def load_mask(name: str) -> NDArray[np.bool_]:
+    """Read a mask, given as booleans or as 0 and 1."""
+    mask = load_array("--mask", name, "mask", ndim=2)
+    wrong = (mask != 0) & (mask != 1)
+    if wrong.any():
+        i, j = (int(index[0]) for index in wrong.nonzero())
+        raise BadInput(f"--mask {name}: entry [{i}, {j}] is {mask[i, j]}; a mask holds 0 and 1")
+    return mask.astype(bool)
+
+
+def check_writable(option: str, name: str) -> None:
+    """Open the file for appending, and remove it again if it was not there."""
+    existed = os.path.lexists(name)
+    try:
+        with open(name, "ab"):
+            pass
+    except OSError as error:
+        raise BadInput(f"{option} {name}: cannot be written: {error.strerror or error}") from error
+    if not existed:
+        os.remove(name)
+
+
+def check_picture(option: str, name: str) -> None:
+    """Find out before the solve whether a picture of this name can be drawn and saved."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise BadInput(f'{option}: needs matplotlib: pip install "elastic-ot[plot]"') from error
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(name).suffix.removeprefix(".").lower() not in known:
+        raise BadInput(f"{option} {name}: the name must end in one of {', '.join(sorted(known))}")
+    check_writable(option, name)
+
+
+def result_table(solution: Solution, seconds: float) -> str:
+    """Name and value a line."""
+    problem = solution.problem
+    lines = {
+        "status": solution.status.name.lower(),
+        "method": solution.method,
+        "problem": f"{len(solution.f)} x {len(solution.g)}, rows {problem.rows!r}, columns {problem.cols!r}",
+        "epsilon": f"{solution.epsilon:.6g}",
+        "iterations": f"{solution.n_iter}",
+        "transport cost": f"{solution.transport_cost:.10g}",
+        "value": f"{solution.value:.10g}",
+        "gap": f"{solution.gap:.3g}",
+        "marginal error": f"{solution.marginal_error:.3g}",
+        "seconds": f"{seconds:.3f}",
+    }
+    if not solution.converged:
+        lines["message"] = solution.message
+    return "\n".join(f"{name:<16}{value}" for name, value in lines.items())
+
+
+def save_solution(solution: Solution, path: Path) -> None:
+    """Write next to the target and rename, so that an interruption leaves no half-written file."""
+    arrays: dict[str, Any] = {name: np.asarray(getattr(solution, name)) for name in SAVED}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, status=np.asarray(solution.status.name.lower()), **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""The linear system of implicit differentiation, Newton's at the optimum: [D_a, P; P^T, D_b] (x; y) = right-hand side.
+
+Rows are eliminated, S = D_b - P^T D_a^-1 P, and S y = rhs is solved by conjugate gradients with S's diagonal, as in
+Newton's method, but to rounding. Where a small epsilon or parts without a connection make S singular, its eigenvalues
+say which directions are left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import library_of, on_host, row_chunks
+from ..costs.dense import CHUNK
+from ..errors import ConvergenceWarning
+from ..problems.penalty import Vector
+from ..solvers import krylov
+
+if TYPE_CHECKING:
+    from ..backends.protocol import Backend
+
+Matrix = NDArray[np.float64]
+DIRECT = 1500  # rows or columns, of the shorter side, up to which S is decomposed where iterations fail
+PRODUCTS = 500  # with S, before that is done: they take about as long
+MOST_PRODUCTS = 20_000
+ROUNDING = 1e-15  # residual that iterations aim at, relative to the right-hand side
+SOUND = 1e-12  # that solves the system; the recurrence of conjugate gradients may believe in more
+UNSOUND = 1e-8  # that is warned of
+
+
+class LinearSystem:
+    """The system at one optimum, in the orientation of the stored plan.
+
+    Parameters
+    ----------
+    plan : ndarray, shape (n, m)
+    row_diagonal, col_diagonal : ndarray
+        D_a and D_b; 0 marks what is outside of the system.
+    rigid : bool
+        (1, -1) changes nothing, so S is singular along 1.
+    backend : Backend
+    """
+
+    def __init__(self, plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, backend: Backend) -> None:
+        self.plan, self.row_diagonal, self.col_diagonal, self.rigid = plan, row_diagonal, col_diagonal, rigid
+        self.backend, self.free = backend, col_diagonal > 0
+        self.inverse = _inverse(row_diagonal)
+        squares = _weighted_squares(self.inverse, plan)
+        gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
+        self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
+
+    def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
+        """(x, y), 0 outside of the system."""
+        size = float(np.abs(row_side[self.row_diagonal > 0]).sum() + np.abs(col_side[self.free]).sum())
+        y = np.zeros_like(col_side)
+        x, residual = self._complete(row_side, col_side, y)
+        left = PRODUCTS
+        for _ in range(3):  # a second round where rounding has built up in the first
+            y, x, residual, done = self._improve(row_side, col_side, y, residual, ROUNDING * size, left)
+            if self._solved(residual, y, size):
+                return x, y
+            left -= done
+        if min(self.plan.shape) <= DIRECT:
+            return self._decomposed(row_side, col_side)
+        y, x, residual, _ = self._improve(row_side, col_side, y, residual, ROUNDING * size, MOST_PRODUCTS)
+        if not self._solved(residual, y, size) and float(np.abs(residual).sum()) > UNSOUND * size:
+            warnings.warn(
+                f"the linear system of the derivative was solved to {np.abs(residual).sum() / size:.1e} only: epsilon "
+                f"is too small, or parts of the problem are hardly connected",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+        return x, y
+
+    def _solved(self, residual: Vector, y: Vector, size: float) -> bool:
+        """To what rounding allows, which for a large y is not much; a y that explodes is no solution."""
+        rounding = 1e-14 * float(self.col_diagonal @ np.abs(y))
+        return bool(np.abs(residual).sum() <= SOUND * size + min(rounding, UNSOUND * size))
+
+    def _complete(self, row_side: Vector, col_side: Vector, y: Vector) -> tuple[Vector, Vector]:
+        """The x that goes with y, and what is left of the columns' side."""
+        x = self.inverse * (row_side - self._product(y, False) if y.any() else row_side)
+        residual = np.where(self.free, col_side - self.col_diagonal * y - self._product(x, True), 0.0)
+        if self.rigid:
+            residual -= self.col_diagonal * (residual.sum() / self.col_diagonal.sum())
+        return x, residual
+
+    def _product(self, x: Vector, transpose: bool) -> Vector:
+        """By the backend, because threads of a BLAS wait for each other on a busy machine, longer than this takes."""
+        out = np.empty(self.plan.shape[1 if transpose else 0])
+        self.backend.dense_product(self.plan, x, transpose, out)
+        return out
+
+    def _improve(
+        self, row_side: Vector, col_side: Vector, y: Vector, residual: Vector, goal: float, budget: int
+    ) -> tuple[Vector, Vector, Vector, int]:
+        step, done = krylov.solve(replace(self.reduced, budget=budget), residual, goal, np.inf, lambda: False)
+        y = y + step
+        return y, *self._complete(row_side, col_side, y), done
+
+    def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
+        """By the eigenvalues of the shorter side's matrix."""
+        if self.plan.shape[0] >= self.plan.shape[1]:
+            return _decomposed(self.plan, self.row_diagonal, self.col_diagonal, row_side, col_side)
+        y, x = _decomposed(self.plan.T, self.col_diagonal, self.row_diagonal, col_side, row_side)
+        return x, y
+
+
+def _decomposed(
+    plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, row_side: Vector, col_side: Vector
+) -> tuple[Vector, Vector]:
+    """Eigenvalues at rounding belong to shifts of a part of the problem that nothing holds: no component of y."""
+    xp = library_of(plan)
+    inverse, scale, row_side, col_side = (
+        xp.asarray(x) for x in (_inverse(row_diagonal), np.sqrt(_inverse(col_diagonal)), row_side, col_side)
+    )
+    scaled = plan * xp.sqrt(inverse)[:, None] * scale
+    values, vectors = xp.linalg.eigh(xp.eye(scale.size) - scaled.T @ scaled)
+    kept = values > 1e-13 * scale.size
+    rhs = scale * (col_side - plan.T @ (inverse * row_side))
+    y = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ rhs) / values[kept]))
+    return on_host(inverse * (row_side - plan @ y)), on_host(y)
+
+
+def _weighted_squares(weight: Vector, plan: Matrix) -> Vector:
+    """sum_i weight_i P_ij^2 of every column."""
+    xp = library_of(plan)
+    weight = xp.asarray(weight)
+    return on_host(
+        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, CHUNK))
+    )
+
+
+def _inverse(diagonal: Vector) -> Vector:
+    return np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)

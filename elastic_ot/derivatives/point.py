@@ -1,0 +1,94 @@
+"""A solution with its plan in float64: what derivatives at an optimum are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..arrays.devices import library_of, on_host
+from ..plans.view import View, oriented
+from ..problems.penalty import Vector
+from ..solvers.found import Found
+from .linear_system import LinearSystem
+from .sides import Optimum, Side
+
+if TYPE_CHECKING:
+    pass
+from .records import Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """A change of the plan as kernels store it, its sums in the user's orientation, and <change, log(P / R)>."""
+
+    plan: Matrix
+    rows: Vector
+    cols: Vector
+    dot: float
+
+
+class Point:
+    """A solution, with its plan in float64 and as kernels store it."""
+
+    def __init__(self, solved: Found) -> None:
+        self.view, self.problem = View(solved), solved.problem
+        self.plan: Matrix = self.view.matrix(np.float64)
+        self.view.plan(self.plan)
+        r, c = self._swapped(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
+        problem, host = self.problem, solved
+        self.optimum = Optimum(
+            Side(problem.rows, problem.a, problem.row_used, host.f, r, problem.epsilon),
+            Side(problem.cols, problem.b, problem.col_used, host.g, c, problem.epsilon),
+            problem.epsilon,
+            problem.reference == "product",
+        )
+
+    def _swapped(self, rows: Vector, cols: Vector) -> tuple[Vector, Vector]:
+        """Between the orientation of kernels and the user's."""
+        return (cols, rows) if self.view.swapped else (rows, cols)
+
+    def oriented(self, matrix: Matrix) -> Matrix:
+        """The same for a matrix."""
+        return oriented(self.view, matrix)
+
+    @cached_property
+    def _logs(self) -> tuple[Vector, Vector]:
+        """Those of the reference, in the orientation of kernels; 0 where a row or column is removed."""
+        if not self.optimum.product:
+            return np.zeros(self.plan.shape[0]), np.zeros(self.plan.shape[1])
+        return self._swapped(np.log(self.optimum.rows.weights), np.log(self.optimum.cols.weights))
+
+    @cached_property
+    def _out(self) -> Matrix:
+        return self.view.matrix(np.float64)
+
+    def tangent(self, x: Vector, y: Vector, bar: Matrix | None, slope: float = 0.0) -> Moved:
+        """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, which the next call overwrites."""
+        view, out = self.view, self._out
+        x, y = self._swapped(x, y)
+        xp = library_of(out)
+        bar = xp.zeros_like(out) if bar is None else xp.ascontiguousarray(self.oriented(bar))
+        row_log, col_log = self._logs
+        rows, cols, dots = np.empty_like(x), np.empty_like(y), np.empty_like(x)
+        cost, inv_epsilon, alpha, beta = view.kernel
+        alpha = alpha + np.log(view.problem.mass)
+        x, y = x - slope * row_log, y - slope * col_log
+        view.task.backend.plan_tangent(cost, inv_epsilon, alpha, beta, bar, x, y, slope, out, rows, cols, dots)
+        dot = float(dots.sum() - rows @ row_log - cols @ col_log)
+        return Moved(out, *self._swapped(rows, cols), dot)
+
+    def allowed_sums(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
+        """Sums of b over the allowed columns of every row, and of a over the allowed rows of every column."""
+        a, b = np.where(self.problem.row_used, a, 0.0), np.where(self.problem.col_used, b, 0.0)
+        if not self.problem.cost.masked:
+            return np.full_like(a, b.sum()), np.full_like(b, a.sum())
+        return self.problem.cost.allowed_sums(b), self.problem.cost.allowed_sums_of_columns(a)
+
+    def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
+        """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
+        optimum, backend = self.optimum, self.view.task.backend
+        system = LinearSystem(self.plan, *self._swapped(*optimum.diagonals), bool(optimum.rigid.all()), backend)
+        return self._swapped(*system.solve(*self._swapped(row_side, col_side)))

@@ -1,0 +1,88 @@
+"""Derivatives and directions, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.ingest import ingest_bar, ingest_number
+from ..problems.penalty import Vector
+from ..problems.problem import Problem
+from .sides import Step
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Derivatives in the inputs of a solve, 0 for removed rows, columns and cells.
+
+    Attributes
+    ----------
+    cost : ndarray, shape (n, m)
+        Of CuPy if the cost lies on a device.
+    a, b : ndarray, shapes (n,) and (m,)
+        With two `Fixed` sides the sums of a and b move together; gradients are those of the potentials' gauge.
+    epsilon : float
+        At held strengths rho, also where `Elastic` was asked for.
+    rows, cols : float
+        In the strength rho of the penalty; 0 where it has none.
+    """
+
+    cost: Matrix
+    a: Vector
+    b: Vector
+    epsilon: float
+    rows: float
+    cols: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """Derivatives of a solution along a direction of its inputs, 0 for removed rows, columns and cells.
+
+    Attributes
+    ----------
+    plan : ndarray, shape (n, m)
+        Of CuPy if the cost lies on a device.
+    f, g : ndarray, shapes (n,) and (m,)
+    """
+
+    plan: Matrix
+    f: Vector
+    g: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """Of the inputs; None is 0."""
+
+    cost: Matrix | None = None
+    a: Vector | None = None
+    b: Vector | None = None
+    epsilon: float = 0.0
+    rows: float = 0.0
+    cols: float = 0.0
+
+    def step(self, problem: Problem) -> Step:
+        """What is not n x m, on the rows and columns in use."""
+        a, b = (np.zeros(size) if x is None else x for x, size in zip((self.a, self.b), problem.shape, strict=True))
+        a, b = np.where(problem.row_used, a, 0.0), np.where(problem.col_used, b, 0.0)
+        return Step(a, b, self.epsilon, self.rows, self.cols)
+
+
+def direction_of(problem: Problem, cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Direction:
+    """The direction that a user gave; refuses wrong shapes, and changes of a strength that a penalty has not."""
+    numbers = [
+        0.0 if x is None else ingest_number(name, x)
+        for name, x in (("epsilon", epsilon), ("rows", rows), ("cols", cols))
+    ]
+    for name, penalty, step in (("rows", problem.rows, numbers[1]), ("cols", problem.cols, numbers[2])):
+        if step and not hasattr(penalty, "rho"):
+            raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
+    shape = problem.shape
+    by_cost = ingest_bar("cost", cost, shape, like=problem.cost.matrix)
+    return Direction(by_cost, ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers)

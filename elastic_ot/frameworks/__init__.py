@@ -1,0 +1,1 @@
+"""Differentiable operators for PyTorch and JAX on stateless calls of the host."""

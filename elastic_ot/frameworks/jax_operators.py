@@ -1,0 +1,314 @@
+"""Differentiable solves on JAX arrays, under jit, vmap, grad, jvp and hessian.
+
+Arguments and conventions are those of `elastic_ot.torch`: leading dimensions are problems, which broadcast; `grad` is
+``"implicit"``, ``"unroll"`` or ``"detach"``; options are those of `elastic_ot.solve` but `init` and `callback`, and
+must be Python values, not tracers. Under ``jax.vmap`` a batch is one call. Results have the dtype of the cost; solves
+are in float64 on the host, or read a float32 cost, whatever ``jax_enable_x64`` says.
+
+The solver runs on the CPU and reads and writes the memory of JAX there. (`jax.pure_callback` waits for copies, for ever
+where JAX has a single thread.) Arrays on an accelerator travel to the host and back; a solver on the GPU would be
+called through JAX's foreign function interface (`jax.ffi`), with the derivative rules below. Warnings come when the
+compiled function runs; what the solver refuses then comes as it is or as JAX's error with its message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..errors import BackendUnavailable
+from ..problems.penalties import Fixed
+from ..problems.penalty import Penalty
+from .flags import operator, with_converged
+from .options import check_divergence
+
+try:
+    import jax
+    import jax.numpy as jnp
+    from jax import Array
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
+from .jax_calls import (
+    as_array,
+    as_matrix,
+    in_working_dtype,
+    prepared,
+    solve_log_plan,
+    solve_plan,
+    solve_potentials,
+    solve_value,
+    uniform,
+)
+
+__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
+Grad = Literal["implicit", "unroll", "detach"]
+
+
+@operator
+def plan(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[Array, Array]:
+    """The entropic plan.
+
+    Parameters
+    ----------
+    cost : Array, shape (..., n, m)
+        Cost of moving a unit of mass; +inf forbids a cell.
+    a, b : Array, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Array, shape (...)
+        Strength of the entropy; may be traced.
+    grad : {"implicit", "unroll", "detach"}
+        What is differentiated; ``"unroll"`` needs `max_iter`.
+    mask : Array of bool, optional
+        False forbids a cell; broadcasts to the cost.
+    row_rho, col_rho : float or Array, shape (...), optional
+        Strength of the penalty of that side, which must be `KL`, `TV` or `L2`, in the place of its own; may be traced.
+    **options
+        Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
+
+    Returns
+    -------
+    Array
+        Shape (..., n, m), dtype of the cost. It can be differentiated once, forward or backward.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not broadcast, options that do not exist.
+    ValueError, TypeError, jax.errors.JaxRuntimeError
+        What `elastic_ot.solve` refuses, when it runs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A problem has not converged.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> costs = jnp.arange(24.0).reshape(2, 3, 4) % 5
+    >>> jax.vmap(jax.grad(lambda cost: eot_jax.plan(cost, epsilon=1.0)[0, 0]))(costs).shape
+    (2, 3, 4)
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = solve_plan(given.options, *given.problem)
+    return found.astype(given.dtype), converged
+
+
+@operator
+def log_plan(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[Array, Array]:
+    """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
+
+    It is formed of the potentials in float64, so that entries have values and derivatives where those of the plan
+    underflow to 0. -inf for forbidden cells and removed rows and columns, whose derivatives are 0, and nowhere else.
+    The dtype is that of the cost, float32 where that is half precision, whose range ends at 65504. Where two parts of a
+    problem are joined by less mass than rounding, their potentials' distance is held, as in all derivatives.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot as eot
+    >>> cost = jnp.array([[0.0, 50.0], [50.0, 0.0]])
+    >>> def loss(cost):
+    ...     return -eot.jax.log_plan(cost, epsilon=0.1, cols=eot.KL(1.0))[0, 1]
+    >>> float(loss(cost)), jax.grad(loss)(cost)[0].tolist()
+    (500.693..., [-10.0, 10.0])
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = solve_log_plan(given.options, *given.problem)
+    return found.astype(jnp.promote_types(given.dtype, jnp.float32)), converged
+
+
+@operator
+def potentials(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[tuple[Array, Array], Array]:
+    """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
+
+    They are -inf where a row or a column is removed.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> f, g = eot_jax.potentials(jnp.ones((8, 3, 4)), epsilon=0.1)
+    >>> f.shape, g.shape
+    ((8, 3), (8, 4))
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    f, g, converged, *_ = solve_potentials(given.options, *given.problem)
+    return (f.astype(given.dtype), g.astype(given.dtype)), converged
+
+
+@operator
+def transport_cost(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[Array, Array]:
+    """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> float(eot_jax.transport_cost(1 - jnp.eye(2), epsilon=0.01))
+    0.0
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    moved, converged, *_ = solve_plan(given.options, *given.problem)
+    price = jnp.where(moved > 0, given.problem[0], 0.0)
+    return jnp.sum(price * moved, axis=(-2, -1)).astype(given.dtype), converged
+
+
+@operator
+def value(
+    cost: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[Array, Array]:
+    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
+
+    Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
+    again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
+    change both masses alike; elsewhere it is what makes it symmetric.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> cost = 1.0 - jnp.eye(2)
+    >>> moved = jax.grad(lambda cost: eot_jax.value(cost, epsilon=0.5))(cost)
+    >>> bool(jnp.allclose(moved, eot_jax.plan(cost, epsilon=0.5)))
+    True
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
+    found, converged, *_ = solve_value(given.options, *given.problem)
+    return found.astype(given.dtype), converged
+
+
+@operator
+def divergence(
+    cost_xy: Any,
+    cost_xx: Any,
+    cost_yy: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    **options: Any,
+) -> tuple[Array, Array]:
+    """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
+
+    value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
+    those of `value`.
+
+    Parameters
+    ----------
+    cost_xy, cost_xx, cost_yy : Array, shapes (..., n, m), (..., n, n) and (..., m, m)
+        Costs between the two measures and within each.
+    a, b : Array, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Array, shape (...)
+        Strength of the entropy.
+    rows, cols : Penalty
+        Of the first measure and of the second, on both sides of the problem within it.
+    **options
+        As for `plan`, without `mask` and `reference`.
+
+    Returns
+    -------
+    Array
+        Dtype of cost_xy.
+
+    References
+    ----------
+    Séjourné, Feydy, Vialard, Trouvé, Peyré, *Sinkhorn divergences for unbalanced optimal transport*, 2019.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import elastic_ot.jax as eot_jax
+    >>> x = jnp.linspace(0, 1, 5)
+    >>> cost = (x[:, None] - x) ** 2
+    >>> bool(abs(eot_jax.divergence(cost, cost, cost, epsilon=0.1)) < 1e-6)
+    True
+    """
+    check_divergence(options)
+    shape = as_matrix("cost_xy", cost_xy).shape
+    a = uniform(shape[-2]) if a is None else as_array("a", a)
+    b = uniform(shape[-1]) if b is None else as_array("b", b)
+    solve = with_converged(value)
+    between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    a, b = in_working_dtype(a), in_working_dtype(b)
+    if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
+        b = b * jax.lax.stop_gradient(a.sum(axis=-1, keepdims=True) / b.sum(axis=-1, keepdims=True))
+    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    excess = a.sum(axis=-1) - b.sum(axis=-1)
+    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    return found.astype(between.dtype), done & first_done & second_done
+
+
+def logs_and_potentials(
+    cost: Any, a: Any, b: Any, *, epsilon: Any, grad: Grad, mask: Any, **options: Any
+) -> tuple[Array, Array, Array]:
+    """`log_plan` and `potentials` of one solve, for `elastic_ot.applications`."""
+    given = prepared(cost, a, b, epsilon, (None, None), grad, mask, options)
+    found, _, f, g, *_ = solve_log_plan(given.options, *given.problem)
+    return found.astype(given.dtype), f.astype(given.dtype), g.astype(given.dtype)
+
+
+def detached(array: Array) -> Array:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return jax.lax.stop_gradient(array)
+
+
+def traced(array: Array) -> bool:
+    """True for arrays without numbers, as under jit and vmap, for `elastic_ot.applications`."""
+    return isinstance(array, jax.core.Tracer)

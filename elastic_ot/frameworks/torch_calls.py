@@ -1,0 +1,309 @@
+"""Calls of the host from PyTorch, as operators that a graph can hold, with their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from ..arrays.devices import lies_on_host
+from ..arrays.ingest import as_array
+from ..arrays.origin import HOST, on_device
+from ..errors import BackendUnavailable
+from . import stateless as host_calls
+from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
+from .stateless import CORE, PAIR, HostCall, is_matrix
+
+try:
+    import torch
+    from torch import Tensor
+    from torch.autograd import forward_ad
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
+
+INPUTS = len(host_calls.PROBLEM)
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Prepared(NamedTuple):
+    """A call, ready for an operator: the problem with the same leading dimensions everywhere."""
+
+    problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    options: str
+    dtype: torch.dtype
+
+
+def prepared(
+    cost: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    epsilon: float | Tensor,
+    rho: tuple[float | Tensor | None, float | Tensor | None],
+    grad: str,
+    mask: Tensor | None,
+    options: dict[str, Any],
+) -> Prepared:
+    """A call, checked, with the same leading dimensions everywhere."""
+    text = _encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
+    check_matrix("cost", cost)
+    a = uniform(cost.shape[-2], cost) if a is None else a
+    b = uniform(cost.shape[-1], cost) if b is None else b
+    epsilon, row_rho, col_rho = (_number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
+    for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
+        _check(name, tensor, cost)
+    dtype = cost.dtype if cost.is_floating_point() else torch.float64
+    if dtype in HALF and torch.is_autocast_enabled(cost.device.type):
+        dtype = torch.float32
+    cost, a, b = in_working_dtype(cost), in_working_dtype(a), in_working_dtype(b)
+    if mask is not None:
+        cost = _masked(cost, mask)
+    n, m = cost.shape[-2:]
+    batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape, row_rho.shape, col_rho.shape)
+    problem = (
+        cost.expand(*batch, n, m),
+        a.expand(*batch, n),
+        b.expand(*batch, m),
+        epsilon.expand(batch),
+        torch.stack((row_rho.expand(batch), col_rho.expand(batch)), dim=-1),
+    )
+    if grad == "detach":
+        problem = tuple(x.detach() for x in problem)
+    return Prepared(problem, text, dtype)
+
+
+def _check(name: str, tensor: Any, cost: Tensor | None = None) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(tensor).__name__}; elastic_ot.solve takes other arrays"
+        )
+    if tensor.device.type not in ("cpu", "cuda"):
+        raise TypeError(f"{name} is on {tensor.device}; it must be on the CPU or on a CUDA device")
+    if cost is not None and tensor.device != cost.device:
+        raise TypeError(f"{name} is on {tensor.device} and the cost on {cost.device}; they must be on one device")
+    if tensor.is_complex():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
+
+
+def _number(value: float | Tensor, cost: Tensor) -> Tensor:
+    """In float64; beside the cost, if it is one number."""
+    number = value.to(torch.float64) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    return number.to(cost.device) if number.dim() == 0 else number
+
+
+def check_matrix(name: str, cost: Any) -> None:
+    """Refuse what is no tensor (..., n, m)."""
+    _check(name, cost)
+    if cost.dim() < 2 or 0 in cost.shape[-2:]:
+        raise ValueError(f"{name} has shape {tuple(cost.shape)}; it must be (..., n, m)")
+
+
+def uniform(size: int, cost: Tensor) -> Tensor:
+    """Weights 1 / size, beside the cost."""
+    return torch.full((size,), 1.0 / size, dtype=torch.float64, device=cost.device)
+
+
+def in_working_dtype(tensor: Tensor) -> Tensor:
+    """float32 for half precision, float64 for integers."""
+    if not tensor.is_floating_point():
+        return tensor.to(torch.float64)
+    return tensor.to(torch.float32) if tensor.dtype in HALF else tensor
+
+
+def _masked(cost: Tensor, mask: Any) -> Tensor:
+    _check("mask", mask, cost)
+    check_mask(mask.dtype == torch.bool, mask.dtype, mask.shape, cost.shape)
+    return torch.where(mask, cost, torch.inf)
+
+
+def _here(device: torch.device) -> AbstractContextManager[None]:
+    """Work on the tensors' device, after what PyTorch has queued there."""
+    return HOST if device.type == "cpu" else on_device(device.index or 0, "torch")
+
+
+def _received(name: str, tensor: Tensor) -> Any:
+    if tensor.device.type == "cpu" or not is_matrix(name):
+        return tensor.numpy(force=True)
+    return as_array(name, tensor.detach())
+
+
+def _given_back(values: Any, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device) if lies_on_host(values) else torch.from_dlpack(values)
+
+
+# Options are constants of a compiled graph: dynamo runs this and keeps the text.
+_encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+
+
+def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
+    """`call` as a torch operator elastic_ot::name(Tensor, ..., str options), with its fake kernel and its vmap."""
+    count = len(call.inputs)
+    arguments = ", ".join(f"Tensor{'?' if i in optional else ''} x{i}" for i in range(count))
+    schema = f"({arguments}, str options) -> ({', '.join(['Tensor'] * len(call.results))})"
+
+    @torch.library.custom_op(f"elastic_ot::{name}", mutates_args=(), schema=schema)
+    def op(*arguments: Any) -> tuple[Tensor, ...]:
+        *tensors, options = arguments
+        device = tensors[0].device
+        with _here(device):
+            given = [None if x is None else _received(name, x) for name, x in zip(call.inputs, tensors, strict=True)]
+            return tuple(_given_back(x, device) for x in call(given, options))
+
+    @op.register_fake
+    def _(*arguments: Any) -> tuple[Tensor, ...]:
+        cost, a, b = arguments[:3]
+        shapes = call.shapes(tuple(cost.shape[:-2]), *cost.shape[-2:])
+        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, torch.bool, torch.float64)
+        return tuple(cost.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+
+    @op.register_vmap
+    def _(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        *tensors, options = arguments
+        moved = [
+            x if x is None else x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(tensors, in_dims, strict=False)
+        ]
+        return op(*moved, options), (0,) * len(call.results)
+
+    return op
+
+
+def _differentiable(
+    op: Any, save: Callable[..., None], pull: Callable[..., Any], push: Callable[..., Any]
+) -> Callable[..., Any]:
+    """`op` with derivatives, backward (`pull`) and forward (`push`).
+
+    Compiled graphs hold the operator with its own autograd, which torch.func and forward mode do not understand
+    (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand.
+    """
+    op.register_autograd(pull, setup_context=save)
+
+    class Function(torch.autograd.Function):
+        generate_vmap_rule = True
+        forward, setup_context = staticmethod(op), staticmethod(save)
+        backward, jvp = staticmethod(pull), staticmethod(push)
+
+    def call(*arguments: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            _refuse_nested_forward()
+            return Function.apply(*arguments)
+        if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
+            raise RuntimeError("elastic_ot.torch: torch.compile has no forward mode here; call jvp outside of it")
+        return op(*arguments)
+
+    return call
+
+
+@torch.compiler.disable
+def _refuse_nested_forward() -> None:
+    """Forward mode within forward mode drops the outer derivative of a Function, without an error."""
+    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
+    if levels.count(torch._C._functorch.TransformType.Jvp) > 1:
+        raise RuntimeError("elastic_ot.torch: jvp within jvp; use torch.func.hessian, or jacrev inside")
+
+
+def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *problem, ctx.options = inputs
+    _save(ctx, *problem, *output[-2:])
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.options = inputs
+    _save(ctx, *tensors)
+
+
+def _save(ctx: Any, *tensors: Tensor) -> None:
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
+def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
+    """Tangents of the inputs; None is 0."""
+    pairs = zip(ctx.saved_tensors[:INPUTS], tangents, strict=True)
+    return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
+
+
+def _plan_backward(ctx: Any, plan_bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    return *_pull_back(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
+
+
+def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
+    plan, f, g = _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    return plan, None, f, g
+
+
+def _logs_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    return *_pull_back_logs(*ctx.saved_tensors, bar, f_bar, g_bar, ctx.options), None
+
+
+def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
+    logs, f, g = _push_forward_logs(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    return logs, None, f, g
+
+
+def _potentials_backward(ctx: Any, *bars: Any) -> tuple[Any, ...]:
+    shown_f, shown_g, _, f, g = bars
+    return *_pull_back(*ctx.saved_tensors, None, shown_f + f, shown_g + g, ctx.options), None
+
+
+def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
+    _, flag, f, g = _plan_jvp(ctx, *tangents)
+    return f, g, flag, torch.zeros_like(f), torch.zeros_like(g)
+
+
+def _value_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+    """Of the value alone; the potentials are there to be saved."""
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
+    pairs = zip(found, host_calls.PROBLEM, strict=True)
+    return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
+
+
+def _value_jvp(ctx: Any, *tangents: Any) -> Any:
+    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    move = sum(
+        (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
+        if CORE[name]
+        else x * tangent
+        for x, tangent, name in zip(found, _moves(ctx, tangents[:INPUTS]), host_calls.PROBLEM, strict=True)
+    )
+    f, g = ctx.saved_tensors[INPUTS:]
+    return move, None, torch.zeros_like(f), torch.zeros_like(g)
+
+
+def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
+    """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
+    return *_value_hvp(*ctx.saved_tensors, *directions, ctx.options), None, None, None
+
+
+def _gradients_jvp(ctx: Any, *tangents: Any) -> Any:
+    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+
+
+def _refuse(*arguments: Any) -> Any:
+    raise RuntimeError(
+        "elastic_ot.torch: plan, potentials and transport_cost can be differentiated once, value and divergence twice"
+    )
+
+
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """For what has no derivatives."""
+
+
+def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:
+    return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
+
+
+_pull_back = _last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
+_push_forward = _last("push_forward", host_calls.push_forward)
+_pull_back_logs = _last("pull_back_logs", host_calls.pull_back_logs)
+_push_forward_logs = _last("push_forward_logs", host_calls.push_forward_logs)
+_value_hvp = _last("value_hvp", host_calls.value_hvp)
+_value_gradients = _differentiable(
+    _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
+)
+solve_plan = _differentiable(_define("plan", host_calls.plan), _save_solution, _plan_backward, _plan_jvp)
+solve_log_plan = _differentiable(_define("log_plan", host_calls.log_plan), _save_solution, _logs_backward, _logs_jvp)
+solve_potentials = _differentiable(
+    _define("potentials", host_calls.potentials), _save_solution, _potentials_backward, _potentials_jvp
+)
+solve_value = _differentiable(_define("value", host_calls.value), _save_solution, _value_backward, _value_jvp)

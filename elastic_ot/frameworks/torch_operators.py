@@ -1,0 +1,333 @@
+"""Differentiable solves on torch tensors, as operators that torch.compile, torch.func and autocast know.
+
+Costs, weights and epsilon may have leading dimensions, a problem each, which broadcast: cost (..., n, m), a (..., n),
+b (..., m), epsilon (...), strengths rho (...). Everything is differentiable in all of them. `grad` says what:
+``"implicit"``, the solution (one linear system, see `Solution.vjp`); ``"unroll"``, the `max_iter` iterations that were
+run; ``"detach"``, nothing. Options are those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless
+given, and a mask broadcasts to the cost.
+
+Results have the dtype of the cost. Half precision is computed in float32; under autocast it comes back in float32, as
+from a softmax on an accelerator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import BackendUnavailable
+from ..problems.penalties import Fixed
+from ..problems.penalty import Penalty
+from .flags import operator, with_converged
+from .host_functions import HOST_FUNCTIONS
+from .options import check_divergence
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
+from .torch_calls import (
+    HALF,
+    check_matrix,
+    in_working_dtype,
+    prepared,
+    solve_log_plan,
+    solve_plan,
+    solve_potentials,
+    solve_value,
+    uniform,
+)
+
+__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
+Grad = Literal["implicit", "unroll", "detach"]
+
+
+@operator
+def plan(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The entropic plan.
+
+    Parameters
+    ----------
+    cost : Tensor, shape (..., n, m)
+        On the CPU or on a CUDA device, and the other tensors with it.
+    a, b : Tensor, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Tensor, shape (...)
+        Strength of the entropy.
+    grad : {"implicit", "unroll", "detach"}
+        What the backward pass differentiates; ``"unroll"`` needs `max_iter`.
+    mask : Tensor of bool, optional
+        False forbids a cell; broadcasts to the cost.
+    row_rho, col_rho : float or Tensor, shape (...), optional
+        Strength of the penalty of that side, which must be `KL`, `TV` or `L2`, in the place of its own.
+    **options
+        Those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless given.
+
+    Returns
+    -------
+    Tensor
+        Shape (..., n, m), dtype of the cost. It can be differentiated once.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `elastic_ot.solve`; shapes that do not broadcast; tensors on another device.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A problem has not converged.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> cost = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    >>> eot_torch.plan(cost, epsilon=0.1)[0, 0].backward()
+    >>> cost.grad.shape
+    torch.Size([3, 4])
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = solve_plan(*given.problem, given.options)
+    return found.to(given.dtype), converged
+
+
+@operator
+def log_plan(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
+
+    It is formed of the potentials in float64, so that entries have values and derivatives where those of the plan
+    underflow to 0. -inf for forbidden cells and removed rows and columns, whose derivatives are 0, and nowhere else.
+    The dtype is that of the cost, float32 where that is half precision, whose range ends at 65504. Where two parts of a
+    problem are joined by less mass than rounding, their potentials' distance is held, as in all derivatives.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot as eot
+    >>> cost = torch.tensor([[0.0, 50.0], [50.0, 0.0]], requires_grad=True)
+    >>> loss = -eot.torch.log_plan(cost, epsilon=0.1, cols=eot.KL(1.0))[0, 1]
+    >>> loss.backward()
+    >>> loss, cost.grad[0]
+    (tensor(500.6931, grad_fn=<NegBackward0>), tensor([-10.,  10.]))
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    found, converged, *_ = solve_log_plan(*given.problem, given.options)
+    return found.to(torch.float32 if given.dtype in HALF else given.dtype), converged
+
+
+@operator
+def potentials(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
+
+    They are -inf where a row or a column is removed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> f, g = eot_torch.potentials(torch.rand(8, 3, 4), epsilon=0.1)
+    >>> f.shape, g.shape
+    (torch.Size([8, 3]), torch.Size([8, 4]))
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    f, g, converged, *_ = solve_potentials(*given.problem, given.options)
+    return (f.to(given.dtype), g.to(given.dtype)), converged
+
+
+@operator
+def transport_cost(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> eot_torch.transport_cost(torch.eye(2), epsilon=0.01)
+    tensor(0.)
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    moved, converged, *_ = solve_plan(*given.problem, given.options)
+    price = torch.where(moved > 0, given.problem[0], 0.0)
+    return (price * moved).sum(dim=(-2, -1)).to(given.dtype), converged
+
+
+@operator
+def value(
+    cost: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
+
+    Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
+    again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
+    change both masses alike; elsewhere it is what makes it symmetric.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> cost = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    >>> (moved,) = torch.autograd.grad(eot_torch.value(cost, epsilon=0.1), cost)
+    >>> torch.allclose(moved, eot_torch.plan(cost, epsilon=0.1))
+    True
+    """
+    given = prepared(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
+    found, converged, *_ = solve_value(*given.problem, given.options)
+    return found.to(given.dtype), converged
+
+
+@operator
+def divergence(
+    cost_xy: Tensor,
+    cost_xx: Tensor,
+    cost_yy: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    rows: Penalty = Fixed(),  # noqa: B008 - frozen
+    cols: Penalty = Fixed(),  # noqa: B008
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
+
+    value(xy; a, b) - value(xx; a, a) / 2 - value(yy; b, b) / 2 + epsilon (sum a - sum b)^2 / 2. Its derivatives are
+    those of `value`.
+
+    Parameters
+    ----------
+    cost_xy, cost_xx, cost_yy : Tensor, shapes (..., n, m), (..., n, n) and (..., m, m)
+        Costs between the two measures and within each.
+    a, b : Tensor, shapes (..., n) and (..., m), optional
+        Weights, default 1/n and 1/m.
+    epsilon : float or Tensor, shape (...)
+        Strength of the entropy.
+    rows, cols : Penalty
+        Of the first measure and of the second, on both sides of the problem within it.
+    **options
+        As for `plan`, without `mask` and `reference`.
+
+    Returns
+    -------
+    Tensor
+        Dtype of cost_xy.
+
+    References
+    ----------
+    Séjourné, Feydy, Vialard, Trouvé, Peyré, *Sinkhorn divergences for unbalanced optimal transport*, 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot.torch as eot_torch
+    >>> x = torch.linspace(0, 1, 5, dtype=torch.float64)
+    >>> cost = (x[:, None] - x) ** 2
+    >>> bool(eot_torch.divergence(cost, cost, cost, epsilon=0.1).abs() < 1e-12)
+    True
+    """
+    check_divergence(options)
+    for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
+        check_matrix(name, cost)
+    a = uniform(cost_xy.shape[-2], cost_xy) if a is None else a
+    b = uniform(cost_xy.shape[-1], cost_xy) if b is None else b
+    solve = with_converged(value)
+    between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    a, b = in_working_dtype(a), in_working_dtype(b)
+    if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
+        b = b * (a.sum(dim=-1, keepdim=True) / b.sum(dim=-1, keepdim=True)).detach()
+    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    excess = a.sum(dim=-1) - b.sum(dim=-1)
+    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    return found.to(between.dtype), done & first_done & second_done
+
+
+def logs_and_potentials(
+    cost: Tensor, a: Tensor | None, b: Tensor | None, *, epsilon: Any, grad: Grad, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`log_plan` and `potentials` of one solve, for `elastic_ot.applications`."""
+    given = prepared(cost, a, b, epsilon, (None, None), grad, mask, options)
+    found, _, f, g = solve_log_plan(*given.problem, given.options)
+    return found.to(given.dtype), f.to(given.dtype), g.to(given.dtype)
+
+
+def detached(tensor: Tensor) -> Tensor:
+    """The same numbers as a constant, for `elastic_ot.applications`."""
+    return tensor.detach()
+
+
+def traced(tensor: Tensor) -> bool:
+    """True inside of torch.compile, where numbers are not known yet, for `elastic_ot.applications`."""
+    return torch.compiler.is_compiling()
+
+
+@torch.library.custom_op(
+    "elastic_ot::integers",
+    mutates_args=(),
+    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
+)
+def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """What the host function of that name makes of arrays and numbers, for `elastic_ot.applications`."""
+    host = [(x.float() if x.dtype in HALF else x).numpy(force=True) for x in arrays]
+    found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
+    return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
+
+
+@integers.register_fake
+def _(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    return arrays[0].new_empty(tuple(shape), dtype=torch.int64)

@@ -1,0 +1,1 @@
+"""The plan of potentials that were found: read, rounded, sampled, certified."""

@@ -1,0 +1,120 @@
+"""The plan of a solution, read from the cost in a pass: an array, its logarithm, an operator, a sparse matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import library_of, on_host, row_chunks
+from ..arrays.half import finite, widened, working_dtype
+from ..arrays.ingest import as_numpy, ingest_number
+from ..costs.dense import CHUNK
+from ..problems.penalty import Vector
+from ..solvers.found import Found
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+from .view import View, oriented, plan_sums
+
+
+def plan(solved: Found) -> NDArray[np.floating]:
+    view = View(solved)
+    return oriented(view, view.plan(view.matrix(working_dtype(view.task.cost))))
+
+
+def log_plan(solved: Found) -> NDArray[np.floating]:
+    view = View(solved)
+    out, start = view.matrix(working_dtype(view.task.cost)), view.alpha + np.log(view.problem.mass)
+    for rows in row_chunks(out, CHUNK):
+        out[rows] = logarithms(view.task.cost[rows], view.task.inv_epsilon, start[rows], view.beta, out.dtype)
+    return oriented(view, out)
+
+
+def logarithms(cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, dtype: Any = np.float64) -> NDArray[Any]:
+    """The sums alpha + beta - cost / epsilon in float64, (..., n, m); -inf for forbidden cells and removed lines alone.
+
+    What a narrow dtype cannot hold is its smallest number; what a removed line costs is not read.
+    """
+    xp, least = library_of(cost), float(np.finfo(dtype).min)
+    alpha, beta = xp.asarray(alpha)[..., :, None], xp.asarray(beta)[..., None, :]
+    found: NDArray[Any] = widened(cost).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # nan beyond the lengths of a batch
+        found *= -xp.asarray(inv_epsilon)[..., None, None]
+        found += alpha
+        found += beta
+    if found.min() >= least:
+        return found
+    allowed = finite(cost) & xp.isfinite(alpha) & xp.isfinite(beta)
+    found = xp.where(found >= least, found, least)
+    return xp.where(allowed, found, -np.inf)  # type: ignore[no-any-return]
+
+
+def apply(solved: Found, x: Any, axis: int) -> NDArray[np.float64]:
+    if axis not in (0, 1):
+        raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
+    values = as_numpy("x", x)
+    size = solved.problem.shape[axis]
+    if values.ndim not in (1, 2) or values.shape[0] != size:
+        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
+    view = View(solved)
+    columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
+    out = np.empty((solved.problem.shape[1 - axis], columns.shape[1]))
+    view.task.backend.apply(*view.kernel, columns, (axis == 0) != view.swapped, out)
+    return out[:, 0] if values.ndim == 1 else out
+
+
+def transport_cost(solved: Found) -> float:
+    view = View(solved)
+    n, m = view.problem.shape
+    return plan_sums(view, (np.ones(n), np.ones(m), np.zeros(n), np.zeros(m)))[1]
+
+
+def sparse_plan(solved: Found, mass: float) -> csr_array:
+    from scipy.sparse import csr_array
+
+    mass = ingest_number("mass", mass)
+    if not 0 < mass <= 1:
+        raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
+    view = View(solved)
+    n, m = view.problem.shape
+    row_least = np.zeros(n) if mass == 1 else _least_kept(view, mass, columns=False)
+    col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
+    pointers, indices, values = [0], [], []
+    for rows in _chunks(n, m):
+        block = on_host(_block(view, rows, slice(0, m)))
+        kept = (block > 0) & ((block >= row_least[rows, None]) | (block >= col_least))
+        indices.append(np.nonzero(kept)[1])
+        values.append(block[kept])
+        pointers.extend((pointers[-1] + np.cumsum(kept.sum(axis=1))).tolist())
+    matrix = csr_array((np.concatenate(values), np.concatenate(indices), np.array(pointers)), shape=(n, m))
+    return matrix.T.tocsr() if view.swapped else matrix
+
+
+def _least_kept(view: View, mass: float, columns: bool) -> Vector:
+    """For every row (or column), the smallest of its largest entries that together carry the share."""
+    n, m = view.problem.shape
+    least = np.zeros(m if columns else n)
+    for part in _chunks(m, n) if columns else _chunks(n, m):
+        block = on_host(_block(view, slice(0, n), part).T if columns else _block(view, part, slice(0, m)))
+        ordered = -np.sort(-block, axis=1)
+        carried = np.cumsum(ordered, axis=1)
+        count = (carried < mass * carried[:, -1:]).sum(axis=1)
+        least[part] = ordered[np.arange(ordered.shape[0]), np.minimum(count, ordered.shape[1] - 1)]
+    return least
+
+
+def _chunks(n: int, m: int) -> list[slice]:
+    step = max(1, (1 << 20) // m)
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+
+def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
+    cost = view.task.cost[rows, cols]
+    cost = library_of(cost).ascontiguousarray(cost)
+    out: NDArray[np.float64] = view.task.backend.matrix_like(cost, np.float64)
+    alpha = view.alpha[rows] + np.log(view.problem.mass)
+    view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
+    return out

@@ -1,0 +1,80 @@
+"""A solution as kernels see it, and the sums over its plan that certificates are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import load_for
+from ..problems.penalty import Vector
+from ..problems.problem import Problem
+from ..problems.scaled import Task, make_task
+from ..solvers.found import Found
+
+if TYPE_CHECKING:
+    pass
+
+
+class View:
+    """A solution as kernels see it: rows stored contiguously, so transposed if the cost came in Fortran order."""
+
+    def __init__(self, solved: Found) -> None:
+        self.swapped = solved.problem.cost.fortran
+        problem = solved.problem.transpose() if self.swapped else solved.problem
+        host = solved
+        f, g, r, c = host.f, host.g, host.row_marginal, host.col_marginal
+        if self.swapped:
+            f, g, r, c = g, f, c, r
+        self.problem: Problem = problem
+        self.task: Task = make_task(problem, load_for(problem.cost.matrix))
+        self.f, self.g = f, g
+        self.alpha, self.beta = self.task.alphas(f, g)
+        self.row_marginal, self.col_marginal = r, c
+
+    @property
+    def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
+        """The leading arguments of every primitive that reads the plan."""
+        return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
+
+    def matrix(self, dtype: Any) -> NDArray[Any]:
+        """A matrix to be written, of the shape of the cost and where it lies."""
+        out: NDArray[Any] = self.task.backend.matrix_like(self.task.cost, dtype)
+        return out
+
+    def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
+        alpha = self.alpha + np.log(self.problem.mass)
+        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, self.beta, out)
+        return out
+
+    def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
+        """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
+        rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
+        alpha, beta = self._scaled(row_factor, col_factor)
+        self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
+        return rows, cols
+
+    def scaled_plan(self, row_factor: Vector, col_factor: Vector) -> NDArray[np.float64]:
+        """diag(row_factor) P diag(col_factor) in float64, in the user's units of mass."""
+        out = self.matrix(np.float64)
+        alpha, beta = self._scaled(row_factor, col_factor)
+        alpha += np.log(self.problem.mass)
+        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, beta, out)
+        return out
+
+    def _scaled(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
+        with np.errstate(divide="ignore"):
+            return self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
+
+
+def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
+    return matrix.T if view.swapped else matrix
+
+
+def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:
+    """KL(Q | P) and <C, Q>, in the user's units."""
+    divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
+    view.task.backend.rounded_sums(*view.kernel, *parts, divergence, transport)
+    return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())

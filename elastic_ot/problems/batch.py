@@ -1,0 +1,202 @@
+"""Many problems of one shape as frozen data: leading dimensions, shorter ones in a corner of their matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import chunk_of, library_of, on_host
+from ..arrays.half import finite, is_half, widened
+from ..arrays.ingest import in_order
+from .build import build_on
+from .mixed import penalty_of
+from .penalties import Fixed
+from .penalty import Penalty, Vector
+from .problem import HIGH, Problem, Reference, lies_high
+
+CHUNK = 1 << 20  # entries looked at together
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchProblem:
+    """Problems of one shape (n, m), counted in C order of the batch shape; B is their number.
+
+    Attributes
+    ----------
+    cost : ndarray, shape (K, n, m)
+        The costs that differ; +inf forbids a cell. Of CuPy if they lie on a device, as in `DenseCost`.
+    cost_of : ndarray of int, shape (B,)
+        Which of them a problem has.
+    batch : tuple of int
+    a, b : ndarray of float64, shapes (B, n) and (B, m)
+        0 beyond the lengths.
+    epsilon : ndarray of float64, shape (B,)
+    rows, cols : Penalty
+        As they hold at each epsilon, for arrays (B, n) and (B, m).
+    given : pair of Penalty
+        As they were given.
+    reference : {"product", "counting"}
+    row_count, col_count : ndarray of int, shape (B,)
+        Lengths: a problem is the leading corner of its matrix.
+    row_used, col_used : ndarray of bool, shapes (B, n) and (B, m)
+        Rows and columns with a weight and an allowed cell.
+    masked : bool
+        Some cell is forbidden.
+    largest : float
+        The largest finite cost in size.
+    offset : ndarray of float64, shape (B,), or None
+        As `Problem.offset`; None is 0.
+    factor : ndarray of float64, shape (B,), or None
+        As `Problem.factor`; None is 1.
+    """
+
+    cost: NDArray[np.floating]
+    cost_of: NDArray[np.int64]
+    batch: tuple[int, ...]
+    a: Vector
+    b: Vector
+    epsilon: Vector
+    rows: Penalty
+    cols: Penalty
+    given: tuple[Penalty, Penalty]
+    reference: Reference
+    row_count: NDArray[np.int64]
+    col_count: NDArray[np.int64]
+    row_used: Mask
+    col_used: Mask
+    masked: bool
+    largest: float
+    offset: Vector | None = None
+    factor: Vector | None = None
+
+    def levelled(self, budget: bool = False) -> BatchProblem:
+        """As `Problem.levelled`: one copy of all costs, where some of them lie high. Ragged batches stay."""
+        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
+        least = float(self.epsilon.min())
+        ragged = (self.row_count < self.cost.shape[1]).any() or (self.col_count < self.cost.shape[2]).any()
+        if not fixed or ragged or is_half(self.cost) or not self.largest > HIGH * least:
+            return self
+        low, high = _ranges(self.cost)
+        low = np.where(lies_high(low, high, least), low, 0.0)
+        if not low.any():
+            return self
+        taken = library_of(self.cost).asarray(low.astype(self.cost.dtype))
+        cost = self.cost - taken[:, None, None]
+        largest = float(np.maximum(high - low, np.where(low == 0.0, self.largest, 0.0)).max())
+        return replace(self, cost=cost, largest=largest, offset=low[self.cost_of])
+
+    @property
+    def offsets(self) -> tuple[Any, Any]:
+        """What the potentials (B, n) and (B, m) lack because of `offset`."""
+        if self.offset is None:
+            return 0.0, 0.0
+        return (self.offset[:, None], 0.0) if isinstance(self.rows, Fixed) else (0.0, self.offset[:, None])
+
+    @property
+    def offset_value(self) -> Any:
+        """What primal and dual values (B,) lack."""
+        if self.offset is None:
+            return 0.0
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        return self.offset * row_sums(a if isinstance(self.rows, Fixed) else b)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.batch, *self.cost.shape[1:])
+
+    @property
+    def size(self) -> int:
+        """The number of problems."""
+        return int(self.cost_of.size)
+
+    @cached_property
+    def mass(self) -> Vector:
+        return row_sums(self.a)
+
+    @cached_property
+    def reference_mass(self) -> Vector:
+        """Sum of R over the allowed cells in use, for every problem."""
+        a, b = self.reference_weights
+        if not self.masked:
+            return np.asarray(row_sums(a) * row_sums(b))
+        return np.asarray(np.einsum("bn,bn->b", a, self.allowed(b)))
+
+    @property
+    def partners(self) -> tuple[Vector, Vector]:
+        """As `Problem.partners`, shapes (B, n) and (B, m)."""
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        return self.allowed(b), self.allowed(a, transpose=True)
+
+    @property
+    def reference_weights(self) -> tuple[Vector, Vector]:
+        """The two factors of R, 0 for what is not used."""
+        product = self.reference == "product"
+        return np.where(self.row_used, self.a if product else 1.0, 0.0), np.where(
+            self.col_used, self.b if product else 1.0, 0.0
+        )
+
+    def allowed(self, b: Vector, transpose: bool = False) -> Vector:
+        """Sums of b over the allowed cells of every row (of every column, with `transpose`)."""
+        if not self.masked:
+            return np.repeat(row_sums(b)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
+        xp, out = library_of(self.cost), np.empty((self.size, self.cost.shape[2 if transpose else 1]))
+        for part in self.chunks():
+            allowed = finite(self.costs(part))
+            out[part] = on_host(xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", allowed, xp.asarray(b[part])))
+        return out
+
+    def costs(self, part: slice) -> NDArray[np.floating]:
+        """Those of some problems, copied, in single precision at least."""
+        return widened(self.cost[library_of(self.cost).asarray(self.cost_of[part])])
+
+    def matrices(self, dtype: Any, part: slice = slice(None)) -> NDArray[Any]:
+        """One for each of some problems, to be written, where the costs lie."""
+        size = len(range(*part.indices(self.size)))
+        out: NDArray[Any] = library_of(self.cost).empty((size, *self.cost.shape[1:]), dtype)
+        return out
+
+    def chunks(self) -> Iterator[slice]:
+        """Problems to look at together."""
+        step = max(1, chunk_of(self.cost, CHUNK) // self.cost[0].size)
+        return (slice(k, min(k + step, self.size)) for k in range(0, self.size, step))
+
+    def single(self, k: int) -> Problem:
+        """Problem k alone."""
+        n, m = int(self.row_count[k]), int(self.col_count[k])
+        rows, cols = (penalty_of(penalty, self.batch, k) for penalty in self.given)
+        cost = in_order(self.cost[self.cost_of[k], :n, :m])
+        epsilon = float(self.epsilon[k])
+        problem = build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
+        offset, factor = (x if y is None else float(y[k]) for x, y in ((0.0, self.offset), (1.0, self.factor)))
+        return replace(problem, offset=offset, factor=factor)
+
+    def index(self, k: int) -> str:
+        """Problem k as users count it."""
+        return ", ".join(str(i) for i in np.unravel_index(k, self.batch))
+
+    def label(self, k: int) -> str:
+        """How messages about problem k begin."""
+        return f"problem [{self.index(k)}]: " if self.batch else ""
+
+
+def _ranges(stack: NDArray[np.floating]) -> tuple[Vector, Vector]:
+    """The least and the largest finite entry of every matrix."""
+    xp, low, high = library_of(stack), np.empty(len(stack)), np.empty(len(stack))
+    step = max(1, chunk_of(stack, CHUNK) // stack[0].size)
+    for k in range(0, len(stack), step):
+        block = stack[k : k + step]
+        allowed = xp.isfinite(block)
+        low[k : k + step] = on_host(xp.where(allowed, block, np.inf).min(axis=(1, 2)))
+        high[k : k + step] = on_host(xp.where(allowed, block, -np.inf).max(axis=(1, 2)))
+    return low, high
+
+
+def row_sums(values: Vector) -> Vector:
+    """Sums over the last axis; where that is short, `sum` takes four times as long."""
+    return np.asarray(np.einsum("...i->...", values))

@@ -1,0 +1,198 @@
+"""The problem, validated: the one place where input is refused, each mistake with its own message."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import first_true, library_of, on_host, row_chunks
+from ..arrays.half import forbidden, widened
+from ..arrays.ingest import ingest_cost, ingest_mask, ingest_number, ingest_vector
+from ..costs.dense import CHUNK, DenseCost
+from ..errors import InfeasibleError
+from . import masses
+from .penalty import Penalty, Vector
+from .problem import Problem, Reference
+
+
+def build(
+    cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any, reference: Any, mask: Any, precision: str = ""
+) -> Problem:
+    """The validated problem; ValueError and TypeError name the argument, the index and the value.
+
+    `precision` is a dtype that weights had before they were converted, as for `masses.tolerance`.
+    """
+    epsilon = _check_epsilon(epsilon)
+    for name, penalty in (("rows", rows), ("cols", cols)):
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
+    check_reference(reference)
+    return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask, precision)
+
+
+def build_on(
+    matrix: NDArray[np.floating],
+    a: Any,
+    b: Any,
+    epsilon: float,
+    rows: Penalty,
+    cols: Penalty,
+    reference: Reference,
+    mask: Any = None,
+    precision: str = "",
+) -> Problem:
+    """`build` on a cost as `ingest_cost` gives it."""
+    n, m = matrix.shape
+    weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
+    if mask is not None:
+        allowed = ingest_mask(mask, matrix)
+        if not allowed.all():
+            scan(matrix, weights_a > 0, weights_b > 0)  # nan is refused under the mask, too
+            matrix = library_of(matrix).where(allowed, matrix, forbidden(matrix))  # the one copy a mask costs
+    scanned = scan(matrix, weights_a > 0, weights_b > 0)
+    _check_range(scanned, epsilon)
+    problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
+    _check_reach(problem)
+    if reference == "product" and math.isinf(float(weights_a.sum()) * float(weights_b.sum())):
+        raise ValueError(
+            f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
+        )
+    return _check_masses(problem, (a, b), precision)
+
+
+def check_reference(reference: Any) -> None:
+    """Refuse what is no reference."""
+    if not isinstance(reference, str) or reference not in get_args(Reference):
+        raise ValueError(f"reference is {reference!r}; choose from {', '.join(map(repr, get_args(Reference)))}")
+
+
+def _check_epsilon(epsilon: Any) -> float:
+    value = ingest_number("epsilon", epsilon)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"epsilon is {value}; it must be positive and finite")
+    return value
+
+
+def _weights(name: str, values: Any, size: int, what: str) -> Vector:
+    if values is None:
+        return np.full(size, 1.0 / size)
+    weights = ingest_vector(name, values)
+    if weights.size != size:
+        raise ValueError(f"{name} has {weights.size} entries, cost has {size} {what}; they must agree")
+    bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
+    if bad.size:
+        raise ValueError(f"{name}[{bad[0]}] is {weights[bad[0]]}; weights must be finite and >= 0")
+    total = weights.sum()
+    if total == 0:
+        raise ValueError(f"{name} sums to 0; at least one weight must be positive")
+    if not np.isfinite(total):
+        raise ValueError(f"{name} sums to {total}; divide the weights by a constant")
+    return weights
+
+
+def scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:
+    """Range and forbidden cells, looking at a chunk of the matrix at a time, in the order it is stored."""
+    if not matrix.flags.c_contiguous:
+        return _scan_rows(matrix.T, col_on, row_on, transposed=True).transpose()
+    return _scan_rows(matrix, row_on, col_on, transposed=False)
+
+
+def _scan_rows(
+    matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_], transposed: bool
+) -> DenseCost:
+    n, m = matrix.shape
+    xp = library_of(matrix)
+    lowest, highest, masked = np.inf, -np.inf, False
+    row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
+    for rows in row_chunks(matrix, CHUNK):
+        block, on = widened(matrix[rows]), row_on[rows]
+        low, high = float(block.min()), float(block.max())  # nan passes through both
+        if math.isfinite(low) and math.isfinite(high):
+            row_reach[rows] = True
+            col_reach |= on.any()
+        else:
+            _refuse_entries(block, rows.start, transposed)
+            masked = True
+            allowed = xp.isfinite(block)
+            row_reach[rows] = on_host((allowed & xp.asarray(col_on)).any(axis=1))
+            col_reach |= on_host((allowed & xp.asarray(on)[:, None]).any(axis=0))
+            low = float(xp.where(allowed, block, np.inf).min())
+            high = float(xp.where(allowed, block, -np.inf).max())
+        lowest, highest = min(lowest, low), max(highest, high)
+    if not masked:
+        return DenseCost(matrix, lowest, highest)
+    return DenseCost(matrix, lowest, highest, row_reach, col_reach)
+
+
+def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
+    for wrong, advice in (
+        (library_of(block).isnan(block), "costs must be numbers (+inf forbids a cell)"),
+        (block == -np.inf, "costs must be > -inf"),
+    ):
+        if wrong.any():
+            i, j = first_true(wrong)
+            index = (j, first + i) if transposed else (first + i, j)
+            raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
+
+
+def _check_range(cost: DenseCost, epsilon: float) -> None:
+    if cost.lowest == np.inf:
+        raise InfeasibleError("every cell of cost is forbidden; there is no plan")
+    largest = max(abs(cost.lowest), abs(cost.highest))
+    with np.errstate(over="ignore"):
+        ratio = np.float64(largest) / epsilon
+    if not np.isfinite(ratio) or not np.isfinite(1.0 / np.float64(epsilon)):
+        raise ValueError(
+            f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
+        )
+
+
+def _check_reach(problem: Problem) -> None:
+    """A hard side that wants mass where every cell is forbidden, or no usable cell at all."""
+    if not problem.cost.masked:
+        return
+    for name, penalty, weights, used in (
+        ("row", problem.rows, problem.a, problem.row_used),
+        ("column", problem.cols, problem.b, problem.col_used),
+    ):
+        blocked = np.flatnonzero((weights > 0) & ~used)
+        if blocked.size and penalty.hard and penalty.box()[0] > 0:
+            i = blocked[0]
+            raise InfeasibleError(
+                f"{name} {i} has only forbidden cells but must carry mass (weight {weights[i]:g}, {penalty!r}); "
+                f"allow a cell, set its weight to 0 or relax that side"
+            )
+    if not (problem.row_used.any() and problem.col_used.any()):
+        raise InfeasibleError("every cell between a row and a column with weight is forbidden; there is no plan")
+
+
+def _check_masses(problem: Problem, given: tuple[Any, Any], precision: str) -> Problem:
+    """The two sides' ranges of total mass must meet; masses equal to rounding are made equal."""
+    lo_a, hi_a = total_range(problem.rows, problem.a, problem.row_used)
+    lo_b, hi_b = total_range(problem.cols, problem.b, problem.col_used)
+    needed, most = max(lo_a, lo_b), min(hi_a, hi_b)
+    if needed <= most:
+        return problem
+    weights = problem.a, problem.b
+    if needed > most * (1 + masses.EXACT) and needed > most * (1 + masses.tolerance(given, weights, precision)):
+        ranges = range_text(lo_a, hi_a), range_text(lo_b, hi_b)
+        sums = float(problem.a.sum()), float(problem.b.sum())
+        raise InfeasibleError(masses.collision(problem.rows, problem.cols, ranges, sums, False))
+    factor = lo_a / hi_b if lo_a > hi_b else hi_a / lo_b
+    return replace(problem, b=problem.b * factor, factor=factor)
+
+
+def total_range(penalty: Penalty, weights: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+    """The least and the largest mass that a side allows."""
+    lo, hi = penalty.box()
+    total = float(weights[used].sum())
+    return lo * total, math.inf if math.isinf(hi) else hi * total
+
+
+def range_text(lo: float, hi: float) -> str:
+    """One number or two."""
+    return f"{lo:.12g}" if lo == hi else f"{lo:.12g} to {hi:.12g}"

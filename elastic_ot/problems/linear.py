@@ -1,0 +1,103 @@
+"""Problems without entropy, validated: assignments, and linear programmes with a lower bound."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.ingest import as_array, ingest_cost, ingest_mask
+from ..costs.dense import DenseCost
+from ..errors import InfeasibleError
+from .build import build, scan
+from .penalties import AtMost, Fixed
+from .problem import Problem
+
+LARGEST = 2**50  # integer, so that sums of a few are exact in float64
+
+
+def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
+    """The problem without entropy (its epsilon, 1, means nothing), and whether its costs are integers."""
+    problem = build(cost, a, b, 1.0, rows, cols, "product", mask)
+    for name, given, penalty in (("rows", rows, problem.rows), ("cols", cols, problem.cols)):
+        if math.isnan(penalty.kinks()[0]):
+            raise ValueError(
+                f"{name} is {given!r}, which is not linear; without entropy choose Fixed, TV, Between, AtMost or Free"
+            )
+    _check_bounded(problem)
+    return problem, _integral("cost", as_array("cost", cost))
+
+
+def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
+    """One unit a row and a column, at most one on the longer side, and whether costs are integers."""
+    scanned, integral = _assignment_cost(cost, maximize, mask)
+    n, m = scanned.shape
+    rows, cols = AtMost() if n > m else Fixed(), AtMost() if m > n else Fixed()
+    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, rows, cols, "product")
+    for name, penalty, used in (("row", rows, problem.row_used), ("column", cols, problem.col_used)):
+        empty = np.flatnonzero(~used)
+        if empty.size and penalty.box()[0] > 0:
+            more = f" (and {empty.size - 1} more)" if empty.size > 1 else ""
+            raise InfeasibleError(f"{name} {empty[0]}{more} has only forbidden cells, so there is no assignment")
+    return problem, integral
+
+
+def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem | None, bool]:
+    """At most one unit a row and a column, and whether costs are integers; None without an allowed cell."""
+    if cost.ndim == 2 and cost.size == 0:
+        return None, False
+    scanned, integral = _assignment_cost(cost, maximize, mask)
+    n, m = scanned.shape
+    problem = Problem(scanned, np.ones(n), np.ones(m), 1.0, AtMost(), AtMost(), "product")
+    return (problem if scanned.lowest < np.inf else None), integral
+
+
+def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[DenseCost, bool]:
+    array = as_array("cost", cost)
+    integral = _integral("cost", array)
+    small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
+    matrix = ingest_cost(array.astype(np.float32) if small else array)  # exact, and half of the memory
+    n, m = matrix.shape
+    if maximize:
+        if np.isposinf(matrix.max()):
+            i, j = np.argwhere(np.isposinf(matrix))[0]
+            raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
+        matrix = np.negative(matrix, out=matrix if integral else None)  # integers are a copy already
+    if mask is not None:
+        allowed = ingest_mask(mask, matrix)
+        scan(matrix, np.ones(n, bool), np.ones(m, bool))
+        matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))
+    return scan(matrix, np.ones(n, bool), np.ones(m, bool)), integral
+
+
+def _integral(name: str, array: NDArray[Any]) -> bool:
+    """True for integers, which float64 must hold exactly."""
+    if array.dtype.kind not in "biu":
+        return False
+    if array.size and array.dtype.itemsize == 8 and _largest(array) > LARGEST:
+        i, j = np.argwhere((array > LARGEST) | (array < -LARGEST))[0]
+        raise ValueError(
+            f"{name}[{i}, {j}] is {array[i, j]}; beyond 2**50 sums of integers are not exact in float64, rescale them"
+        )
+    return True
+
+
+def _largest(array: NDArray[Any]) -> int:
+    """The largest integer in size."""
+    return max(-int(array.min()), int(array.max()))
+
+
+def _check_bounded(problem: Problem) -> None:
+    """Where both sides let mass grow without bound, no cell may earn more than the sides charge."""
+    least = problem.rows.least_potential() + problem.cols.least_potential()
+    if not problem.cost.lowest < least:
+        return
+    earning = (problem.cost.matrix < least) & problem.row_used[:, None] & problem.col_used
+    if earning.any():
+        i, j = np.argwhere(earning)[0]
+        raise ValueError(
+            f"cost[{i}, {j}] is {problem.cost.matrix[i, j]}, less than the {least:g} that rows={problem.rows!r} and "
+            f"cols={problem.cols!r} charge for more mass: the objective has no lower bound"
+        )

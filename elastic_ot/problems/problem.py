@@ -1,0 +1,143 @@
+"""The problem: what is minimised, as frozen data; `build` makes it of what users give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.half import is_half
+from ..costs.dense import DenseCost
+from .penalties import Fixed
+from .penalty import Penalty, Vector
+
+Reference = Literal["product", "counting"]
+FAR_OFF = 4.0  # ranges of the cost from 0, where its digits are better spent on differences
+HIGH = 1e4  # epsilon: below it rounding of the common part shows at 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """minimise <C, P> + epsilon KL(P | R) + phi_a(P 1) + phi_b(P^T 1) over P >= 0.
+
+    Attributes
+    ----------
+    cost : DenseCost
+    a, b : ndarray of float64, shapes (n,) and (m,)
+    epsilon : float
+    rows, cols : Penalty
+        As they hold at the epsilon asked for: `Elastic` has become `KL`, limits have become `Fixed` or `Free`.
+    reference : {"product", "counting"}
+        R = a b^T, or R = 1.
+    offset : float
+        What was taken off every cost (`levelled`). It belongs to the potentials of a `Fixed` side, `offsets`.
+    amount : float or None
+        The mass of the plan, if it is given.
+    price : float
+        What one more unit of that mass costs: as if every cost were so much lower. Half of it belongs to the potentials
+        of either side.
+    factor : float
+        What b was multiplied by, so that masses that were equal but for rounding are equal.
+    """
+
+    cost: DenseCost
+    a: Vector
+    b: Vector
+    epsilon: float
+    rows: Penalty
+    cols: Penalty
+    reference: Reference
+    offset: float = 0.0
+    amount: float | None = None
+    price: float = 0.0
+    factor: float = 1.0
+
+    def at(self, epsilon: float) -> Problem:
+        """The same problem at another epsilon; strengths rho are held."""
+        return replace(self, epsilon=epsilon)
+
+    def transpose(self) -> Problem:
+        """Rows and columns exchanged; nothing of the size of the cost is copied."""
+        sides = self.b, self.a, self.epsilon, self.cols, self.rows
+        return Problem(self.cost.transpose(), *sides, self.reference, 0.0, self.amount, self.price)
+
+    def levelled(self, budget: bool = False) -> Problem:
+        """The same problem with costs from 0 on, where what they have in common would cost them digits.
+
+        Next to a `Fixed` side a constant changes nothing but that side's potentials. The new costs are a copy, exact
+        but for their last digit. With a `budget` of iterations the first update, of the rows, has to make up for it.
+        """
+        cost, low = self.cost, self.cost.lowest
+        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
+        if not (fixed and lies_high(low, cost.highest, self.epsilon)) or is_half(cost.matrix):
+            return self
+        matrix = cost.matrix - cost.matrix.dtype.type(low)
+        return replace(self, cost=replace(cost, matrix=matrix, lowest=0.0, highest=cost.highest - low), offset=low)
+
+    @property
+    def offsets(self) -> tuple[float, float]:
+        """What the potentials of rows and columns lack because of `offset` and `price`."""
+        half = 0.5 * self.price
+        return (self.offset + half, half) if isinstance(self.rows, Fixed) else (half, self.offset + half)
+
+    @property
+    def offset_value(self) -> float:
+        """What primal and dual values lack because of `offset`."""
+        weights = self.a[self.row_used] if isinstance(self.rows, Fixed) else self.b[self.col_used]
+        return self.offset * float(weights.sum()) if self.offset else 0.0
+
+    @property
+    def price_value(self) -> float:
+        """What dual values lack because of `price`."""
+        return 0.0 if self.amount is None else self.price * self.amount
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.cost.shape
+
+    @cached_property
+    def row_used(self) -> NDArray[np.bool_]:
+        """Rows with a weight and an allowed cell; the others carry no mass in any plan."""
+        return _used(self.a, self.cost.row_reach)
+
+    @cached_property
+    def col_used(self) -> NDArray[np.bool_]:
+        return _used(self.b, self.cost.col_reach)
+
+    @cached_property
+    def mass(self) -> float:
+        """The unit of mass of the kernels: that of the rows."""
+        return float(self.a.sum())
+
+    @cached_property
+    def reference_mass(self) -> float:
+        """Sum of R over the allowed cells of the rows and columns in use."""
+        product = self.reference == "product"
+        u = np.where(self.row_used, self.a if product else 1.0, 0.0)
+        v = np.where(self.col_used, self.b if product else 1.0, 0.0)
+        if not self.cost.masked:
+            return float(u.sum() * v.sum())
+        return float(u @ self.cost.allowed_sums(v))
+
+    @property
+    def partners(self) -> tuple[Vector, Vector]:
+        """Mass of b over the allowed columns of every row, and of a over the allowed rows of every column.
+
+        They are the derivatives of the sum of a b^T over the allowed cells.
+        """
+        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
+        if not self.cost.masked:
+            return np.full_like(a, b.sum()), np.full_like(b, a.sum())
+        return self.cost.allowed_sums(b), self.cost.allowed_sums_of_columns(a)
+
+
+def lies_high(lowest: Any, highest: Any, epsilon: Any) -> Any:
+    """True if what costs have in common takes digits from their differences that epsilon shows."""
+    return (abs(lowest) > FAR_OFF * (highest - lowest)) & (abs(lowest) > HIGH * epsilon)
+
+
+def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return weights > 0 if reach is None else (weights > 0) & reach

@@ -1,0 +1,102 @@
+"""Solutions made of what a solver found. No arithmetic here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays.half import largest_number
+from ..arrays.origin import Origin
+from ..backends import load_for
+from ..problems import masses
+from ..problems.penalty import Vector
+from ..problems.problem import Problem
+from ..problems.scaled import make_task
+from ..solvers.driver import Outcome, certify
+from ..solvers.found import Found
+from ..solvers.history import history_of
+from ..solvers.status import Budget, Status
+from .solution import Solution
+
+
+def solution_from(
+    problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin, budget: Budget | None = None
+) -> Solution:
+    """Of an outcome; `swapped`: the solver was given the transposed problem."""
+    found = outcome.measure
+    f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
+    if swapped:
+        f, g, r, c = g, f, c, r
+    row_offset, col_offset = problem.offsets
+    return Solution(
+        found=Found(problem, f, g, r, c, budget),
+        f=origin.emit(f + row_offset),
+        g=origin.emit(g + col_offset),
+        row_marginal=origin.emit(r),
+        col_marginal=origin.emit(c),
+        marginal_error=found.marginal_error,
+        residual=found.residual,
+        dual_value=found.dual + problem.epsilon * problem.reference_mass + problem.offset_value + problem.price_value,
+        status=outcome.status,
+        message=_message(outcome, problem, tol) + masses.note(problem.factor),
+        n_iter=outcome.n_iter,
+        method=outcome.method,
+        history=outcome.history,
+        origin=origin,
+    )
+
+
+def _message(outcome: Outcome, problem: Problem, tol: float) -> str:
+    found = outcome.measure
+    text = (
+        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; "
+        f"residual {found.residual:.2e}, asked for {tol * found.mass:.2e})"
+    )
+    return text + _advice(outcome, problem, tol)
+
+
+def _advice(outcome: Outcome, problem: Problem, tol: float) -> str:
+    """What to try, as far as that has not been done already."""
+    found = outcome.measure
+    if outcome.status is Status.NUMERICAL:
+        largest = max(outcome.row_marginal.max(), outcome.col_marginal.max())
+        if found.mass == 0:
+            return "; costs are so high, next to what the penalties charge, that float64 holds no mass of the plan"
+        if not np.isfinite(found.residual) or largest > largest_number(problem.cost.matrix):
+            return "; the plan overflows its dtype: costs are too far below 0 for these penalties and this epsilon"
+        return "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
+    if outcome.status is Status.STALLED and not found.resolved(tol):
+        return (
+            f"; potentials over epsilon are so large that float64 resolves marginals to {found.rounding:.1e} only: try "
+            f"a larger epsilon or a larger tol"
+        )
+    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+    tried = {
+        Status.MAX_ITER: "more iterations, a larger epsilon or a larger tol",
+        Status.TIME_LIMIT: "more time, a larger epsilon or a larger tol",
+        Status.STALLED: "a larger epsilon or a larger tol",
+    }
+    advice = tried.get(outcome.status)
+    return f"; range(cost) / epsilon is {span:.3g}: try {advice}" if advice else ""
+
+
+def solution_of(
+    problem: Problem,
+    f: Vector,
+    g: Vector,
+    status: Status | None,
+    n_iter: int,
+    method: str,
+    tol: float,
+    budget: Budget | None = None,
+    origin: Origin = Origin(),  # noqa: B008 - frozen
+) -> Solution:
+    """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
+    swapped = problem.cost.fortran
+    task = make_task(problem.transpose() if swapped else problem, load_for(problem.cost.matrix))
+    first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
+    if status is None:
+        met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
+        status = Status.CONVERGED if met else Status.STALLED
+    history = history_of([], problem.reference_mass)
+    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, n_iter, method, history)
+    return solution_from(problem, outcome, swapped, tol, origin, budget)

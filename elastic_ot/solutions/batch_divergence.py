@@ -1,0 +1,121 @@
+"""What `divergence` returns for many pairs of measures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import library_of
+from ..errors import ConvergenceWarning
+from ..problems.penalty import Vector
+from ..solvers.status import Status
+from .divergence import Divergence, DivergenceGradients
+
+
+@dataclass(frozen=True, eq=False)
+class BatchDivergence:
+    """Debiased divergences of many pairs of measures; returned by `divergence`.
+
+    ``found[index]`` is the `Divergence` of one pair, with its three solutions. Numbers of `Divergence` are arrays of
+    the batch shape here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot as eot
+    >>> x = np.random.default_rng(0).random((3, 5))
+    >>> costs = (x[:, :, None] - x[:, None]) ** 2
+    >>> found = eot.divergence(costs, costs, costs, epsilon=0.1)
+    >>> found.value, found.converged.all()
+    (array([0., 0., 0.]), np.True_)
+    """
+
+    pairs: NDArray[np.object_]
+
+    def __repr__(self) -> str:
+        count = " x ".join(map(str, self.pairs.shape))
+        n, m = next(iter(self)).cross.problem.shape
+        return f"BatchDivergence({count} pairs of {n} and {m} points, {int(self.converged.sum())} converged)"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: Any) -> Divergence:
+        """The divergence of one pair.
+
+        Parameters
+        ----------
+        index : int or tuple of int
+            One number for every dimension of the batch.
+        """
+        index = index if isinstance(index, tuple) else (index,)
+        if len(index) != self.pairs.ndim:
+            raise IndexError(f"the batch has shape {self.pairs.shape}; one index for each dimension is needed")
+        found: Divergence = self.pairs[index]
+        return found
+
+    def __iter__(self) -> Iterator[Divergence]:
+        return iter(self.pairs.reshape(-1).tolist())
+
+    def _all(self, read: Callable[[Divergence], Any]) -> NDArray[Any]:
+        return np.array([read(pair) for pair in self]).reshape(self.pairs.shape)
+
+    @cached_property
+    def value(self) -> Vector:
+        """The divergences."""
+        return self._all(lambda pair: pair.value)
+
+    @cached_property
+    def converged(self) -> NDArray[np.bool_]:
+        """Which pairs have converged, all three solutions."""
+        return self._all(lambda pair: pair.converged)
+
+    @cached_property
+    def gap(self) -> Vector:
+        """Bounds on the errors of the values, as `Divergence.gap`."""
+        return self._all(lambda pair: pair.gap)
+
+    def gradients(self) -> DivergenceGradients:
+        """Derivatives of the values, as `Divergence.gradients`, each with the batch shape in front.
+
+        Returns
+        -------
+        DivergenceGradients
+            In what each pair was given: where pairs share a cost or weights, the sum over them is still to be taken.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some pair is not converged; one warning for all.
+        """
+        if not self.converged.all():
+            text = f"gradients hold at the optimum, and {unconverged(self)} did not reach it"
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+        found = [_quiet(pair).gradients() for pair in self]
+        stacked: dict[str, Any] = {}
+        for field in fields(DivergenceGradients):
+            parts = [getattr(gradients, field.name) for gradients in found]
+            whole = np.array(parts) if field.name == "epsilon" else library_of(parts[0]).stack(parts)
+            stacked[field.name] = whole.reshape((*self.pairs.shape, *whole.shape[1:]))
+        return DivergenceGradients(**stacked)
+
+
+def _quiet(pair: Divergence) -> Divergence:
+    """Without a warning of its own: there was one for the batch."""
+    terms = {name: replace(getattr(pair, name), status=Status.CONVERGED) for name in ("cross", "self_x", "self_y")}
+    return replace(pair, **terms)
+
+
+def unconverged(found: BatchDivergence) -> str:
+    """How many pairs have not converged, and the first of them."""
+    where = np.argwhere(~found.converged)
+    first: Divergence = found.pairs[tuple(where[0])]
+    terms = (first.cross, first.self_x, first.self_y)
+    message = next(term.message for term in terms if not term.converged)
+    return f"{len(where)} of {found.pairs.size} pairs, first [{', '.join(map(str, where[0]))}] ({message}),"

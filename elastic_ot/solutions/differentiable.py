@@ -1,0 +1,336 @@
+"""Derivatives of a solution, of one problem and of many: what users call, with the warnings that belong to it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..arrays.ingest import ingest_bar
+from ..arrays.origin import Origin
+from ..derivatives import batch
+from ..derivatives.implicit import pull_back, push_forward
+from ..derivatives.records import Gradients, Tangents, direction_of
+from ..derivatives.unrolled import pull_back_iterations, push_forward_iterations
+from ..derivatives.value import push_value_gradients, value_gradients
+from ..errors import ConvergenceWarning
+from ..solvers.batch.found import BatchFound
+from ..solvers.found import Found
+
+NO_OPTIMUM = "this solution ran a fixed number of iterations (tol=0); hvp needs an optimum, solve to a tol"
+
+
+class Differentiable:
+    """The derivatives of a `Solution`."""
+
+    found: Found
+    origin: Origin
+    residual: float
+    message: str
+
+    @property
+    def converged(self) -> bool:
+        """True if the returned potentials meet the tolerance."""
+        raise NotImplementedError
+
+    def gradients(self) -> Gradients:
+        """Derivatives of the optimal `value` in cost, weights, epsilon and strengths.
+
+        By the envelope theorem they are read off the solution, without a linear system: that in the cost is the plan.
+
+        Returns
+        -------
+        Gradients
+            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+        """
+        self._warn_unconverged()
+        with self.origin.here():
+            return value_gradients(self.found)
+
+    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+        """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
+
+        One linear system with the matrix of Newton's method. Solve to a small `tol` first: errors of the solution enter
+        amplified by 1 / epsilon. With ``tol=0`` instead the exact derivative of the iterations that were run: they are
+        replayed backwards, with O(max_iter (n + m)) memory besides the plan's.
+
+        Parameters
+        ----------
+        plan : array_like, shape (n, m), optional
+            dL/dP.
+        f, g : array_like, shapes (n,) and (m,), optional
+            dL/df and dL/dg.
+
+        Returns
+        -------
+        Gradients
+            dL in cost, weights, epsilon and strengths; arrays as those of `gradients`.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> cost = np.array([[0.0, 1.0], [1.0, 0.3]])
+        >>> sol = eot.solve(cost, epsilon=0.5, tol=1e-12)
+        >>> bar = np.array([[1.0, 0.0], [0.0, 0.0]])  # of P[0, 0]
+        >>> found = sol.vjp(plan=bar).cost[0, 1]
+        >>> h = 1e-5 * np.array([[0.0, 1.0], [0.0, 0.0]])
+        >>> up, down = (eot.solve(c, epsilon=0.5, tol=1e-12).plan[0, 0] for c in (cost + h, cost - h))
+        >>> bool(np.isclose(found, (up - down) / 2e-5, rtol=1e-6))
+        True
+        """
+        shape = self.found.problem.shape
+        with self.origin.here():
+            bars = (
+                ingest_bar("plan", plan, shape, like=self.found.problem.cost.matrix),
+                *(ingest_bar(name, bar, size) for name, bar, size in (("f", f, shape[:1]), ("g", g, shape[1:]))),
+            )
+            if self.found.budget is not None:
+                return pull_back_iterations(self.found, *bars)
+            self._warn_unconverged()
+            return pull_back(self.found, *bars)
+
+    def jvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Tangents:
+        """Derivatives of plan and potentials along a direction of the inputs (forward differentiation).
+
+        The transpose of `vjp`, with the same linear system. After ``tol=0`` the exact derivative of the iterations that
+        were run.
+
+        Parameters
+        ----------
+        cost : array_like, shape (n, m), optional
+            Direction of the cost; forbidden cells do not count.
+        a, b : array_like, shapes (n,) and (m,), optional
+            Directions of the weights; zero weights stay zero. With two `Fixed` sides they must have the same sum.
+        epsilon : float, optional
+            Direction of epsilon, at held strengths rho.
+        rows, cols : float, optional
+            Directions of the strengths rho.
+
+        Returns
+        -------
+        Tangents
+            NumPy, float64; the plan's is one of CuPy if the cost lies on a device.
+
+        Raises
+        ------
+        ValueError
+            A shape is wrong, a penalty has no strength, or the masses of two `Fixed` sides would part.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> cost, step = np.array([[0.0, 1.0], [1.0, 0.3]]), np.array([[0.0, 1.0], [0.0, 0.0]])
+        >>> moved = eot.solve(cost, epsilon=0.5, tol=1e-12).jvp(cost=step)
+        >>> up, down = (eot.solve(c, epsilon=0.5, tol=1e-12).plan for c in (cost + 1e-5 * step, cost - 1e-5 * step))
+        >>> bool(np.allclose(moved.plan, (up - down) / 2e-5, rtol=1e-6))
+        True
+        """
+        with self.origin.here():
+            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols)
+            if self.found.budget is not None:
+                return push_forward_iterations(self.found, direction)
+            self._warn_unconverged()
+            return push_forward(self.found, direction)
+
+    def hvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Gradients:
+        """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
+
+        Takes the same linear system as `vjp` and `jvp`. With two `Fixed` sides the gradients in a and b, and so their
+        changes, are known up to a constant; they are those of the gauge <b, g> = 0.
+
+        Parameters
+        ----------
+        cost, a, b, epsilon, rows, cols
+            The direction, as in `jvp`.
+
+        Returns
+        -------
+        Gradients
+            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device.
+
+        Raises
+        ------
+        ValueError
+            As `jvp`, and after ``tol=0``: what a number of iterations ends at is no optimal value.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The solution is not converged.
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> cost, more = [[0.0, 1.0], [1.0, 0.3]], [[0.0, 1.00001], [1.0, 0.3]]
+        >>> found, other = (eot.solve(c, epsilon=0.5, cols=eot.KL(1.0), tol=1e-12) for c in (cost, more))
+        >>> change = found.hvp(cost=[[0.0, 1.0], [0.0, 0.0]])
+        >>> [round(change.cols, 4), round((other.gradients().cols - found.gradients().cols) / 1e-5, 4)]
+        [0.1, 0.1]
+        """
+        if self.found.budget is not None:
+            raise ValueError(NO_OPTIMUM)
+        with self.origin.here():
+            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols)
+            self._warn_unconverged()
+            return push_value_gradients(self.found, direction)
+
+    def _warn_unconverged(self) -> None:
+        if not self.converged:
+            warnings.warn(
+                f"gradients hold at the optimum, and this solution ended with residual {self.residual:.1e}: "
+                f"{self.message}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+class BatchDifferentiable:
+    """The derivatives of a `BatchSolution`."""
+
+    found: BatchFound
+    origin: Origin
+    converged: Any
+    residual: Any
+
+    def gradients(self) -> Gradients:
+        """Derivatives of the optimal values, as `Solution.gradients`, each with the batch shape in front.
+
+        Returns
+        -------
+        Gradients
+            NumPy: that in the cost in the dtype of the cost, the others in float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        self._warn_unconverged()
+        with self.origin.here():
+            return batch.value_gradients(self.found)
+
+    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+        """Derivatives of a function of plans and potentials, as `Solution.vjp`.
+
+        Parameters
+        ----------
+        plan : array_like, shape (..., n, m), optional
+            dL/dP.
+        f, g : array_like, shapes (..., n) and (..., m), optional
+            dL/df and dL/dg.
+
+        Returns
+        -------
+        Gradients
+            dL in what each problem was given: where problems share a cost or weights, the sum over them is still to be
+            taken. NumPy: that in the cost in the dtype of the cost, the others in float64.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        with self.origin.here():
+            if self.found.budget is None:
+                self._warn_unconverged()
+            return batch.pull_back(self.found, plan, f, g)
+
+    def jvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Tangents:
+        """Derivatives of plans and potentials along a direction of the inputs, as `Solution.jvp`, problem by problem.
+
+        Parameters
+        ----------
+        cost : array_like, shape (..., n, m), optional
+            Directions of the costs; forbidden cells do not count.
+        a, b : array_like, shapes (..., n) and (..., m), optional
+            Directions of the weights; zero weights stay zero. With two `Fixed` sides they must have the same sum.
+        epsilon, rows, cols : float or array_like, shape (...), optional
+            Directions of epsilon, at held strengths rho, and of these.
+
+        Returns
+        -------
+        Tangents
+            NumPy, float64; leading dimensions of the directions broadcast to the batch.
+
+        Raises
+        ------
+        ValueError
+            A shape is wrong, a penalty has no strength, or the masses of two `Fixed` sides would part.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        with self.origin.here():
+            if self.found.budget is None:
+                self._warn_unconverged()
+            return batch.push_forward(self.found, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+
+    def hvp(
+        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+    ) -> Gradients:
+        """The Hessians of the optimal values times a direction of the inputs, as `Solution.hvp`, problem by problem.
+
+        Parameters
+        ----------
+        cost, a, b, epsilon, rows, cols
+            The direction, as in `jvp`.
+
+        Returns
+        -------
+        Gradients
+            NumPy, float64.
+
+        Raises
+        ------
+        ValueError
+            As `jvp`, and after ``tol=0``: what a number of iterations ends at is no optimal value.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Some problem is not converged; one warning for all.
+        """
+        if self.found.budget is not None:
+            raise ValueError(NO_OPTIMUM)
+        with self.origin.here():
+            self._warn_unconverged()
+            return batch.push_value_gradients(self.found, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+
+    def _warn_unconverged(self) -> None:
+        if self.converged.all():
+            return
+        open_ = np.flatnonzero(~self.converged.reshape(-1))
+        residual = self.residual.reshape(-1)
+        worst = int(open_[np.argmax(np.nan_to_num(residual[open_], nan=np.inf))])
+        warnings.warn(
+            f"gradients hold at the optimum, and {open_.size} of {residual.size} problems did not reach it; the worst, "
+            f"[{self.found.problem.index(worst)}], ended with residual {residual[worst]:.1e}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,117 @@
+"""What `divergence` returns: the value, its bound, its gradients and the three solutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ..arrays.origin import Origin
+from ..derivatives.records import Matrix
+from ..problems.penalties import Fixed
+from ..problems.penalty import Vector
+from .solution import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class DivergenceGradients:
+    """Derivatives of a divergence in its inputs, by the envelope theorem: NumPy, float64.
+
+    0 for cells that are forbidden, and for weights that are 0.
+
+    Attributes
+    ----------
+    cost_xy, cost_xx, cost_yy : ndarray, shapes (n, m), (n, n) and (m, m)
+        The plan of the term, times -1/2 for `cost_xx` and `cost_yy`, every cell on its own.
+    a, b : ndarray, shapes (n,) and (m,)
+        With two `Fixed` sides the sums of a and b move together, and a constant may pass from one to the other; it is
+        the one for which <a, gradient> = <b, gradient>, so that both are 0 where the divergence is.
+    epsilon : float
+        At held strengths rho, also where `Elastic` was asked for.
+    """
+
+    cost_xy: Matrix
+    cost_xx: Matrix
+    cost_yy: Matrix
+    a: Vector
+    b: Vector
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """A debiased divergence with the three solutions it is made of.
+
+    Attributes
+    ----------
+    value : float
+        S(a, b), from lower bounds on the three terms.
+    cross : Solution
+        The transport of a to b.
+    self_x, self_y : Solution
+        The transports of a to itself and of b to itself. Their potentials are symmetric, f = g, also with `Fixed`
+        sides.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> cost = [[0.0, 1.0], [1.0, 0.0]]
+    >>> found = eot.divergence(cost, cost, cost, [0.7, 0.3], [0.4, 0.6], epsilon=0.2)
+    >>> found.converged, found.gap < 1e-6
+    (True, True)
+    """
+
+    value: float
+    cross: Solution
+    self_x: Solution
+    self_y: Solution
+    origin: Origin = field(default=Origin(), repr=False)
+
+    def __repr__(self) -> str:
+        n, m = self.cross.problem.shape
+        state = "converged" if self.converged else "not converged"
+        return f"Divergence({self.value:.6g}, {n} and {m} points, epsilon={self.cross.epsilon:g}, {state})"
+
+    @property
+    def converged(self) -> bool:
+        """True if all three solutions meet the tolerance."""
+        return self.cross.converged and self.self_x.converged and self.self_y.converged
+
+    @cached_property
+    def gap(self) -> float:
+        """A bound on the error of `value`: it is at most `cross.gap` too low, and half the other gaps too high."""
+        return max(self.cross.gap, 0.5 * (self.self_x.gap + self.self_y.gap))
+
+    def gradients(self) -> DivergenceGradients:
+        """Derivatives of `value` in costs, weights and epsilon.
+
+        Returns
+        -------
+        DivergenceGradients
+            Arrays in NumPy and float64; those in costs on a device are of CuPy.
+
+        Warns
+        -----
+        ConvergenceWarning
+            A solution is not converged.
+        """
+        with self.origin.here():
+            cross, x, y = self.cross.gradients(), self.self_x.gradients(), self.self_y.gradients()
+            xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
+            epsilon = xy.epsilon
+            by_rows, by_cols = xy.partners
+            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, xx.partners[0] - by_rows, 0.0)
+            b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, yy.partners[0] - by_cols, 0.0)
+            if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
+                excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
+                a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
+            masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
+            return DivergenceGradients(
+                cost_xy=cross.cost,
+                cost_xx=-0.5 * x.cost,
+                cost_yy=-0.5 * y.cost,
+                a=a,
+                b=b,
+                epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
+            )

@@ -1,0 +1,108 @@
+"""What the iterates of many problems are worth: residual, dual value and gap of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backends.protocol import Side
+from ...problems.batch import BatchProblem
+from ...problems.mixed import is_hard, pick
+from ...problems.penalty import Penalty, Vector
+from ...problems.updates import exact_change
+from ..measure import ULP, SideMeasure, side_measure
+from .scaled import BatchTask, scaled_potentials
+from .state import Indices, pieces
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMeasure:
+    """`Measure` of every problem."""
+
+    residual: Vector
+    marginal_error: Vector
+    relaxed_gap: Vector
+    dual: Vector
+    mass: Vector
+    relaxed: NDArray[np.bool_]
+    row_marginal: Vector
+    col_marginal: Vector
+    rounding: Vector
+
+    def meets(self, tol: float, epsilon: Vector) -> NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            met = np.isfinite(self.residual) & np.isfinite(self.dual) & (self.mass > 0)
+            met &= np.maximum(np.maximum(self.residual, self.marginal_error), self.rounding) <= tol * self.mass
+            close = self.relaxed_gap <= tol * np.maximum(np.abs(self.dual), epsilon * self.mass)
+        return np.asarray(met & (close | ~self.relaxed))
+
+
+def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) -> BatchMeasure:
+    """Of the problems `which`, from marginals computed anew in double precision."""
+    problem = task.problem
+    rows, cols = np.zeros_like(alpha), np.zeros_like(beta)
+    for part in pieces(which, task.cost[0].size):
+        task.backend.batch_marginals(task.cost, task.batch, alpha, beta, part, rows, cols)
+    with np.errstate(all="ignore"):
+        row = _measured(task, problem.rows, problem.a, problem.row_used, task.rows, alpha, rows, which)
+        col = _measured(task, problem.cols, problem.b, problem.col_used, task.cols, beta, cols, which)
+        total = row.marginal.sum(axis=1)
+        fixed_a, fixed_b = fixed_sides(problem)
+        mass = np.where(
+            fixed_a[which], problem.mass[which], np.where(fixed_b[which], problem.b[which].sum(axis=1), total)
+        )
+        hard = np.broadcast_to(
+            np.asarray(is_hard(problem.rows) & np.asarray(is_hard(problem.cols))).reshape(-1), (problem.size,)
+        )
+        dual = row.dual + col.dual - problem.epsilon[which] * total
+        relaxed_gap = row.gap + col.gap
+        rounding = ULP * (_size_of_exponents(row, alpha[which]) + _size_of_exponents(col, beta[which]))
+    return BatchMeasure(
+        residual=row.residual + col.residual,
+        marginal_error=row.marginal_error + col.marginal_error,
+        relaxed_gap=np.where(np.isnan(relaxed_gap), np.inf, relaxed_gap),
+        dual=np.where(np.isnan(dual), -np.inf, dual),
+        mass=mass,
+        relaxed=~hard[which],
+        row_marginal=row.marginal,
+        col_marginal=col.marginal,
+        rounding=rounding,
+    )
+
+
+def _size_of_exponents(side: SideMeasure, alpha: Vector) -> Vector:
+    """As that of a single problem's side."""
+    sizes = np.abs(alpha)
+    if not side.marginal.all():
+        sizes = np.where(side.marginal > 0, sizes, 0.0)
+    return np.asarray(np.einsum("bn,bn->b", side.marginal, sizes))
+
+
+def _measured(
+    task: BatchTask,
+    penalty: Penalty,
+    weights: Vector,
+    used: NDArray[np.bool_],
+    side: Side,
+    alpha: Vector,
+    marginal: Vector,
+    which: Indices,
+) -> Any:
+    part = Side(*(x[which] for x in side))
+    penalty, used = pick(penalty, which), used[which]
+    scaled = scaled_potentials(alpha[which], part)
+    log_marginal = np.where(used, np.maximum(np.log(marginal[which]), -1e6), 0.0)
+    log_ratio = np.where(used, part.log_weight, 0.0) - log_marginal
+    change = exact_change(part, log_ratio, scaled, task.backend.batch_potential)
+    mass, epsilon = task.problem.mass[which, None], task.problem.epsilon[which, None]
+    return side_measure(penalty, weights[which], used, epsilon * scaled, log_marginal, change, mass)
+
+
+def fixed_sides(problem: BatchProblem) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of every problem, whether the marginal of its rows, of its columns is given."""
+    boxes = problem.rows.box(), problem.cols.box()
+    one, other = (np.broadcast_to(np.asarray(lo == hi).reshape(-1), (problem.size,)) for lo, hi in boxes)
+    return one, other

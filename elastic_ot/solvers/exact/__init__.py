@@ -1,0 +1,1 @@
+"""Unregularised transport, proved optimal."""

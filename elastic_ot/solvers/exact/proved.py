@@ -1,0 +1,51 @@
+"""An exact problem solved by whoever reads its matrix as it is stored, and refused without a proof."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...backends import load, load_paths
+from ...errors import ConvergenceError
+from ...problems.problem import Problem
+from ..blocked import refuse_blocked
+from ..feasibility import Blocked
+from .clock import Clock
+from .pricing import Exact
+from .reduced import solve_exactly
+
+
+def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
+    """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
+    swapped = problem.cost.fortran
+    found = solve_exactly(
+        problem.transpose() if swapped else problem, load(), load_paths(), integral, clock.check, price
+    )
+    found = found.transpose() if swapped else found
+    _refuse_blocked(found, problem)
+    if not found.proved:
+        raise ConvergenceError(
+            "rounding leaves a gap between the plan and its potentials: costs differ by more than float64 can add up; "
+            "give forbidden cells as inf, or rescale"
+        )
+    return found
+
+
+def refuse_overflow(value: float, problem: Problem) -> None:
+    """A sum of products of costs and masses that float64 cannot hold."""
+    if not math.isfinite(value):
+        largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
+        raise ValueError(
+            f"cost reaches {largest:g}, a sums to {problem.a.sum():g} and b to {problem.b.sum():g}; "
+            "the value overflows, rescale one of them"
+        )
+
+
+def _refuse_blocked(found: Exact, problem: Problem) -> None:
+    for name, members, allowed in (
+        ("rows", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
+        ("columns", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
+    ):
+        if members.size:
+            refuse_blocked(Blocked(name, members, np.flatnonzero(allowed.any(axis=0))))

@@ -1,0 +1,152 @@
+"""Potentials near those of the exact problem: annealed entropic ones, most of the way on a part of the cost.
+
+None of this has to be accurate, and nothing that follows depends on it but the time it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backends.protocol import Backend, Graph
+from ...costs.dense import DenseCost
+from ...problems.penalty import Vector
+from ...problems.problem import Problem
+from ...problems.scaled import make_task
+from ..log_domain import initial_alphas
+from ..log_domain import sweep as log_sweep
+from ..state import Start, State
+
+STRIDE = 8  # one row and one column in so many make the first part
+LEAST_PART = 48  # rows and columns a part must have
+SWEEP = tuple[float, float]
+Pause = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Values of epsilon, relative to the span of the costs: from `first` down to `last`, each divided by `factor`.
+
+    A level has `sweeps` iterations, fewer if its column marginals come within `enough` of the weights before.
+    """
+
+    first: float
+    last: float
+    factor: float
+    sweeps: int
+    enough: float
+
+    def below(self, level: float, ratio: float) -> Levels:
+        """The same from the first level below `level` to `level / ratio`."""
+        return replace(self, first=level / self.factor, last=level / ratio)
+
+    def epsilons(self, span: float) -> list[float]:
+        steps = int(np.ceil(np.log(self.first / self.last) / np.log(self.factor) - 1e-9))
+        return [span * max(self.first * self.factor**-k, self.last) for k in range(steps + 1)]
+
+
+PART = Levels(0.1, 1e-2, 3.0, 8, 0.05)
+STRIP = Levels(1e-2, 1e-2, 3.0, 2, 0.0)
+FULL = Levels(1e-2, 3e-3, 3.0, 4, 0.05)
+CORE = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
+CORE_RATIO = 256.0
+
+
+def potentials(problem: Problem, backend: Backend, span: float, pause: Pause) -> Vector:
+    """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass.
+
+    `pause` is called between iterations and may raise.
+    """
+    strip = _strip(problem)
+    if strip is None:
+        return anneal(problem, backend, replace(FULL, first=PART.first), span, None, pause)
+    f, _ = _run(_columns_of(strip), backend, PART, span, pause)
+    _, g = _run(strip, backend, STRIP, span, pause, f=f)
+    del strip
+    return anneal(problem, backend, FULL, span, g, pause)
+
+
+def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: Vector | None, pause: Pause) -> Vector:
+    """Potentials of the columns after these levels on the whole cost."""
+    return _run(problem, backend, levels, span, pause, g=g)[1]
+
+
+def refine(
+    problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float, pause: Pause
+) -> Vector:
+    """From the level reached further down, on the cells of the graph only; as far as these keep the mass."""
+    support = backend.support_of(graph.pointers, graph.heads, graph.cost, problem.shape[1])
+
+    def sweep(state: State, omega: SWEEP, count: int) -> bool:
+        task = state.task
+        return backend.support_sweeps(support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count)
+
+    return _run(problem, backend, CORE.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
+
+
+def _run(
+    problem: Problem,
+    backend: Backend,
+    levels: Levels,
+    span: float,
+    pause: Pause,
+    f: Vector | None = None,
+    g: Vector | None = None,
+    sweep: Callable[[State, SWEEP, int], bool] | None = None,
+) -> tuple[Vector, Vector]:
+    """Potentials after these levels; those from before the level on which a sweep failed."""
+    scratch = backend.scratch(problem.shape, True) if sweep is None else None
+    found = np.zeros(problem.shape[0]) if f is None else f, np.zeros(problem.shape[1]) if g is None else g
+    for epsilon in levels.epsilons(span) if span > 0 else []:
+        task = make_task(problem.at(epsilon), backend)
+        state = State(
+            task, *initial_alphas(task, Start(f, g, "cols", (1.0, 1.0), True)), "cols", (1.0, 1.0), True, scratch
+        )
+        for k in range(levels.sweeps):
+            pause()
+            omega = (0.0, 0.0) if k == 0 and f is not None else (1.0, 0.0 if k == 0 else 1.0)
+            if sweep is None:
+                log_sweep(state, omega, 1)
+            elif not sweep(state, omega, 1):
+                return found
+            if np.abs(np.exp(state.log_col) - task.cols.weight).sum() < levels.enough:
+                break
+        _update_columns(state)
+        found = task.potentials(state.alpha, state.beta)
+        f, g = None, found[1]
+    return found
+
+
+def _update_columns(state: State) -> None:
+    """The half of an iteration that reads no cost."""
+    cols, beta = state.task.cols, state.beta
+    used = np.isfinite(beta) & np.isfinite(state.log_col)
+    potential, out = np.where(used, beta - np.where(used, cols.offset, 0.0), 0.0), np.zeros_like(beta)
+    ratio = np.where(used, cols.log_weight, 0.0) - np.where(used, state.log_col, 0.0) + potential
+    state.task.backend.potential(cols, ratio, out)
+    beta[used] = (out + np.where(used, cols.offset, 0.0))[used]
+
+
+def _strip(problem: Problem) -> Problem | None:
+    """Some of the rows with all columns, copied; None if those are too few or have no mass, or cells are forbidden."""
+    n, m = problem.shape
+    if min(n, m) < STRIDE * LEAST_PART or problem.cost.masked:
+        return None
+    if problem.a[::STRIDE].sum() == 0 or problem.b[::STRIDE].sum() == 0:
+        return None
+    return _part(problem, np.ascontiguousarray(problem.cost.matrix[::STRIDE]), problem.a[::STRIDE], problem.b)
+
+
+def _columns_of(strip: Problem) -> Problem:
+    matrix = np.ascontiguousarray(strip.cost.matrix[:, ::STRIDE])
+    return _part(strip, matrix, strip.a, strip.b[::STRIDE])
+
+
+def _part(problem: Problem, matrix: NDArray[np.floating], a: Vector, b: Vector) -> Problem:
+    """A problem of the same proportions: b keeps its ratio to a."""
+    ratio = float(problem.b.sum()) / problem.mass
+    cost = DenseCost(matrix, problem.cost.lowest, problem.cost.highest)
+    return Problem(cost, a, b * (ratio * a.sum() / b.sum()), 1.0, problem.rows, problem.cols, problem.reference)

@@ -1,0 +1,61 @@
+"""Which methods solve a problem, in which order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..problems.penalty import LOGARITHMIC
+from ..problems.problem import Problem
+from .annealing import EpsilonScaling
+from .driver import Phase
+from .log_domain import LogDomain
+from .newton import Newton
+from .scaling import Scaling, Stabilized
+
+Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"]
+METHODS: dict[str, tuple[Phase, ...]] = {
+    "scaling": (Phase("scaling", Scaling()),),
+    "stabilized": (Phase("stabilized", Stabilized()),),
+    "log": (Phase("log", LogDomain()),),
+    "epsilon_scaling": (Phase("epsilon_scaling", EpsilonScaling()), Phase("epsilon_scaling", Stabilized())),
+    "newton": (Phase("newton", Newton()),),
+}
+SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
+PATIENCE = 60.0  # iterations left for which plain scaling is still the better choice; Newton takes about as long
+LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
+WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
+
+
+def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
+    """The phases of a method; what "auto" makes of the problem."""
+    if isinstance(method, Newton):
+        return (Phase("newton", method),)
+    return _auto(problem, omega, tol) if method == "auto" else METHODS[method]
+
+
+def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
+    """Scaling where its kernel cannot underflow and as long as it is fast; else Newton, which is right at any epsilon.
+
+    Weak penalties need few sweeps at any epsilon, so they begin with a stabilised kernel. A relaxation that was asked
+    for is one of sweeps, so there are only sweeps then.
+    """
+    last = (*METHODS["newton"], Phase("stabilized", Stabilized(), LAST)) if omega == 1 else METHODS["epsilon_scaling"]
+    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
+    if span > SAFE_EXPONENT and omega == 1 and tol > 0 and _sweeps_at_most(problem, tol) <= WEAK:
+        return Phase("stabilized", Stabilized(), WEAK), *last
+    if span > SAFE_EXPONENT:
+        return last
+    return Phase("scaling", Scaling(), PATIENCE if omega == 1 else np.inf), *last
+
+
+def _sweeps_at_most(problem: Problem, tol: float) -> float:
+    """Sweeps to the tolerance where both penalties are logarithmic: an error shrinks by tau_a tau_b in each."""
+    rules = [penalty.rule(problem.epsilon, problem.mass) for penalty in (problem.rows, problem.cols)]
+    if any(code != LOGARITHMIC for code, _, _ in rules):
+        return np.inf
+    rate = rules[0][1] * rules[1][1]
+    if rate == 0:
+        return 1.0
+    return float(np.log(tol) / np.log(rate)) if rate < 1 else np.inf
