@@ -24,6 +24,7 @@ _HOME = {
     "AtMost": "problems.penalties",
     "Free": "problems.penalties",
     "Elastic": "problems.penalties",
+    "Cost": "costs.base",
     "Newton": "solvers.newton",
     "Solution": "solutions.solution",
     "BatchSolution": "solutions.batch",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.solve import solve as solve
+    from .costs.base import Cost as Cost
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
+from ..costs.base import Cost, entries_of
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment, batch_of
@@ -37,7 +38,7 @@ def assign(
 
     Parameters
     ----------
-    cost : array_like, shape (n, m) or (B, n, m)
+    cost : array_like, shape (n, m) or (B, n, m), or Cost
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
         not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly). With a
         leading dimension many problems, and the result is a `BatchAssignment`.
@@ -93,10 +94,18 @@ def assign(
     try:
         return _assign(cost, maximize, mask, limit, clock)
     except (ValueError, TypeError) as error:
+        if isinstance(cost, Cost):
+            raise
         raise in_scipys_words(error, cost) from None
 
 
 def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
+    if isinstance(cost, Cost):
+        return (
+            assign_within(cost, maximize, mask, limit, clock)
+            if limit is not None
+            else _own(cost, maximize, mask, clock)
+        )
     if mask is not None or not isinstance(cost, np.ndarray):
         refuse_devices("assign", cost=cost, mask=mask)
     if mask is not None:
@@ -113,13 +122,17 @@ def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Cl
     if matrix.ndim == 2 and matrix.size == 0:
         none = np.empty(0, np.intp)
         return Assignment(none, none.copy(), matrix, maximize)
-    problem, integral = assignment_problem(matrix, maximize, mask)
+    return _own(matrix, maximize, mask, clock)
+
+
+def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
+    """By our own solver."""
+    problem, integral = assignment_problem(cost, maximize, mask)
     found = solve_proved(problem, integral, clock)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
-    potentials = assignment_potentials(found, maximize)
-    cost_of_it = total_of(matrix[row_ind, col_ind])
-    return Assignment(row_ind, col_ind, None, maximize, cost=cost_of_it, potentials=potentials)
+    total = total_of(entries_of(cost, row_ind, col_ind))
+    return Assignment(row_ind, col_ind, None, maximize, cost=total, potentials=assignment_potentials(found, maximize))
 
 
 def _assign_each(stack: NDArray[Any], maximize: bool, mask: Any, limit: float | None, clock: Clock) -> BatchAssignment:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number
+from ..costs.base import entries_of
 from ..problems.linear import partial_assignment_problem
 from ..problems.penalty import Vector
 from ..solutions.assignment import Assignment, total_of
@@ -26,9 +27,9 @@ def check_cost_limit(cost_limit: Any, maximize: bool) -> float | None:
     return None if math.isinf(limit) else limit
 
 
-def assign_within(matrix: NDArray[Any], maximize: bool, mask: Any, limit: float, clock: Clock) -> Assignment:
+def assign_within(matrix: Any, maximize: bool, mask: Any, limit: float, clock: Clock) -> Assignment:
     """The least sum of matched costs and of limit / 2 for every row and column without a partner."""
-    n, m = matrix.shape if matrix.ndim == 2 else (1, 1)
+    n, m = matrix.shape if len(matrix.shape) == 2 else (1, 1)
     half = 0.5 * limit
     problem, integral = partial_assignment_problem(matrix, maximize, mask)
     if problem is None:  # nothing can be matched
@@ -47,7 +48,7 @@ def assign_within(matrix: NDArray[Any], maximize: bool, mask: Any, limit: float,
         col_ind,
         None,
         maximize,
-        cost=total_of(matrix[row_ind, col_ind]),
+        cost=total_of(entries_of(matrix, row_ind, col_ind)),
         potentials=(-u, -v) if maximize else (u, v),
         unmatched=half * (n + m - 2 * row_ind.size),
     )

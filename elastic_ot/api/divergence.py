@@ -9,9 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.half import is_single
 from ..arrays.origin import Origin, origin_of
-from ..backends import load_for
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.pairs import build_cross, build_self
 from ..problems.penalties import Fixed
@@ -190,10 +188,10 @@ class _Terms:
         return self._solution(problem, outcome, swapped), dual
 
     def _task(self, problem: Problem) -> Task:
-        return make_task(problem, load_for(problem.cost.matrix))
+        return make_task(problem)
 
     def _start(self, problem: Problem, end: str) -> Start:
-        fast = (self.method == "auto" or is_single(problem.cost.matrix)) and self.limits.tol >= SINGLE_TOL
+        fast = (self.method == "auto" or problem.cost.single) and self.limits.tol >= SINGLE_TOL
         return Start(None, None, end, (1.0, 1.0), fast, self.limits.tol, self.deadline)
 
     def _limits_now(self) -> Limits:

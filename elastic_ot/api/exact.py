@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
+from ..costs.base import Cost
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
@@ -38,7 +39,7 @@ def exact(
 
     Parameters
     ----------
-    cost : array_like, shape (n, m) or (B, n, m)
+    cost : array_like, shape (n, m) or (B, n, m), or Cost
         Cost of moving a unit of mass from i to j. +inf forbids a cell. With a leading dimension many problems, and the
         result is a `BatchExactSolution`.
     a, b : array_like, shapes (n,) and (m,), optional
@@ -88,9 +89,11 @@ def exact(
     """
     clock = Clock(check_time_limit(time_limit))
     refuse_devices("exact", cost=cost, a=a, b=b, mask=mask)
-    origin_of(cost=cost, a=a, b=b, mask=mask)
+    origin_of(cost=None if isinstance(cost, Cost) else cost, a=a, b=b, mask=mask)
     if mass is not None:
         rows, cols = bounded_sides(mass, rows, cols)
+    if isinstance(cost, Cost):
+        return _exact(cost, a, b, rows, cols, mask, mass, clock)
     stack = as_array("cost", cost)
     if stack.ndim != 3:
         return _exact(stack, a, b, rows, cols, mask, mass, clock)
@@ -120,7 +123,7 @@ def _exact(
     row_marginal = np.bincount(found.rows, found.masses, n).astype(np.float64, copy=False)
     col_marginal = np.bincount(found.cols, found.masses, m).astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        transport = float((found.masses * problem.cost.matrix[found.rows, found.cols]).sum())
+        transport = float((found.masses * problem.cost.at(found.rows, found.cols)).sum())
         value = transport + penalty_values(problem, row_marginal, col_marginal)
         dual_value = unregularised_dual(problem, found.u, found.v)
     refuse_overflow(value, problem)

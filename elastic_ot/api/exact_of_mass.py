@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays.ingest import ingest_number
+from ..costs.base import KnownCost
+from ..costs.blocks import BlockCost, Bordered
 from ..costs.dense import DenseCost
 from ..errors import InfeasibleError
 from ..problems.penalties import AtMost, Fixed
@@ -44,7 +46,7 @@ def exact_of_mass(problem: Problem, mass: Any, integral: bool, clock: Clock) -> 
     for weights, potential, used in ((problem.a, f, problem.row_used), (problem.b, g, problem.col_used)):
         terms += (weights[used] * np.minimum(potential[used] - half, 0.0)).tolist()
     with np.errstate(over="ignore", invalid="ignore"):
-        transport = float((masses * problem.cost.matrix[rows, cols]).sum())
+        transport = float((masses * problem.cost.at(rows, cols)).sum())
     refuse_overflow(transport, problem)
     return ExactSolution(
         problem=problem,
@@ -91,9 +93,7 @@ def _extended(problem: Problem, amount: float) -> Problem:
     """
     (n, m), cost = problem.shape, problem.cost
     span = cost.highest - cost.lowest
-    matrix = np.zeros((n + 1, m + 1))
-    np.subtract(cost.matrix, cost.lowest, out=matrix[:n, :m], dtype=np.float64)
-    matrix[n, m] = span or 1.0
+    corner = span or 1.0
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
     if amount > 0:  # so much more than it can use would cost the mass its digits
         a, b = np.minimum(a, ROOM * amount), np.minimum(b, ROOM * amount)
@@ -102,8 +102,17 @@ def _extended(problem: Problem, amount: float) -> Problem:
         np.append(np.ones(size, bool) if side is None else side, True)
         for side, size in ((cost.row_reach, n), (cost.col_reach, m))
     ]
-    scanned = DenseCost(matrix, 0.0, span or 1.0, *(reach if cost.masked else ()))
-    return Problem(scanned, a, b, 1.0, Fixed(), Fixed(), "product")
+    bounds = 0.0, corner, *(reach if cost.masked else (None, None))
+    bordered: KnownCost
+    if cost.stored:
+        matrix = np.zeros((n + 1, m + 1))
+        np.subtract(cost.as_matrix(), cost.lowest, out=matrix[:n, :m], dtype=np.float64)
+        matrix[n, m] = corner
+        bordered = DenseCost(matrix, *bounds)
+    else:
+        whole = Bordered(cost, cost.lowest, corner)
+        bordered = BlockCost(whole, whole.shape, whole.dtype, *bounds)
+    return Problem(bordered, a, b, 1.0, Fixed(), Fixed(), "product")
 
 
 def _with_price(u: Vector, v: Vector, problem: Problem, lowest: float, room: float) -> tuple[Vector, Vector, float]:

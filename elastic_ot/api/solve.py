@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.half import is_single
 from ..arrays.ingest import ingest_vector
 from ..arrays.origin import Origin, origin_of
-from ..backends import load_for
+from ..costs.base import Cost
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.batch import BatchProblem
 from ..problems.build import build
@@ -81,11 +80,11 @@ def solve(
 
     Parameters
     ----------
-    cost : array_like, shape (n, m) or (..., n, m)
+    cost : array_like, shape (n, m) or (..., n, m), or Cost
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
         used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
         and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
-        the result is a `BatchSolution`.
+        the result is a `BatchSolution`. A `Cost` is computed by blocks and never stored.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
     epsilon : float, or array_like of shape (...)
@@ -255,26 +254,26 @@ def _solve(
         swapped = problem.cost.fortran
         working = problem.transpose() if swapped else problem
         first, second = (g, f) if swapped else (f, g)
-        backend, last = load_for(working.cost.matrix), last_side(problem, end)
+        last = last_side(problem, end)
         start = Start(
             f=first,
             g=second,
             end=other_side(last) if swapped else last,
             omega=(max(omega, 1.0), omega),
-            fast=(method == "auto" or is_single(problem.cost.matrix)) and tol >= SINGLE_TOL,
+            fast=(method == "auto" or problem.cost.single) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
             transposed=swapped,
         )
         if budgeted:
             check_budget(relaxation, time_limit, callback, progress)
-            start = replace(start, fast=is_single(problem.cost.matrix))
-            outcome = run_budget(make_task(working, backend), start, max_iter, rows_first=not swapped)
+            start = replace(start, fast=problem.cost.single)
+            outcome = run_budget(make_task(working), start, max_iter, rows_first=not swapped)
             budget = Budget(max_iter, last, f, g)
             return solution_from(problem, outcome, swapped, tol, origin, budget)
 
         def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
-            found = run(choose(method, at, omega, tol), make_task(at, backend), replace(start, f=f, g=g), limits)
+            found = run(choose(method, at, omega, tol), make_task(at), replace(start, f=f, g=g), limits)
             refuse_blocked(found.blocked, swapped=swapped)
             return found
 
@@ -324,6 +323,7 @@ def recall_batch(
 
 def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
     pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
+    cost = None if isinstance(cost, Cost) else cost
     return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})
 
 
@@ -346,5 +346,4 @@ def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]
     f, g = f + (taken[0] - problem.offsets[0]), g + (taken[1] - problem.offsets[1])
     # an entry that was removed there and is used here starts at 0
     f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
-    largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
-    return (f, g) if tells(f, g, problem.epsilon, largest) else (None, None)
+    return (f, g) if tells(f, g, problem.epsilon, problem.cost.largest) else (None, None)

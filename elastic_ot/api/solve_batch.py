@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..arrays.half import is_single, working_dtype
 from ..arrays.ingest import as_numpy
 from ..arrays.origin import Origin
-from ..backends import load_batch_for, load_for
+from ..backends import load_batch_for
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.batch import BatchProblem
 from ..problems.mixed import is_hard
@@ -125,7 +125,7 @@ class _Single:
         problem, how = self.problem.single(k), self.how
         n, m = problem.shape
         f, g = (None if x is None else np.where(np.isfinite(x[:size]), x[:size], 0.0) for x, size in ((f, n), (g, m)))
-        task = make_task(problem, load_for(problem.cost.matrix))
+        task = make_task(problem)
         end = "cols" if self.cols_last[k] else "rows"
         start = Start(f, g, end, (max(how.omega, 1.0), how.omega), self.fast, how.tol, self.deadline)
         rest = None if how.time_limit is None else max(self.deadline - time.perf_counter(), 1e-9)

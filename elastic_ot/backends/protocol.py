@@ -31,6 +31,17 @@ class Side(NamedTuple):
     strength2: Any
 
 
+class Vectors(NamedTuple):
+    """What an iteration changes, in the units of the kernels: see `Backend.log_sweeps`."""
+
+    alpha: Array
+    beta: Array
+    log_row: Array
+    log_col: Array
+    previous_alpha: Array
+    log_col_updated: Array
+
+
 class Batch(NamedTuple):
     """Many problems on a stack of costs (K, n, m): problem k has the cost `cost_of[k]`, of which it sees a corner.
 

@@ -1,22 +1,26 @@
-"""What moving mass costs: the matrix, its range, and which cells are forbidden."""
+"""A cost matrix: where it lies, how it is stored, which entries are masked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host, row_chunks
-from ..arrays.half import finite
+from ..arrays.half import finite, is_half, widened, working_dtype
+from ..backends import load_for
+from .base import STRIP, KnownCost
+from .dense_plan import DensePlan
 
-CHUNK = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
+SCAN = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
 
 
 @dataclass(frozen=True, eq=False)
-class DenseCost:
-    """A cost matrix in C or Fortran order; +inf marks a forbidden cell.
+class DenseCost(KnownCost):
+    """A cost matrix in C or Fortran order; +inf marks a masked entry.
 
     Attributes
     ----------
@@ -26,7 +30,7 @@ class DenseCost:
     lowest, highest : float
         Range of the finite entries.
     row_reach, col_reach : ndarray of bool or None
-        Rows and columns with an allowed cell among the partners in use; None if no cell is forbidden.
+        Rows and columns with an allowed entry among the partners in use; None if no entry is masked.
     """
 
     matrix: NDArray[np.floating]
@@ -34,24 +38,68 @@ class DenseCost:
     highest: float
     row_reach: NDArray[np.bool_] | None = None
     col_reach: NDArray[np.bool_] | None = None
+    stored: ClassVar[bool] = True
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
         n, m = self.matrix.shape
         return n, m
 
     @property
-    def masked(self) -> bool:
-        """True if some cell is forbidden."""
-        return self.row_reach is not None
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
 
     @property
-    def fortran(self) -> bool:
-        """True if the matrix is stored by columns, so that its transpose is what kernels should read."""
+    def fortran(self) -> bool:  # type: ignore[override]
         return not self.matrix.flags.c_contiguous
+
+    @property
+    def half(self) -> bool:  # type: ignore[override]
+        return is_half(self.matrix)
+
+    @property
+    def working_dtype(self) -> np.dtype[Any]:
+        return working_dtype(self.matrix)
+
+    @property
+    def memory(self) -> Any:
+        return self.matrix
+
+    def block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        return widened(self.matrix[rows, cols])
+
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[Any]:
+        found: NDArray[Any] = self.matrix[i, j]
+        return found
+
+    def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> DensePlan:
+        return DensePlan(self.matrix, inv_epsilon, load_for(self.matrix), rows, cols)
+
+    def empty(self, dtype: Any) -> NDArray[Any]:
+        out: NDArray[Any] = load_for(self.matrix).matrix_like(self.matrix, dtype)
+        return out
+
+    def as_matrix(self) -> NDArray[np.floating]:
+        return self.matrix
 
     def transpose(self) -> DenseCost:
         return DenseCost(self.matrix.T, self.lowest, self.highest, self.col_reach, self.row_reach)
+
+    def shifted(self, offset: float, dtype: Any = None) -> DenseCost:
+        own = self.matrix.dtype if dtype is None else dtype
+        taken = self.matrix.dtype.type(offset) if dtype is None else offset
+        matrix = np.subtract(self.matrix, taken, dtype=own) if dtype is not None else self.matrix - taken
+        return replace(self, matrix=matrix, lowest=self.lowest - offset, highest=self.highest - offset)
+
+    def rows(self, which: NDArray[np.int64]) -> Any:
+        return self.matrix[library_of(self.matrix).asarray(which)]
+
+    def columns(self, which: NDArray[np.int64]) -> NDArray[Any]:
+        return np.ascontiguousarray(self.matrix[:, which].T)
+
+    def strips(self, entries: int = STRIP) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows in row_chunks(self.matrix, entries):
+            yield rows, widened(self.matrix[rows])
 
     def allowed_sums(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums of v over the allowed columns of every row, a chunk of rows at a time."""
@@ -68,9 +116,9 @@ def _allowed_sums(matrix: Any, x: NDArray[np.float64], by_rows: bool) -> NDArray
     xp = library_of(matrix)
     x = xp.asarray(x)
     if by_rows:
-        found = [finite(matrix[rows]) @ x for rows in row_chunks(matrix, CHUNK)]
+        found = [finite(matrix[rows]) @ x for rows in row_chunks(matrix, SCAN)]
         return on_host(xp.concatenate(found))
     total = xp.zeros(matrix.shape[1])
-    for rows in row_chunks(matrix, CHUNK):
+    for rows in row_chunks(matrix, SCAN):
         total += x[rows] @ finite(matrix[rows])
     return on_host(total)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host, row_chunks
-from ..costs.dense import CHUNK
+from ..costs.dense import SCAN
 from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
 from ..solvers import krylov
@@ -132,7 +132,7 @@ def _weighted_squares(weight: Vector, plan: Matrix) -> Vector:
     xp = library_of(plan)
     weight = xp.asarray(weight)
     return on_host(
-        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, CHUNK))
+        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, SCAN))
     )
 
 

@@ -35,9 +35,10 @@ class Point:
 
     def __init__(self, solved: Found) -> None:
         self.view, self.problem = View(solved), solved.problem
-        self.plan: Matrix = self.view.matrix(np.float64)
-        self.view.plan(self.plan)
-        r, c = self._swapped(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
+        if self.problem.cost.stored:
+            r, c = self._swapped(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
+        else:
+            r, c = solved.row_marginal, solved.col_marginal
         problem, host = self.problem, solved
         self.optimum = Optimum(
             Side(problem.rows, problem.a, problem.row_used, host.f, r, problem.epsilon),
@@ -55,10 +56,18 @@ class Point:
         return oriented(self.view, matrix)
 
     @cached_property
+    def plan(self) -> Matrix:
+        """The plan as kernels store it."""
+        found: Matrix = self.view.matrix(np.float64)
+        self.view.plan(found)
+        return found
+
+    @cached_property
     def _logs(self) -> tuple[Vector, Vector]:
         """Those of the reference, in the orientation of kernels; 0 where a row or column is removed."""
         if not self.optimum.product:
-            return np.zeros(self.plan.shape[0]), np.zeros(self.plan.shape[1])
+            n, m = self.view.problem.shape
+            return np.zeros(n), np.zeros(m)
         return self._swapped(np.log(self.optimum.rows.weights), np.log(self.optimum.cols.weights))
 
     @cached_property
@@ -69,14 +78,12 @@ class Point:
         """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, which the next call overwrites."""
         view, out = self.view, self._out
         x, y = self._swapped(x, y)
-        xp = library_of(out)
-        bar = xp.zeros_like(out) if bar is None else xp.ascontiguousarray(self.oriented(bar))
+        bar = None if bar is None else library_of(out).ascontiguousarray(self.oriented(bar))
         row_log, col_log = self._logs
         rows, cols, dots = np.empty_like(x), np.empty_like(y), np.empty_like(x)
-        cost, inv_epsilon, alpha, beta = view.kernel
-        alpha = alpha + np.log(view.problem.mass)
-        x, y = x - slope * row_log, y - slope * col_log
-        view.task.backend.plan_tangent(cost, inv_epsilon, alpha, beta, bar, x, y, slope, out, rows, cols, dots)
+        alpha = view.alpha + np.log(view.problem.mass)
+        shifts = x - slope * row_log, y - slope * col_log
+        view.task.plan.tangent(alpha, view.beta, bar, shifts, slope, out, (rows, cols, dots))
         dot = float(dots.sum() - rows @ row_log - cols @ col_log)
         return Moved(out, *self._swapped(rows, cols), dot)
 

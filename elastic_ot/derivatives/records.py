@@ -22,8 +22,9 @@ class Gradients:
 
     Attributes
     ----------
-    cost : ndarray, shape (n, m)
-        Of CuPy if the cost lies on a device.
+    cost : ndarray, shape (n, m), or None
+        Of CuPy if the cost lies on a device. The gradient of the optimal value, which is the plan, is None for a cost
+        that is not stored.
     a, b : ndarray, shapes (n,) and (m,)
         With two `Fixed` sides the sums of a and b move together; gradients are those of the potentials' gauge.
     epsilon : float
@@ -32,7 +33,7 @@ class Gradients:
         In the strength rho of the penalty; 0 where it has none.
     """
 
-    cost: Matrix
+    cost: Any
     a: Vector
     b: Vector
     epsilon: float
@@ -84,5 +85,5 @@ def direction_of(problem: Problem, cost: Any, a: Any, b: Any, epsilon: Any, rows
         if step and not hasattr(penalty, "rho"):
             raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
     shape = problem.shape
-    by_cost = ingest_bar("cost", cost, shape, like=problem.cost.matrix)
+    by_cost = ingest_bar("cost", cost, shape, like=problem.cost.memory)
     return Direction(by_cost, ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers)

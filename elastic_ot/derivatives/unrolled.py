@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from ..arrays.devices import chunk_of, library_of, on_host
 from ..arrays.half import finite, in_double
-from ..backends import load_for
 from ..backends.protocol import Backend, Side
+from ..costs.dense import DenseCost
 from ..problems.penalties import Free
 from ..problems.penalty import BOXED, CLIPPED, LOGARITHMIC, Penalty, Vector
 from ..solvers.found import Found
@@ -71,21 +71,22 @@ class _Kernel:
     """K_ij = exp(base[0]_i + base[1]_j - C_ij / epsilon) in float64."""
 
     def __init__(self, cost: NDArray[np.floating], inv_epsilon: float, base: tuple[Vector, Vector]) -> None:
-        self.backend, self.inv_epsilon, self.swapped = load_for(cost), inv_epsilon, not cost.flags.c_contiguous
-        self.cost = cost.T if self.swapped else cost
-        self.stored: Matrix = self.backend.matrix_like(self.cost, np.float64)
+        self.swapped = not cost.flags.c_contiguous
+        matrix = DenseCost(cost.T if self.swapped else cost, -np.inf, np.inf)
+        self.plan, self.stored = matrix.plan(inv_epsilon), matrix.empty(np.float64)
+        self.backend = self.plan.backend
         self.fill(base)
 
     def fill(self, base: tuple[Vector, Vector]) -> None:
         self.base = base
         alpha, beta = base[::-1] if self.swapped else base
-        self.backend.plan(self.cost, self.inv_epsilon, alpha, beta, self.stored)
+        self.plan.fill(alpha, beta, self.stored)
 
     def normalise(self, side: int, other: Vector) -> None:
         """Fill for a half step from the other side's potentials (offset included), with maximum 1 along it."""
         top = np.empty(self.stored.shape[side != self.swapped])
-        largest = self.backend.row_max if (side == 0) != self.swapped else self.backend.col_max
-        largest(self.cost, self.inv_epsilon, other, top)
+        largest = self.plan.row_max if (side == 0) != self.swapped else self.plan.col_max
+        largest(other, top)
         self.fill((-top, other) if side == 0 else (other, -top))
 
     @property
@@ -127,7 +128,7 @@ class _Replay:
         self.shape, self.epsilon, self.product = problem.shape, problem.epsilon, problem.reference == "product"
         self.used = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
         self.full = all(used.size == size for used, size in zip(self.used, self.shape, strict=True))
-        matrix = problem.cost.matrix
+        matrix = problem.cost.as_matrix()
         self.xp = library_of(matrix)
         self.cost = matrix if self.full else matrix[self._block]
         self.allowed = finite(self.cost) if problem.cost.masked else None

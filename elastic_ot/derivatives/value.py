@@ -36,7 +36,8 @@ def value_gradients(solved: Found) -> Gradients:
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
         b += problem.epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
     strengths = float(rows.value_by_strength()), float(cols.value_by_strength())
-    return Gradients(point.oriented(point.plan), a, b, entropy, *strengths)
+    cost = point.oriented(point.plan) if problem.cost.stored else None
+    return Gradients(cost, a, b, entropy, *strengths)
 
 
 def push_value_gradients(solved: Found, direction: Direction) -> Gradients:

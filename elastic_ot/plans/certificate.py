@@ -80,16 +80,16 @@ def bounds(solved: Found) -> tuple[float, float]:
 
 def _lower_bound(view: View) -> float:
     """The unregularised dual at u_i = min_j (C_ij - g_j), v_j = min_i (C_ij - u_i), feasible by construction."""
-    problem, backend, cost, price = view.problem, view.task.backend, view.task.cost, view.problem.price
+    problem, cost, price = view.problem, view.problem.cost.plan(1.0), view.problem.price
     used_r, used_c = problem.row_used, problem.col_used
     top = np.empty_like(view.g)
-    backend.col_max(cost, 1.0, np.where(used_r, 0.0, -np.inf), top)  # -top: least cost of every column
+    cost.col_max(np.where(used_r, 0.0, -np.inf), top)  # -top: least cost of every column
     g = np.where(used_c, view.g, 0.0)
     g = np.maximum(np.minimum(g, -top - price - problem.rows.least_potential()), problem.cols.least_potential())
     u, v = np.empty_like(view.f), np.empty_like(view.g)
-    backend.row_max(cost, 1.0, np.where(used_c, g + price, -np.inf), u)  # costs are lower by the price
+    cost.row_max(np.where(used_c, g + price, -np.inf), u)  # costs are lower by the price
     u = np.where(used_r, -u, 0.0)
-    backend.col_max(cost, 1.0, np.where(used_r, u + price, -np.inf), v)
+    cost.col_max(np.where(used_r, u + price, -np.inf), v)
     v = np.where(used_c, -v, 0.0)
     value = unregularised_dual(problem, u, v) + problem.price_value
     largest = max(abs(problem.cost.lowest), abs(problem.cost.highest), float(np.abs(u).max()), float(np.abs(v).max()))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.devices import library_of, on_host, row_chunks
-from ..arrays.half import finite, widened, working_dtype
+from ..arrays.devices import library_of, on_host
+from ..arrays.half import finite, widened
 from ..arrays.ingest import as_numpy, ingest_number
-from ..costs.dense import CHUNK
+from ..costs.dense import SCAN
 from ..problems.penalty import Vector
 from ..solvers.found import Found
 
@@ -22,14 +22,14 @@ from .view import View, oriented, plan_sums
 
 def plan(solved: Found) -> NDArray[np.floating]:
     view = View(solved)
-    return oriented(view, view.plan(view.matrix(working_dtype(view.task.cost))))
+    return oriented(view, view.plan(view.matrix(view.problem.cost.working_dtype)))
 
 
 def log_plan(solved: Found) -> NDArray[np.floating]:
     view = View(solved)
-    out, start = view.matrix(working_dtype(view.task.cost)), view.alpha + np.log(view.problem.mass)
-    for rows in row_chunks(out, CHUNK):
-        out[rows] = logarithms(view.task.cost[rows], view.task.inv_epsilon, start[rows], view.beta, out.dtype)
+    out, start = view.matrix(view.problem.cost.working_dtype), view.alpha + np.log(view.problem.mass)
+    for rows, block in view.problem.cost.strips(SCAN):
+        out[rows] = logarithms(block, view.task.inv_epsilon, start[rows], view.beta, out.dtype)
     return oriented(view, out)
 
 
@@ -62,7 +62,7 @@ def apply(solved: Found, x: Any, axis: int) -> NDArray[np.float64]:
     view = View(solved)
     columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
     out = np.empty((solved.problem.shape[1 - axis], columns.shape[1]))
-    view.task.backend.apply(*view.kernel, columns, (axis == 0) != view.swapped, out)
+    view.task.plan.apply(*view.potentials, columns, (axis == 0) != view.swapped, out)
     return out[:, 0] if values.ndim == 1 else out
 
 
@@ -112,9 +112,7 @@ def _chunks(n: int, m: int) -> list[slice]:
 
 
 def _block(view: View, rows: slice, cols: slice) -> NDArray[np.float64]:
-    cost = view.task.cost[rows, cols]
-    cost = library_of(cost).ascontiguousarray(cost)
-    out: NDArray[np.float64] = view.task.backend.matrix_like(cost, np.float64)
-    alpha = view.alpha[rows] + np.log(view.problem.mass)
-    view.task.backend.plan(cost, view.task.inv_epsilon, alpha, view.beta[cols], out)
-    return out
+    found: NDArray[np.float64] = view.task.plan.part(
+        rows, cols, view.alpha[rows] + np.log(view.problem.mass), view.beta[cols]
+    )
+    return found

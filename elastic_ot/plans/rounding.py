@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.protocol import Side
+from ..backends.protocol import Side, Vectors
 from ..errors import ConvergenceError
 from ..problems.penalty import LOGARITHMIC, Penalty, Vector
 from ..problems.problem import Problem
@@ -186,13 +186,14 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, c
     """Sweeps with these sides, from these potentials, until the columns are met to rounding; None if they are not."""
     task, problem = view.task, view.problem
     log_row, log_col = np.zeros_like(alpha), np.zeros_like(beta)
-    vectors = alpha, beta, log_row, log_col, alpha.copy(), log_col.copy()
-    scratch = task.backend.scratch(problem.shape, False)
+    vectors = Vectors(alpha, beta, log_row, log_col, alpha.copy(), log_col.copy())
+    plan = task.plan.with_sides(rows, cols)
+    scratch = task.plan.scratch(False)
     weight = problem.b / problem.mass
-    longest = max(1, min(POLISH_BLOCK, int(POLISH_ENTRIES / task.cost.size)))
+    longest = max(1, min(POLISH_BLOCK, int(POLISH_ENTRIES / problem.cost.entries)))
     for done in range(0, POLISH_SWEEPS, longest):
         omega, count = ((1.0, 0.0), 1) if done == 0 else ((1.0, 1.0), longest)
-        task.backend.log_sweeps(task.cost, task.inv_epsilon, rows, cols, omega, *vectors, scratch, count)
+        plan.sweep(omega, vectors, scratch, count)
         c = np.exp(log_col)
         target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)
         if np.abs(c - target_c).sum() <= max(EXACT, ROUNDING * _largest(alpha, beta)) * target_c.sum():
@@ -206,13 +207,13 @@ def _scaled(
 ) -> Rounding | None:
     """None if P, as floating point holds it, underflows where the scaled plan needs mass."""
     r, c = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
-    view.task.backend.apply(*view.kernel, col_factor[:, None], False, r)
+    view.task.plan.apply(*view.potentials, col_factor[:, None], False, r)
     problem, attained = view.problem, row_factor * r[:, 0]
     box = _clipped(problem.rows, attained, problem.a / problem.mass, problem.row_used)
     target_r = rows.weight if rows.code == LOGARITHMIC else box
     missing = float(np.abs(attained - target_r).sum())
     row_factor = row_factor * ratio(target_r, attained)  # what rounding of the potentials left
-    view.task.backend.apply(*view.kernel, row_factor[:, None], True, c)
+    view.task.plan.apply(*view.potentials, row_factor[:, None], True, c)
     missing += float(np.abs(col_factor * c[:, 0] - target_c).sum())
     rounding = 10 * ROUNDING * _largest(view.alpha, view.beta) if coarse else 0.0
     if not missing <= max(1e-10, rounding) * target_r.sum():

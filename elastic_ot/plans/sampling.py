@@ -6,13 +6,15 @@ entries are all too small to be stored is drawn from as any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host
-from ..costs.dense import CHUNK
+from ..costs.dense import SCAN
 from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
@@ -28,7 +30,8 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 def sample(solved: Found, size: int, rng: Any) -> Pairs:
     """`Solution.sample`."""
     view, size = View(solved), _count(size)
-    rows, cols = _drawn(*view.kernel, view.row_marginal, size, np.random.default_rng(rng))
+    problem, potentials = view.problem, (view.task.inv_epsilon, view.alpha, view.beta)
+    rows, cols = _drawn(problem.cost.rows, *potentials, view.row_marginal, size, np.random.default_rng(rng))
     return (cols, rows) if view.swapped else (rows, cols)
 
 
@@ -40,7 +43,9 @@ def sample_batch(solved: BatchFound, size: int, rng: Any) -> Pairs:
     rows, cols = np.empty((2, problem.size, size), dtype=np.int64)
     for k in range(problem.size):
         cost = problem.cost[problem.cost_of[k]]
-        rows[k], cols[k] = _drawn(cost, inv_epsilon[k], alpha[k], beta[k], marginal[k], size, generator)
+        rows[k], cols[k] = _drawn(
+            partial(_rows_of, cost), inv_epsilon[k], alpha[k], beta[k], marginal[k], size, generator
+        )
     return rows, cols
 
 
@@ -51,24 +56,33 @@ def _count(size: Any) -> int:
 
 
 def _drawn(
-    cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, marginal: Vector, size: int, rng: np.random.Generator
+    costs_of: Callable[[NDArray[np.int64]], Any],
+    inv_epsilon: Any,
+    alpha: Vector,
+    beta: Vector,
+    marginal: Vector,
+    size: int,
+    rng: np.random.Generator,
 ) -> Pairs:
     """Pairs of one problem, in the order in which they were drawn."""
     line, places = rng.random(size), rng.random(size)
     rows, cols = _inverted(np.cumsum(marginal), line), np.empty(size, dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     used, begins = np.unique(rows[order], return_index=True)
-    ends, step = np.append(begins[1:], size), max(1, CHUNK // beta.size)
+    ends, step = np.append(begins[1:], size), max(1, SCAN // beta.size)
     for first in range(0, used.size, step):
         some = used[first : first + step]
-        block = cost[library_of(cost).asarray(some)]
-        logs = on_host(logarithms(block, inv_epsilon, alpha[some], beta))
+        logs = on_host(logarithms(costs_of(some), inv_epsilon, alpha[some], beta))
         logs -= logs.max(axis=1, keepdims=True)
         sums = np.cumsum(np.exp(logs, out=logs), axis=1, out=logs)
         for k, cumulated in enumerate(sums, start=first):
             here = order[begins[k] : ends[k]]
             cols[here] = _inverted(cumulated, places[here])
     return rows, cols
+
+
+def _rows_of(cost: Any, which: NDArray[np.int64]) -> Any:
+    return cost[library_of(cost).asarray(which)]
 
 
 def _inverted(sums: Vector, uniform: Vector) -> NDArray[np.int64]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import load_for
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
@@ -28,32 +27,32 @@ class View:
         if self.swapped:
             f, g, r, c = g, f, c, r
         self.problem: Problem = problem
-        self.task: Task = make_task(problem, load_for(problem.cost.matrix))
+        self.task: Task = make_task(problem)
         self.f, self.g = f, g
         self.alpha, self.beta = self.task.alphas(f, g)
         self.row_marginal, self.col_marginal = r, c
 
     @property
-    def kernel(self) -> tuple[NDArray[np.floating], float, Vector, Vector]:
-        """The leading arguments of every primitive that reads the plan."""
-        return self.task.cost, self.task.inv_epsilon, self.alpha, self.beta
+    def potentials(self) -> tuple[Vector, Vector]:
+        """Alpha and beta, the leading arguments of every method that reads the plan."""
+        return self.alpha, self.beta
 
     def matrix(self, dtype: Any) -> NDArray[Any]:
         """A matrix to be written, of the shape of the cost and where it lies."""
-        out: NDArray[Any] = self.task.backend.matrix_like(self.task.cost, dtype)
+        out: NDArray[Any] = self.problem.cost.empty(dtype)
         return out
 
     def plan(self, out: NDArray[np.floating]) -> NDArray[np.floating]:
         """Fill `out` (the problem's orientation) with the plan in the user's units of mass."""
         alpha = self.alpha + np.log(self.problem.mass)
-        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, self.beta, out)
+        self.task.plan.fill(alpha, self.beta, out)
         return out
 
     def marginals(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
         """Marginals of diag(row_factor) P diag(col_factor), in units of the problem's mass."""
         rows, cols = np.empty_like(self.alpha), np.empty_like(self.beta)
         alpha, beta = self._scaled(row_factor, col_factor)
-        self.task.backend.marginals(self.task.cost, self.task.inv_epsilon, alpha, beta, rows, cols)
+        self.task.plan.marginals(alpha, beta, rows, cols)
         return rows, cols
 
     def scaled_plan(self, row_factor: Vector, col_factor: Vector) -> NDArray[np.float64]:
@@ -61,7 +60,7 @@ class View:
         out = self.matrix(np.float64)
         alpha, beta = self._scaled(row_factor, col_factor)
         alpha += np.log(self.problem.mass)
-        self.task.backend.plan(self.task.cost, self.task.inv_epsilon, alpha, beta, out)
+        self.task.plan.fill(alpha, beta, out)
         return out
 
     def _scaled(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
@@ -76,5 +75,5 @@ def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
 def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:
     """KL(Q | P) and <C, Q>, in the user's units."""
     divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
-    view.task.backend.rounded_sums(*view.kernel, *parts, divergence, transport)
+    view.task.plan.rounded_sums(*view.potentials, parts, divergence, transport)
     return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())

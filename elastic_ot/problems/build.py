@@ -9,10 +9,10 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.devices import first_true, library_of, on_host, row_chunks
-from ..arrays.half import forbidden, widened
-from ..arrays.ingest import ingest_cost, ingest_mask, ingest_number, ingest_vector
-from ..costs.dense import CHUNK, DenseCost
+from ..arrays.ingest import ingest_cost, ingest_number, ingest_vector
+from ..costs.base import Cost, KnownCost
+from ..costs.blocks import checked_cost
+from ..costs.scan import known_cost
 from ..errors import InfeasibleError
 from . import masses
 from .penalty import Penalty, Vector
@@ -31,11 +31,13 @@ def build(
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
+    if isinstance(cost, Cost):
+        return build_on(cost, a, b, epsilon, rows, cols, reference, mask, precision)
     return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask, precision)
 
 
 def build_on(
-    matrix: NDArray[np.floating],
+    given: NDArray[np.floating] | Cost,
     a: Any,
     b: Any,
     epsilon: float,
@@ -45,15 +47,10 @@ def build_on(
     mask: Any = None,
     precision: str = "",
 ) -> Problem:
-    """`build` on a cost as `ingest_cost` gives it."""
-    n, m = matrix.shape
+    """Return the validated problem on a matrix as `ingest_cost` gives it, or on a user's cost."""
+    n, m = checked_cost(given)[0] if isinstance(given, Cost) else given.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
-    if mask is not None:
-        allowed = ingest_mask(mask, matrix)
-        if not allowed.all():
-            scan(matrix, weights_a > 0, weights_b > 0)  # nan is refused under the mask, too
-            matrix = library_of(matrix).where(allowed, matrix, forbidden(matrix))  # the one copy a mask costs
-    scanned = scan(matrix, weights_a > 0, weights_b > 0)
+    scanned = known_cost(given, mask, weights_a > 0, weights_b > 0)
     _check_range(scanned, epsilon)
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
     _check_reach(problem)
@@ -94,55 +91,10 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
     return weights
 
 
-def scan(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:
-    """Range and forbidden cells, looking at a chunk of the matrix at a time, in the order it is stored."""
-    if not matrix.flags.c_contiguous:
-        return _scan_rows(matrix.T, col_on, row_on, transposed=True).transpose()
-    return _scan_rows(matrix, row_on, col_on, transposed=False)
-
-
-def _scan_rows(
-    matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_], transposed: bool
-) -> DenseCost:
-    n, m = matrix.shape
-    xp = library_of(matrix)
-    lowest, highest, masked = np.inf, -np.inf, False
-    row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
-    for rows in row_chunks(matrix, CHUNK):
-        block, on = widened(matrix[rows]), row_on[rows]
-        low, high = float(block.min()), float(block.max())  # nan passes through both
-        if math.isfinite(low) and math.isfinite(high):
-            row_reach[rows] = True
-            col_reach |= on.any()
-        else:
-            _refuse_entries(block, rows.start, transposed)
-            masked = True
-            allowed = xp.isfinite(block)
-            row_reach[rows] = on_host((allowed & xp.asarray(col_on)).any(axis=1))
-            col_reach |= on_host((allowed & xp.asarray(on)[:, None]).any(axis=0))
-            low = float(xp.where(allowed, block, np.inf).min())
-            high = float(xp.where(allowed, block, -np.inf).max())
-        lowest, highest = min(lowest, low), max(highest, high)
-    if not masked:
-        return DenseCost(matrix, lowest, highest)
-    return DenseCost(matrix, lowest, highest, row_reach, col_reach)
-
-
-def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
-    for wrong, advice in (
-        (library_of(block).isnan(block), "costs must be numbers (+inf forbids a cell)"),
-        (block == -np.inf, "costs must be > -inf"),
-    ):
-        if wrong.any():
-            i, j = first_true(wrong)
-            index = (j, first + i) if transposed else (first + i, j)
-            raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
-
-
-def _check_range(cost: DenseCost, epsilon: float) -> None:
+def _check_range(cost: KnownCost, epsilon: float) -> None:
     if cost.lowest == np.inf:
         raise InfeasibleError("every cell of cost is forbidden; there is no plan")
-    largest = max(abs(cost.lowest), abs(cost.highest))
+    largest = cost.largest
     with np.errstate(over="ignore"):
         ratio = np.float64(largest) / epsilon
     if not np.isfinite(ratio) or not np.isfinite(1.0 / np.float64(epsilon)):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
 from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
+from ..costs.base import Cost
 from ..errors import InfeasibleError
 from . import masses
 from .batch import BatchProblem, Mask, row_sums
@@ -31,6 +32,8 @@ def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tupl
 
 
 def _dimensions(name: str, values: Any) -> int:
+    if isinstance(values, Cost):
+        return 2
     found = getattr(values, "ndim", None)
     if isinstance(found, int):
         return found
@@ -60,6 +63,11 @@ def build_batch(
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
+    if isinstance(cost, Cost):
+        raise ValueError(
+            f"cost is a {type(cost).__name__}, which is one problem; weights, epsilon, strengths and lengths of many "
+            f"need an array (..., n, m)"
+        )
     stack = ingest_stack("cost", cost, 2)
     n, m = stack.shape[-2:]
     inputs = _Leading(stack.shape[:-2])

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.ingest import as_array, ingest_cost, ingest_mask
-from ..costs.dense import DenseCost
+from ..arrays.ingest import as_array, ingest_cost
+from ..costs.base import Cost, KnownCost
+from ..costs.blocks import Negative, checked_cost
+from ..costs.scan import known_cost
 from ..errors import InfeasibleError
-from .build import build, scan
+from .build import build
 from .penalties import AtMost, Fixed
 from .problem import Problem
 
@@ -27,7 +29,7 @@ def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> 
                 f"{name} is {given!r}, which is not linear; without entropy choose Fixed, TV, Between, AtMost or Free"
             )
     _check_bounded(problem)
-    return problem, _integral("cost", as_array("cost", cost))
+    return problem, not isinstance(cost, Cost) and _integral("cost", as_array("cost", cost))
 
 
 def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
@@ -46,7 +48,7 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
 
 def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem | None, bool]:
     """At most one unit a row and a column, and whether costs are integers; None without an allowed cell."""
-    if cost.ndim == 2 and cost.size == 0:
+    if not isinstance(cost, Cost) and cost.ndim == 2 and cost.size == 0:
         return None, False
     scanned, integral = _assignment_cost(cost, maximize, mask)
     n, m = scanned.shape
@@ -54,7 +56,10 @@ def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Pr
     return (problem if scanned.lowest < np.inf else None), integral
 
 
-def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[DenseCost, bool]:
+def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[KnownCost, bool]:
+    if isinstance(cost, Cost):
+        n, m = checked_cost(cost)[0]
+        return known_cost(Negative(cost) if maximize else cost, mask, np.ones(n, bool), np.ones(m, bool)), False
     array = as_array("cost", cost)
     integral = _integral("cost", array)
     small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
@@ -65,11 +70,7 @@ def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[DenseCost, b
             i, j = np.argwhere(np.isposinf(matrix))[0]
             raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
         matrix = np.negative(matrix, out=matrix if integral else None)  # integers are a copy already
-    if mask is not None:
-        allowed = ingest_mask(mask, matrix)
-        scan(matrix, np.ones(n, bool), np.ones(m, bool))
-        matrix = np.where(allowed, matrix, matrix.dtype.type(np.inf))
-    return scan(matrix, np.ones(n, bool), np.ones(m, bool)), integral
+    return known_cost(matrix, mask, np.ones(n, bool), np.ones(m, bool)), integral
 
 
 def _integral(name: str, array: NDArray[Any]) -> bool:
@@ -94,10 +95,18 @@ def _check_bounded(problem: Problem) -> None:
     least = problem.rows.least_potential() + problem.cols.least_potential()
     if not problem.cost.lowest < least:
         return
-    earning = (problem.cost.matrix < least) & problem.row_used[:, None] & problem.col_used
-    if earning.any():
-        i, j = np.argwhere(earning)[0]
+    working = problem.transpose() if problem.cost.fortran else problem
+    found = []
+    for rows, block in working.cost.strips():
+        earning = (block < least) & working.row_used[rows, None] & working.col_used
+        if earning.any():
+            i, j = np.argwhere(earning)[0]
+            found.append((rows.start + i, j, block[i, j]))
+            break
+    if found:
+        i, j, value = found[0]
+        i, j = (j, i) if problem.cost.fortran else (i, j)
         raise ValueError(
-            f"cost[{i}, {j}] is {problem.cost.matrix[i, j]}, less than the {least:g} that rows={problem.rows!r} and "
-            f"cols={problem.cols!r} charge for more mass: the objective has no lower bound"
+            f"cost[{i}, {j}] is {value}, less than the {least:g} that rows={problem.rows!r} and cols={problem.cols!r} "
+            f"charge for more mass: the objective has no lower bound"
         )

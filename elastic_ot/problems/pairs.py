@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays.devices import chunk_of, first_true
-from ..arrays.half import is_single, widened
 from ..arrays.ingest import ingest_cost
-from ..costs.dense import CHUNK, DenseCost
+from ..costs.base import Cost, KnownCost
+from ..costs.dense import SCAN
 from .build import build, build_on
 from .penalty import Vector
 from .problem import Problem
@@ -27,8 +27,8 @@ def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -
 def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool) -> Problem:
     """The problem of one of its measures against itself, with the penalty of that side on both."""
     size, penalty = cross.shape[0 if rows else 1], cross.rows if rows else cross.cols
-    matrix = _renamed(name, "", lambda: ingest_cost(cost))
-    if matrix.shape != (size, size):
+    matrix = cost if isinstance(cost, Cost) else _renamed(name, "", lambda: ingest_cost(cost))
+    if tuple(matrix.shape) != (size, size):
         raise ValueError(
             f"{name} has shape {matrix.shape}; with cost_xy of shape {cross.shape} it must be {size, size}"
         )
@@ -48,14 +48,14 @@ def _renamed(name: str, prefix: str, make: Callable[[], Made]) -> Made:
         raise type(error)(name + text[4:] if text.startswith("cost") else prefix + text) from None
 
 
-def _check_symmetric(name: str, cost: DenseCost) -> None:
+def _check_symmetric(name: str, cost: KnownCost) -> None:
     """Tile by tile, so that nothing of the size of the matrix is allocated."""
-    matrix, n = cost.matrix, cost.shape[0]
-    step = math.isqrt(chunk_of(matrix, CHUNK)) // 2
-    close = (1e-6 if is_single(matrix) else 1e-12) * max(abs(cost.lowest), abs(cost.highest))
+    n, step = cost.shape[0], math.isqrt(chunk_of(cost.memory, SCAN)) // 2
+    close = (1e-6 if cost.single else 1e-12) * cost.largest
     for i in range(0, n, step):
         for j in range(i, n, step):
-            one, other = widened(matrix[i : i + step, j : j + step]), widened(matrix[j : j + step, i : i + step]).T
+            here, there = (slice(k, min(k + step, n)) for k in (i, j))
+            one, other = cost.block(here, there), cost.block(there, here).T
             with np.errstate(invalid="ignore"):  # inf - inf, which is nan
                 difference = one - other
             if difference.max() <= close and difference.min() >= -close:

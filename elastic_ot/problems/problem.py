@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.half import is_half
-from ..costs.dense import DenseCost
+from ..costs.base import KnownCost
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 
@@ -25,7 +24,7 @@ class Problem:
 
     Attributes
     ----------
-    cost : DenseCost
+    cost : KnownCost
     a, b : ndarray of float64, shapes (n,) and (m,)
     epsilon : float
     rows, cols : Penalty
@@ -43,7 +42,7 @@ class Problem:
         What b was multiplied by, so that masses that were equal but for rounding are equal.
     """
 
-    cost: DenseCost
+    cost: KnownCost
     a: Vector
     b: Vector
     epsilon: float
@@ -72,10 +71,9 @@ class Problem:
         """
         cost, low = self.cost, self.cost.lowest
         fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
-        if not (fixed and lies_high(low, cost.highest, self.epsilon)) or is_half(cost.matrix):
+        if not (fixed and lies_high(low, cost.highest, self.epsilon)) or cost.half:
             return self
-        matrix = cost.matrix - cost.matrix.dtype.type(low)
-        return replace(self, cost=replace(cost, matrix=matrix, lowest=0.0, highest=cost.highest - low), offset=low)
+        return replace(self, cost=cost.shifted(low), offset=low)
 
     @property
     def offsets(self) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Backend, Side
+from ..costs.operator import PlanOperator
 from .penalties import Free
 from .penalty import Penalty, Vector
 from .problem import Problem
@@ -23,13 +24,14 @@ class Task:
     """
 
     problem: Problem
-    backend: Backend
     rows: Side
     cols: Side
+    plan: PlanOperator
 
     @property
-    def cost(self) -> NDArray[np.floating]:
-        return self.problem.cost.matrix
+    def backend(self) -> Backend:
+        """What computes on vectors and on stored matrices."""
+        return self.plan.backend
 
     @property
     def inv_epsilon(self) -> float:
@@ -55,7 +57,7 @@ def _restored(alpha: Vector, side: Side, epsilon: float) -> Vector:
     return np.where(np.isneginf(side.offset), -np.inf, epsilon * scaled)
 
 
-def make_task(problem: Problem, backend: Backend) -> Task:
+def make_task(problem: Problem) -> Task:
     mass = problem.mass
     log_mass = float(np.log(mass))
     product = problem.reference == "product"
@@ -65,7 +67,8 @@ def make_task(problem: Problem, backend: Backend) -> Task:
     if problem.price:
         row_offset = row_offset + problem.price / problem.epsilon
     col_offset = cols.log_weight + log_mass if product else _where_used(cols, -log_mass)
-    return Task(problem, backend, rows._replace(offset=row_offset), cols._replace(offset=col_offset))
+    rows, cols = rows._replace(offset=row_offset), cols._replace(offset=col_offset)
+    return Task(problem, rows, cols, problem.cost.plan(1.0 / problem.epsilon, rows, cols))
 
 
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: float, mass: float) -> Side:

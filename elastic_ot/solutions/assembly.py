@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays.half import largest_number
 from ..arrays.origin import Origin
-from ..backends import load_for
 from ..problems import masses
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
@@ -61,7 +59,7 @@ def _advice(outcome: Outcome, problem: Problem, tol: float) -> str:
         largest = max(outcome.row_marginal.max(), outcome.col_marginal.max())
         if found.mass == 0:
             return "; costs are so high, next to what the penalties charge, that float64 holds no mass of the plan"
-        if not np.isfinite(found.residual) or largest > largest_number(problem.cost.matrix):
+        if not np.isfinite(found.residual) or largest > problem.cost.largest_number:
             return "; the plan overflows its dtype: costs are too far below 0 for these penalties and this epsilon"
         return "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
     if outcome.status is Status.STALLED and not found.resolved(tol):
@@ -92,7 +90,7 @@ def solution_of(
 ) -> Solution:
     """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
     swapped = problem.cost.fortran
-    task = make_task(problem.transpose() if swapped else problem, load_for(problem.cost.matrix))
+    task = make_task(problem.transpose() if swapped else problem)
     first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
     if status is None:
         met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units

@@ -93,7 +93,7 @@ class Differentiable:
         shape = self.found.problem.shape
         with self.origin.here():
             bars = (
-                ingest_bar("plan", plan, shape, like=self.found.problem.cost.matrix),
+                ingest_bar("plan", plan, shape, like=self.found.problem.cost.memory),
                 *(ingest_bar(name, bar, size) for name, bar, size in (("f", f, shape[:1]), ("g", g, shape[1:]))),
             )
             if self.found.budget is not None:

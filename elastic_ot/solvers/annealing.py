@@ -73,7 +73,7 @@ class AnnealedState(State):
 
     def full_passes(self) -> Passes:
         """Passes that leave no cell out, in double precision."""
-        self.scratch, self.fast = self.task.backend.scratch(self.task.problem.shape, False, brief=True), False
+        self.scratch, self.fast = self.task.plan.scratch(False, brief=True), False
         return LogPasses(exact=True)
 
     def refine(self) -> bool:
@@ -116,7 +116,7 @@ def first_level(task: Task, start: Start) -> Task:
     epsilon = FIRST * (problem.cost.highest - problem.cost.lowest)
     if start.g is not None or epsilon < 1.5 * problem.epsilon:
         return task
-    return make_task(problem.at(epsilon), task.backend)
+    return make_task(problem.at(epsilon))
 
 
 def descend(state: AnnealedState, factor: float) -> bool:
@@ -131,7 +131,7 @@ def descend(state: AnnealedState, factor: float) -> bool:
         weight = (below - here) / (here - state.before[0])
         guess_f, guess_g = _continued(f, state.before[1], weight), _continued(g, state.before[2], weight)
     state.before, state.known, state.sweeps = (here, f, g), None, 0
-    state.task = state.target if below == target else make_task(state.target.problem.at(below), state.target.backend)
+    state.task = state.target if below == target else make_task(state.target.problem.at(below))
     state.alpha[:], state.beta[:] = state.task.alphas(guess_f, guess_g)
     return below == target
 
@@ -164,7 +164,7 @@ class EpsilonScaling:
 
     def start(self, task: Task, start: Start) -> State:
         level = first_level(task, start)
-        scratch = task.backend.scratch(task.problem.shape, start.fast)
+        scratch = task.plan.scratch(start.fast)
         state = AnnealedState(level, *initial_alphas(level, start), start.end, start.omega, start.fast, scratch)
         if level is task:
             state.finished = True

@@ -27,12 +27,12 @@ def run_budget(task: Task, start: Start, count: int, rows_first: bool) -> Outcom
             state = LogDomain().start(task, start)
             again = count if start.end == "cols" else count - 1
         else:
-            scratch = task.backend.scratch(task.problem.shape, start.fast)
+            scratch = task.plan.scratch(start.fast)
             start = start if start.f is not None else replace(start, f=np.zeros(task.problem.shape[0]))
             state = State(task, *initial_alphas(task, start), start.end, start.omega, start.fast, scratch)
             sweep(state, (0.0, 0.0), 1)
             again = count
-        block = max(1, int(BLOCK_ENTRIES / task.cost.size))  # Ctrl-C waits for one
+        block = max(1, int(BLOCK_ENTRIES / task.problem.cost.entries))  # Ctrl-C waits for one
         for done in range(0, again, block):
             sweep(state, state.omega, min(block, again - done))
         iterate, found = state.iterate(), state.measure()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays.half import largest_number
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
 from ..problems.scaled import Task, make_task
@@ -81,7 +80,7 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
     heavy = without_light(task.problem)
     if heavy is task.problem:
         return _Run(phases, task, start, limits).run()
-    found = _Run(phases, make_task(heavy, task.backend), start, limits).run()
+    found = _Run(phases, make_task(heavy), start, limits).run()
     with np.errstate(all="ignore"):  # potentials of a solve that broke down
         f, g = with_light(task, heavy, found.f, found.g)
     f, g, rows, cols, certified = certify(task, f, g)
@@ -98,7 +97,7 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
     alpha, beta = task.alphas(f, g)
     f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
     alpha, beta = task.alphas(f, g)
-    task.backend.marginals(task.cost, task.inv_epsilon, alpha, beta, rows, cols)
+    task.plan.marginals(alpha, beta, rows, cols)
     with np.errstate(divide="ignore", over="ignore"):
         found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
         return f, g, task.problem.mass * rows, task.problem.mass * cols, found
@@ -336,7 +335,7 @@ class _Run:
         met = self.on_target and bool(self.log) and self.log[-1].residual <= self.aim * self.scale
         if limits.callback is not None or met:
             return 1
-        count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.matrix.size))
+        count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.entries))
         if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
             count = min(count, TRANSLATED_BLOCK)
         if limits.time_limit is not None:
@@ -382,7 +381,7 @@ class _Run:
             if not other[-1].relative_residual >= found[-1].relative_residual:
                 found = other
         f, g, rows, cols, certified = found
-        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > largest_number(self.task.cost):
+        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > self.task.problem.cost.largest_number:
             status = Status.NUMERICAL  # the plan overflows
         elif status is not Status.STOPPED and certified.settles(self.limits.tol):
             status = Status.CONVERGED

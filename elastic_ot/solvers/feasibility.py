@@ -12,13 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.devices import library_of, on_host, row_chunks
-from ..arrays.half import finite
+from ..arrays.devices import library_of, on_host
+from ..costs.dense import SCAN
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 
 Indices = NDArray[np.int64]
-CHUNK = 1 << 16  # entries looked at together
 MARGIN = 1e-9  # of the mass: excess that rounding of the weights explains
 UNITS = 2**30  # of flow, for the whole mass: SciPy's flows have 32 bits
 CELLS = 2_000_000  # allowed ones up to which a flow takes a second, and little memory
@@ -76,13 +75,12 @@ def _crowded(name: str, problem: Problem, f: Vector) -> Blocked | None:
 
 def _largest_partner(problem: Problem, f: Vector) -> Vector:
     """Of every column, the largest f among its allowed rows."""
-    matrix = problem.cost.matrix
-    by_rows = matrix.flags.c_contiguous
-    data, xp = (matrix if by_rows else matrix.T), library_of(matrix)
-    values = xp.asarray(f)
-    top = xp.asarray(np.full(problem.shape[1], -np.inf))
-    for part in row_chunks(data, CHUNK):
-        allowed = finite(data[part])
+    by_rows = not problem.cost.fortran
+    cost = problem.cost if by_rows else problem.cost.transpose()
+    xp = library_of(cost.memory)
+    values, top = xp.asarray(f), xp.asarray(np.full(problem.shape[1], -np.inf))
+    for part, block in cost.strips(SCAN):
+        allowed = xp.isfinite(block)
         if by_rows:
             top = xp.maximum(top, xp.where(allowed, values[part, None], -np.inf).max(axis=0))
         else:
@@ -120,17 +118,15 @@ def _blocked(name: str, problem: Problem) -> Blocked | None:
 
 def _cells(problem: Problem) -> tuple[Indices, Indices] | None:
     """Rows and columns of the allowed cells that are in use; None if they are too many."""
-    matrix = problem.cost.matrix
-    data = matrix if problem.cost.matrix.flags.c_contiguous else matrix.T
-    used, partners = problem.row_used, problem.col_used
-    if data is not matrix:
-        used, partners = partners, used
+    used, partners, cost = problem.row_used, problem.col_used, problem.cost
+    if cost.fortran:
+        used, partners, cost = partners, used, cost.transpose()
     found, count = [], 0
-    for part in row_chunks(data, CHUNK):
-        i, j = np.nonzero(on_host(finite(data[part])) & used[part, None] & partners)
+    for part, block in cost.strips(SCAN):
+        i, j = np.nonzero(on_host(library_of(block).isfinite(block)) & used[part, None] & partners)
         found.append((i + part.start, j))
         count += i.size
         if count > CELLS:
             return None
     i, j = (np.concatenate(values) for values in zip(*found, strict=True))
-    return (i, j) if data is matrix else (j, i)
+    return (j, i) if problem.cost.fortran else (i, j)

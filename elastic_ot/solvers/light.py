@@ -67,7 +67,7 @@ def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector
     problem = task.problem
     rows, cols = problem.row_used & ~heavy.row_used, problem.col_used & ~heavy.col_used
     if rows.any():
-        partners = make_task(replace(problem, b=heavy.b), task.backend)
+        partners = make_task(replace(problem, b=heavy.b))
         swept = _swept(partners, np.where(rows, 0.0, f), g, (1.0, 0.0))
         f = np.where(rows, partners.potentials(swept.alpha, swept.beta)[0], f)
     if cols.any():
@@ -78,7 +78,7 @@ def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector
 
 
 def _swept(task: Task, f: Vector, g: Vector, omega: tuple[float, float]) -> State:
-    scratch = task.backend.scratch(task.problem.shape, False, brief=True)
+    scratch = task.plan.scratch(False, brief=True)
     state = State(task, *task.alphas(f, g), "rows", omega, False, scratch)
     sweep(state, omega, 1)
     return state

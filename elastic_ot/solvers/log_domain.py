@@ -45,10 +45,8 @@ def first_sweep(state: State) -> None:
 def sweep(state: State, omega: tuple[float, float], count: int) -> None:
     task = state.task
     state.cols_updated = omega[1] != 0
-    task.backend.log_sweeps(
-        task.cost, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, state.scratch, count
-    )
+    task.plan.sweep(omega, state.vectors, state.scratch, count)
 
 
 def _scratch(task: Task, fast: bool) -> object:
-    return task.backend.scratch(task.problem.shape, fast)
+    return task.plan.scratch(fast)

@@ -32,7 +32,13 @@ def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) 
     """The phases of a method; what "auto" makes of the problem."""
     if isinstance(method, Newton):
         return (Phase("newton", method),)
-    return _auto(problem, omega, tol) if method == "auto" else METHODS[method]
+    phases = _auto(problem, omega, tol) if method == "auto" else METHODS[method]
+    return phases if problem.cost.stored else tuple(map(_without_kernel, phases))
+
+
+def _without_kernel(phase: Phase) -> Phase:
+    """For costs that are not stored there is no kernel either: the same iterations in the log domain."""
+    return phase._replace(solver=LogDomain()) if isinstance(phase.solver, Scaling | Stabilized) else phase
 
 
 def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
+from ..backends.reference import gradients_with
 from ..problems.penalty import Vector
-from ..problems.scaled import Task
 from .direct import Factorisation
 from .krylov import System
 from .light import weighty
@@ -121,12 +121,10 @@ class KernelPasses(StoredPasses):
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
-        if self.exact:  # the cells that matter may be few
-            build = support_of(state, drop / KEPT, margin=0.0)
-            if build is not None:
-                cells = build()
-                cells.evaluate(state)
-                return cells.system(state, row_weight, diagonal, free, drop)
+        if self.exact:
+            found = few_cells_system(state, row_weight, diagonal, free, drop)
+            if found is not None:
+                return found
         if self.base is None or not self._within(state):
             self._absorb(state)
         assert self.base is not None
@@ -164,7 +162,42 @@ class KernelPasses(StoredPasses):
     def _absorb(self, state: State) -> None:
         task = state.task
         self.base = state.alpha.copy(), state.beta.copy()
-        task.backend.plan(task.cost, task.inv_epsilon, *self.base, self.kernel, coarse=True)
+        task.plan.fill(*self.base, self.kernel, coarse=True)
+
+
+@dataclass(eq=False)
+class OperatorPasses(StoredPasses):
+    """Sweeps over a cost that is not stored, and products with its plan for Newton's system: each is a pass or two.
+
+    Where few entries carry mass the system is made of those.
+    """
+
+    exact: bool = False
+    stored: bool = True
+    truncated: bool = False
+
+    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+        log_sweep(state, omega, count)
+        return True
+
+    def system(
+        self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
+    ) -> System:
+        found = few_cells_system(state, row_weight, diagonal, free, drop)
+        if found is not None:
+            return found
+        plan, alpha, beta = state.task.plan, state.alpha.copy(), state.beta.copy()
+        rows, cols = np.empty((alpha.size, 1)), np.empty((beta.size, 1))
+
+        def gram(direction: Vector) -> Vector:
+            plan.apply(alpha, beta, direction[:, None], False, rows)
+            plan.apply(alpha, beta, row_weight[:, None] * rows, True, cols)
+            return cols[:, 0]
+
+        def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
+            return gradients_with(gram, diagonal, krylov, goal, radius, count)
+
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS, entries=rows.size * cols.size)
 
 
 @dataclass(eq=False)
@@ -239,17 +272,23 @@ def sparse_system(
     return System(diagonal, free, gradients, squares, PRODUCTS, direct, int(matrix.pointers[-1]))
 
 
+def few_cells_system(
+    state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
+) -> System | None:
+    """Newton's matrix made of the cells that matter, if they are few."""
+    build = support_of(state, drop / KEPT, margin=0.0)
+    if build is None:
+        return None
+    cells = build()
+    cells.evaluate(state)
+    return cells.system(state, row_weight, diagonal, free, drop)
+
+
 def attained(state: State) -> tuple[Vector, Vector]:
     """Marginals of (alpha, beta) after a sweep, in units of the mass."""
     iterate = state.rows_exact()
     with np.errstate(over="ignore"):
         return np.exp(iterate.log_row), np.exp(iterate.log_col)
-
-
-def largest_share(task: Task) -> float:
-    """Of the cells that a support may hold, so that with its sparse matrix it takes 0.45 of the cost's memory."""
-    itemsize = task.cost.dtype.itemsize
-    return float(0.45 * itemsize / task.backend.cell_bytes(task.cost))
 
 
 def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[], SupportPasses] | None:
@@ -266,12 +305,10 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
 
     def sizes_of(which: NDArray[np.int64]) -> NDArray[np.int64]:
         sizes = np.empty(which.size, np.int64)
-        task.backend.support_sizes(
-            task.cost, task.inv_epsilon, state.alpha, state.beta, row_least, col_least, which, sizes
-        )
+        task.plan.support_sizes(state.alpha, state.beta, (row_least, col_least), which, sizes)
         return sizes
 
-    limit = largest_share(task)
+    limit = task.plan.cell_share()
     if n > 2 * SAMPLE:
         which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:
@@ -283,10 +320,9 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
     np.cumsum(sizes, out=pointers[1:])
 
     def build() -> SupportPasses:
-        backend, kernel = task.backend, (task.cost, task.inv_epsilon, state.alpha, state.beta)
-        support = backend.support_cells(*kernel, row_least, col_least, pointers)
+        support = task.plan.support_cells(state.alpha, state.beta, (row_least, col_least), pointers)
         origin = task.problem.epsilon, *task.potentials(state.alpha, state.beta)
-        return SupportPasses(support, backend.sparse_like(support), origin, float(np.log(share)) - margin)
+        return SupportPasses(support, task.backend.sparse_like(support), origin, float(np.log(share)) - margin)
 
     return build
 

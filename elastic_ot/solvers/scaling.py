@@ -84,9 +84,9 @@ class Stabilized:
 
 
 def _kernel_state(task: Task, start: Start, alpha: Vector, beta: Vector) -> KernelState:
-    scratch = task.backend.scratch(task.problem.shape, start.fast)
+    scratch = task.plan.scratch(start.fast)
     state = KernelState(task, alpha, beta, start.end, start.omega, start.fast, scratch)
-    state.kernel = task.backend.matrix_like(task.cost, np.float32 if start.fast else np.float64)
+    state.kernel = task.problem.cost.empty(np.float32 if start.fast else np.float64)
     return state
 
 
@@ -97,7 +97,7 @@ def _absorb(state: KernelState) -> None:
 
 def _fill(state: KernelState) -> None:
     task = state.task
-    task.backend.plan(task.cost, task.inv_epsilon, state.base_alpha, state.base_beta, state.kernel, coarse=state.fast)
+    task.plan.fill(state.base_alpha, state.base_beta, state.kernel, coarse=state.fast)
 
 
 def _scale(state: KernelState, omega: tuple[float, float], count: int, limit: float) -> tuple[int, bool]:

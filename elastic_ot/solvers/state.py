@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..backends.protocol import Vectors
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
 from .measure import Iterate, Measure, measure
@@ -48,8 +49,8 @@ class State:
         self.previous_alpha, self.log_col_updated = self.alpha.copy(), np.zeros_like(self.beta)
 
     @property
-    def vectors(self) -> tuple[Vector, Vector, Vector, Vector, Vector, Vector]:
-        return self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated
+    def vectors(self) -> Vectors:
+        return Vectors(self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated)
 
     def iterate(self) -> Iterate:
         if self.end == "cols" and self.cols_updated:

@@ -109,7 +109,7 @@ class Given:
 
     def start(self, task: Task, start: Start) -> State:
         state = State(task, *initial_alphas(task, start), start.end, (1.0, 1.0), False, None)
-        task.backend.marginals(task.cost, task.inv_epsilon, state.alpha, state.beta, state.log_row, state.log_col)
+        task.plan.marginals(state.alpha, state.beta, state.log_row, state.log_col)
         with np.errstate(divide="ignore"):
             np.log(state.log_row, out=state.log_row)
             np.log(state.log_col, out=state.log_col)
@@ -149,7 +149,7 @@ class Averaged:
             0.5 * problem.cost.lowest, problem.rows.least_potential()
         )  # no entry of the plan exceeds that of R
         p = np.full(problem.shape[0], lowest)
-        scratch = task.backend.scratch(problem.shape, False)
+        scratch = task.plan.scratch(False)
         state = AveragedState(
             task, *task.alphas(p, p), "rows", (self.omega, 0.0), False, scratch, log_mass=float(np.log(problem.mass))
         )

@@ -11,10 +11,10 @@ from helpers.array_libraries import library
 library("jax")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-from elastic_ot.api.solve import solve_for  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 import elastic_ot.jax as eot_jax  # noqa: E402
+from elastic_ot.api.solve import solve_for  # noqa: E402
 
 ELASTIC = {"rows": eot.KL(0.5), "cols": eot.L2(5.0)}
 PENALTIES = [eot.Fixed(), eot.KL(0.5), eot.TV(0.05), eot.L2(5.0), eot.Between(0.6, 1.3), eot.Free(), eot.Elastic(0.5)]

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from elastic_ot.solvers.exact.core import Core
 from elastic_ot.solvers.exact import pricing as exact
+from elastic_ot.solvers.exact.core import Core
 
 TIGHT = 3e-13  # of the largest number: the solver takes 1e-13 for rounding, for two potentials, and sums here round
 

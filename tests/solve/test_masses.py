@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from elastic_ot.cli.main import main
 
 import elastic_ot as eot
+from elastic_ot.cli.main import main
 from helpers.application_arrays import opened
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends import load_for
 from ...problems.batch import BatchProblem
 from ...problems.penalty import Vector
 from ...problems.scaled import make_task
@@ -56,7 +55,7 @@ class BatchFound:
         problem = self.problem.single(k)
         n, m = problem.shape
         swapped = problem.cost.fortran
-        task = make_task(problem.transpose() if swapped else problem, load_for(problem.cost.matrix))
+        task = make_task(problem.transpose() if swapped else problem)
         f, g = self.f[k, :n], self.g[k, :m]
         f, g, rows, cols, found = certify(task, *((g, f) if swapped else (f, g)))
         if swapped:

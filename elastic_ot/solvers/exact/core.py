@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends.protocol import Backend, Graph, Paths
+from ...backends.protocol import Graph, Paths
+from ...costs.base import KnownCost
 from ...problems.penalty import Vector
 
 FIRST = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
 CHOICE = 4  # times so many cells to choose from
-CHUNK = 1 << 20  # entries of the cost transposed together, for lists of columns
+COPIED = 1 << 20  # entries of the cost transposed together, for lists of columns
 PIECE = 1 << 27  # entries of the cost read between two pauses
 Indices = NDArray[np.int64]
 
@@ -20,9 +21,10 @@ Indices = NDArray[np.int64]
 class Core:
     """Cells of least reduced cost, as the paths read them."""
 
-    def __init__(self, cost: NDArray[np.floating], backend: Backend, paths: Paths, pause: Callable[[], object]) -> None:
+    def __init__(self, cost: KnownCost, paths: Paths, pause: Callable[[], object]) -> None:
         n, m = cost.shape
-        self.cost, self.backend, self.paths, self.pause = cost, backend, paths, pause
+        self.cost, self.paths, self.pause = cost, paths, pause
+        self.plan = cost.plan(1.0)
         cells, lists = np.empty(0, np.int32), np.full(m, -1, np.int32)
         flow = np.empty(0, np.int64)
         self.graph = Graph(np.zeros(n + 1, np.int64), cells, cells, np.empty(0), flow, lists, cells, cells)
@@ -30,13 +32,13 @@ class Core:
     def grow_rows(self, which: Indices, v: Vector, k: int = FIRST) -> Vector:
         """With the k least cells of these rows, in columns with v > -inf; returns the rows' least reduced costs."""
         heads, least = self._least_of_rows(which, v, k)
-        self._extend(which, heads, self.cost[which[:, None], heads])
+        self._extend(which, heads, self.cost.at(which[:, None], heads))
         return least
 
     def add_below(self, which: Indices, u: Vector, v: Vector, k: int) -> None:
         """With cells of these rows whose reduced cost is negative, the k least of them at most."""
         heads, _ = self._least_of_rows(which, v, k)
-        values = self.cost[which[:, None], heads]
+        values = self.cost.at(which[:, None], heads)
         self._extend(which, np.where(values - v[heads] < u[which, None], heads, np.int32(-1)), values)
 
     def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> Vector:
@@ -48,7 +50,7 @@ class Core:
     def leave_rows(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
         """With the `room` cheapest ways out of these rows, to columns with v > -inf; false if there is none."""
         heads, _ = self._least_of_rows(which, v, _share(room, which.size))
-        values = self.cost[which[:, None], heads]
+        values = self.cost.at(which[:, None], heads)
         self._extend(which, _cheapest(heads, values - u[which, None] - v[heads], room), values)
         return bool((heads >= 0).any())
 
@@ -64,7 +66,7 @@ class Core:
         for at in range(0, which.size, step):
             self.pause()
             part = slice(at, at + step)
-            self.backend.least_cells(self.cost, v, which[part], heads[part], least[part])
+            self.plan.least_cells(v, which[part], heads[part], least[part])
         return heads, least
 
     def _least_of_cols(
@@ -74,13 +76,13 @@ class Core:
         n = self.cost.shape[0]
         heads = np.empty((which.size, min(k, n)), np.int32)
         values, least = np.empty(heads.shape, self.cost.dtype), np.empty(which.size)
-        step = max(1, CHUNK // n)
+        step = max(1, COPIED // n)
         for at in range(0, which.size, step):
             self.pause()
             part = slice(at, at + step)
-            block = np.ascontiguousarray(self.cost[:, which[part]].T)
+            block = self.cost.columns(which[part])
             rows = np.arange(block.shape[0])
-            self.backend.least_cells(block, u, rows, heads[part], least[part])
+            self.plan.backend.least_cells(block, u, rows, heads[part], least[part])
             values[part] = np.take_along_axis(block, heads[part].astype(np.int64), axis=1)
         return heads, values, least
 

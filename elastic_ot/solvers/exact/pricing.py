@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends.protocol import Backend, Nodes, Paths
+from ...backends.protocol import Nodes, Paths
 from ...problems.penalties import Fixed
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
@@ -87,12 +87,13 @@ class Solve:
     """
 
     def __init__(
-        self, problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]
+        self, problem: Problem, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]
     ) -> None:
-        self.problem, self.backend, self.paths, self.pause = problem, backend, paths, pause
-        self.cost = problem.cost.matrix
+        self.problem, self.paths, self.pause = problem, paths, pause
+        self.cost = problem.cost
+        self.plan = self.cost.plan(1.0)
         self.row_list, self.col_list = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
-        self.core = Core(self.cost, backend, paths, self.pause)
+        self.core = Core(self.cost, paths, self.pause)
         self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
         n, m = problem.shape
@@ -124,15 +125,16 @@ class Solve:
 
     def _feasible(self, i: np.int64, u: float, v: Vector) -> bool:
         """True if this potential of row i is too large for its cells by rounding at most."""
-        on = self.problem.col_used & np.isfinite(self.cost[i])
-        costs = self.cost[i][on].astype(np.float64)
+        costs = self.cost.block(slice(int(i), int(i) + 1), slice(0, self.cost.shape[1]))[0].astype(np.float64)
+        on = self.problem.col_used & np.isfinite(costs)
+        costs = costs[on]
         return bool((u + v[on] - costs <= 100.0 * TIGHT * (abs(u) + np.abs(v[on]) + np.abs(costs))).all())
 
     def _proved(self, rows: NDArray[np.int32], cols: NDArray[np.int32], masses: Vector, u: Vector, v: Vector) -> bool:
         """True if marginals are what potentials ask for, and what the plan costs above them is rounding."""
         if not (met(self.rows) and met(self.cols)):
             return False
-        costs = self.cost[rows, cols].astype(np.float64)
+        costs = self.cost.at(rows, cols).astype(np.float64)
         above = float((masses * (costs - u[rows] - v[cols])).sum())
         scale = self.near
         if self.whole:  # no path goes where it need not: potentials are as large, and round as much, as they must
@@ -153,7 +155,7 @@ class Solve:
             return self._by_simplex(least)
         self._admit(least)
         self.paths.ship_tight(self.core.graph, self.rows, self.cols, self._tight(v))
-        forth, back = self.paths.search_space(*self.cost.shape), self.paths.search_space(*self.cost.T.shape)
+        forth, back = self.paths.search_space(*self.cost.shape), self.paths.search_space(*self.cost.shape[::-1])
         rounds = 0
         while True:
             rounds += 1
@@ -230,13 +232,13 @@ class Solve:
             cheap, easy = self._easy_for_columns()
             if easy:
                 return cheap, self._least(cheap)
-        v, level = self._allowed(potentials(self.annealed, self.backend, span, self.pause)), FULL.last
+        v, level = self._allowed(potentials(self.annealed, span, self.pause)), FULL.last
         for attempt in range(ATTEMPTS):
             if attempt:
-                deeper = anneal(self.annealed, self.backend, FULL.below(level, DEEPER), span, v, self.pause)
+                deeper = anneal(self.annealed, FULL.below(level, DEEPER), span, v, self.pause)
                 v, level = self._allowed(deeper), level / DEEPER
             self._choose(v)
-            refined = self._allowed(refine(self.annealed, self.backend, self.core.graph, span, v, level, self.pause))
+            refined = self._allowed(refine(self.annealed, self.core.graph, span, v, level, self.pause))
             least = self._least(refined)
             missed = least < self.core.least(refined) - self._tight(refined)
             if missed[self.row_list].mean() <= MISSED:
@@ -258,7 +260,7 @@ class Solve:
 
     def _choose(self, v: Vector) -> None:
         """A core anew, around these potentials."""
-        self.core = Core(self.cost, self.backend, self.paths, self.pause)
+        self.core = Core(self.cost, self.paths, self.pause)
         least = np.zeros(self.cost.shape[0])
         least[self.row_list] = self.core.grow_rows(self.row_list, v)
         if self.cost.shape[1] > self.cost.shape[0] and isinstance(self.problem.cols, Fixed):  # all must be reached
@@ -327,7 +329,7 @@ class Solve:
     def _least(self, v: Vector) -> Vector:
         """min_j C_ij - v_j, 0 for rows not in use."""
         top = np.empty(self.cost.shape[0])
-        self.backend.row_max(self.cost, 1.0, v, top)
+        self.plan.row_max(v, top)
         return np.where(self.problem.row_used, -top, 0.0)
 
     def _ceiling(self) -> Vector:
@@ -336,7 +338,7 @@ class Solve:
         if np.isneginf(self.row_floor):
             return np.full(m, np.inf)
         top = np.empty(m)
-        self.backend.col_max(self.cost, 1.0, self._row_prices(np.zeros(self.cost.shape[0])), top)
+        self.plan.col_max(self._row_prices(np.zeros(self.cost.shape[0])), top)
         return -top - self.row_floor
 
     def _row_prices(self, u: Vector) -> Vector:

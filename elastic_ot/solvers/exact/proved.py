@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...backends import load, load_paths
+from ...backends import load_paths
 from ...errors import ConvergenceError
 from ...problems.problem import Problem
 from ..blocked import refuse_blocked
@@ -19,9 +20,7 @@ from .reduced import solve_exactly
 def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
     """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
     swapped = problem.cost.fortran
-    found = solve_exactly(
-        problem.transpose() if swapped else problem, load(), load_paths(), integral, clock.check, price
-    )
+    found = solve_exactly(problem.transpose() if swapped else problem, load_paths(), integral, clock.check, price)
     found = found.transpose() if swapped else found
     _refuse_blocked(found, problem)
     if not found.proved:
@@ -35,7 +34,7 @@ def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 
 def refuse_overflow(value: float, problem: Problem) -> None:
     """A sum of products of costs and masses that float64 cannot hold."""
     if not math.isfinite(value):
-        largest = max(abs(problem.cost.lowest), abs(problem.cost.highest))
+        largest = problem.cost.largest
         raise ValueError(
             f"cost reaches {largest:g}, a sums to {problem.a.sum():g} and b to {problem.b.sum():g}; "
             "the value overflows, rescale one of them"
@@ -43,9 +42,11 @@ def refuse_overflow(value: float, problem: Problem) -> None:
 
 
 def _refuse_blocked(found: Exact, problem: Problem) -> None:
-    for name, members, allowed in (
-        ("rows", found.blocked, np.isfinite(problem.cost.matrix[found.blocked])),
-        ("columns", found.blocked_cols, np.isfinite(problem.cost.matrix[:, found.blocked_cols]).T),
-    ):
-        if members.size:
-            refuse_blocked(Blocked(name, members, np.flatnonzero(allowed.any(axis=0))))
+    if found.blocked.size:
+        _refuse("rows", found.blocked, problem.cost.rows(found.blocked))
+    if found.blocked_cols.size:
+        _refuse("columns", found.blocked_cols, problem.cost.columns(found.blocked_cols))
+
+
+def _refuse(name: str, members: NDArray[np.int64], costs: NDArray[np.floating]) -> None:
+    refuse_blocked(Blocked(name, members, np.flatnonzero(np.isfinite(costs).any(axis=0))))

@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends.protocol import Backend, Paths
-from ...costs.dense import DenseCost
+from ...backends.protocol import Paths
 from ...problems.penalty import Penalty, Vector
 from ...problems.problem import Problem
 from .mass_levels import without_dust
@@ -24,37 +23,33 @@ LARGE = 64.0  # times the differences of the costs: an offset worth a copy
 SAMPLE, CHEAP = 64, 8  # rows that are looked at, and the cheapest cells of each: others may stand for forbidden ones
 
 
-def solve_exactly(
-    problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, price: float = 0.0
-) -> Exact:
+def solve_exactly(problem: Problem, paths: Paths, integral: bool, pause: Pause, price: float = 0.0) -> Exact:
     """The optimum and its proof; `integral` and `pause` as for `Solve`. The rows' kinks lie higher by `price`."""
     offset = _offset(problem, integral, price)
     if not offset:
-        return _solve(problem, backend, paths, integral, pause, (-price, 0.0))
+        return _solve(problem, paths, integral, pause, (-price, 0.0))
     at_rows = price != 0 or _bears(problem.rows)
     moved = (offset - price, 0.0) if at_rows else (0.0, offset)
-    found = _solve(_without(problem, offset), backend, paths, integral, pause, moved)
+    found = _solve(_without(problem, offset), paths, integral, pause, moved)
     if not at_rows:
         return replace(found, v=found.v + offset)
     u = found.u + offset
     return replace(found, u=np.where(found.u == 0.0 - moved[0], price, u) if price else u)  # not a digit of the price
 
 
-def _solve(
-    problem: Problem, backend: Backend, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]
-) -> Exact:
+def _solve(problem: Problem, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]) -> Exact:
     reduced = without_dust(problem)
-    found = Solve(reduced, backend, paths, integral, pause, moved).run()
-    return found if reduced is problem else _completed(found, problem, reduced, backend)
+    found = Solve(reduced, paths, integral, pause, moved).run()
+    return found if reduced is problem else _completed(found, problem, reduced)
 
 
-def _completed(found: Exact, problem: Problem, reduced: Problem, backend: Backend) -> Exact:
+def _completed(found: Exact, problem: Problem, reduced: Problem) -> Exact:
     """With potentials of the lines left out, the largest that the others allow."""
-    cost, (n, m) = problem.cost.matrix, problem.shape
+    cost, (n, m) = problem.cost.plan(1.0), problem.shape
     top_u, top_v = np.empty(n), np.empty(m)
-    backend.row_max(cost, 1.0, found.v, top_u)
+    cost.row_max(found.v, top_u)
     u = np.where(problem.row_used & ~reduced.row_used, _at_most(-top_u, problem.rows), found.u)
-    backend.col_max(cost, 1.0, u, top_v)
+    cost.col_max(u, top_v)
     v = np.where(problem.col_used & ~reduced.col_used, _at_most(-top_v, problem.cols), found.v)
     return replace(found, u=u, v=v)
 
@@ -85,22 +80,26 @@ def _without(problem: Problem, offset: float) -> Problem:
     """The same with this taken from all costs; one copy. Its rows' (columns') kinks are not moved."""
     cost = problem.cost
     exact = 0.5 * offset <= cost.lowest and cost.highest <= 2.0 * offset
-    dtype = cost.matrix.dtype if exact else np.float64
-    matrix: NDArray[np.floating] = np.subtract(cost.matrix, offset, dtype=dtype)
-    bounds = cost.lowest - offset, cost.highest - offset
-    return replace(problem, cost=DenseCost(matrix, *bounds, cost.row_reach, cost.col_reach))
+    return replace(problem, cost=cost.shifted(offset, cost.dtype if exact else np.float64))
 
 
 def _spread(problem: Problem) -> float:
-    return spread(problem.cost.matrix, problem.cost.lowest, problem.cost.highest)
+    cost, (n, _) = problem.cost, problem.shape
+    if abs(cost.lowest) > LARGE * (cost.highest - cost.lowest):
+        return cost.highest - cost.lowest
+    return cheap_spread(cost.rows(np.arange(0, n, max(1, n // SAMPLE))), cost.lowest)
 
 
 def spread(matrix: NDArray[np.floating], lowest: float, highest: float) -> float:
     """How much more than the least of all costs the cheap cells of a row cost."""
     if abs(lowest) > LARGE * (highest - lowest):
         return highest - lowest
-    n, m = matrix.shape
-    rows = matrix[:: max(1, n // SAMPLE)]
+    return cheap_spread(matrix[:: max(1, len(matrix) // SAMPLE)], lowest)
+
+
+def cheap_spread(rows: NDArray[np.floating], lowest: float) -> float:
+    """How much more than the least of all costs the cheap cells of some rows cost."""
+    m = rows.shape[1]
     cheap = np.partition(rows, min(CHEAP, m) - 1, axis=1)[:, min(CHEAP, m) - 1].astype(np.float64)
     cheap = cheap[np.isfinite(cheap)]
     return float(np.median(cheap) - lowest) if cheap.size else np.inf

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends.protocol import Backend, Graph
+from ...backends.protocol import Graph
+from ...backends.reference import change_of
 from ...costs.dense import DenseCost
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
@@ -55,41 +56,39 @@ CORE = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
 CORE_RATIO = 256.0
 
 
-def potentials(problem: Problem, backend: Backend, span: float, pause: Pause) -> Vector:
+def potentials(problem: Problem, span: float, pause: Pause) -> Vector:
     """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass.
 
     `pause` is called between iterations and may raise.
     """
     strip = _strip(problem)
     if strip is None:
-        return anneal(problem, backend, replace(FULL, first=PART.first), span, None, pause)
-    f, _ = _run(_columns_of(strip), backend, PART, span, pause)
-    _, g = _run(strip, backend, STRIP, span, pause, f=f)
+        return anneal(problem, replace(FULL, first=PART.first), span, None, pause)
+    f, _ = _run(_columns_of(strip), PART, span, pause)
+    _, g = _run(strip, STRIP, span, pause, f=f)
     del strip
-    return anneal(problem, backend, FULL, span, g, pause)
+    return anneal(problem, FULL, span, g, pause)
 
 
-def anneal(problem: Problem, backend: Backend, levels: Levels, span: float, g: Vector | None, pause: Pause) -> Vector:
+def anneal(problem: Problem, levels: Levels, span: float, g: Vector | None, pause: Pause) -> Vector:
     """Potentials of the columns after these levels on the whole cost."""
-    return _run(problem, backend, levels, span, pause, g=g)[1]
+    return _run(problem, levels, span, pause, g=g)[1]
 
 
-def refine(
-    problem: Problem, backend: Backend, graph: Graph, span: float, g: Vector, level: float, pause: Pause
-) -> Vector:
+def refine(problem: Problem, graph: Graph, span: float, g: Vector, level: float, pause: Pause) -> Vector:
     """From the level reached further down, on the cells of the graph only; as far as these keep the mass."""
+    backend = problem.cost.plan(1.0).backend
     support = backend.support_of(graph.pointers, graph.heads, graph.cost, problem.shape[1])
 
     def sweep(state: State, omega: SWEEP, count: int) -> bool:
         task = state.task
         return backend.support_sweeps(support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count)
 
-    return _run(problem, backend, CORE.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
+    return _run(problem, CORE.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
 
 
 def _run(
     problem: Problem,
-    backend: Backend,
     levels: Levels,
     span: float,
     pause: Pause,
@@ -98,10 +97,10 @@ def _run(
     sweep: Callable[[State, SWEEP, int], bool] | None = None,
 ) -> tuple[Vector, Vector]:
     """Potentials after these levels; those from before the level on which a sweep failed."""
-    scratch = backend.scratch(problem.shape, True) if sweep is None else None
+    scratch = problem.cost.plan(1.0).scratch(True) if sweep is None else None
     found = np.zeros(problem.shape[0]) if f is None else f, np.zeros(problem.shape[1]) if g is None else g
     for epsilon in levels.epsilons(span) if span > 0 else []:
-        task = make_task(problem.at(epsilon), backend)
+        task = make_task(problem.at(epsilon))
         state = State(
             task, *initial_alphas(task, Start(f, g, "cols", (1.0, 1.0), True)), "cols", (1.0, 1.0), True, scratch
         )
@@ -122,12 +121,7 @@ def _run(
 
 def _update_columns(state: State) -> None:
     """The half of an iteration that reads no cost."""
-    cols, beta = state.task.cols, state.beta
-    used = np.isfinite(beta) & np.isfinite(state.log_col)
-    potential, out = np.where(used, beta - np.where(used, cols.offset, 0.0), 0.0), np.zeros_like(beta)
-    ratio = np.where(used, cols.log_weight, 0.0) - np.where(used, state.log_col, 0.0) + potential
-    state.task.backend.potential(cols, ratio, out)
-    beta[used] = (out + np.where(used, cols.offset, 0.0))[used]
+    state.beta += change_of(state.task.cols, 1.0, state.beta, state.log_col)
 
 
 def _strip(problem: Problem) -> Problem | None:
@@ -137,11 +131,11 @@ def _strip(problem: Problem) -> Problem | None:
         return None
     if problem.a[::STRIDE].sum() == 0 or problem.b[::STRIDE].sum() == 0:
         return None
-    return _part(problem, np.ascontiguousarray(problem.cost.matrix[::STRIDE]), problem.a[::STRIDE], problem.b)
+    return _part(problem, problem.cost.rows(np.arange(0, n, STRIDE)), problem.a[::STRIDE], problem.b)
 
 
 def _columns_of(strip: Problem) -> Problem:
-    matrix = np.ascontiguousarray(strip.cost.matrix[:, ::STRIDE])
+    matrix = np.ascontiguousarray(strip.cost.as_matrix()[:, ::STRIDE])
     return _part(strip, matrix, strip.a, strip.b[::STRIDE])
 
 

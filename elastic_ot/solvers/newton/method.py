@@ -56,14 +56,14 @@ class Newton(Parameters):
 
     def start(self, task: Task, start: Start) -> State:
         level, warm = first_level(task, start), start.g is not None
-        scratch = task.backend.scratch(task.problem.shape, not warm, brief=True)
+        scratch = task.plan.scratch(not warm, brief=True)
         state = NewtonState(level, *initial_alphas(level, start), "rows", (1.0, 1.0), not warm, scratch)
         state.wanted_end, state.damping = start.end, self.damping
         stored = kernel_is_small(task) or level is task
         begin(state, start, task, kernel_passes(task, exact=warm) if stored else LogPasses())
         if warm and state.measure().residual > COARSE * state.measure().mass:
             state.passes.exact, state.fast = False, True
-            state.scratch = task.backend.scratch(task.problem.shape, True, brief=True)
+            state.scratch = task.plan.scratch(True, brief=True)
         return state
 
     def step(self, state: State, count: int) -> int:

@@ -13,7 +13,7 @@ from ...problems.scaled import Task
 from ..annealing import AnnealedState
 from ..local import Local
 from ..measure import Measure
-from ..passes import KernelPasses
+from ..passes import KernelPasses, OperatorPasses
 from .best import Best
 
 STORED = 4_000_000  # entries up to which early levels keep a kernel; above it memory decides, and they use log sweeps
@@ -111,10 +111,13 @@ class NewtonState(AnnealedState):
             self.exhausted = True
 
 
-def kernel_passes(task: Task, exact: bool) -> KernelPasses:
-    return KernelPasses(task.backend.matrix_like(task.cost, np.float32), exact)
+def kernel_passes(task: Task, exact: bool) -> KernelPasses | OperatorPasses:
+    """Passes that serve Newton's system with the whole plan: a kernel of it, if the cost is stored."""
+    if not task.plan.stored:
+        return OperatorPasses(exact)
+    return KernelPasses(task.problem.cost.empty(np.float32), exact)
 
 
 def kernel_is_small(task: Task) -> bool:
     """True if levels above the target may keep a kernel, whatever memory the target will have."""
-    return task.cost.size < STORED
+    return task.problem.cost.entries < STORED

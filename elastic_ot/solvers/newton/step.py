@@ -8,7 +8,7 @@ from .. import krylov
 from ..light import weighty
 from ..local import column_response, local, slope_along, smooth_change
 from ..measure import Measure
-from ..passes import KernelPasses, SupportPasses, attained
+from ..passes import KernelPasses, OperatorPasses, SupportPasses, attained
 from .parameters import Parameters
 from .state import RADIUS, NewtonState, Step
 from .top_k import top_k_system
@@ -36,7 +36,9 @@ def newton_step(method: Parameters, state: NewtonState) -> Step | None:
     if not 0 < size < np.inf:
         return None
     residual = min(1.0, found.relative_residual)
-    assert isinstance(state.passes, KernelPasses | SupportPasses)  # the stored ones, to the type checker
+    assert isinstance(
+        state.passes, KernelPasses | OperatorPasses | SupportPasses
+    )  # the stored ones, to the type checker
     damped = (1.0 + state.damping * residual) * diagonal
     if method.top_k is not None:
         system = top_k_system(state, row_weight, damped, inside, method.top_k)
