@@ -35,7 +35,7 @@ html_theme_options = {
     "show_prev_next": True,
     "footer_end": [],
 }
-html_sidebars = {page: [] for page in ("index", "benchmarks", "developer", "references")}
+html_sidebars = {page: [] for page in ("index", "benchmarks", "design", "contributing", "references")}
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 
