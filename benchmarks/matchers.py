@@ -82,13 +82,13 @@ MATCHERS = (OURS, SCIPY, LAPJV, LAPJVR, EMD)
 
 def small() -> int:
     """Rows or columns below which elastic_ot calls SciPy."""
-    return int(importlib.import_module("elastic_ot.unregularised").SMALL)
+    return int(importlib.import_module("elastic_ot.api.assign").SMALL)
 
 
 @contextmanager
 def own_engine_only() -> Iterator[None]:
     """elastic_ot solves small problems itself, too."""
-    module = importlib.import_module("elastic_ot.unregularised")
+    module = importlib.import_module("elastic_ot.api.assign")
     before = module.SMALL
     module.SMALL = 0
     try:
