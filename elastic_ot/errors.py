@@ -8,7 +8,7 @@ class ConvergenceWarning(UserWarning):
 
 
 class ConvergenceError(RuntimeError):
-    """The same as `ConvergenceWarning`, raised when ``on_failure="raise"``."""
+    """Raised when ``on_failure="raise"`` and the solver stopped before the tolerance was met; the message says why."""
 
 
 class InfeasibleError(ValueError):

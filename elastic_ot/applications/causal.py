@@ -114,7 +114,7 @@ def prefix_logsumexp(x: Any, nothing: Any) -> Any:
 
 
 def _row_logsumexp(x: Any) -> Any:
-    """Of finite numbers, keeping the axis."""
+    """Return the log-sum-exp of finite numbers along the last axis, which is kept with length 1."""
     xp = namespace(x)
     top = xp.max(x, axis=-1, keepdims=True)
     return top + xp.log(xp.sum(xp.exp(x - top), axis=-1, keepdims=True))

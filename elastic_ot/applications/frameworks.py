@@ -54,7 +54,7 @@ def working(name: str, values: Any) -> Any:
 
 
 def detached(values: Any) -> Any:
-    """The same numbers as a constant."""
+    """Return the values as a constant, without their derivatives."""
     calls = differentiable(values)
     return values if calls is None else calls.detached(values)
 
@@ -77,7 +77,7 @@ def differentiable(values: Any) -> Any:
 
 
 def traced(values: Any) -> bool:
-    """True where the numbers are not known yet; the solver looks at them when it runs."""
+    """Return True for an array whose numbers are not known yet; the solver reads them when it runs."""
     calls = differentiable(values)
     return calls is not None and bool(calls.traced(values))
 
@@ -122,7 +122,7 @@ def logs_and_potentials(
 
 
 def integers(function: Callable[..., Any], arrays: Sequence[Any], numbers: Sequence[int], shape: Sequence[int]) -> Any:
-    """What a host function makes of the arrays and numbers, in their library and on their device: a constant.
+    """Call a host function and return its result as a constant, in the library and on the device of the arrays.
 
     Under torch.compile it is a part of the graph; JAX has to know the numbers.
     """

@@ -264,7 +264,10 @@ def _largest(order: Any, k: int, valid: Any) -> Any:
 
 
 def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
-    """The same within a capacity: pairs in the order of `logs`, those of one token in that of `order`."""
+    """Return the best experts of every token, shape (..., T, k), where an expert takes at most `capacity` tokens.
+
+    Pairs are served in the order of `logs`, the pairs of one token in the order of `order`.
+    """
     xp = namespace(order)
     *batch, tokens, experts = order.shape
     best = _ranked(order)

@@ -168,7 +168,7 @@ def effective_rank(weights: Any) -> Any:
 
 
 def _entropy(x: Any) -> Any:
-    """Of x over its sum, along the last axis, in nats."""
+    """Return the entropy of x over its sum, along the last axis, in nats."""
     xp = namespace(x)
     p = x / xp.sum(x, axis=-1, keepdims=True)
     return -xp.sum(xp.where(p > 0, p * xp.log(xp.where(p > 0, p, xp.ones_like(p))), xp.zeros_like(p)), axis=-1)

@@ -67,7 +67,7 @@ def in_order(matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def _by_rows(matrix: NDArray[Any]) -> NDArray[Any]:
-    """In C order, copied if it was not."""
+    """Return a matrix in C order, copied if it was not."""
     if matrix.flags.c_contiguous and _aligned(matrix):
         return matrix
     copied: NDArray[Any] = library_of(matrix).array(matrix, order="C")
@@ -75,7 +75,7 @@ def _by_rows(matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def _aligned(matrix: NDArray[Any]) -> bool:
-    """Memory of a device always is."""
+    """Return True if the entries are aligned in memory, as those on a device always are."""
     return bool(getattr(matrix.flags, "aligned", True))
 
 
@@ -145,7 +145,7 @@ def as_numpy(name: str, values: Any) -> NDArray[Any]:
 
 
 def refuse_devices(call: str, **arrays: Any) -> None:
-    """For what is computed on the host only, from numbers, and not differentiated."""
+    """Refuse tracers, tensors that require grad and arrays of a device: `call` computes on the host, from numbers."""
     for name, values in arrays.items():
         if isinstance(values, np.ndarray):
             continue

@@ -22,7 +22,7 @@ def is_bfloat16(values: Any) -> bool:
 
 
 def shared(values: Any) -> NDArray[Any]:
-    """Memory of a device as CuPy's."""
+    """Return an array of CuPy that shares the memory of `values` on a device."""
     found: NDArray[Any] = values if isinstance(values, cupy().ndarray) else cupy().from_dlpack(values)
     return found
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def load_for(matrix: Any) -> Backend:
-    """The backend that reads `matrix` where it lies."""
+    """Return the backend that reads `matrix` where it lies."""
     return load() if isinstance(matrix, np.ndarray) else load("gpu", matrix.device.id)
 
 
 def load(name: str = "cpu", device: int | None = None) -> Backend:
-    """The backend of that name, imported on first use: "cpu", "reference" or "gpu", on that CUDA device.
+    """Return a backend, imported on first use: "cpu", "reference" or "gpu", the last on CUDA device `device`.
 
     Raises
     ------
@@ -36,19 +36,21 @@ def load(name: str = "cpu", device: int | None = None) -> Backend:
 
 
 def load_batch_for(stack: Any) -> BatchBackend:
-    """The same for many problems at once."""
+    """Return the backend for many problems that reads `stack` where it lies."""
     if isinstance(stack, np.ndarray):
         return cast("BatchBackend", importlib.import_module(f"{__name__}.cpu.batch"))
     return cast("BatchBackend", load_for(stack))
 
 
 def load_batch_gradients_for(stack: Any) -> BatchDerivatives:
-    """What computes their derivatives where they lie."""
+    """Return what computes the derivatives of many problems where `stack` lies."""
     return load_batch_gradients() if isinstance(stack, np.ndarray) else load_batch_gradients("gpu", stack.device.id)
 
 
 def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchDerivatives:
-    """The same by name, imported on first use: "cpu", "reference" (in NumPy) or "gpu", on that CUDA device.
+    """Return what computes derivatives of many problems: "cpu", "reference" (in NumPy) or "gpu".
+
+    It is imported on first use; `device` is the number of a CUDA device.
 
     Raises
     ------
@@ -66,5 +68,5 @@ def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchD
 
 
 def load_paths() -> Paths:
-    """The module of shortest paths, imported on first use."""
+    """Return the module of shortest paths, imported on first use."""
     return cast("Paths", importlib.import_module(f"{__name__}.cpu.paths"))

@@ -232,7 +232,7 @@ class Backend(Protocol):
         count: int,
         limit: float,
     ) -> tuple[int, bool]:
-        """The same iterations on a stored kernel = exp(base_alpha_i + base_beta_j - cost_ij inv_epsilon).
+        """Do the iterations of `log_sweeps` on kernel = exp(base_alpha_i + base_beta_j - cost_ij inv_epsilon).
 
         The scalings are u = exp(alpha - base_alpha), v = exp(beta - base_beta). Returns how many iterations were
         completed and whether the kernel still serves: it does not when a scaling left (1/limit, limit) or a sum
@@ -320,7 +320,10 @@ class Backend(Protocol):
         col_least: Array,
         pointers: Array,
     ) -> Support:
-        """The support of those cells; `pointers` (n + 1, int64) is what the sizes of the rows add up to."""
+        """Return the support of the entries with log P_ij > min(row_least_i, col_least_j).
+
+        `pointers` (n + 1, int64) are the running sums of what `support_sizes` finds.
+        """
 
     def support_of(self, pointers: Array, indices: Array, cost: Array, m: int) -> Support:
         """The support of any cells of m columns; indices are int32. Arrays are not copied where they can serve."""
@@ -389,11 +392,11 @@ class Backend(Protocol):
         radius: float,
         count: int,
     ) -> tuple[int, int]:
-        """The same with P_ij = kernel_ij col_factor_j, a stored matrix that is read once a product."""
+        """Do the iterations of `sparse_gradients` with P_ij = kernel_ij col_factor_j, read once a product."""
 
 
 class BatchBackend(Protocol):
-    """The same for many problems in one call: every array has them as its first axis, sides one rule each."""
+    """The primitives for many problems in one call: the first axis of every array; a side has one rule for each."""
 
     def batch_sweeps(
         self,

@@ -176,7 +176,7 @@ def _optimum(solved: BatchFound) -> Optimum:
 
 
 def _plan_potentials(solved: BatchFound) -> tuple[Vector, Vector]:
-    """Those of the plan in the user's units of mass."""
+    """Return kernel potentials of the plans, whose mass is in the user's units."""
     alpha, beta = solved.potentials
     return alpha + np.log(solved.problem.mass)[:, None], beta
 
@@ -189,7 +189,7 @@ def _reference_part(optimum: Optimum, rows: Vector, cols: Vector) -> Any:
 
 
 def _flat(problem: BatchProblem, bar: NDArray[Any] | None, ndim: int) -> NDArray[Any] | None:
-    """With the problems in one dimension, in C order; matrices in what the cost is computed with."""
+    """Return values with the problems in one dimension, in C order; matrices in the dtype the cost is computed in."""
     dtype = working_dtype(problem.cost) if ndim == 2 else np.float64
     if bar is None:
         return None
@@ -209,7 +209,7 @@ def _empty_bars(problem: BatchProblem, dtype: Any) -> BatchBars:
 
 
 def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
-    """Those of problem k."""
+    """Write the derivatives of problem k into `out`."""
     for values, name in zip(out, NAMES, strict=False):
         part = getattr(gradients, name)
         values[k] = 0.0
@@ -217,14 +217,14 @@ def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
 
 
 def _shaped(problem: BatchProblem, *values: Any) -> Gradients:
-    """With the batch shape in front."""
+    """Return values with the batch shape in front."""
     cost, *others = values
     arrays = (cost, *(np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in others))
     return Gradients(*(x.reshape((*problem.batch, *x.shape[1:])) for x in arrays))
 
 
 def _pulled(solved: BatchFound, k: int, plan: NDArray[Any] | None, f: Vector, g: Vector) -> Gradients:
-    """Those of problem k alone."""
+    """Return the derivatives of problem k, computed alone."""
     single, _ = solved.single(k)
     n, m = single.problem.shape
     plan = None if plan is None else plan[k, :n, :m].astype(np.float64, copy=False)

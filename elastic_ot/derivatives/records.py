@@ -59,7 +59,7 @@ class Tangents:
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """Of the inputs; None is 0."""
+    """A direction of the inputs; None is 0."""
 
     cost: Matrix | None = None
     a: Vector | None = None

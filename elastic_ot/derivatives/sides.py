@@ -54,11 +54,14 @@ class Side:
     # Reverse mode
 
     def by_weight(self, multiplier: Vector) -> Vector:
-        """From the multipliers of the conditions marginal = demand to the derivative in the weights."""
+        """Return the derivative in the weights from the multipliers of the conditions marginal = demand."""
         return np.where(self.free, multiplier * self.penalty.demand_by_weight(self.potential, self.weights), 0.0)
 
     def by_strength(self, multiplier: Vector, pull: Vector) -> Any:
-        """The same for rho; `pull` is the derivative in the potentials, of which those on kinks move with rho."""
+        """Return the derivative in rho from the multipliers of the conditions marginal = demand.
+
+        `pull` is the derivative in the potentials, which move with rho where they are on a kink.
+        """
         demand = self.penalty.demand_by_strength(self.potential, self.weights)
         moved = np.where(self.on_moving_kink, np.sign(self.potential) * pull, 0.0)
         return (np.where(self.free, multiplier * demand, 0.0) + moved).sum(axis=-1)
@@ -101,7 +104,7 @@ class Side:
 
 @dataclass(eq=False)
 class Optimum:
-    """Both sides, and what else couples them.
+    """The two sides at an optimum, and what couples them besides the plan.
 
     Attributes
     ----------

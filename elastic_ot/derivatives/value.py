@@ -20,7 +20,7 @@ from .records import Direction, Gradients
 
 
 def value_gradients(solved: Found) -> Gradients:
-    """Of the optimal value, by the envelope theorem: only what stands in the objective."""
+    """Return derivatives of the optimal value, by the envelope theorem: only what stands in the objective counts."""
     point = Point(solved)
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential

@@ -305,7 +305,7 @@ def logs_and_potentials(
 
 
 def detached(array: Array) -> Array:
-    """The same numbers as a constant, for `elastic_ot.applications`."""
+    """Return the array as a constant, without its derivatives, for `elastic_ot.applications`."""
     return jax.lax.stop_gradient(array)
 
 

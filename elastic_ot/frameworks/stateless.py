@@ -53,7 +53,7 @@ class HostCall:
         return [(*batch, *(size[x] for x in CORE[name])) for name in self.results]
 
     def dtypes(self, cost: Any, a: Any, b: Any, flag: Any, other: Any) -> list[Any]:
-        """Of the results: a matrix has that of the cost, derivatives in weights have theirs."""
+        """Return the dtypes of the results: of matrices that of the cost, of derivatives in weights that of these."""
         known = {"a": a, "b": b, "converged": flag}
         return [cost if is_matrix(name) else known.get(name, other) for name in self.results]
 
@@ -83,7 +83,7 @@ class HostCall:
 
 
 def is_matrix(name: str) -> bool:
-    """Of an input or a result: whether it is n x m, and stays on the device."""
+    """Return True if the input or result of that name is n x m and stays on the device."""
     return CORE[name] == "nm"
 
 
@@ -95,7 +95,7 @@ def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
 
 
 def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
-    """Without the repetitions along leading dimensions, which have size 1 then."""
+    """Return values without the repetitions along leading dimensions, which then have size 1."""
     kept = tuple(slice(0, 1) if x.strides[axis] == 0 else slice(None) for axis in range(x.ndim - rank))
     return x[kept]
 
@@ -120,7 +120,7 @@ def _solved(options: dict[str, Any], problem: Any, with_plan: bool = False) -> A
 
 
 def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """In NumPy and float64, wherever the cost lies, of the costs that were solved: those of `Problem.levelled`."""
+    """Return potentials in NumPy and float64, wherever the cost lies, for the costs of `Problem.levelled`."""
     return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
 
@@ -250,7 +250,7 @@ def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
 
 
 def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
-    """With two fixed sides for directions that part the masses as well, see `_Parted`."""
+    """Differentiate the gradients of the value along a direction; see `_Parted` for one that parts fixed masses."""
     *known, cost, a, b, epsilon, rho = arrays
     solution = _recalled(options, *known)
     steps = _strengths(options, epsilon, rho)

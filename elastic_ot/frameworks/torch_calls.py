@@ -251,7 +251,7 @@ def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
 
 
 def _value_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    """Of the value alone; the potentials are there to be saved."""
+    """Differentiate the value backwards; the potentials are results only to be saved."""
     found = _value_gradients(*ctx.saved_tensors, ctx.options)
     scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
     pairs = zip(found, host_calls.PROBLEM, strict=True)
@@ -286,7 +286,7 @@ def _refuse(*arguments: Any) -> Any:
 
 
 def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """For what has no derivatives."""
+    """Save nothing, for operators without derivatives."""
 
 
 def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:

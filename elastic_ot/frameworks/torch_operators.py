@@ -307,7 +307,7 @@ def logs_and_potentials(
 
 
 def detached(tensor: Tensor) -> Tensor:
-    """The same numbers as a constant, for `elastic_ot.applications`."""
+    """Return the tensor as a constant, without its derivatives, for `elastic_ot.applications`."""
     return tensor.detach()
 
 

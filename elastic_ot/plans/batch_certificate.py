@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 @EXTREMES
 def gaps(solved: BatchFound) -> Vector:
-    """Of every problem; inf where the plan overflows, or potentials are outside of the dual's domain."""
+    """Return the gap of every problem; inf where the plan overflows, or potentials are outside of the dual's domain."""
     problem, measure = solved.problem, solved.measure
     sound = np.isfinite(measure.dual) & np.isfinite(measure.residual)
     met = measure.marginal_error <= EXACT * measure.mass

@@ -122,7 +122,7 @@ def _leaves_first(forest: csr_array, target: Vector, trees: int, tree: NDArray[n
 
 
 def sums(plan: Any, axis: int) -> Vector:
-    """Of rows (axis 1), which NumPy adds in pairs, or of columns (axis 0), which it would add one after the other."""
+    """Return sums of rows (axis 1), which NumPy adds in pairs, or of columns (axis 0), added in blocks here."""
     if axis == 1 or not lies_on_host(plan):  # a device adds in a tree
         return on_host(plan.sum(axis=axis))
     n = plan.shape[0]

@@ -205,7 +205,7 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, c
 def _scaled(
     view: View, row_factor: Vector, col_factor: Vector, rows: Side, target_c: Vector, coarse: bool
 ) -> Rounding | None:
-    """None if P, as floating point holds it, underflows where the scaled plan needs mass."""
+    """Return the plan scaled by factors of rows and columns; None if P underflows where the scaled plan needs mass."""
     r, c = np.empty((row_factor.size, 1)), np.empty((col_factor.size, 1))
     view.task.plan.apply(*view.potentials, col_factor[:, None], False, r)
     problem, attained = view.problem, row_factor * r[:, 0]

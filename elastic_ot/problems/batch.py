@@ -76,7 +76,10 @@ class BatchProblem:
     factor: Vector | None = None
 
     def levelled(self, budget: bool = False) -> BatchProblem:
-        """As `Problem.levelled`: one copy of all costs, where some of them lie high. Ragged batches stay."""
+        """Return the problems with costs from 0 on, where what the costs of one have in common would cost them digits.
+
+        That takes one copy of all costs. Ragged batches are returned as they are.
+        """
         fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
         least = float(self.epsilon.min())
         ragged = (self.row_count < self.cost.shape[1]).any() or (self.col_count < self.cost.shape[2]).any()
@@ -129,7 +132,7 @@ class BatchProblem:
 
     @property
     def partners(self) -> tuple[Vector, Vector]:
-        """As `Problem.partners`, shapes (B, n) and (B, m)."""
+        """Masses of b over the allowed columns of every row (B, n) and of a over the allowed rows of columns (B, m)."""
         a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
         return self.allowed(b), self.allowed(a, transpose=True)
 
@@ -152,11 +155,11 @@ class BatchProblem:
         return out
 
     def costs(self, part: slice) -> NDArray[np.floating]:
-        """Those of some problems, copied, in single precision at least."""
+        """Return the costs of the problems `part`, copied, in single precision at least."""
         return widened(self.cost[library_of(self.cost).asarray(self.cost_of[part])])
 
     def matrices(self, dtype: Any, part: slice = slice(None)) -> NDArray[Any]:
-        """One for each of some problems, to be written, where the costs lie."""
+        """Return a matrix for each of the problems `part`, to be written, where the costs lie."""
         size = len(range(*part.indices(self.size)))
         out: NDArray[Any] = library_of(self.cost).empty((size, *self.cost.shape[1:]), dtype)
         return out

@@ -222,7 +222,7 @@ def _weights(
 
 
 def _place(name: str, shape: tuple[int, ...], index: tuple[Any, ...]) -> str:
-    """Where an entry stands in what was given with that shape, which was broadcast."""
+    """Return the name of an entry as it was given, say a[0, 3], from its index after broadcasting."""
     own = index[len(index) - len(shape) :]
     return f"{name}[{', '.join(str(0 if size == 1 else i) for i, size in zip(own, shape, strict=True))}]"
 

@@ -73,7 +73,7 @@ class Mixed(Penalty):
     parts: tuple[tuple[Penalty, NDArray[np.bool_]], ...]
 
     def _choose(self, values: Callable[[Penalty], Any]) -> Any:
-        """Entry by entry what the part that holds there says."""
+        """Return a value chosen entry by entry from the part that holds there."""
         out: Any = None
         with np.errstate(all="ignore"):  # formulas where they do not hold
             for penalty, where in self.parts:
@@ -82,7 +82,7 @@ class Mixed(Penalty):
         return out
 
     def _choose_each(self, values: Callable[[Penalty], tuple[Any, ...]], count: int) -> tuple[Any, ...]:
-        """The same for each of `count` values."""
+        """Return `count` values, each chosen entry by entry from the part that holds there."""
         return tuple(self._choose(partial(_part, values, q)) for q in range(count))
 
     def hard_each(self) -> NDArray[np.bool_]:

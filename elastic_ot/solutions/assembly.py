@@ -19,7 +19,7 @@ from .solution import Solution
 def solution_from(
     problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin, budget: Budget | None = None
 ) -> Solution:
-    """Of an outcome; `swapped`: the solver was given the transposed problem."""
+    """Return the solution of an outcome; `swapped` says that the solver was given the transposed problem."""
     found = outcome.measure
     f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
     if swapped:
@@ -88,7 +88,7 @@ def solution_of(
     budget: Budget | None = None,
     origin: Origin = Origin(),  # noqa: B008 - frozen
 ) -> Solution:
-    """A solution with these potentials, in NumPy, and what is measured on them; a status of None is judged by that."""
+    """Return a solution with these potentials, in NumPy, measured anew; a status of None is decided by that."""
     swapped = problem.cost.fortran
     task = make_task(problem.transpose() if swapped else problem)
     first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))

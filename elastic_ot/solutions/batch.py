@@ -128,7 +128,7 @@ class BatchSolution(BatchDifferentiable):
         return values.reshape((*self.problem.batch, *values.shape[1:]))
 
     def _emit(self, values: NDArray[Any]) -> Any:
-        """The same in the library of the batch."""
+        """Return values with the batch shape in front, in the library of the batch."""
         with self.origin.here():
             return self.origin.emit(self._shaped(values))
 

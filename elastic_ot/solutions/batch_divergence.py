@@ -107,7 +107,7 @@ class BatchDivergence:
 
 
 def _quiet(pair: Divergence) -> Divergence:
-    """Without a warning of its own: there was one for the batch."""
+    """Return a divergence that does not warn: there was one warning for the batch."""
     terms = {name: replace(getattr(pair, name), status=Status.CONVERGED) for name in ("cross", "self_x", "self_y")}
     return replace(pair, **terms)
 

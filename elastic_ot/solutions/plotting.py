@@ -193,7 +193,7 @@ def _draw_marginal(axes: Axes, attained: Array, weights: Array, penalty: Penalty
 
 
 def _short(penalty: Penalty) -> str:
-    """Its repr with four digits: `Elastic` has become a KL whose rho has many."""
+    """Return the repr of a penalty with four digits: `Elastic` has become a KL whose rho has many."""
     return re.sub(r"\d+\.\d+(e[+-]\d+)?", lambda number: f"{float(number[0]):.4g}", repr(penalty))
 
 

@@ -10,7 +10,7 @@ from .feasibility import Blocked
 
 
 def refuse_blocked(found: Blocked | None, label: str = "", swapped: bool = False) -> None:
-    """InfeasibleError if rows or columns are blocked; it names them. `swapped`: those of the transposed problem."""
+    """Raise an InfeasibleError that names blocked rows or columns; `swapped`: of the transposed problem."""
     if found is None:
         return
     found = found.transpose() if swapped else found

@@ -29,7 +29,7 @@ PER_BAND = 2e-9  # of its factor, a column and the square of the bandwidth
 
 @dataclass(eq=False)
 class Factorisation:
-    """Of S = diag(diagonal) - P^T diag(row_weight) P on the `free` entries, P a sparse matrix.
+    """A factorisation of S = diag(diagonal) - P^T diag(row_weight) P on the `free` entries, P a sparse matrix.
 
     Prices are products with S that take as long.
 
@@ -61,7 +61,7 @@ class Factorisation:
         self.ordered = isinstance(self.matrix, Sparse) and 2 * ordering < self.dense
 
     def price(self) -> float:
-        """That of a factorisation, inf where there is none."""
+        """Return the price of a factorisation, inf where there is none."""
         if not self.ordered:
             return self.dense
         kept = self._kept()

@@ -40,12 +40,12 @@ def crowded(problem: Problem, f: Vector, g: Vector) -> Blocked | None:
 
 
 def blocked(problem: Problem) -> Blocked | None:
-    """By a largest flow; None as well where there are too many cells for one."""
+    """Find rows or columns that block a plan, by a largest flow; None also where there are too many entries for one."""
     return _blocked("rows", problem) or _blocked("columns", problem.transpose())
 
 
 def may_be_blocked(problem: Problem) -> bool:
-    """Forbidden cells and two hard sides."""
+    """Return True if entries are masked and both sides are hard."""
     return problem.cost.masked and problem.rows.hard and problem.cols.hard
 
 
@@ -74,7 +74,7 @@ def _crowded(name: str, problem: Problem, f: Vector) -> Blocked | None:
 
 
 def _largest_partner(problem: Problem, f: Vector) -> Vector:
-    """Of every column, the largest f among its allowed rows."""
+    """Return the largest f among the allowed rows of every column."""
     by_rows = not problem.cost.fortran
     cost = problem.cost if by_rows else problem.cost.transpose()
     xp = library_of(cost.memory)

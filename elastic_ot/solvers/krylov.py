@@ -28,7 +28,7 @@ class Direct(Protocol):
     """Price of `price`."""
 
     def price(self) -> float:
-        """That of a factorisation; inf where there is none."""
+        """Return the price of a factorisation; inf where there is none."""
 
     def solve(self, rhs: Vector, x: Vector) -> None:
         """Write the solution to x, unless rounding has made S indefinite."""

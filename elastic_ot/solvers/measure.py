@@ -111,13 +111,13 @@ class Measure:
 
 
 def measure(task: Task, iterate: Iterate) -> Measure:
-    """The measure of any iterate: residual inf and dual -inf if its plan overflows, nan only if the iterate is nan."""
+    """Return the measure of an iterate; residual inf and dual -inf if its plan overflows, nan only if it is nan."""
     with np.errstate(all="ignore"):
         return _measure(task, *_parts(task, iterate))
 
 
 def measure_final(task: Task, iterate: Iterate) -> Measure:
-    """The same for potentials that are to be returned, rounding included."""
+    """Return the measure of potentials that are to be returned, with `rounding` and `mended_gap`."""
     with np.errstate(all="ignore"):
         row, col = _parts(task, iterate)
         found = _measure(task, row, col)
@@ -146,7 +146,7 @@ def _measure(task: Task, row: _Part, col: _Part) -> Measure:
 
 
 def _mended_gap(task: Task, row: _Part, col: _Part) -> float:
-    """Of Q, made of P by scaling down what exceeds the marginals asked for and adding what they lack as a product.
+    """Bound the gap of Q, made of P by scaling down what exceeds its marginal and adding what is missing as a product.
 
     A product x y^T adds <C - f - g, x y^T> and entropy: epsilon x_i y_j log(x_i y_j / R_ij) at most, with x_i y_j <= 1.
     So no unit of mass costs more than -epsilon times the least logarithm in P. Where entries are masked it may have
@@ -231,7 +231,7 @@ def side_measure(
     change: Vector,
     mass: Any,
 ) -> SideMeasure:
-    """From potentials, their logarithmic marginals and how far an exact update would move them, in epsilon.
+    """Measure a side by its potentials, logarithmic marginals and their `change` in one exact update, in epsilon.
 
     Sums run over the last axis, over the entries in `used` (None: all of them).
     """

@@ -50,9 +50,10 @@ def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[P
 def solve_from(
     task: Task, start: Start, f: Vector, g: Vector, limits: Limits, phases: Sequence[Phase]
 ) -> tuple[Outcome, float]:
-    """Where (f, g) meet the tolerance they are the solution. Second, the best dual value known, theirs included.
+    """Return the outcome of a solve from (f, g), and the best dual value known, that of (f, g) included.
 
-    Else they are where the solve begins, unless they are so far off that it is faster without.
+    (f, g) are the solution if they meet the tolerance. If they are so far off that it is faster without them, the
+    solve begins as `start` says.
     """
     given = measured(task, start, f, g, limits.tol)
     if given.status is Status.CONVERGED:
@@ -94,7 +95,7 @@ class _Budget:
 
 
 def _symmetrised(task: Task, start: Start, limits: Limits, found: Outcome) -> Outcome:
-    """Both sides at the mean of f and g, where by concavity the dual is not lower; measured there."""
+    """Measure both sides at the mean of f and g, where by concavity the dual is not lower."""
     p = 0.5 * (found.f + found.g)
     there = measured(task, start, p, p, limits.tol)
     status = there.status
@@ -105,7 +106,7 @@ def _symmetrised(task: Task, start: Start, limits: Limits, found: Outcome) -> Ou
 
 @dataclass(frozen=True)
 class Given:
-    """Potentials as they come, and their marginals."""
+    """A method that changes nothing: it computes the marginals of the potentials that it is given."""
 
     def start(self, task: Task, start: Start) -> State:
         state = State(task, *initial_alphas(task, start), start.end, (1.0, 1.0), False, None)

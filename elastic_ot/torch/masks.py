@@ -27,7 +27,7 @@ class Masks(NamedTuple):
 
 
 def masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None, shape: tuple[int, int, int, int]) -> Masks:
-    """Both masks in one; refuses shapes and dtypes that are not theirs. `key_padding_mask` has its batch dimension."""
+    """Return both masks in one, or refuse wrong shapes and dtypes; `key_padding_mask` has its batch dimension."""
     n, heads, length, size = shape
     allowed, added = _split("attn_mask", attn_mask)
     if attn_mask is not None:

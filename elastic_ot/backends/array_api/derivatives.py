@@ -69,7 +69,7 @@ class _Problems(NamedTuple):
 
 
 class _Replay(NamedTuple):
-    """Half steps of the rows and of the columns; the latter's scalings before each of the former, and at the end."""
+    """Half steps of rows and columns; `scalings` are the columns', before each half step of the rows and at the end."""
 
     rows: list[HalfStep]
     cols: list[HalfStep]
@@ -80,7 +80,7 @@ class _Replay(NamedTuple):
 def _replay(
     matrix: Array, bases: tuple[Array, Array], problems: _Problems, start: Array, counts: tuple[int, int], limit: float
 ) -> _Replay:
-    """So many half steps of the rows and of the columns with the kernel `matrix`."""
+    """Replay `counts` half steps of the rows and of the columns with the kernel `matrix`."""
     rows, cols = problems.rows, problems.cols
     first, fine = cols.scaling(start - bases[1], limit)
     row_steps: list[HalfStep] = []
@@ -171,7 +171,7 @@ class ArrayDerivatives:
         return (which[i : i + step] for i in range(0, which.size, step))
 
     def _matrices(self, matrix: Array, some: Array) -> Array:
-        """Those of some problems, to be read: a view where they are consecutive."""
+        """Return the matrices of the problems `some`, to be read: a view where they are consecutive."""
         here = self.memory.holds(matrix)
         if (np.diff(some) == 1).all():
             part = matrix[int(some[0]) : int(some[-1]) + 1, ...]

@@ -28,7 +28,7 @@ def _exponents(cost: Array, inv_epsilon: Array, rows: Array, cols: Array) -> Arr
 
 
 def _exponentials(exponents: Array, single: bool) -> Array:
-    """In float32 or float64, with exact zeros and nothing between these and the normal numbers."""
+    """Return exponentials in float32 or float64: normal numbers or exact zeros."""
     xp = array_namespace(exponents)
     least = -125.0 if single else -1021.0
     normal = where(exponents > least * math.log(2.0), exponents, -math.inf)  # first: a cast might overflow

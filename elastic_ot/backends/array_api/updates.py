@@ -44,9 +44,9 @@ class Marginal(NamedTuple):
     rules: list[Rule]
 
     def half_step(self, base: Array, total: Array, limit: float) -> tuple[HalfStep, Array]:
-        """From the sums over the other side, and in which problems all numbers stay in range.
+        """Return a half step made of the sums over the other side, and in which problems all numbers stay in range.
 
-        Numbers that do not are replaced, so that every problem goes on without a warning.
+        Numbers out of range are replaced, so that every problem goes on without a warning.
         """
         xp = array_namespace(total)
         fine = (total > 1.0 / limit) & (total < limit)

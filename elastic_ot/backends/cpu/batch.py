@@ -276,7 +276,10 @@ def _rows_by_highest(cost, where, inv2, row, omega, alpha, beta, out):
 
 @inner
 def _columns_by_highest(cost, where, inv2, col, omega, alpha, beta, work):
-    """The same for the columns, whose new potentials are work[1]: two passes over the cost."""
+    """Compute potentials of the columns from sums relative to their largest terms, and return their residual.
+
+    In double precision and two passes over the cost; work[1] holds the new potentials.
+    """
     top, total = work
     k, n, m = where
     for j in range(m):
@@ -427,7 +430,7 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
 
 @moves
 def _gather(values, size, which, first, out):
-    """Row i of `out` from entry i of every problem; lanes beyond the last problem repeat it."""
+    """Fill row i of `out` with entry i of every problem; lanes beyond the last problem repeat it."""
     for z in range(out.shape[1]):
         x = values[which[min(first + z, which.size - 1)]]
         for i in range(size):
@@ -436,7 +439,10 @@ def _gather(values, size, which, first, out):
 
 @moves
 def _gather_weights(values, size, which, first, floor, out):
-    """The same; positive weights that the precision of `out` cannot hold stay positive, and their scalings tiny."""
+    """Fill row i of `out` with weight i of every problem; lanes beyond the last problem repeat it.
+
+    Positive weights that the precision of `out` cannot hold become `floor`, so that their scalings are tiny and not 0.
+    """
     for z in range(out.shape[1]):
         x = values[which[min(first + z, which.size - 1)]]
         for i in range(size):
@@ -475,7 +481,7 @@ def _gather_costs(cost, batch, n, m, which, first, out):
 
 @inner
 def _lane_guesses(c, n, m, a, b):
-    """Where a damped update begins that is not told from where, as in `_absorb_rows`."""
+    """Guess where a damped update begins that is given no potentials to begin from."""
     for i in range(n):
         for z in range(a.shape[1]):
             guess = c[i * m, z] / LOG2E - b[0, z]
@@ -625,7 +631,7 @@ def _outside(x, weight, size, low, high):
 
 @moves
 def _leave(x, weight, size, low, high, left):
-    """Lanes with such an entry are left to `_solve`: left = -1."""
+    """Leave lanes with an entry in use outside (low, high) to `_solve`: left = -1."""
     for i in range(size):
         for z in range(left.size):
             if left[z] == 1.0 and weight[i, z] > 0.0 and not (low < x[i, z] < high):
@@ -658,7 +664,7 @@ def _scatter(x, base, size, k, z, out):
 
 @moves
 def _lane_plans(kernel, n, m, u, v, out):
-    """As `_multiply`."""
+    """Write the plans u_i K_ij v_j of a group of lanes; exactly 0 where K underflowed."""
     least = 1.7e-38 if kernel.itemsize == 4 else 3.2e-308
     for i in range(n):
         for j in range(m):
@@ -679,7 +685,10 @@ def _plain_lanes(side, omega, which, first, lanes):
 
 @whole
 def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans, work):
-    """As `_solve` for the `LANES` problems from which[first] on; done = -1 for one that only `_solve` can do."""
+    """Iterate on the `LANES` problems from which[first] on until residuals meet goals, or there were enough iterations.
+
+    done is -1 for a problem that only `_solve` can do.
+    """
     count, end_cols, cold, measured = plan
     c, kernel, a, b, sides, bases, scalings, left, error, s, top, limits = work
     n, m, lanes = cost.shape[1], cost.shape[2], left.size

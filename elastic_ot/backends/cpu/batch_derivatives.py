@@ -625,7 +625,7 @@ def _lane_product(kernel, start, stride, count, x, first, s, to):
 
 @inner
 def _lane_divide(weight, i, s, step, u, to):
-    """A half step of entry i, whose sum, in row `step` of s, becomes 1 if it is removed: row `to` of u."""
+    """Divide weight i by its sum, in row `step` of s, into row `to` of u; the sum of an entry not in use becomes 1."""
     for z in range(s.shape[1]):
         total = s[step, z] if weight[i, z] > 0.0 else as_like(1.0, s)
         s[step, z], u[to, z] = total, weight[i, z] / total
@@ -633,7 +633,7 @@ def _lane_divide(weight, i, s, step, u, to):
 
 @inner
 def _lane_scale(code, side, i, base, s, kept, step, u, to):
-    """The same for any other update."""
+    """Do a half step of entry i by any update rule: from its sum, in row `step` of s, to row `to` of u."""
     weight, log_weight, offset, strength, strength2 = side
     for z in range(s.shape[1]):
         total = s[step, z] if weight[i, z] > 0.0 else as_like(1.0, s)
@@ -651,7 +651,7 @@ def _lane_scale(code, side, i, base, s, kept, step, u, to):
 
 @moves
 def _lane_range(x, rows, low, high, sound):
-    """No longer sound are problems with an entry outside of [low, high]."""
+    """Mark problems with an entry outside of [low, high] as no longer sound."""
     low, high = as_like(low, x), as_like(high, x)
     for i in range(rows):
         out = 0
@@ -664,7 +664,7 @@ def _lane_range(x, rows, low, high, sound):
 
 @moves
 def _lane_divide_back(product, i, bar, total, step, weight_bar):
-    """A half step of entry i backwards: what was its sum becomes x, from the derivative in its potential."""
+    """Take a half step by division backwards: the sum of entry i becomes x, from the derivative in its potential."""
     if not product:
         for z in range(bar.shape[1]):
             weight_bar[i, z] += bar[i, z]
@@ -675,7 +675,7 @@ def _lane_divide_back(product, i, bar, total, step, weight_bar):
 
 @inner
 def _lane_scale_back(code, product, weight, strength, i, bar, kept, total, step, weight_bar, sums, first):
-    """The same for any other update; adds to `sums` in rows `first` and after it."""
+    """Take a half step by any update rule backwards: the sum of entry i becomes x; add to `sums` from `first` on."""
     for z in range(bar.shape[1]):
         if code == 0:
             rest, ratio = 1.0 - strength[z], kept[step, z]
@@ -785,7 +785,7 @@ def _lane_finish(which, first, batch, rows, cols, c, kernel, moved, found, start
 
 @whole
 def _pull_lanes(first, cost, batch, rows, cols, ends, start, plan, bars, which, out, work):
-    """As `_pull_rows` for the problems from which[first] on."""
+    """Replay the iterations of a group of problems from which[first] on and differentiate them backwards."""
     count, end_cols, product, has = plan
     matrices, (row_side, col_side), bases, steps, (row_kept, col_kept), found, vectors, small, limit = work
     (c, kernel, moved), (u, v, s, t), (row_bar, col_bar, spare) = matrices, steps, vectors

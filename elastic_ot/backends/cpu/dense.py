@@ -105,7 +105,7 @@ def exp2(y):
 
 @elementary
 def _power_single(y):
-    """The same in float32 to 1.2e-7 relative, between 2^-125.5 and 3.3e38."""
+    """Return 2^y in float32 to 1.2e-7 relative, between 2^-125.5 and 3.3e38."""
     z = min(max(y, np.float32(-125.5)), np.float32(127.99))
     k = np.floor(z + np.float32(0.5))
     r = z - k
@@ -419,7 +419,7 @@ def _least_rows(cost, beta, which, indices, least, work, lo, hi):
 
 @rows_kernel
 def _kernel_rows(cost, inv2, alpha, beta2, out, lo, hi):
-    """The same in float32, arguments included: an entry of 2^-k is good to (2e-7 + 4e-8 k) relative."""
+    """Fill rows of the kernel in float32, arguments included: 2^-k is good to (2e-7 + 4e-8 k) relative."""
     for i in range(lo, hi):
         start, c, p = alpha[i] * LOG2E, cost[i], out[i]
         for j in range(c.size):
@@ -587,7 +587,11 @@ def _support_sum(cost, indices, inv2, beta2, start, values):
 
 @inner
 def _support_row(cost, indices, inv2, beta2, alpha, values, least):
-    """As `_log_row`."""
+    """Fill `values` with a row of the plan on its support.
+
+    Returns (log of the row sum, the alpha that `values` was built with). A row whose sum leaves (least, 1e250) is done
+    again relative to its maximum.
+    """
     total = _support_sum(cost, indices, inv2, beta2, alpha * LOG2E, values)
     if least < total < 1e250:
         return np.log(total), alpha
@@ -687,7 +691,7 @@ def _sparse_product(matrix, row_weight, x, acc, lo, hi):
 
 @inner
 def _dense_product(kernel, row_weight, x, acc, lo, hi):
-    """The same for a stored kernel, four rows at a time."""
+    """Sum P^T (row_weight (P x)) over rows lo to hi of a stored kernel P into acc, four rows at a time."""
     last = hi - 1
     for j in range(acc.size):
         acc[j] = 0.0

@@ -42,7 +42,7 @@ def _empty(pointers, cells, columns):
 
 @compiled
 def relink(graph, row_marginal, col_marginal):
-    """Lists and marginals of a flow that was changed without them."""
+    """Make anew the lists and marginals of a flow that was changed without them."""
     _linked(graph)
     row_marginal[:] = 0
     col_marginal[:] = 0

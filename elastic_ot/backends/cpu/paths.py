@@ -68,7 +68,7 @@ def _most(nodes, i):
 
 @inner
 def _kink_above(nodes, i):
-    """Where a rising potential lets the marginal become smaller than it is."""
+    """Return the kink at which a rising potential lets the marginal become smaller than it is."""
     x, r = nodes.potential[i], nodes.marginal[i]
     if x <= nodes.low and r > nodes.levels[1, i]:
         return nodes.low
@@ -79,7 +79,7 @@ def _kink_above(nodes, i):
 
 @inner
 def _kink_below(nodes, i):
-    """Where a falling potential lets the marginal become larger than it is."""
+    """Return the kink at which a falling potential lets the marginal become larger than it is."""
     x, r = nodes.potential[i], nodes.marginal[i]
     if x >= nodes.high and r < nodes.levels[1, i]:
         return nodes.high
@@ -90,7 +90,7 @@ def _kink_below(nodes, i):
 
 @inner
 def _relief(nodes, i):
-    """Where a rising potential asks a row that sends too little for less."""
+    """Return the kink at which a rising potential asks a row that sends too little for less."""
     x = nodes.potential[i]
     if x < nodes.low and nodes.levels[0, i] > nodes.levels[1, i]:
         return nodes.low
@@ -245,7 +245,7 @@ def _move_potentials(rows, cols, search, best, kind, node, seen, rows_seen):
 
 @inner
 def _push(graph, rows, cols, search, s, kind, node, amount):
-    """As much as the path from s to the node takes, at most `amount`."""
+    """Send as much along the path from s to the node as it takes, at most `amount`."""
     if kind == BY_COLUMN:
         amount = min(amount, _most(cols, node) - cols.marginal[node])
         i = graph.tails[search.by[node]]

@@ -88,7 +88,7 @@ class Batches(Sides, Passes):
     def _launch_tiles(
         self, tile: Tile, lean: bool, call: _Call, which: Array, out: tuple[Array | None, Array, Array]
     ) -> None:
-        """Some problems, K in registers: plans if they are wanted, done and residual.
+        """Launch iterations on some problems with K in registers; write plans, if they are wanted, done and residual.
 
         done is -1 for those that need more than one K.
         """
@@ -111,7 +111,7 @@ class Batches(Sides, Passes):
         device.launch(name, (blocks, 1), tile.threads, args, tile.shared)
 
     def _launch_blocks(self, call: _Call, which: Array, residual: Array) -> tuple[Array, Array]:
-        """The same by a block each, which makes K as often as it takes, for all: (residual, done) on the device."""
+        """Launch a block a problem, which makes K as often as it takes; returns (residual, done) on the device."""
         device, (n, m) = self.device, call.cost.shape[1:]
         trust = (1e-4, 1e-28, 1e30, 1e8) if call.fast else (1e-20, 1e-250, 1e250, 1e100)
         threads = 32 if max(n, m) <= 32 else 64 if max(n, m) <= 64 else 128 if max(n, m) <= 128 else 256
@@ -131,7 +131,7 @@ class Batches(Sides, Passes):
         return errors, found
 
     def _batch_args(self, batch: Batch, *more: Array, shape: tuple[int, ...] | None = None) -> list[Any]:
-        """What kernels read of it, and more with it; lists that say what `shape` does of all problems are left out."""
+        """Return the arguments that describe the batch to kernels; lists that only repeat `shape` are left out."""
         cost_of, row_count, col_count = (np.asarray(x, np.int64) for x in (batch.cost_of, *batch[2:4]))
         lists: list[Array | None] = [cost_of, batch.inv_epsilon, row_count, col_count]
         if shape is not None and _counts(cost_of, cost_of.size):

@@ -43,7 +43,7 @@ ITEMSIZES = {name: int(dtype.itemsize) for dtype, name in C_TYPES.items()}
 
 
 def shapes_of(itemsize: int) -> list[tuple[int, int]]:
-    """Those of `FUSED` whose threads can read ahead rows of entries of so many bytes."""
+    """Return the shapes of `FUSED` whose threads can read ahead rows of entries of `itemsize` bytes."""
     return [(columns, threads) for columns, threads in FUSED if columns * itemsize <= STREAM // 3]
 
 
@@ -52,7 +52,7 @@ def _instances(name: str, *choices: tuple[str, ...]) -> list[str]:
 
 
 def _fused_instances(name: str, costs: tuple[str, ...], *choices: tuple[str, ...]) -> list[str]:
-    """For every number of columns a thread, too."""
+    """Return the instances of a fused kernel for every number of columns a thread."""
     columns = {cost: sorted({c for c, _ in shapes_of(ITEMSIZES[cost])}) for cost in costs}
     return [found for cost in costs for c in columns[cost] for found in _instances(name, (cost,), *choices, (str(c),))]
 
@@ -113,10 +113,10 @@ class Device(Protocol):
     def zeros(self, shape: Any, dtype: Any) -> Array: ...
 
     def put(self, values: Array) -> Array:
-        """It on the device and C-contiguous; memory of the host is always copied."""
+        """Return `values` on the device and C-contiguous; memory of the host is always copied."""
 
     def get(self, values: Array) -> Array:
-        """A copy on the host."""
+        """Return a copy of `values` on the host."""
 
     def pack(self, parts: Sequence[Array | Room]) -> list[Array]:
         """Copies of arrays of the host, and room for others, side by side: one allocation and at most one transfer."""
@@ -134,7 +134,7 @@ class Device(Protocol):
         """Run a kernel after those launched before."""
 
     def repeat(self, block: Callable[[], None], times: int) -> None:
-        """Run what `block` launches so many times; it does nothing but launch, the same whenever it is called."""
+        """Run what `block` launches so many times; it only launches, and the same kernels at every call."""
 
 
 class CupyDevice:
@@ -197,7 +197,7 @@ class CupyDevice:
             kernel(grid, (threads,), pointers, shared_mem=shared)
 
     def repeat(self, block: Callable[[], None], times: int) -> None:
-        """As a CUDA graph where that pays: the host then makes one call each time, whatever the block launches.
+        """Run what `block` launches so many times, as a CUDA graph where that pays: one call of the host each time.
 
         The first time is launched plainly, which compiles and loads the kernels: a capture allows neither everywhere.
         """

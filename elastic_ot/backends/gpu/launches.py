@@ -62,12 +62,12 @@ def sized(values: tuple[int, ...]) -> tuple[np.int64, ...]:
 
 
 def packed(side: Side) -> Array:
-    """The vectors of a side as kernels read them."""
+    """Return the vectors of a side as kernels read them."""
     return np.stack((side.weight, side.log_weight, side.offset))
 
 
 def rule(side: Side) -> tuple[Any, ...]:
-    """The numbers that follow them among the arguments."""
+    """Return the numbers of a side, which follow its vectors among the arguments of kernels."""
     return np.int32(side.code), np.float64(side.strength), np.float64(side.strength2)
 
 
@@ -99,7 +99,7 @@ class Launches:
         return self.device.put(np.ascontiguousarray(values, dtype=np.float64))
 
     def _vectors(self, *parts: Array | Room) -> list[Array]:
-        """All of them on the device by one transfer, in float64; integers keep their type, room is left as it is."""
+        """Return vectors on the device, by one transfer, in float64; integers keep their type, room stays room."""
         return self.device.pack(
             [x if isinstance(x, Room) or x.dtype.kind == "i" else np.asarray(x, dtype=np.float64) for x in parts]
         )

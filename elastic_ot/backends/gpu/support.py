@@ -17,7 +17,7 @@ LOW, TINY, HUGE = 1e-20, 1e-250, 1e250  # sums are trusted as those of a sweep i
 
 
 class Supports(Cells):
-    """The primitives that find cells and work on them as they are."""
+    """The primitives that find the entries of supports and work on them."""
 
     def _cell_args(
         self, inv_epsilon: float, alpha: Array, beta: Array, row_least: Array, col_least: Array

@@ -28,7 +28,7 @@ class Tile(NamedTuple):
 
     @property
     def problems(self) -> int:
-        """Of a block."""
+        """Number of problems of a block."""
         return 1 if self.warps > 1 else self.threads // (self.lanes * self.sets)
 
     @property

@@ -47,7 +47,7 @@ class BatchFound:
 
     @cached_property
     def measure(self) -> BatchMeasure:
-        """Of all problems, from marginals computed anew in double precision."""
+        """The measure of all problems, from marginals computed anew in double precision."""
         return measure_batch(self.task, *self.potentials, np.arange(self.problem.size))
 
     def single(self, k: int) -> tuple[Found, bool]:

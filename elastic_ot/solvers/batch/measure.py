@@ -41,7 +41,7 @@ class BatchMeasure:
 
 
 def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) -> BatchMeasure:
-    """Of the problems `which`, from marginals computed anew in double precision."""
+    """Measure the problems `which`, from marginals computed anew in double precision."""
     problem = task.problem
     rows, cols = np.zeros_like(alpha), np.zeros_like(beta)
     for part in pieces(which, task.cost[0].size):
@@ -74,7 +74,7 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
 
 
 def _size_of_exponents(side: SideMeasure, alpha: Vector) -> Vector:
-    """As that of a single problem's side."""
+    """Return the sum of the potentials over epsilon, where there is mass, by size, for every problem."""
     sizes = np.abs(alpha)
     if not side.marginal.all():
         sizes = np.where(side.marginal > 0, sizes, 0.0)
@@ -102,7 +102,7 @@ def _measured(
 
 
 def fixed_sides(problem: BatchProblem) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of every problem, whether the marginal of its rows, of its columns is given."""
+    """Return for every problem whether the marginal of its rows is given, and that of its columns."""
     boxes = problem.rows.box(), problem.cols.box()
     one, other = (np.broadcast_to(np.asarray(lo == hi).reshape(-1), (problem.size,)) for lo, hi in boxes)
     return one, other

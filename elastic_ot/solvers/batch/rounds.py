@@ -229,7 +229,7 @@ def remembered(task: BatchTask, alpha: Vector, beta: Vector, tol: float, measure
 
 
 def solve_alone(task: BatchTask, alpha: Vector, beta: Vector, limits: BatchLimits, single: Single) -> BatchState:
-    """Every problem by the general solver; after each of them there is a look at the limits."""
+    """Solve every problem by the general solver, one by one, and check the limits after each."""
     began = time.perf_counter()
     state = state_at(task, alpha, beta, Status.MAX_ITER)
     size, starts = task.problem.size, None if limits.cold else task.potentials(alpha, beta)
@@ -263,7 +263,7 @@ def _close(task: BatchTask, state: BatchState, which: Indices, limits: BatchLimi
 
 
 def _noted(task: BatchTask, state: BatchState, which: Indices, tol: float) -> NDArray[np.bool_]:
-    """Measure and note; which of them meet the tolerance."""
+    """Measure the problems `which`, note what is found, and return which of them meet the tolerance."""
     measure = measure_batch(task, state.alpha, state.beta, which)
     largest = np.maximum(measure.row_marginal.max(axis=1), measure.col_marginal.max(axis=1))
     overflow = largest > largest_number(task.cost)  # in the dtype of the plan

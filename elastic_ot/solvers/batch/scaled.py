@@ -67,7 +67,7 @@ def _clear(values: Vector, where: NDArray[np.bool_]) -> None:
 
 
 def scaled_potentials(alpha: Vector, side: Side) -> Vector:
-    """As `scaled_potential`; 0 on removed entries."""
+    """Return F = alpha - offset for every problem; 0 on free sides and on entries not in use."""
     if side.weight.all():
         return scaled_potential(alpha, side)
     removed = side.weight == 0
