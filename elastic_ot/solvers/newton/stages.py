@@ -74,7 +74,7 @@ def iterate(method: Parameters, state: NewtonState) -> None:
 
 def _look(method: Parameters, state: NewtonState) -> Stage:
     outdated = not state.trusted() or (state.on_target and not state.passes.stored)
-    if outdated and (state.on_target or state.steps < method.steps):
+    if outdated and (state.on_target or state.steps < method.steps):  # else the level ends in any case
         state.steps += not state.on_target
         return Stage.RENEW
     if state.on_target:
