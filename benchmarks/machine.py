@@ -6,8 +6,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numba
-
 PACKAGES = {
     "elastic_ot": "elastic-ot",
     "POT": "POT",
@@ -33,6 +31,8 @@ def unset_blas_overrides() -> None:
 
 
 def describe() -> dict[str, str]:
+    import numba  # here, for processes that measure how long imports take load this module, too
+
     return {
         "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),

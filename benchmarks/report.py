@@ -1,37 +1,167 @@
-"""Tables as reStructuredText, made to be included in a page of the docs: captions, no section titles."""
+"""What all benchmarks share: options, and results that are stored as a few numbers and shown as tables and figures.
 
+A benchmark consists of sections. Each is measured, which gives numbers fit for JSON, and reported, which makes tables
+and goals of those numbers alone: stored results can be shown again without measuring.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from . import machine
+from .tables import CommonGoal, Goal, Table, goal_table, rst, show
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+DIGITS = 9  # of a stored number
+WIDTH = 300  # of a line of stored numbers
+
+Bench = TypeVar("Bench")
+Figures = Any  # lists and dictionaries of numbers and text
+Found = dict[str, Figures]
 
 
 @dataclass(frozen=True)
-class Table:
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
+class Time:
+    """Seconds, or that there were none within ``at_least`` seconds, or in words why there are none."""
 
-    def rst(self) -> str:
-        lines = [f".. list-table:: {self.title}", "   :header-rows: 1", ""]
-        for row in [self.header, *self.rows]:
-            lines += [f"   {'*' if i == 0 else ' '} - {cell}".rstrip() for i, cell in enumerate(row)]
-        return "\n".join([*lines, "", self.note, ""] if self.note else [*lines, ""])
+    seconds: float = math.nan
+    at_least: float = math.nan
+    verdict: str = ""
 
-    def text(self) -> str:
-        rows = [self.header, *self.rows]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(self.header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([self.title, *(f"  {line}".rstrip() for line in lines), *([self.note] if self.note else [])])
+    @property
+    def answered(self) -> bool:
+        return math.isfinite(self.seconds)
+
+    @property
+    def stopped(self) -> bool:
+        return math.isfinite(self.at_least)
+
+    @property
+    def known(self) -> float:
+        """The time it took, or that it had when stopped; nan if there is neither."""
+        return self.seconds if self.answered else self.at_least
+
+    def stored(self) -> float | str:
+        if self.answered:
+            return self.seconds
+        return f">= {self.at_least:.{DIGITS}g}" if self.stopped else self.verdict
+
+    @classmethod
+    def read(cls, stored: float | str) -> "Time":
+        if not isinstance(stored, str):
+            return cls(float(stored))
+        return cls(at_least=float(stored[3:])) if stored.startswith(">= ") else cls(verdict=stored)
 
 
-def show(table: Table) -> None:
-    print(table.text(), end="\n\n", flush=True)
+@dataclass(frozen=True)
+class Report:
+    tables: Sequence[Table]
+    goals: Sequence[Goal | CommonGoal] = ()
 
 
-def milliseconds(seconds: float) -> str:
-    """Three significant digits; from 10 s on in seconds."""
-    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+@dataclass(frozen=True)
+class Section(Generic[Bench]):
+    measure: Callable[[Bench], Figures]
+    report: Callable[[Figures], Report]
 
 
-def times(ratio: float) -> str:
-    """How many times the time of the method compared with."""
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+@dataclass(frozen=True)
+class Benchmark(Generic[Bench]):
+    """Results are NAME.json, NAME.rst and, where there is something to draw and all of it was measured, NAME.svg."""
+
+    name: str
+    sections: dict[str, Section[Bench]]
+    draw: Callable[[Found, Path], None] | None = None
+
+    def run(self, arguments: argparse.Namespace, bench: Bench, whole: bool = True) -> None:
+        """Measure, print and write section by section, so that a run cut short leaves what it has measured.
+
+        Parts and quick runs write nothing unless told where.
+        """
+        output = arguments.output
+        if output is None and whole and not (arguments.quick or arguments.only):
+            output = RESULTS
+        machine.unset_blas_overrides()
+        found: Found = {"setting": machine.describe()}
+        for name in [name for name in self.sections if name in arguments.only] or self.sections:
+            start = time.perf_counter()
+            found[name] = plain(self.sections[name].measure(bench))
+            for table in self.sections[name].report(found[name]).tables:
+                show(table)
+            print(f"{name}: measured in {time.perf_counter() - start:.0f} s\n", flush=True)
+            if output is not None:
+                write(output / f"{self.name}.json", found)
+                self._show(found, output)
+        first, *_, last = self.tables(found)
+        show(first)
+        show(last)
+
+    def redraw(self, folder: Path | None) -> None:
+        """Tables and figure again, from stored numbers."""
+        folder = folder or RESULTS
+        self._show(read(folder / f"{self.name}.json"), folder)
+
+    def tables(self, found: Found) -> list[Table]:
+        """Goals, the tables of every section, the machine."""
+        reports = [self.sections[name].report(figures) for name, figures in found.items() if name != "setting"]
+        goals = [goal for report in reports for goal in report.goals]
+        return [goal_table(goals), *(table for report in reports for table in report.tables), machine_table(found)]
+
+    def _show(self, found: Found, folder: Path) -> None:
+        (folder / f"{self.name}.rst").write_text(rst(self.tables(found)))
+        if self.draw is not None and self.sections.keys() <= found.keys():
+            self.draw(found, folder / f"{self.name}.svg")
+
+
+def machine_table(found: Found) -> Table:
+    return Table("Machine and versions", ["", ""], [list(pair) for pair in found["setting"].items()])
+
+
+def options(text: str | None, sections: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Those that benchmarks have in common; ``only`` where there are sections to choose from."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that everything runs")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (and, to redraw, to read)")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing: tables and figure of stored results")
+    if sections:
+        parser.add_argument("--only", nargs="+", choices=list(sections), default=[], metavar="SECTION")
+    return parser
+
+
+def write(path: Path, found: Found) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(compact(plain(found)) + "\n")
+
+
+def read(path: Path) -> Found:
+    found: Found = json.loads(path.read_text())
+    return found
+
+
+def compact(value: Any, indent: str = "") -> str:
+    """JSON with what fits into a line in one line."""
+    line = json.dumps(value, allow_nan=False)
+    if not isinstance(value, dict | list) or len(indent) + len(line) <= WIDTH:
+        return line
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items = [f"{deeper}{json.dumps(str(key))}: {compact(item, deeper)}" for key, item in value.items()]
+        return "\n".join(["{", ",\n".join(items), f"{indent}}}"])
+    return "\n".join(["[", ",\n".join(deeper + compact(item, deeper) for item in value), f"{indent}]"])
+
+
+def plain(value: Any) -> Any:
+    """As JSON gives it back: keys are text, numbers rounded; None stands for nan and infinity."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value

@@ -1,39 +1,44 @@
-"""Interleaved timing: of iterations in this process, of whole solves in workers with a time limit."""
+"""Interleaved timing: of calls and iterations in this process, of whole solves in workers with a time limit."""
 
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from problems import Array, Problem, Spec
-from solvers import Run
-from workers import SETTLE, Contender, Failure, Outcome, Task, Workers
+from .problems import Array, Problem, Spec
+from .report import Time
+from .solvers import Run, Solver
+from .workers import SETTLE, Failure, Outcome, Task, Workers
 
 FEW = 10
 STEPS = 7
 NOT_FINITE, NOT_MET = "plan not finite", "accuracy not met at any threshold"
+NOT_TRIED = "not tried"
 
 
-@dataclass(frozen=True)
-class Iteration:
-    """Seconds a full iteration: the median over rounds, and the fastest and the slowest round."""
+def time_calls(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of every call, in turn; an untimed one before each brings its data back into the caches."""
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            start = time.perf_counter()
+            call()
+            samples[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in samples.items()}
 
-    name: str
-    median: float
-    fastest: float
-    slowest: float
 
+def time_iterations(problem: Problem, solvers: list[Solver], rounds: int) -> dict[str, float]:
+    """Seconds of a full iteration of every solver: medians over rounds.
 
-def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) -> list[Iteration]:
-    """Every round times every contender over few and over many iterations; the difference counts.
-
-    An untimed run before the two brings the contender's own data and threads back.
+    Every round times every solver over few and over many iterations; the difference counts. An untimed run before the
+    two brings the solver's own data and threads back.
     """
-    runs = {c.name: (c.setup(problem, FEW), c.setup(problem, FEW + c.span)) for c in contenders}
+    runs = {c.name: (c.setup(problem, FEW), c.setup(problem, FEW + c.span)) for c in solvers}
     for few, _ in runs.values():
         few(None)
-    span = {c.name: c.span for c in contenders}
+    span = {c.name: c.span for c in solvers}
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (few, many) in runs.items():
@@ -43,7 +48,7 @@ def time_iterations(problem: Problem, contenders: list[Contender], rounds: int) 
             if (done_short, done_long) != (FEW, FEW + span[name]):
                 raise RuntimeError(f"{name} stopped after {done_short} and {done_long} iterations")
             samples[name].append((long - short) / span[name])
-    return [Iteration(name, statistics.median(s), min(s), max(s)) for name, s in samples.items()]
+    return {name: statistics.median(seconds) for name, seconds in samples.items()}
 
 
 def stopwatch(run: Run) -> tuple[float, int]:
@@ -68,7 +73,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Solve:
-    """One contender on one problem: a threshold that just met the accuracy, and its time there.
+    """One solver on one problem: a threshold that just met the accuracy, and its time there.
 
     Without a time to compare, ``seconds`` is nan, ``failure`` says why, ``at_least`` is the time that an answer
     would have taken at least (nan if unknown) and ``outcome`` is the last one, if there was any.
@@ -82,56 +87,47 @@ class Solve:
     at_least: float = math.nan
 
     @property
-    def remark(self) -> str:
-        if self.failure is None:
-            return ""
-        claimed = self.outcome is not None and self.outcome.converged
-        return self.failure + (", while reporting success" if claimed else "")
-
-
-def figures_of(spec: Spec, solves: list[Solve]) -> dict[str, Any]:
-    rows = [{**asdict(solve), "remark": solve.remark} for solve in solves]
-    for row in rows:
-        if row["outcome"]:
-            del row["outcome"]["potentials"]
-    return {"problem": asdict(spec), "solves": rows}
+    def time(self) -> Time:
+        """What is stored and shown; docs/benchmarks.rst explains the words."""
+        if self.failure is None or math.isfinite(self.at_least):
+            return Time(self.seconds, self.at_least)
+        if self.outcome is None:
+            return Time(verdict=NOT_TRIED if self.failure == NOT_TRIED else "failed")
+        wrong = self.outcome.converged and self.failure in (NOT_MET, NOT_FINITE)
+        return Time(verdict=f"{'wrong' if wrong else 'gave up'}, error {self.outcome.error:.0e}")
 
 
 def time_solves(
-    spec: Spec,
-    contenders: list[Contender],
-    effort: Effort,
-    workers: Workers,
-    reference: tuple[Array, Array] | None = None,
+    spec: Spec, solvers: list[Solver], effort: Effort, workers: Workers, reference: tuple[Array, Array] | None = None
 ) -> list[Solve]:
-    """Find the threshold that each contender needs, then time in rounds those that have one.
+    """Find the threshold that each solver needs, then time in rounds those that have one.
 
-    A contender whose first answer took more than a tenth of the time limit is not repeated.
+    A solver whose first answer took more than a tenth of the time limit is not repeated.
     """
     found = []
-    for contender in contenders:
+    for solver in solvers:
         task = Task(spec, effort.accuracy, effort.max_iter, reference)
-        found.append(_tighten(contender, task, effort, workers))
-    samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        found.append(_tighten(solver, task, effort, workers))
+    samples: dict[str, list[float]] = {solver.name: [] for solver in solvers}
     for _ in range(effort.rounds):
-        for contender, (task, outcome, failure) in zip(contenders, found, strict=True):
+        for solver, (task, outcome, failure) in zip(solvers, found, strict=True):
             if failure is None and outcome is not None and outcome.seconds < effort.time_limit / 10:
-                again = workers.ask(contender, task, effort.time_limit)
+                again = workers.ask(solver, task, effort.time_limit)
                 if isinstance(again, Outcome):
-                    samples[contender.name].append(again.seconds)
+                    samples[solver.name].append(again.seconds)
     solves = []
-    for contender, (task, outcome, failure) in zip(contenders, found, strict=True):
+    for solver, (task, outcome, failure) in zip(solvers, found, strict=True):
         if failure is not None:
-            solve = Solve(contender.name, task.threshold, math.nan, outcome, failure.reason, failure.at_least)
+            solve = Solve(solver.name, task.threshold, math.nan, outcome, failure.reason, failure.at_least)
         else:
-            seconds = samples[contender.name] or [outcome.seconds if outcome is not None else math.nan]
-            solve = Solve(contender.name, task.threshold, statistics.median(seconds), outcome)
+            seconds = samples[solver.name] or [outcome.seconds if outcome is not None else math.nan]
+            solve = Solve(solver.name, task.threshold, statistics.median(seconds), outcome)
         solves.append(solve)
     return solves
 
 
 def _tighten(
-    contender: Contender, task: Task, effort: Effort, workers: Workers
+    solver: Solver, task: Task, effort: Effort, workers: Workers
 ) -> tuple[Task, Outcome | None, Failure | None]:
     """Lower the threshold until the answer is as accurate as wanted, or until that cannot help.
 
@@ -140,9 +136,9 @@ def _tighten(
     outcome, spent = None, 0.0
     for _ in range(STEPS):
         if outcome is not None:
-            missed = min(max(1.1 * outcome.error / effort.accuracy, 2.0), contender.stride)
+            missed = min(max(1.1 * outcome.error / effort.accuracy, 2.0), solver.stride)
             task = replace(task, threshold=task.threshold / missed)
-        answer = workers.ask(contender, task, effort.time_limit)
+        answer = workers.ask(solver, task, effort.time_limit)
         if isinstance(answer, Failure):
             return task, outcome, answer
         outcome = answer

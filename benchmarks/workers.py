@@ -1,4 +1,4 @@
-"""Worker processes, one a contender, that solve under a time limit."""
+"""Worker processes, one a solver, that solve under a time limit."""
 
 import math
 import time
@@ -7,25 +7,11 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from problems import Array, Problem, Spec, marginal_error, plan_distance
-from solvers import Run, Setup
+from .problems import Array, Problem, Spec, marginal_error, plan_distance
+from .solvers import Run, Setup, Solver
 
 SETTLE = 0.05  # seconds between solvers: the idle threads of the last one's pool spin for up to 30 ms
 UNTIMED_LIMIT = 120.0  # seconds for what is not timed: imports, building the problem, compiling, measuring the error
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A solver as it enters a comparison.
-
-    ``span`` is the number of iterations over which one iteration is timed: a multiple of 10, the period of
-    the peers' convergence tests. ``stride`` bounds the factor by which its threshold is lowered at once.
-    """
-
-    name: str
-    setup: Setup
-    span: int = 40
-    stride: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class Failure:
 
 
 class Worker:
-    """A process that solves with one contender, ended and replaced when it runs past the time limit."""
+    """A process that solves with one solver, ended and replaced when it runs past the time limit."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -103,7 +89,7 @@ class Worker:
 
 
 class Workers:
-    """One worker a contender, started when it is first asked; all of them end with the ``with`` block."""
+    """One worker a solver, started when it is first asked; all of them end with the ``with`` block."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
@@ -119,10 +105,10 @@ class Workers:
         for worker in self._workers.values():
             worker.close()
 
-    def ask(self, contender: Contender, task: Task, time_limit: float) -> Outcome | Failure:
-        if contender.name not in self._workers:
-            self._workers[contender.name] = Worker(contender.setup)
-        return self._workers[contender.name].ask(task, time_limit)
+    def ask(self, solver: Solver, task: Task, time_limit: float) -> Outcome | Failure:
+        if solver.name not in self._workers:
+            self._workers[solver.name] = Worker(solver.setup)
+        return self._workers[solver.name].ask(task, time_limit)
 
 
 def _serve(connection: Connection, setup: Setup) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ else:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("seeded")
+
+# The benchmarks belong to the checkout, not to the package. Last, so that an installed elastic_ot is the one tested.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window opens during the tests
 

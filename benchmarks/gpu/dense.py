@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from events import Timed, seconds_each
 
 from elastic_ot.backends import load
 from elastic_ot.backends.protocol import LOGARITHMIC, Side
+
+from .events import Timed, seconds_each
 
 INV_EPSILON = 50.0
 ITERATIONS = 50

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 Timed = Callable[[int], None]
@@ -35,7 +36,7 @@ def seconds_each(cupy: Any, runs: dict[str, Timed], rounds: int) -> dict[str, fl
         run(MANY)
     for _ in range(rounds):
         for name, run in runs.items():
-            few, many = (elapsed(cupy, lambda n=n, run=run: run(n)) for n in (FEW, MANY))
+            few, many = (elapsed(cupy, partial(run, count)) for count in (FEW, MANY))
             samples[name].append((many - few) / (MANY - FEW))
     return {name: statistics.median(values) for name, values in samples.items()}
 
@@ -43,7 +44,8 @@ def seconds_each(cupy: Any, runs: dict[str, Timed], rounds: int) -> dict[str, fl
 @contextmanager
 def kernel_seconds(cupy: Any, device: Any) -> Iterator[list[float]]:
     """Seconds of every launch inside the block, without what the host does between them; filled when it ends."""
-    launch, events, found = device.launch, [], []
+    launch, events = device.launch, []
+    found: list[float] = []
 
     def timed(*args: Any) -> None:
         events.append((cupy.cuda.Event(), cupy.cuda.Event()))

@@ -1,6 +1,6 @@
 """Instructions of a kernel in machine code, by straight pieces of it; no device is needed.
 
-`python benchmarks/gpu/instructions.py "log_rows<float, float, 16>" [90]` needs CuPy with its compiler and `nvdisasm`
+`python -m benchmarks.gpu.instructions "log_rows<float, float, 16>" [90]` needs CuPy with its compiler and `nvdisasm`
 (`pip install nvidia-cuda-nvdisasm`) on the path. The names of kernels are those of `elastic_ot.backends.gpu.KERNELS`.
 With 16 columns a thread, the piece with 16 MUFU.EX2 and the loads from shared memory (LDS.128) is what a row costs.
 """
@@ -12,8 +12,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout, installed or not
 
 from elastic_ot.backends import gpu
 

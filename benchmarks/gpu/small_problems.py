@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
-from dense import INV_EPSILON, side
-from events import kernel_seconds, seconds
 
 from elastic_ot.backends.protocol import Batch, Side
+
+from .dense import INV_EPSILON, side
+from .events import kernel_seconds, seconds
 
 
 def problems(size: int, n: int, m: int) -> tuple[Any, ...]:
@@ -15,8 +16,8 @@ def problems(size: int, n: int, m: int) -> tuple[Any, ...]:
     sides = []
     for length in (n, m):
         one = side(length)
-        vectors = (np.tile(x, (size, 1)) for x in one[:3])
-        sides.append(Side(*vectors, np.zeros(size, np.int64), np.ones(size), np.zeros(size)))
+        weight, log_weight, offset = (np.tile(x, (size, 1)) for x in one[:3])
+        sides.append(Side(weight, log_weight, offset, np.zeros(size, np.int64), np.ones(size), np.zeros(size)))
     return batch, sides, [s.log_weight.copy() for s in sides]
 
 

@@ -7,9 +7,10 @@ and to the share of the attention that each token gets? The same model is traine
 
 .. code-block:: console
 
-   $ python docs/gallery/study_attention_on_digits.py                # digits of scikit-learn, two to four minutes
-   $ python docs/gallery/study_attention_on_digits.py --mnist FOLDER --output FOLDER   # 10,000 images of MNIST
-   $ python docs/gallery/study_attention_on_digits.py --quick        # shows that all runs
+   $ python -m docs.gallery.study_attention_on_digits                # digits of scikit-learn, two to four minutes
+   $ python -m docs.gallery.study_attention_on_digits --mnist FOLDER --output FOLDER   # 10,000 images of MNIST
+   $ python -m docs.gallery.study_attention_on_digits --quick        # shows that all runs
+   $ python -m docs.gallery.study_attention_on_digits --redraw       # table and figure of the stored numbers
 
 This page is not run when the documentation is built. It needs torch.
 """
@@ -34,13 +35,14 @@ This page is not run when the documentation is built. It needs torch.
 # the spread. A step with five elastic iterations takes a little over twice the time of one with softmax, sliced plans
 # about four times.
 
+import argparse
 import gzip
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,14 +51,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from benchmarks import studies
+from benchmarks.tables import Table, milliseconds
 from elastic_ot.applications.attention import attention_weights, sinkformer_weights
 from elastic_ot.applications.doubly_stochastic import qr_plan
 from elastic_ot.applications.sinks import sink_metrics
 from elastic_ot.applications.sliced_plans import expected_sliced_plan
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import studies
-from report import Table, milliseconds
 
 WIDTH, HEADS, LAYERS = 32, 4, 2
 BATCH, EPOCHS, SEEDS, RATE = 64, 12, (0, 1, 2), 3e-3
@@ -249,7 +249,8 @@ def step_seconds(data: Data, rounds: int) -> dict[str, float]:
 # ----------------
 
 
-def table(found: dict[str, list[dict]], seconds: dict[str, float], tokens: int, steps: int) -> Table:
+def tables(numbers: dict[str, Any]) -> list[Table]:
+    found, seconds, (tokens, _) = numbers["runs"], numbers["seconds of a step"], numbers["tokens and pixels"]
     rows = []
     for kind, runs in found.items():
         accuracy = [100 * run["accuracy"] for run in runs]
@@ -262,19 +263,20 @@ def table(found: dict[str, list[dict]], seconds: dict[str, float], tokens: int, 
             ]
         )
     note = (
-        f"{steps} steps of {BATCH} images. Entropy of the column sums in nats, at most log {tokens} = "
+        f"{numbers['steps']} steps of {BATCH} images. Entropy of the column sums in nats, at most log {tokens} = "
         f"{math.log(tokens):.3f}; the sink rate is the share of keys that get more than 0.3 of the attention; the "
         "column error is the mean of abs(column sum - 1). Steps whose gradient was not finite were left out. Means of "
-        f"{len(runs)} seeds."
+        f"{len(numbers['seeds'])} seeds."
     )
     header = ["weights", "test accuracy, % (seeds)", "training step", *COLUMNS]
-    return Table("Attention on digits", header, rows, note)
+    return [Table("Attention on digits", header, rows, note)]
 
 
 COLUMNS = {"column entropy": ".3f", "sink rate": ".3f", "column error": ".3f", "steps left out": ".2g"}
 
 
-def draw(found: dict[str, list[dict]], seconds: dict[str, float], tokens: int) -> plt.Figure:
+def draw(numbers: dict[str, Any]) -> plt.Figure:
+    found, seconds, (tokens, _) = numbers["runs"], numbers["seconds of a step"], numbers["tokens and pixels"]
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
     places = range(len(found))
     for place, runs in zip(places, found.values(), strict=True):
@@ -289,11 +291,7 @@ def draw(found: dict[str, list[dict]], seconds: dict[str, float], tokens: int) -
     return figure
 
 
-def main() -> None:
-    parser = studies.options(__doc__)
-    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="10,000 images of MNIST, in its four files")
-    arguments = parser.parse_args()
-    studies.start("attention_on_digits")
+def study(arguments: argparse.Namespace) -> dict[str, Any]:
     size, epochs, seeds, rounds = (200, 1, SEEDS[:1], 1) if arguments.quick else (10_000, EPOCHS, SEEDS, 15)
     data = small_digits(size) if arguments.mnist is None else mnist(arguments.mnist, size)
     seconds = step_seconds(data, rounds)
@@ -305,18 +303,21 @@ def main() -> None:
             run.run(epochs)
             found[kind].append({"seed": seed, **run.measure()})
             print(f"{kind}, seed {seed}: accuracy {found[kind][-1]['accuracy']:.3f}", flush=True)
-    tokens, steps = data[0].shape[1], epochs * -(-len(data[0]) // BATCH)
-    numbers = {
+    return {
         "images to train and to test": [len(data[0]), len(data[1])],
         "tokens and pixels": list(data[0].shape[1:]),
         "threads": torch.get_num_threads(),
         "seeds": list(seeds),
+        "steps": epochs * -(-len(data[0]) // BATCH),
         "seconds of a step": seconds,
         "runs": found,
     }
-    tables = [table(found, seconds, tokens, steps)]
-    figure = draw(found, seconds, tokens)
-    studies.report("attention_on_digits", studies.folder(arguments), tables, numbers, figure)
+
+
+def main() -> None:
+    parser = studies.options(__doc__)
+    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="10,000 images of MNIST, in its four files")
+    studies.run("attention_on_digits", parser.parse_args(), study, tables, draw)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ the answer is exact; then in a small model that is trained with each.
 
 .. code-block:: console
 
-   $ python docs/gallery/study_attention_sinks.py             # two to four minutes
-   $ python docs/gallery/study_attention_sinks.py --quick     # shows that all runs
+   $ python -m docs.gallery.study_attention_sinks             # two to four minutes
+   $ python -m docs.gallery.study_attention_sinks --quick     # shows that all runs
+   $ python -m docs.gallery.study_attention_sinks --redraw    # tables and figure of the stored numbers
 
 This page is not run when the documentation is built. It needs torch.
 """
@@ -37,24 +38,21 @@ This page is not run when the documentation is built. It needs torch.
 # Causal models give almost half of the attention to the begin token at lam = 0, and a third at lam = 1. They answer
 # as well as softmax up to lam = 0.75.
 
+import argparse
 import math
 import statistics
-import sys
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import studies
+from benchmarks.tables import Table
 from elastic_ot.applications.attention import attention_weights
 from elastic_ot.applications.causal import causal_weights
 from elastic_ot.applications.sinks import sink_metrics
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import studies
-from report import Table
 
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -185,6 +183,9 @@ def measure(model: Model, test: Sequences) -> dict[str, float]:
 # Tables and figure
 # -----------------
 
+Trained = dict[str, dict[str, list[dict[str, float]]]]
+"""Of every group, by lam, a run a seed."""
+
 GROUPS = {"elastic": Kind(0.0), "elastic, null key": Kind(0.0, null=True), "causal": Kind(0.0, causal=True)}
 
 
@@ -194,7 +195,7 @@ def planted_table(found: list[dict[str, float]]) -> Table:
     return Table("A planted sink, solved to 1e-9", list(found[0]), rows, note)
 
 
-def trained_table(found: dict[str, dict[float, list[dict[str, float]]]], steps: int) -> Table:
+def trained_table(found: Trained, steps: int) -> Table:
     digits = {
         "loss": ".4f",
         "sink rate": ".4f",
@@ -208,7 +209,7 @@ def trained_table(found: dict[str, dict[float, list[dict[str, float]]]], steps: 
         for lam, runs in by_lam.items():
             cells = [_percent([run[f"accuracy {where}"] for run in runs]) for where in ("at marks", "elsewhere")]
             cells += [f"{statistics.mean(run[name] for run in runs):{form}}" for name, form in digits.items()]
-            rows.append([group, f"{lam:g}", *cells])
+            rows.append([group, f"{float(lam):g}", *cells])
     note = (
         f"{steps} steps of {BATCH} sequences; means of {len(runs)} seeds, the range of the seeds in brackets. The sink "
         f"rate is the share of keys that get more than 0.3 of the attention: one key of each head is "
@@ -223,9 +224,8 @@ def _percent(values: list[float]) -> str:
     return f"{100 * statistics.mean(values):.1f} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
-def draw(
-    fixed: list[dict[str, float]], found: dict[str, dict[float, list[dict[str, float]]]], maps: dict[str, np.ndarray]
-) -> plt.Figure:
+def draw(numbers: dict[str, Any]) -> plt.Figure:
+    fixed, found = numbers["planted"], numbers["trained"]
     figure, axes = plt.subplots(2, 3, figsize=(10, 6.6), layout="constrained")
     top = axes[0]
     for height, colour in zip(HEIGHTS, (BLUE, ORANGE, GREEN), strict=True):
@@ -238,36 +238,16 @@ def draw(
     for ax, (name, label) in zip(top[1:], panels, strict=True):
         for (group, by_lam), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
             values = [[run[name] for run in runs] for runs in by_lam.values()]
-            ax.plot(list(by_lam), [statistics.mean(x) for x in values], "-", color=colour, label=group)
-            for lam, runs in zip(by_lam, values, strict=True):
+            lams = [float(lam) for lam in by_lam]
+            ax.plot(lams, [statistics.mean(x) for x in values], "-", color=colour, label=group)
+            for lam, runs in zip(lams, values, strict=True):
                 ax.plot([lam] * len(runs), runs, ".", color=colour)
         ax.set(xlabel="lam", ylabel=label)
     top[1].legend(frameon=False)
-    for ax, (title, weights) in zip(axes[1], maps.items(), strict=True):
+    for ax, (title, weights) in zip(axes[1], numbers["weights of the first head"].items(), strict=True):
         ax.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0)
         ax.set(title=title, xlabel="key", ylabel="query")
     return figure
-
-
-def main() -> None:
-    arguments = studies.options(__doc__).parse_args()
-    studies.start("attention_sinks")
-    lams, seeds, steps = ((0.0, 1.0), SEEDS[:1], 5) if arguments.quick else (LAMS, SEEDS, STEPS)
-    test = draw_sequences(32 if arguments.quick else 256, torch.Generator().manual_seed(99))
-    fixed = [planted(height, lam) for height in HEIGHTS for lam in lams]
-    found: dict[str, dict[float, list[dict[str, float]]]] = {group: {lam: [] for lam in lams} for group in GROUPS}
-    maps = {}
-    for group, kind in GROUPS.items():
-        for lam in lams:
-            for seed in seeds:
-                model = train(kind._replace(lam=lam), seed, steps)
-                found[group][lam].append({"seed": seed, **measure(model, test)})
-                print(f"{group}, lam = {lam:g}, seed {seed}: loss {found[group][lam][-1]['loss']:.4f}", flush=True)
-                if seed == 0 and (group, lam) in PICTURES:
-                    maps[PICTURES[group, lam]] = model(test.tokens[:1])[1][0, 0].detach().numpy()
-    numbers = {"threads": torch.get_num_threads(), "seeds": list(seeds), "planted": fixed, "trained": found}
-    tables = [planted_table(fixed), trained_table(found, steps)]
-    studies.report("attention_sinks", studies.folder(arguments), tables, numbers, draw(fixed, found, maps))
 
 
 PICTURES = {
@@ -276,5 +256,36 @@ PICTURES = {
     ("elastic, null key", 1.0): "lam = 1 with a null key",
 }
 
+
+def study(arguments: argparse.Namespace) -> dict[str, Any]:
+    lams, seeds, steps = ((0.0, 1.0), SEEDS[:1], 5) if arguments.quick else (LAMS, SEEDS, STEPS)
+    test = draw_sequences(32 if arguments.quick else 256, torch.Generator().manual_seed(99))
+    fixed = [planted(height, lam) for height in HEIGHTS for lam in lams]
+    found: Trained = {group: {str(lam): [] for lam in lams} for group in GROUPS}
+    pictures = {}
+    for group, kind in GROUPS.items():
+        for lam in lams:
+            runs = found[group][str(lam)]
+            for seed in seeds:
+                model = train(kind._replace(lam=lam), seed, steps)
+                runs.append({"seed": seed, **measure(model, test)})
+                print(f"{group}, lam = {lam:g}, seed {seed}: loss {runs[-1]['loss']:.4f}", flush=True)
+                if seed == 0 and (group, lam) in PICTURES:
+                    weights = model(test.tokens[:1])[1][0, 0].detach().numpy().astype(float)
+                    pictures[PICTURES[group, lam]] = weights.round(3).tolist()
+    return {
+        "threads": torch.get_num_threads(),
+        "seeds": list(seeds),
+        "steps": steps,
+        "planted": fixed,
+        "trained": found,
+        "weights of the first head": pictures,
+    }
+
+
+def tables(numbers: dict[str, Any]) -> list[Table]:
+    return [planted_table(numbers["planted"]), trained_table(numbers["trained"], numbers["steps"])]
+
+
 if __name__ == "__main__":
-    main()
+    studies.run("attention_sinks", studies.options(__doc__).parse_args(), study, tables, draw)

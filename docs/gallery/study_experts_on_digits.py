@@ -6,8 +6,9 @@ A layer of experts sends every input to one of several small networks. Left to i
 have already learnt something and never use others. This study trains a small layer on scikit-learn's digits with the
 routers of `elastic_ot.torch.SinkhornRouter`, and measures accuracy, loads and time.
 
-It needs PyTorch and was run once, by ``python docs/gallery/study_experts_on_digits.py``; the page shows what that run
-wrote, as it was measured.
+It needs PyTorch and was run once, by ``python -m docs.gallery.study_experts_on_digits``; the page shows what that
+run wrote, as it was measured. ``--redraw`` makes table and figure of the stored numbers, ``--quick`` shows that all
+runs.
 """
 
 # sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/experts_on_digits.svg'
@@ -23,19 +24,19 @@ wrote, as it was measured.
 # which the router makes, and those of evaluation, which it has learnt; and what the change of rule costs is the
 # difference of two accuracies on the test digits, routed as in evaluation and as in training.
 
-import argparse
-import json
 import os
 import statistics
 import time
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import studies
+from benchmarks.tables import Table
 from elastic_ot.applications.routing import load_balance
 from elastic_ot.torch import SinkhornRouter
 
@@ -179,30 +180,23 @@ def cell(runs, key, factor, form):
     return f"{np.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def table(results):
-    """The rows, header first."""
-    rows = [["router", *COLUMNS]]
-    return rows + [[name, *(cell(runs, *column) for column in COLUMNS.values())] for name, runs in results.items()]
+def tables(numbers):
+    """One, with a sentence."""
+    rows = [[name, *(cell(runs, *column) for column in COLUMNS.values())] for name, runs in numbers["runs"].items()]
+    return [Table("", ["router", *COLUMNS], rows, numbers["note"])]
 
 
-def rst(rows, note):
-    """A list table and a sentence."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in rows:
-        lines += [f"   {'*' if k == 0 else ' '} - {value}" for k, value in enumerate(row)]
-    return "\n".join([*lines, "", note, ""])
+STYLE = {"svg.hashsalt": "experts", "font.size": 10, "axes.spines.top": True, "axes.spines.right": True}
 
 
-def draw(results, path):
+def draw(numbers):
     """Loads and accuracy against lam."""
-    import matplotlib.pyplot as plt
-
+    results = numbers["runs"]
     names = ["softmax", *(f"sinkhorn, lam = {lam}" for lam in LAMS)]
     series = [
         ("load of the fullest expert over the mean", {"training": "training max / mean", "test": "test max / mean"}),
         ("accuracy", {"routed as in training": "accuracy as trained", "routed as in evaluation": "accuracy"}),
     ]
-    plt.rcParams.update({"svg.hashsalt": "experts", "svg.fonttype": "none"})
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for ax, (label, lines) in zip(axes, series, strict=True):
         for (line, key), colour in zip(lines.items(), ("#0072B2", "#D55E00"), strict=False):
@@ -213,7 +207,7 @@ def draw(results, path):
         ax.set(xlabel="lam (0 is the softmax)", ylabel=label)
         ax.legend()
     axes[0].axhline(1.0, color="black", lw=0.8, ls="--")
-    figure.savefig(path, metadata={"Date": None})
+    return figure
 
 
 # %%
@@ -233,14 +227,9 @@ def draw(results, path):
 # Three seeds of a small network on small images say nothing about large ones.
 
 
-def main():
-    """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
-    parser.add_argument("--quick", action="store_true", help="one seed, two epochs; writes only where --output says")
-    parser.add_argument("--output", type=Path, help="folder of the results")
-    given = parser.parse_args()
-    torch.set_num_threads(1)  # for matrices as small as these
-    seeds, epochs = ((0,), 2) if given.quick else ((0, 1, 2), 40)
+def study(arguments):
+    """Every router, seed by seed."""
+    seeds, epochs = ((0,), 2) if arguments.quick else ((0, 1, 2), 40)
     train("warm up", ROUTERS["base"], 0, 1)  # compiled code is loaded before anything is timed
     train("warm up", ROUTERS["sinkhorn, lam = 1.0"], 0, 1)
     results = {name: [] for name in (SMALL, *ROUTERS)}
@@ -248,21 +237,12 @@ def main():
         for name, runs in results.items():
             runs.append(train(name, ROUTERS.get(name), seed, epochs))
             print(seed, name, {key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
-    rows = table(results)
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    print("\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)) for row in rows))
-    folder = given.output or (None if given.quick else Path(__file__).parents[2] / "benchmarks" / "results" / "studies")
-    if folder is None:
-        return
     note = (
         f"{len(seeds)} seeds, {epochs} epochs. PyTorch {torch.__version__.split('+')[0]} with one thread, on a machine "
         f"of {os.cpu_count()} cores that had other work too. Times are medians of the steps of a run, then of the runs."
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experts_on_digits.rst").write_text(rst(rows, note))
-    (folder / "experts_on_digits.json").write_text(json.dumps({"setting": note, "runs": results}, indent=1) + "\n")
-    draw(results, folder / "experts_on_digits.svg")
+    return {"note": note, "runs": results}
 
 
 if __name__ == "__main__":
-    main()
+    studies.run("experts_on_digits", studies.options(__doc__).parse_args(), study, tables, draw, style=STYLE)

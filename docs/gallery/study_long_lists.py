@@ -9,36 +9,27 @@ memory as sequences grow from 1024 to 4096 tokens? And what does a small network
 in the few minutes that two cores have?
 
 The second is no attempt at the benchmark: the networks here see 240 lists. The page is not run when the documentation
-is built. ``python docs/gallery/study_long_lists.py`` runs it, prints the tables and writes them to
-``benchmarks/results/studies``; ``--quick`` runs it on short lists, and writes nothing. The lists come from
-``benchmarks/list_operations.py``, times and memory are taken as in ``benchmarks/attention.py``.
+is built. ``python -m docs.gallery.study_long_lists`` runs it, prints the tables and writes them to
+``benchmarks/results/studies``; ``--quick`` runs it on short lists, and writes nothing; ``--redraw`` makes tables and
+figure of the stored numbers. The lists come from ``benchmarks/list_operations.py``, times and memory are taken as in
+``benchmarks/compare_attention.py``.
 """
 
-import argparse
-import json
 import math
 import statistics
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import attentions
-import list_operations
-import machine
-from layers import interleaved, medians
-from processes import measure_attention
-from report import Table, milliseconds, show
-
+from benchmarks import attention_layers, list_operations, studies
+from benchmarks.fresh_processes import measure_attention
+from benchmarks.report import machine_table
+from benchmarks.tables import Table, milliseconds
+from benchmarks.timing import time_calls
 from elastic_ot.applications import block_scores, elastic_attention, sparse_attention
 
 # %%
@@ -73,7 +64,7 @@ LAM, BLOCK = 0.5, 64
 
 
 def softmax(q, k, v, real):
-    scores = attentions.scores(q, k).masked_fill(~real[:, None, None, :], -math.inf)
+    scores = attention_layers.scores(q, k).masked_fill(~real[:, None, None, :], -math.inf)
     return torch.softmax(scores, -1) @ v
 
 
@@ -227,13 +218,12 @@ def costs(scale):
     rows = []
     for length in scale.lengths:
         shape = (1, 2, length, 16)
-        tensors = attentions.inputs(*shape)
+        tensors = attention_layers.inputs(*shape)
         for way in WAYS:
-            step = forward if way == "forward" else lambda layer, tensors: attentions.step(layer, *tensors)
-            layers = attentions.kinds(BLOCK)
-            seconds = medians(
-                interleaved({name: partial(step, layer, tensors) for name, layer in layers.items()}, scale.rounds)
-            )
+            step = forward if way == "forward" else lambda layer, tensors: attention_layers.step(layer, *tensors)
+            layers = attention_layers.kinds(BLOCK)
+            calls = {name: partial(step, layer, tensors) for name, layer in layers.items()}
+            seconds = time_calls(calls, scale.rounds)
             for name in layers:
                 resident = measure_attention(name, shape, BLOCK, backward=way != "forward")["resident"]
                 rows.append({"length": length, "attention": name, "way": way, "seconds": seconds[name]})
@@ -242,7 +232,7 @@ def costs(scale):
 
 
 def cost_tables(found):
-    names = list(attentions.kinds(BLOCK))
+    names = list(attention_layers.kinds(BLOCK))
     units = {"seconds": ("Time", milliseconds), "bytes": ("Peak memory", lambda x: f"{x / 2**20:.0f} MiB")}
     tables = []
     for field, (title, written) in units.items():
@@ -254,51 +244,38 @@ def cost_tables(found):
     return tables
 
 
-def draw(path, found):
+def draw(numbers):
     """Forward and backward: time and memory against length."""
-    matplotlib.use("agg")
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lists", "font.size": 9, "axes.spines.top": False}):
-        figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-        for axes, field, label, unit in zip(panels, ("seconds", "bytes"), ("seconds", "MiB"), (1, 2**20), strict=True):
-            for name, marker in zip(attentions.kinds(BLOCK), "osD^", strict=True):
-                rows = [row for row in found if row["attention"] == name and row["way"] == WAYS[1]]
-                x, y = [row["length"] for row in rows], [row[field] / unit for row in rows]
-                axes.loglog(x, y, marker=marker, label=name)
-            axes.set_xticks(x, map(str, x))
-            axes.minorticks_off()
-            axes.set(xlabel="length", ylabel=label)
-            axes.grid(True, alpha=0.3)
-        panels[0].legend(frameon=False)
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes, field, label, unit in zip(panels, ("seconds", "bytes"), ("seconds", "MiB"), (1, 2**20), strict=True):
+        for name, marker in zip(attention_layers.kinds(BLOCK), "osD^", strict=True):
+            rows = [row for row in numbers["layers"] if row["attention"] == name and row["way"] == WAYS[1]]
+            x, y = [row["length"] for row in rows], [row[field] / unit for row in rows]
+            axes.loglog(x, y, marker=marker, label=name)
+        axes.set_xticks(x, map(str, x))
+        axes.minorticks_off()
+        axes.set(xlabel="length", ylabel=label)
+        axes.grid(True, alpha=0.3)
+    panels[0].legend(frameon=False)
+    return figure
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Attention on long lists of operations.")
-    parser.add_argument("--quick", action="store_true", help="short lists: shows that everything runs")
-    parser.add_argument("--output", type=Path, help="folder to write to")
-    arguments = parser.parse_args()
+STYLE = {"svg.hashsalt": "lists", "axes.spines.right": True}
+
+
+def study(arguments):
     scale = QUICK if arguments.quick else Scale()
-    output = arguments.output or (None if arguments.quick else ROOT / "benchmarks/results/studies")
-    setting = machine.describe()
-    layers = costs(scale)
-    tables = cost_tables(layers)
-    for table in tables:
-        show(table)
-    learned = learning(scale)
-    tables.append(learning_table(learned, scale))
-    show(tables[-1])
-    tables.append(Table("Machine and versions", ["", ""], [list(pair) for pair in setting.items()]))
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        figures = {"setting": setting, "layers": layers, "learning": learned}
-        (output / "long_lists.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (output / "long_lists.rst").write_text("\n".join(table.rst() for table in tables))
-        draw(output / "long_lists.svg", layers)
+    return {"scale": asdict(scale), "layers": costs(scale), "learning": learning(scale)}
+
+
+def tables(numbers):
+    scale = Scale(**numbers["scale"])
+    return [*cost_tables(numbers["layers"]), learning_table(numbers["learning"], scale), machine_table(numbers)]
 
 
 if __name__ == "__main__":
-    main()
+    arguments = studies.options("Attention on long lists of operations.").parse_args()
+    studies.run("long_lists", arguments, study, tables, draw, threads=None, style=STYLE)
 
 # %%
 # What came out

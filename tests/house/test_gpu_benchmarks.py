@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import benchmarks.gpu.__main__ as run
+from benchmarks.gpu import dense, events, small_problems
 from elastic_ot.backends import gpu, reference
 from helpers import gpu_shim
 from helpers.gpu_shim import fake_cupy
@@ -24,18 +26,7 @@ needs_compiler = pytest.mark.skipif(
 def modules(monkeypatch):
     """(run, dense, small_problems, events) with the stand-in as CuPy."""
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.module())
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
-    names = "run", "dense", "small_problems", "events"
-    before = list(sys.path)
-    import dense
-    import events
-    import run
-    import small_problems
-
-    yield run, dense, small_problems, events
-    sys.path[:] = before
-    for name in names:
-        del sys.modules[name]
+    return run, dense, small_problems, events
 
 
 @needs_compiler

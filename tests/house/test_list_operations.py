@@ -9,12 +9,10 @@ from statistics import median
 import numpy as np
 import pytest
 
+from benchmarks import list_operations
 from helpers.array_libraries import library
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import list_operations  # noqa: E402
 
 
 def nested(text):
@@ -81,8 +79,8 @@ def test_a_seed_gives_its_lists():
 @pytest.mark.slow
 def test_the_study_runs(tmp_path):
     library("torch")
-    command = [sys.executable, str(ROOT / "docs/gallery/study_long_lists.py"), "--quick", "--output", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=True)
+    command = [sys.executable, "-m", "docs.gallery.study_long_lists", "--quick", "--output", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=True)
     for name in ("softmax", "elastic", "sparse", "Peak memory"):
         assert name in run.stdout
     assert {path.name for path in tmp_path.iterdir()} == {f"long_lists.{kind}" for kind in ("json", "rst", "svg")}

@@ -16,7 +16,7 @@ from helpers.array_libraries import library
 library("torch")
 pytestmark = pytest.mark.slow
 
-GALLERY = Path(__file__).parents[2] / "docs/gallery"
+ROOT = Path(__file__).parents[2]
 ROUNDING = 1e-5
 """Of a mean of single-precision sums of at most 64 weights, and then some."""
 
@@ -24,7 +24,7 @@ ROUNDING = 1e-5
 def python(*arguments):
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -32,7 +32,7 @@ def python(*arguments):
 
 def quick(name, folder):
     """What a quick run prints, and the numbers that it stores."""
-    printed = python(GALLERY / f"study_{name}.py", "--quick", "--output", folder)
+    printed = python("-m", f"docs.gallery.study_{name}", "--quick", "--output", folder)
     assert (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
     return printed, json.loads((folder / f"{name}.json").read_text())
 
@@ -108,10 +108,9 @@ def test_mnist_is_read_from_its_files_gzipped_or_not(tmp_path):
             (tmp_path / f"{part}-{kind}-ubyte{end}").write_bytes(gzip.compress(raw) if end else raw)
     read = python(
         "-c",
-        "import json, pathlib, runpy, sys\n"
-        "study = runpy.run_path(sys.argv[1])\n"
-        "print(json.dumps([x.tolist() for x in study['mnist'](pathlib.Path(sys.argv[2]), 4)]))",
-        GALLERY / "study_attention_on_digits.py",
+        "import json, pathlib, sys\n"
+        "from docs.gallery.study_attention_on_digits import mnist\n"
+        "print(json.dumps([x.tolist() for x in mnist(pathlib.Path(sys.argv[1]), 4)]))",
         tmp_path,
     )
     images, test, kinds, test_kinds = json.loads(read)

@@ -1,0 +1,64 @@
+"""The benchmarks' stored numbers make the tables that the documentation shows; a small measurement can be stored."""
+
+import json
+import math
+
+import pytest
+
+from benchmarks import compare_assignment, compare_attention, compare_iterations, compare_layers, compare_sinkhorn
+from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
+from benchmarks.report import Benchmark as AnyBenchmark
+from benchmarks.tables import Goal, Table, rst
+
+STORED = {
+    "sinkhorn": compare_sinkhorn.SINKHORN,
+    "rerun/sinkhorn": compare_sinkhorn.SINKHORN,
+    "assignment": compare_assignment.ASSIGNMENT,
+    "rerun/assignment": compare_assignment.ASSIGNMENT,
+    "layers": compare_layers.LAYERS,
+    "attention": compare_attention.ATTENTION,
+    "iterations": compare_iterations.ITERATIONS,
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_numbers_make_the_tables_of_the_documentation(name):
+    found = read(RESULTS / f"{name}.json")
+    assert rst(STORED[name].tables(found)) == (RESULTS / f"{name}.rst").read_text()
+
+
+@pytest.mark.parametrize(
+    "time", [Time(0.25), Time(at_least=15.0), Time(verdict="not tried"), Time(verdict="wrong, error 3e-02")]
+)
+def test_a_time_survives_storing(time):
+    again = Time.read(json.loads(json.dumps(time.stored())))
+    assert str(again) == str(time)  # nan is not equal to itself
+    assert (again.answered, again.stopped) == (time.seconds == 0.25, time.at_least == 15.0)
+
+
+def test_numbers_are_rounded_and_nan_becomes_null():
+    assert plain({1: (1 / 3, math.nan), "x": [math.inf, 2, True]}) == {
+        "1": [float(f"{1 / 3:.{DIGITS}g}"), None],
+        "x": [None, 2, True],
+    }
+
+
+def test_compact_json_is_json():
+    value = {"long": [{"solver": "a" * 100, "n": k} for k in range(5)], "short": [1, 2.5, None], "empty": {}}
+    text = compact(value)
+    assert json.loads(text) == value
+    assert len(text.splitlines()) < 12
+
+
+def test_a_run_stores_what_a_redraw_shows_again(tmp_path):
+    def report(found):
+        return Report([Table("Times", ["", "s"], [["ours", f"{found['seconds']:.2f}"]])], [Goal("one", 2.0, 3.0, True)])
+
+    bench = AnyBenchmark("small", {"only": Section(lambda seconds: {"seconds": seconds}, report)})
+    bench.run(options("", ["only"]).parse_args(["--output", str(tmp_path)]), 0.123456789012)
+    first = (tmp_path / "small.rst").read_text()
+    assert "0.12" in first
+    (tmp_path / "small.rst").unlink()
+    bench.redraw(tmp_path)
+    assert (tmp_path / "small.rst").read_text() == first
+    assert {path.name for path in tmp_path.iterdir()} == {"small.json", "small.rst"}
