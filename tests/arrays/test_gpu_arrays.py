@@ -522,7 +522,7 @@ def test_tensors_of_torch_are_computed_with_on_their_current_stream(xp, monkeypa
 def shared(monkeypatch):
     """A context in which the operators of elastic_ot.torch see tensors as if they lay on a device."""
     torch = pytest.importorskip("torch")
-    operators = importlib.import_module("elastic_ot.frameworks.torch_operators")
+    operators = importlib.import_module("elastic_ot.frameworks.torch_calls")
 
     def received(name, tensor):
         values = tensor.numpy(force=True)

@@ -63,7 +63,7 @@ def solution(shape=SOME, size=3, dtype=np.float64, seed=0, ragged=False, shared=
 
 def bars_for(found, seed=1):
     """dL/dP with nan where it does not count, dL/df and dL/dg times epsilon."""
-    rng, task = np.random.default_rng(seed), found.task
+    rng, task = np.random.default_rng(seed), found.found.task
     plan = rng.normal(size=(found.problem.size, *found.problem.shape[-2:]))
     plan[~np.isfinite(task.cost[task.batch.cost_of])] = np.nan
     sides = (
@@ -82,7 +82,7 @@ def unwritten(kind, size, n, m, dtype):
 
 def pull_iterations(backend, found, bars, precision="double", which=None, there=lambda x: x):
     """The result of a call, all of whose matrices are moved `there` before."""
-    task, problem, zeros = found.task, found.problem, np.zeros_like(found.problem.b)
+    task, problem, zeros = found.found.task, found.problem, np.zeros_like(found.problem.b)
     start = task.alphas(np.zeros_like(problem.a), zeros if found.budget.g is None else found.budget.g)[1]
     out = unwritten(BatchBars, problem.size, *problem.shape[-2:], task.cost.dtype)
     out = out._replace(cost=there(out.cost))
@@ -91,10 +91,10 @@ def pull_iterations(backend, found, bars, precision="double", which=None, there=
         task.batch,
         task.rows,
         task.cols,
-        found._potentials,
+        found.found.potentials,
         start,
         found.budget.count,
-        "cols" if found.cols_last[0] else "rows",
+        "cols" if found.found.cols_last[0] else "rows",
         problem.reference == "product",
         None if bars[0] is None else there(bars[0]),
         *bars[1:],
@@ -200,7 +200,7 @@ def test_only_the_asked_problems_are_written_and_all_of_theirs():
 def far_away():
     """A start so far from the end of problem 1 that its scalings leave double precision, those of problem 2 single."""
     found = solution(rows=eot.KL(1.0), cols=eot.KL(1.0), shared=True)
-    found._potentials[1][1:] += np.array([[300.0], [50.0]])
+    found.found.potentials[1][1:] += np.array([[300.0], [50.0]])
     return found
 
 
@@ -222,7 +222,7 @@ def test_what_leaves_the_range_is_not_sound_and_0(precision, sound):
 
 def test_weights_below_the_resolution_of_single_precision_are_not_sound():
     found = solution(cols=eot.KL(1.0), shared=True)
-    found.task.rows.weight[1, 4], found.task.rows.log_weight[1, 4] = 1e-29, np.log(1e-29)
+    found.found.task.rows.weight[1, 4], found.found.task.rows.log_weight[1, 4] = 1e-29, np.log(1e-29)
     out = pull_iterations(numpy, found, bars_for(found), "mixed")
     assert out.sound.tolist() == [True, False, True]
     assert pull_iterations(numpy, found, bars_for(found)).sound.all()

@@ -72,8 +72,10 @@ def assert_as_alone(solution, bars, accuracy=1e-9):
 def alone(monkeypatch):
     """The problems that were looked at alone."""
     seen = []
-    original = batch_gradients._alone
-    monkeypatch.setattr(batch_gradients, "_alone", lambda solution, k: (seen.append(k), original(solution, k))[1])
+    original = batch_gradients._pulled
+    monkeypatch.setattr(
+        batch_gradients, "_pulled", lambda solved, k, *bars: (seen.append(k), original(solved, k, *bars))[1]
+    )
     return seen
 
 
@@ -316,7 +318,7 @@ def test_dtypes_and_orders_of_derivatives(dtype, tol):
     found = solution.vjp(np.asarray(bar, order="F"))
     assert found.cost.dtype == np.float32
     np.testing.assert_allclose(found.cost, expected, rtol=0, atol=1e-6)
-    assert batch_gradients.pull_back(solution, bar, None, None, dtype=np.float64).cost.dtype == np.float64
+    assert batch_gradients.pull_back(solution.found, bar, None, None, dtype=np.float64).cost.dtype == np.float64
 
 
 # Differences

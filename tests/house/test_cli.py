@@ -264,7 +264,7 @@ def test_help_and_version_leave_numba_and_matplotlib_alone():
     for option in ("--help", "--version"):
         code = (
             "import sys\n"
-            "from elastic_ot.cli import main\n"
+            "from elastic_ot.cli.main import main\n"
             f"try:\n    main([{option!r}])\n"
             "except SystemExit as end:\n    assert not end.code\n"
             "assert not {'numba', 'matplotlib', 'sklearn'} & set(sys.modules), 'a heavy import'\n"

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot.api import solve as api
 from elastic_ot.api import solve_batch as batch_api
 from elastic_ot.backends import gpu
-from elastic_ot.plans import export as plans
-from elastic_ot.solutions import assembly
+from elastic_ot.costs import dense
 from helpers import gpu_shim
 from helpers.oracle import METHODS, PENALTIES, random_case, spec_id
 
@@ -22,8 +20,7 @@ def on_shim(monkeypatch):
     """A context in which solves run on the shim."""
 
     def use(backend):
-        for module in (api, assembly, batch_api, plans):
-            monkeypatch.setattr(module, "load_for", lambda matrix: backend)
+        monkeypatch.setattr(dense, "load_for", lambda matrix: backend)
         monkeypatch.setattr(batch_api, "load_batch_for", lambda stack: backend)
 
     return use
