@@ -32,13 +32,13 @@ class Core:
     def grow_rows(self, which: Indices, v: Vector, k: int = FIRST) -> Vector:
         """With the k least cells of these rows, in columns with v > -inf; returns the rows' least reduced costs."""
         heads, least = self._least_of_rows(which, v, k)
-        self._extend(which, heads, self.cost.at(which[:, None], heads))
+        self._extend(which, heads, self._costs(which, heads))
         return least
 
     def add_below(self, which: Indices, u: Vector, v: Vector, k: int) -> None:
         """With cells of these rows whose reduced cost is negative, the k least of them at most."""
         heads, _ = self._least_of_rows(which, v, k)
-        values = self.cost.at(which[:, None], heads)
+        values = self._costs(which, heads)
         self._extend(which, np.where(values - v[heads] < u[which, None], heads, np.int32(-1)), values)
 
     def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> Vector:
@@ -50,7 +50,7 @@ class Core:
     def leave_rows(self, which: Indices, u: Vector, v: Vector, room: int) -> bool:
         """With the `room` cheapest ways out of these rows, to columns with v > -inf; false if there is none."""
         heads, _ = self._least_of_rows(which, v, _share(room, which.size))
-        values = self.cost.at(which[:, None], heads)
+        values = self._costs(which, heads)
         self._extend(which, _cheapest(heads, values - u[which, None] - v[heads], room), values)
         return bool((heads >= 0).any())
 
@@ -59,6 +59,11 @@ class Core:
         heads, values, _ = self._least_of_cols(which, u, _share(room, which.size))
         self._extend_cols(which, _cheapest(heads, values - v[which, None] - u[heads], room), values)
         return bool((heads >= 0).any())
+
+    def _costs(self, which: Indices, heads: NDArray[np.int32]) -> NDArray[np.floating]:
+        """The costs of cells of these rows; any number where there is none, which is -1."""
+        found: NDArray[np.floating] = self.cost.at(which[:, None], np.maximum(heads, 0))
+        return found
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:
         heads, least = np.empty((which.size, min(k, self.cost.shape[1])), np.int32), np.empty(which.size)
