@@ -28,7 +28,7 @@ from ..solvers.symmetric import solve_from, solve_symmetric
 from .divergence_batch import batch_shape, divergences
 from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
 
-ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
+DIFFERENCE_ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
 
 
 def divergence(
@@ -148,7 +148,7 @@ def divergence(
         cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
     lift = problem.offset_value - 0.5 * (problem_x.offset_value + problem_y.offset_value)
     value = dual - 0.5 * (dual_x + dual_y) + lift  # the constants epsilon sum(R) cancel
-    if -ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
+    if -DIFFERENCE_ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) <= value < 0:
         value = 0.0
     found = Divergence(value, cross, self_x, self_y, origin)
     if not found.converged and on_failure != "ignore":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..solutions.divergence import Divergence
 from ..solutions.batch_divergence import BatchDivergence, unconverged
 
-CORE = {"cost_xy": 2, "cost_xx": 2, "cost_yy": 2, "a": 1, "b": 1, "epsilon": 0}  # dimensions of one problem
+OWN_DIMENSIONS = {"cost_xy": 2, "cost_xx": 2, "cost_yy": 2, "a": 1, "b": 1, "epsilon": 0}  # dimensions of one problem
 
 
 def batch_shape(rows: Any, cols: Any, **arrays: Any) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ def divergences(
 
 def _leading(name: str, values: Any) -> tuple[int, ...]:
     shape = tuple(values.shape) if hasattr(values, "shape") else as_array(name, values).shape
-    return shape[: max(len(shape) - CORE[name], 0)]
+    return shape[: max(len(shape) - OWN_DIMENSIONS[name], 0)]
 
 
 def _part(name: str, values: Any, index: tuple[int, ...]) -> Any:

@@ -20,8 +20,8 @@ from ..solvers.exact.clock import Clock
 from ..solvers.exact.pricing import Exact
 from ..solvers.exact.proved import refuse_overflow, solve_proved
 
-ROOM = 2.0  # times the mass: what a line may send, more than it ever needs to
-ROUNDING = 1e-14  # of the mass: what sums of weights may be off by
+ROOM_FOR_MASS = 2.0  # times the mass: what a line may send, more than it ever needs to
+SUM_ROUNDING = 1e-14  # of the mass: what sums of weights may be off by
 
 
 def bounded_sides(mass: Any, rows: Penalty, cols: Penalty) -> tuple[Penalty, Penalty]:
@@ -38,7 +38,7 @@ def exact_of_mass(problem: Problem, mass: Any, integral: bool, clock: Clock) -> 
     lowest = problem.cost.lowest
     found = _carried(problem, amount, integral, clock)
     n, m = problem.shape
-    f, g, price = _with_price(found.u, found.v, problem, lowest, ROOM * amount)
+    f, g, price = _with_price(found.u, found.v, problem, lowest, ROOM_FOR_MASS * amount)
     inside = (found.rows < n) & (found.cols < m)
     rows, cols, masses = found.rows[inside], found.cols[inside], found.masses[inside]
     half = 0.5 * price
@@ -66,7 +66,7 @@ def exact_of_mass(problem: Problem, mass: Any, integral: bool, clock: Clock) -> 
 
 def _carried(problem: Problem, amount: float, integral: bool, clock: Clock) -> Exact:
     """The solution with the row and the column more; rounding of the weights may leave room for a little less."""
-    for less in (0.0, ROUNDING * amount):
+    for less in (0.0, SUM_ROUNDING * amount):
         try:
             return solve_proved(_extended(problem, amount - less), integral, clock)
         except InfeasibleError:
@@ -96,7 +96,7 @@ def _extended(problem: Problem, amount: float) -> Problem:
     corner = span or 1.0
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
     if amount > 0:  # so much more than it can use would cost the mass its digits
-        a, b = np.minimum(a, ROOM * amount), np.minimum(b, ROOM * amount)
+        a, b = np.minimum(a, ROOM_FOR_MASS * amount), np.minimum(b, ROOM_FOR_MASS * amount)
     a, b = np.append(a, max(b.sum() - amount, 0.0)), np.append(b, max(a.sum() - amount, 0.0))
     reach = [
         np.append(np.ones(size, bool) if side is None else side, True)

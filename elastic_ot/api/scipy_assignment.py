@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, ingest_mask
 from ..errors import InfeasibleError
-from ..problems.linear import LARGEST
+from ..problems.linear import LARGEST_INTEGER
 from ..solutions.assignment import Assignment
-from ..solvers.exact.bellman import Indices
+from ..solvers.exact.bellman import Pairing
 from ..solvers.exact.clock import Clock
-from ..solvers.exact.reduced import LARGE, spread
+from ..solvers.exact.reduced import LARGE_OFFSET, spread
 
-BRIEF = 7e8  # n^2 m up to which SciPy takes less than a second at worst; measured 0.9 s
+BRIEF_FOR_SCIPY = 7e8  # n^2 m up to which SciPy takes less than a second at worst; measured 0.9 s
 
 
 def in_scipys_words(error: ValueError | TypeError, cost: Any) -> ValueError | TypeError:
@@ -52,11 +52,11 @@ def _example(error: Exception, cost: Any) -> NDArray[Any]:
 
 
 @cache
-def _scipy() -> Callable[[NDArray[Any], bool], tuple[Indices, Indices]]:
+def _scipy() -> Callable[[NDArray[Any], bool], tuple[Pairing, Pairing]]:
     """Imported once, on first use: a look-up in each call would cost a tenth of a small one."""
     from scipy.optimize import linear_sum_assignment
 
-    return cast("Callable[[NDArray[Any], bool], tuple[Indices, Indices]]", linear_sum_assignment)
+    return cast("Callable[[NDArray[Any], bool], tuple[Pairing, Pairing]]", linear_sum_assignment)
 
 
 def by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock | None) -> Assignment | None:
@@ -72,7 +72,7 @@ def by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock | Non
     try:
         if numbers.dtype.kind == "f":
             numbers = _without_offset(numbers, maximize)
-        if min(matrix.shape) * matrix.size < BRIEF:
+        if min(matrix.shape) * matrix.size < BRIEF_FOR_SCIPY:
             row_ind, col_ind = _scipy()(numbers, maximize)
         else:
             row_ind, col_ind = (clock or Clock()).watch(_scipy(), numbers, maximize)
@@ -88,19 +88,20 @@ def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
     if not numbers.size:
         return numbers
     one, other = numbers.item(0), numbers.item(numbers.size - 1)
-    if not abs(one) < LARGE * abs(one - other) < math.inf:
+    if not abs(one) < LARGE_OFFSET * abs(one - other) < math.inf:
         costs = -numbers if maximize else numbers
         finite = costs[np.isfinite(costs)].astype(np.float64)
         if finite.size:
             lowest, highest = float(finite.min()), float(finite.max())
-            if abs(lowest) > LARGE * spread(costs, lowest, highest):
+            if abs(lowest) > LARGE_OFFSET * spread(costs, lowest, highest):
                 return numbers.astype(np.float64) - (-lowest if maximize else lowest)
     return numbers
 
 
 def _may_be_huge(matrix: NDArray[Any]) -> bool:
-    """False if all integers are below `LARGEST` in size; where none is negative one pass over the bits tells."""
+    """Return False if all integers are below `LARGEST_INTEGER` in size; one pass over the bits, if none is negative."""
     if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
         return False
     bits = np.bitwise_or.reduce(matrix, axis=None)
-    return not (0 <= bits < LARGEST or (bits < 0 and matrix.max() < LARGEST and matrix.min() > -LARGEST))
+    most = LARGEST_INTEGER
+    return not (0 <= bits < most or (bits < 0 and matrix.max() < most and matrix.min() > -most))

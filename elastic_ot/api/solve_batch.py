@@ -38,7 +38,7 @@ from ..solvers.state import Start
 from ..solvers.status import Budget, Status
 from .options import SINGLE_TOL, tells
 
-LARGEST = 1 << 22  # entries of a problem up to which it is swept in a batch, where each thread stores one
+LARGEST_SWEPT = 1 << 22  # entries of a problem up to which it is swept in a batch, where each thread stores one
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def solve_batch(problem: BatchProblem, how: How, init: Any, origin: Origin) -> B
         end = "mixed" if (cols_last != cols_last[0]).any() else "cols" if cols_last[0] else "rows"
         return _solution(task, state, how, origin, cols_last, Budget(how.max_iter, end, f, g), plans=plans)
     single = _Single(problem, how, cols_last, fast, limits.deadline)
-    if how.swept and problem.cost[0].size <= LARGEST:
+    if how.swept and problem.cost[0].size <= LARGEST_SWEPT:
         state = run_batch(task, alpha, beta, limits, single if how.method == "auto" else None)
     else:
         state = solve_alone(task, alpha, beta, limits, single)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_MODULES = {
+_NAMES_OF = {
     "attention": ("attention_weights", "elastic_attention", "damped_weights", "sinkformer_weights"),
     "causal": ("causal_weights",),
     "sparse": ("sparse_attention",),
@@ -25,15 +25,15 @@ _MODULES = {
     "matching": ("match", "Matches"),
     "distillation": ("sinkd_loss", "kl_loss", "reverse_kl_loss", "js_loss"),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_HOME_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
-__all__ = list(_HOME)
+__all__ = list(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from ..frameworks.options import Grad
 from .arguments import count
 from .attention_solve import budget, column_potentials, score_matrix, weights_of
 from .causal import causal_weights
-from .frameworks import Grad, namespace, softmax
+from .frameworks import namespace, softmax
 from .marginals import checked_mask, columns, in_library, is_array, targets, temperature
 from .sequences import check_attention_inputs
 
-TOL = 1e-9
+ATTENTION_TOL = 1e-9
 
 
 def attention_weights(
@@ -288,5 +289,5 @@ def sinkformer_weights(
         mask = keys if mask is None else keys & checked_mask(mask, scores)
     epsilon = temperature(epsilon, scores)
     elastic = columns(1.0 if column_exponent is None else column_exponent, None, epsilon, scores)
-    how = budget(n_half_steps, 1, TOL if n_half_steps is None else None, grad)
+    how = budget(n_half_steps, 1, ATTENTION_TOL if n_half_steps is None else None, grad)
     return weights_of(-scores, epsilon, elastic, None, mask, how, None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..frameworks.options import Grad
 from .arguments import count
-from .frameworks import Grad, differentiable, half_steps, namespace, plan, potentials, real, softmax
+from .frameworks import differentiable, half_steps, namespace, plan, potentials, real, softmax
 from .marginals import is_array, targets, with_null_key
 
 

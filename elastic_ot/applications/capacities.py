@@ -10,22 +10,22 @@ from ..frameworks.host_functions import host_function
 from ..problems.penalties import AtMost, Between
 from ..problems.penalty import Penalty
 
-Indices = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
 @host_function
-def assigned(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int) -> Indices:
+def assigned(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int) -> Integers:
     """`cheapest` of every problem, shape (B, T); a capacity of 0 is none."""
     return np.stack([cheapest(*problem, capacity or None) for problem in zip(logits, valid, strict=True)])
 
 
 @host_function
-def accepted(order: Indices, valid: NDArray[np.bool_], experts: int, k: int, capacity: int) -> Indices:
+def accepted(order: Integers, valid: NDArray[np.bool_], experts: int, k: int, capacity: int) -> Integers:
     """`greedy` of every problem, shape (B, T, k)."""
     return np.stack([greedy(*problem, experts, k, capacity) for problem in zip(order, valid, strict=True)])
 
 
-def cheapest(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int | None) -> Indices:
+def cheapest(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: int | None) -> Integers:
     """The expert of every token, shape (T,), that makes the sum of the chosen logits largest; -1 for padding.
 
     Loads are at most `capacity`; without one they are balanced: T / E rounded down or up.
@@ -41,7 +41,7 @@ def cheapest(logits: NDArray[np.floating], valid: NDArray[np.bool_], capacity: i
     return chosen
 
 
-def greedy(order: Indices, valid: NDArray[np.bool_], experts: int, k: int, capacity: int) -> Indices:
+def greedy(order: Integers, valid: NDArray[np.bool_], experts: int, k: int, capacity: int) -> Integers:
     """`k` experts of every token, shape (T, k), none with more than `capacity` tokens; -1 for padding.
 
     Pairs (token, expert) are taken in the given order, flat indices best first, as long as there is room. What is left
@@ -67,7 +67,7 @@ def greedy(order: Indices, valid: NDArray[np.bool_], experts: int, k: int, capac
     return found
 
 
-def _displace(chosen: NDArray[np.bool_], rank: Indices, token: int, capacity: int) -> None:
+def _displace(chosen: NDArray[np.bool_], rank: Integers, token: int, capacity: int) -> None:
     """One more expert for `token`: others move along a shortest chain of experts that ends where there is room.
 
     No token moves twice on a shortest chain: it could have made the longer move at once.

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..frameworks.options import Grad
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
-from .frameworks import Grad, detached, log_softmax, namespace, plan, softmax, working
+from .frameworks import detached, log_softmax, namespace, plan, softmax, working
 
 
 def sinkd_loss(

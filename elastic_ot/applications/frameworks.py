@@ -8,7 +8,7 @@ comes from `elastic_ot.torch` or `elastic_ot.jax`, and carries derivatives; one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -16,8 +16,7 @@ import numpy as np
 from ..api.solve import solve, solve_with_plan
 from ..arrays.ingest import as_numpy
 from ..frameworks.dispatch import is_torch, operators_of, torch_namespace
-
-Grad = Literal["implicit", "unroll", "detach"]
+from ..frameworks.options import Grad
 
 
 def namespace(*arrays: Any) -> Any:

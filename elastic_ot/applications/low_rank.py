@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..frameworks.options import Grad
 from .attention_solve import budget
-from .frameworks import Grad, namespace, plan, real
+from .frameworks import namespace, plan, real
 from .marginals import columns, in_library, temperature
 from .sequences import check_attention_inputs
 

@@ -25,8 +25,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..frameworks.options import Grad
 from .arguments import below_inf, finite
-from .frameworks import Grad, detached, device_of, gather, logs_and_potentials, namespace, traced, working
+from .frameworks import detached, device_of, gather, logs_and_potentials, namespace, traced, working
 
 
 @dataclass(frozen=True, eq=False)

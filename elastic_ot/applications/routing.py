@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..frameworks.options import Grad
 from ..problems.penalties import AtMost, Elastic
 from . import capacities
 from .arguments import finite
 from .frameworks import (
-    Grad,
     detached,
     device_of,
     gather,
@@ -20,7 +20,7 @@ from .frameworks import (
     softmax,
     working,
 )
-from .routing_input import COMBINES, Combine, Method, check_capacity, check_choice, is_drawn, tokens_of
+from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capacity, check_choice, is_drawn, tokens_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +75,11 @@ def route(
     logits: Any,
     k: int = 1,
     *,
-    method: Method = "softmax",
+    method: RoutingMethod = "softmax",
     epsilon: float = 1.0,
     lam: float | None = None,
     capacity: int | None = None,
-    combine: Combine | None = None,
+    combine: RoutingCombine | None = None,
     mask: Any = None,
     training: bool = True,
     probability: float = 0.01,
@@ -278,7 +278,7 @@ def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
     return integers(capacities.accepted, (pairs, known), (experts, k, capacity), (*batch, tokens, k))
 
 
-def _weights(combine: Combine, scores: Any, scaled: Any, logits: Any, epsilon: float, idx: Any) -> Any:
+def _weights(combine: RoutingCombine, scores: Any, scaled: Any, logits: Any, epsilon: float, idx: Any) -> Any:
     xp = namespace(scaled)
     if combine == "softmax":
         scores = softmax(scaled)

@@ -8,10 +8,10 @@ import numpy as np
 
 from .frameworks import namespace, traced
 
-Method = Literal["softmax", "sinkhorn", "ssr", "base", "s-base"]
-Combine = Literal["plan", "softmax", "sigmoid"]
+RoutingMethod = Literal["softmax", "sinkhorn", "ssr", "base", "s-base"]
+RoutingCombine = Literal["plan", "softmax", "sigmoid"]
 
-COMBINES: dict[str, Combine] = {
+COMBINES: dict[str, RoutingCombine] = {
     "softmax": "plan",
     "sinkhorn": "plan",
     "ssr": "plan",

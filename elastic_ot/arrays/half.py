@@ -16,7 +16,7 @@ from .devices import chunk_of, library_of, row_chunks
 BRAIN = np.dtype(np.uint16)  # the bits of bfloat16
 INFINITY = 0x7F80  # as such bits; nan has a larger number there
 UNSIGNED = 0x7FFF
-CHUNK = 1 << 16  # entries looked at together on the host
+HALF_CHUNK = 1 << 16  # entries looked at together on the host
 
 
 def is_half(matrix: Any) -> bool:
@@ -55,7 +55,7 @@ def in_double(matrix: Any) -> NDArray[np.float64]:
     if matrix.dtype != BRAIN:
         return matrix.astype(np.float64, copy=False)  # type: ignore[no-any-return]
     out: NDArray[np.float64] = library_of(matrix).empty(matrix.shape, np.float64)
-    for rows in row_chunks(matrix, CHUNK):
+    for rows in row_chunks(matrix, HALF_CHUNK):
         out[rows] = widened(matrix[rows])
     return out
 
@@ -83,7 +83,7 @@ def extent(stack: Any) -> tuple[float, float]:
     """The least and the largest entry of an array in C order; nan where one of them is."""
     if not is_half(stack):
         return float(stack.min()), float(stack.max())
-    entries, step = stack.reshape(-1), chunk_of(stack, CHUNK)
+    entries, step = stack.reshape(-1), chunk_of(stack, HALF_CHUNK)
     parts = (widened(entries[i : i + step]) for i in range(0, entries.size, step))
     low, high = zip(*((float(part.min()), float(part.max())) for part in parts), strict=True)
     return float(np.min(low)), float(np.max(high))

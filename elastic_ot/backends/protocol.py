@@ -18,6 +18,17 @@ Array = Any
 
 LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
 """Codes of the update rules (see `Backend.potential`)."""
+LOG2E = 1.4426950408889634
+TRUST_SINGLE, TRUST_DOUBLE = (1e-4, 1e-28, 1e30), (1e-20, 1e-250, 1e250)
+"""(low, tiny, huge): sums of a sweep are trusted in (tiny, huge), those of a row from `low` of its weight on."""
+SINGLE_LIMIT, LIMIT = 1e14, 1e100
+"""Of diagonals and sums in replayed iterations: times each other and what has underflown in K they are nothing."""
+FLOOR = 1e-3
+"""Share of its diagonal that the preconditioner of Newton's matrix S keeps at least."""
+PRODUCTS, ROUNDS = 500, 3
+"""With S, for a derivative, and rounds of conjugate gradients that they are made in."""
+ROUNDING, SOUND, UNSOUND = 1e-15, 1e-12, 1e-8
+"""Residuals of that system over its right-hand side: aimed at, accepted, and not accepted however large y is."""
 
 
 class Side(NamedTuple):

@@ -31,7 +31,7 @@ SAMPLES = 440
 EPSILON = 0.005  # a colour difference of 100 sqrt(epsilon), about 7 units of Lab, is blurred
 LAMS = (0.0, 0.7, 0.9, 0.97, 1.0)
 CAPACITY = 1.5
-TOL = 1e-6
+DEMO_TOL = 1e-6
 METHOD: Final = "log"  # on a fresh machine one kernel has to be compiled; "auto" would take two here
 HEADER = (
     f"{'problem':<22}{'status':<11}{'method':<8}{'iter':>5}{'transport':>11}{'value':>11}{'gap':>9}"
@@ -71,7 +71,7 @@ def run(picture: Path | None) -> int:
     photographs = load_photographs()
     print(
         f"Colour transfer between two photographs: {SAMPLES} x {SAMPLES} pixels, squared CIE Lab distance, "
-        f"epsilon {EPSILON}, tol {TOL:.0e}.\n"
+        f"epsilon {EPSILON}, tol {DEMO_TOL:.0e}.\n"
         "Rows fixed. load: largest attained share of a palette colour over its own share.\n\n" + HEADER
     )
     outcomes = []
@@ -132,7 +132,7 @@ def solve_all(photographs: Photographs) -> Iterator[Outcome]:
     for name, lam, penalty, shares in problems:
         start = time.perf_counter()
         solution = eot.solve(
-            cost, share, shares * share, epsilon=EPSILON, cols=penalty, method=METHOD, tol=TOL, on_failure="ignore"
+            cost, share, shares * share, epsilon=EPSILON, cols=penalty, method=METHOD, tol=DEMO_TOL, on_failure="ignore"
         )
         load = np.asarray(solution.col_marginal, dtype=np.float64) / share
         yield Outcome(name, lam, solution, load, time.perf_counter() - start)

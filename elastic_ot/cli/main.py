@@ -31,7 +31,7 @@ SAVED = (
     *("f", "g", "plan", "row_marginal", "col_marginal", "transport_cost", "value", "dual_value", "gap"),
     *("marginal_error", "epsilon", "n_iter", "converged", "method"),
 )
-METHODS = "auto, scaling, stabilized, log, epsilon_scaling, newton"
+METHOD_CHOICES = "auto, scaling, stabilized, log, epsilon_scaling, newton"
 
 
 class BadInput(Exception):
@@ -96,7 +96,7 @@ def build_parser() -> Parser:
     solve.add_argument("--rows", metavar="PENALTY", default="fixed", help=f"one of {PENALTIES} (default: fixed)")
     solve.add_argument("--cols", metavar="PENALTY", default="fixed", help="the same for the columns")
     solve.add_argument("--reference", default="product", help="product (default) or counting")
-    solve.add_argument("--method", default="auto", help=f"one of {METHODS} (default: auto)")
+    solve.add_argument("--method", default="auto", help=f"one of {METHOD_CHOICES} (default: auto)")
     solve.add_argument(
         "--relaxation", type=parse_relaxation, default=1.0, metavar="W", help="in (0, 2), or auto (default: 1)"
     )

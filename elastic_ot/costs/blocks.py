@@ -14,7 +14,7 @@ from ..backends import load
 from .base import LARGEST_PLAN, STRIP, Cost, KnownCost
 from .tiled_plan import TiledPlan
 
-NOWHERE = np.empty((0, 0))  # on the host
+ON_HOST = np.empty((0, 0))  # on the host
 
 
 def checked_cost(cost: Cost) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -81,7 +81,7 @@ class BlockCost(KnownCost):
 
     @property
     def memory(self) -> Any:
-        return NOWHERE
+        return ON_HOST
 
     def block(self, rows: slice, cols: slice) -> NDArray[Any]:
         size = rows.stop - rows.start, cols.stop - cols.start

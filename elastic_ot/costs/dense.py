@@ -15,7 +15,7 @@ from ..backends import load_for
 from .base import STRIP, KnownCost
 from .dense_plan import DensePlan
 
-SCAN = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
+SCAN_ENTRIES = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +116,9 @@ def _allowed_sums(matrix: Any, x: NDArray[np.float64], by_rows: bool) -> NDArray
     xp = library_of(matrix)
     x = xp.asarray(x)
     if by_rows:
-        found = [finite(matrix[rows]) @ x for rows in row_chunks(matrix, SCAN)]
+        found = [finite(matrix[rows]) @ x for rows in row_chunks(matrix, SCAN_ENTRIES)]
         return on_host(xp.concatenate(found))
     total = xp.zeros(matrix.shape[1])
-    for rows in row_chunks(matrix, SCAN):
+    for rows in row_chunks(matrix, SCAN_ENTRIES):
         total += x[rows] @ finite(matrix[rows])
     return on_host(total)

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays.devices import library_of
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 
-SHARE = 0.45  # of the cost's memory that a support may take, together with a sparse matrix of it
+SUPPORT_SHARE = 0.45  # of the cost's memory that a support may take, together with a sparse matrix of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class DensePlan:
         self.backend.rounded_sums(self.matrix, self.inv_epsilon, alpha, beta, *parts, divergence, transport)
 
     def cell_share(self) -> float:
-        return float(SHARE * self.matrix.dtype.itemsize / self.backend.cell_bytes(self.matrix))
+        return float(SUPPORT_SHARE * self.matrix.dtype.itemsize / self.backend.cell_bytes(self.matrix))
 
     def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:
         self.backend.support_sizes(self.matrix, self.inv_epsilon, alpha, beta, *least, which, sizes)

@@ -13,10 +13,10 @@ from ..arrays.half import forbidden, widened
 from ..arrays.ingest import ingest_mask
 from .base import STRIP, Cost, KnownCost
 from .blocks import BlockCost, block_name, checked_block, checked_cost
-from .dense import SCAN, DenseCost
+from .dense import SCAN_ENTRIES, DenseCost
 
 Mask = NDArray[np.bool_]
-KEPT = STRIP  # entries of a user's cost up to which it is computed once and kept as a matrix
+KEPT_ENTRIES = STRIP  # entries of a user's cost up to which it is computed once and kept as a matrix
 BAD_ENTRIES = ((np.isnan, "costs must be numbers (+inf forbids a cell)"), (np.isneginf, "costs must be > -inf"))
 
 
@@ -51,7 +51,7 @@ def _scan_rows(
     xp = library_of(matrix)
     lowest, highest, masked = np.inf, -np.inf, False
     row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
-    for rows in row_chunks(matrix, SCAN):
+    for rows in row_chunks(matrix, SCAN_ENTRIES):
         block, on = widened(matrix[rows]), row_on[rows]
         low, high = float(block.min()), float(block.max())  # nan passes through both
         if math.isfinite(low) and math.isfinite(high):
@@ -88,7 +88,7 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
     One pass over all blocks, each of which is checked: shape, dtype, and entries that are no costs.
     """
     shape, dtype = checked_cost(cost)
-    if math.prod(shape) <= KEPT:
+    if math.prod(shape) <= KEPT_ENTRIES:
         whole = slice(0, shape[0]), slice(0, shape[1])
         block = checked_block(cost, shape, dtype, *whole)
         _refuse_block(cost, block, *whole)

@@ -12,7 +12,7 @@ from ..backends.protocol import Array, Backend, Side, Support, Vectors
 from ..backends.reference import change_of
 from .base import STRIP, KnownCost
 
-CELLS = 1 << 24  # entries of a support, at most
+SUPPORT_CELLS = 1 << 24  # entries of a support, at most
 
 
 def strip_of(side: Side, rows: slice) -> Side:
@@ -132,7 +132,7 @@ class TiledPlan:
             )
 
     def cell_share(self) -> float:
-        return min(0.1, CELLS / self.cost.entries)
+        return min(0.1, SUPPORT_CELLS / self.cost.entries)
 
     def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:
         for places, rows, block in self._strips_of(which):

@@ -28,7 +28,7 @@ from .sides import Optimum, Side
 from .unrolled import pull_back_iterations, push_forward_iterations
 from .value import push_value_gradients as push_value_gradients_alone
 
-NAMES = "cost", "a", "b", "epsilon", "rows", "cols"
+GRADIENT_NAMES = "cost", "a", "b", "epsilon", "rows", "cols"
 
 
 def value_gradients(solved: BatchFound) -> Gradients:
@@ -210,7 +210,7 @@ def _empty_bars(problem: BatchProblem, dtype: Any) -> BatchBars:
 
 def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
     """Write the derivatives of problem k into `out`."""
-    for values, name in zip(out, NAMES, strict=False):
+    for values, name in zip(out, GRADIENT_NAMES, strict=False):
         part = getattr(gradients, name)
         values[k] = 0.0
         values[(k, *map(slice, np.shape(part)))] = part
@@ -242,7 +242,7 @@ def _each(solved: BatchFound, direction: dict[str, Any]) -> Iterator[tuple[int, 
         rows, cols = slice(int(problem.row_count[k])), slice(int(problem.col_count[k]))
         cut = {"cost": (rows, cols), "a": (rows,), "b": (cols,)}
         parts = {name: x[k][cut[name]] if name in cut else float(x[k]) for name, x in steps.items()}
-        yield k, solved.single(k)[0], dict.fromkeys(NAMES) | parts
+        yield k, solved.single(k)[0], dict.fromkeys(GRADIENT_NAMES) | parts
 
 
 def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) -> NDArray[Any]:

@@ -13,24 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host, row_chunks
-from ..costs.dense import SCAN
+from ..backends.protocol import PRODUCTS, ROUNDING, ROUNDS, SOUND, UNSOUND
+from ..costs.dense import SCAN_ENTRIES
 from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
 from ..solvers import krylov
+from .records import Matrix
 
 if TYPE_CHECKING:
     from ..backends.protocol import Backend
 
-Matrix = NDArray[np.float64]
 DIRECT = 1500  # rows or columns, of the shorter side, up to which S is decomposed where iterations fail
-PRODUCTS = 500  # with S, before that is done: they take about as long
 MOST_PRODUCTS = 20_000
-ROUNDING = 1e-15  # residual that iterations aim at, relative to the right-hand side
-SOUND = 1e-12  # that solves the system; the recurrence of conjugate gradients may believe in more
-UNSOUND = 1e-8  # that is warned of
 
 
 class LinearSystem:
@@ -60,7 +56,7 @@ class LinearSystem:
         y = np.zeros_like(col_side)
         x, residual = self._complete(row_side, col_side, y)
         left = PRODUCTS
-        for _ in range(3):  # a second round where rounding has built up in the first
+        for _ in range(ROUNDS):  # a second round where rounding has built up in the first
             y, x, residual, done = self._improve(row_side, col_side, y, residual, ROUNDING * size, left)
             if self._solved(residual, y, size):
                 return x, y
@@ -132,7 +128,7 @@ def _weighted_squares(weight: Vector, plan: Matrix) -> Vector:
     xp = library_of(plan)
     weight = xp.asarray(weight)
     return on_host(
-        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, SCAN))
+        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, SCAN_ENTRIES))
     )
 
 

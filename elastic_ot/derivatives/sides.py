@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..costs.scan import Mask
 from ..problems.penalty import Penalty, Vector
 
-Mask = NDArray[np.bool_]
-KINK = 1e-10  # distance from a kink, relative to the potential and epsilon, that counts as being on it
+ON_KINK = 1e-10  # distance from a kink, relative to the potential and epsilon, that counts as being on it
 
 
 class Side:
@@ -40,7 +39,7 @@ class Side:
         self.penalty, self.weights, self.used = penalty, np.where(used, weights, 1.0), used
         self.potential, self.marginal = np.where(used, potential, 0.0), marginal
         slack, low, high = penalty.smooth(self.potential, self.weights)
-        near = KINK * (np.abs(self.potential) + epsilon)
+        near = ON_KINK * (np.abs(self.potential) + epsilon)
         served = used & (marginal > 0)
         self.free = served & (self.potential - low > near) & (high - self.potential > near)
         self.slack = np.where(self.free, slack, 0.0)

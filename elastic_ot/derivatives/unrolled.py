@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 
 from ..arrays.devices import chunk_of, library_of, on_host
 from ..arrays.half import finite, in_double
-from ..backends.protocol import Backend, Side
+from ..backends.protocol import BOXED, CLIPPED, LIMIT, LOGARITHMIC, Backend, Side
 from ..costs.dense import DenseCost
 from ..problems.penalties import Free
-from ..problems.penalty import BOXED, CLIPPED, LOGARITHMIC, Penalty, Vector
+from ..problems.penalty import Penalty, Vector
 from ..solvers.found import Found
 from .records import Direction, Gradients, Matrix, Tangents
 
 if TYPE_CHECKING:
     pass
 
-LIMIT = 1e100  # of diagonals and sums: times each other and what has underflown, 1e-308, it is nothing still
-SINGLE = 1 << 18  # multiplications that a BLAS gives to one thread
+ONE_THREAD = 1 << 18  # multiplications that a BLAS gives to one thread
 
 
 def pull_back_iterations(solved: Found, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
@@ -112,7 +111,7 @@ class _Kernel:
         left, right, out = (cols, rows, out.T) if self.swapped else (rows, cols, out)
         xp = library_of(out)
         factors, others = xp.asarray(scale * np.array(left).T), xp.asarray(np.array(right))
-        length = max(1, chunk_of(out, SINGLE // len(left)) // out.shape[1])
+        length = max(1, chunk_of(out, ONE_THREAD // len(left)) // out.shape[1])
         for i in range(0, out.shape[0], length):
             part = factors[i : i + length] @ others
             part *= self.stored[i : i + length]

@@ -8,14 +8,14 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 
-def operator(pair: Callable[Given, tuple[Result, Any]]) -> Callable[Given, Result]:
+def operator(pair: Callable[Given, tuple[Returned, Any]]) -> Callable[Given, Returned]:
     """The operator whose result and flag `pair` returns."""
 
     @wraps(pair)
-    def call(*arguments: Given.args, **named: Given.kwargs) -> Result:
+    def call(*arguments: Given.args, **named: Given.kwargs) -> Returned:
         return pair(*arguments, **named)[0]
 
     shown = signature(pair)
@@ -24,7 +24,7 @@ def operator(pair: Callable[Given, tuple[Result, Any]]) -> Callable[Given, Resul
     return call
 
 
-def with_converged(operator: Callable[Given, Result]) -> Callable[Given, tuple[Result, Any]]:
+def with_converged(operator: Callable[Given, Returned]) -> Callable[Given, tuple[Returned, Any]]:
     """The operator that also says which problems have converged, by the same solve.
 
     Parameters
@@ -56,7 +56,7 @@ def with_converged(operator: Callable[Given, Result]) -> Callable[Given, tuple[R
     >>> plan.shape, converged
     (torch.Size([2, 2, 2]), tensor([False,  True]))
     """
-    pair: Callable[Given, tuple[Result, Any]] | None = getattr(operator, "pair", None)
+    pair: Callable[Given, tuple[Returned, Any]] | None = getattr(operator, "pair", None)
     if pair is None:
         raise TypeError(f"{operator!r} is no operator of elastic_ot.torch or elastic_ot.jax, such as plan or value")
     return pair

@@ -13,13 +13,13 @@ compiled function runs; what the solver refuses then comes as it is or as JAX's 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
-from .options import check_divergence
+from .options import Grad, check_divergence
 
 try:
     import jax
@@ -40,7 +40,6 @@ from .jax_calls import (
 )
 
 __all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
-Grad = Literal["implicit", "unroll", "detach"]
 
 
 @operator

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from ..problems.masses import precision_of
 from ..problems.penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
 from ..solvers.newton import Newton
 
+Grad = Literal["implicit", "unroll", "detach"]
 TOL = 1e-9  # of implicit differentiation, which amplifies errors
-OPTIONS = (
+SOLVE_OPTIONS = (
     *("rows", "cols", "reference", "method", "relaxation", "tol", "max_iter", "time_limit", "end", "progress"),
     "on_failure",
 )
@@ -33,8 +34,8 @@ def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name in ("init", "callback"):
             raise ValueError(f"{name} is not for differentiable solves; call elastic_ot.solve")
-        if name not in OPTIONS:
-            raise TypeError(f"there is no option {name!r}; options are mask, {', '.join(OPTIONS)}")
+        if name not in SOLVE_OPTIONS:
+            raise TypeError(f"there is no option {name!r}; options are mask, {', '.join(SOLVE_OPTIONS)}")
     if grad != "unroll":
         return {"tol": TOL, **options}
     if "max_iter" not in options:

@@ -22,7 +22,7 @@ except ImportError as error:
     raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 
 INPUTS = len(host_calls.PROBLEM)
-HALF = (torch.float16, torch.bfloat16)
+HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
 class Prepared(NamedTuple):
@@ -52,7 +52,7 @@ def prepared(
     for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
         _check(name, tensor, cost)
     dtype = cost.dtype if cost.is_floating_point() else torch.float64
-    if dtype in HALF and torch.is_autocast_enabled(cost.device.type):
+    if dtype in HALF_DTYPES and torch.is_autocast_enabled(cost.device.type):
         dtype = torch.float32
     cost, a, b = in_working_dtype(cost), in_working_dtype(a), in_working_dtype(b)
     if mask is not None:
@@ -106,7 +106,7 @@ def in_working_dtype(tensor: Tensor) -> Tensor:
     """float32 for half precision, float64 for integers."""
     if not tensor.is_floating_point():
         return tensor.to(torch.float64)
-    return tensor.to(torch.float32) if tensor.dtype in HALF else tensor
+    return tensor.to(torch.float32) if tensor.dtype in HALF_DTYPES else tensor
 
 
 def _masked(cost: Tensor, mask: Any) -> Tensor:

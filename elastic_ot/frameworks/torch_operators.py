@@ -13,7 +13,7 @@ from a softmax on an accelerator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
 from .host_functions import HOST_FUNCTIONS
-from .options import check_divergence
+from .options import Grad, check_divergence
 
 try:
     import torch
@@ -30,7 +30,7 @@ try:
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 from .torch_calls import (
-    HALF,
+    HALF_DTYPES,
     check_matrix,
     in_working_dtype,
     prepared,
@@ -42,7 +42,6 @@ from .torch_calls import (
 )
 
 __all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
-Grad = Literal["implicit", "unroll", "detach"]
 
 
 @operator
@@ -138,7 +137,7 @@ def log_plan(
     """
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     found, converged, *_ = solve_log_plan(*given.problem, given.options)
-    return found.to(torch.float32 if given.dtype in HALF else given.dtype), converged
+    return found.to(torch.float32 if given.dtype in HALF_DTYPES else given.dtype), converged
 
 
 @operator
@@ -323,7 +322,7 @@ def traced(tensor: Tensor) -> bool:
 )
 def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
     """What the host function of that name makes of arrays and numbers, for `elastic_ot.applications`."""
-    host = [(x.float() if x.dtype in HALF else x).numpy(force=True) for x in arrays]
+    host = [(x.float() if x.dtype in HALF_DTYPES else x).numpy(force=True) for x in arrays]
     found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
     return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..costs.scan import Mask
 from ..problems.mixed import is_hard, pick
 from ..problems.penalty import Penalty, Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.batch.measure import fixed_sides
 from .certificate import gap
 from .feasible import ratio
-from .rounding import EXACT, EXTREMES
-
-Mask = NDArray[np.bool_]
+from .rounding import EXTREMES, MET
 
 
 @EXTREMES
@@ -26,7 +25,7 @@ def gaps(solved: BatchFound) -> Vector:
     """Return the gap of every problem; inf where the plan overflows, or potentials are outside of the dual's domain."""
     problem, measure = solved.problem, solved.measure
     sound = np.isfinite(measure.dual) & np.isfinite(measure.residual)
-    met = measure.marginal_error <= EXACT * measure.mass
+    met = measure.marginal_error <= MET * measure.mass
     found = np.where(sound & met, measure.relaxed_gap, np.inf)
     open_ = sound & ~met
     fixed = fixed_sides(problem)
@@ -79,7 +78,7 @@ def _rounded(solved: BatchFound, which: NDArray[np.int64], fixed_rows: Mask, fix
     found = problem.epsilon[which] * problem.mass[which] * kl
     found += _side_gap(problem.rows, mass * rows, f, problem.a, problem.row_used & ~fixed_rows, which)
     found += _side_gap(problem.cols, mass * cols, g, problem.b, problem.col_used & ~fixed_cols, which)
-    return found, both[which, 0] | (off[which] <= 10 * EXACT)
+    return found, both[which, 0] | (off[which] <= 10 * MET)
 
 
 def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, counted: Mask, which: NDArray[np.int64]) -> Vector:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import library_of, on_host
 from ..arrays.half import finite, widened
 from ..arrays.ingest import as_numpy, ingest_number
-from ..costs.dense import SCAN
+from ..costs.dense import SCAN_ENTRIES
 from ..problems.penalty import Vector
 from ..solvers.found import Found
 
@@ -28,7 +28,7 @@ def plan(solved: Found) -> NDArray[np.floating]:
 def log_plan(solved: Found) -> NDArray[np.floating]:
     view = View(solved)
     out, start = view.matrix(view.problem.cost.working_dtype), view.alpha + np.log(view.problem.mass)
-    for rows, block in view.problem.cost.strips(SCAN):
+    for rows, block in view.problem.cost.strips(SCAN_ENTRIES):
         out[rows] = logarithms(block, view.task.inv_epsilon, start[rows], view.beta, out.dtype)
     return oriented(view, out)
 

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from ..arrays.devices import library_of, lies_on_host, on_host, row_chunks
-from ..costs.dense import SCAN
+from ..costs.dense import SCAN_ENTRIES
 from ..problems.penalty import Vector
 
 
@@ -54,7 +54,7 @@ def add_product(plan: Any, row_rest: Vector, col_rest: Vector) -> None:
     """Plan + row_rest col_rest^T, without a second matrix."""
     asarray = library_of(plan).asarray
     r, c = asarray(row_rest), asarray(col_rest)
-    for rows in row_chunks(plan, SCAN):
+    for rows in row_chunks(plan, SCAN_ENTRIES):
         plan[rows] += r[rows, None] * c
 
 
@@ -93,7 +93,7 @@ def _forest(plan: NDArray[np.float64]) -> csr_array:
     cells = np.zeros((2, 0), np.int64)
     while True:
         in_row, in_col, most = np.zeros(n, np.int64), np.zeros(m, np.int64), np.zeros(m)
-        for chunk in row_chunks(plan, SCAN):
+        for chunk in row_chunks(plan, SCAN_ENTRIES):
             outside = np.where(tree[chunk, None] == tree[n:], 0.0, plan[chunk])
             in_row[chunk], first = outside.argmax(axis=1), outside.argmax(axis=0)
             larger = outside[first, cols] > most

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.protocol import Side, Vectors
+from ..backends.protocol import LOGARITHMIC, Side, Vectors
 from ..errors import ConvergenceError
-from ..problems.penalty import LOGARITHMIC, Penalty, Vector
+from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
 from ..solvers.driver import Limits, Phase, run
 from ..solvers.found import Found
@@ -31,8 +31,8 @@ NO_PLAN = (
     "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far from "
     "converged; solve to a smaller tol first"
 )
-EXACT = 1e-14  # marginal error, relative to the mass, that counts as none
-ROUNDING = 1e-15  # the same for every nat of the largest potential, whose rounding it is
+MET = 1e-14  # marginal error, relative to the mass, that counts as none
+NAT_ROUNDING = 1e-15  # the same for every nat of the largest potential, whose rounding it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c
     """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
     row_factor, col_factor = ratio(target_r, r), ratio(target_c, c)
     row_rest, col_rest = _rest(target_r, row_factor * r), _rest(target_c, col_factor * c)
-    if row_rest.sum() + col_rest.sum() <= EXACT:  # one of them is 0
+    if row_rest.sum() + col_rest.sum() <= MET:  # one of them is 0
         row_rest, col_rest = np.zeros_like(r), np.zeros_like(c)
     elif view.problem.cost.masked:
         raise ConvergenceError(NO_PLAN)
@@ -144,12 +144,12 @@ def _with_mass(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_], 
 def _distance(r: Vector, target: Vector) -> float:
     """L1 distance, 0 if it is rounding."""
     distance = float(np.abs(r - target).sum())
-    return distance if distance > EXACT * float(target.sum()) else 0.0
+    return distance if distance > MET * float(target.sum()) else 0.0
 
 
 def _rest(target: Vector, scaled: Vector) -> Vector:
     """What is missing, 0 where it is the rounding of a product."""
-    return np.where(scaled >= (1.0 - EXACT) * target, 0.0, target - scaled)
+    return np.where(scaled >= (1.0 - MET) * target, 0.0, target - scaled)
 
 
 def _polish(view: View, target_r: Vector, target_c: Vector, coarse: bool) -> Rounding:
@@ -164,8 +164,8 @@ def _polish(view: View, target_r: Vector, target_c: Vector, coarse: bool) -> Rou
     targets = _fixed_side(task.rows, target_r), _fixed_side(task.cols, target_c)
     found = _scale_on(view, *targets, view.alpha.copy(), view.beta.copy(), coarse)
     if found is None:
-        start = Start(view.f, view.g, "rows", (1.0, 1.0), fast=False, tol=EXACT)
-        solved = run((Phase("newton", Newton()),), task, start, Limits(EXACT, POLISH_STEPS))
+        start = Start(view.f, view.g, "rows", (1.0, 1.0), fast=False, tol=MET)
+        solved = run((Phase("newton", Newton()),), task, start, Limits(MET, POLISH_STEPS))
         found = _scale_on(view, task.rows, task.cols, *task.alphas(solved.f, solved.g), coarse)
     if found is None:
         raise ConvergenceError(NO_PLAN)
@@ -196,7 +196,7 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, c
         plan.sweep(omega, vectors, scratch, count)
         c = np.exp(log_col)
         target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)
-        if np.abs(c - target_c).sum() <= max(EXACT, ROUNDING * _largest(alpha, beta)) * target_c.sum():
+        if np.abs(c - target_c).sum() <= max(MET, NAT_ROUNDING * _largest(alpha, beta)) * target_c.sum():
             factors = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
             return _scaled(view, *factors, rows, target_c, coarse)
     return None
@@ -215,7 +215,7 @@ def _scaled(
     row_factor = row_factor * ratio(target_r, attained)  # what rounding of the potentials left
     view.task.plan.apply(*view.potentials, row_factor[:, None], True, c)
     missing += float(np.abs(col_factor * c[:, 0] - target_c).sum())
-    rounding = 10 * ROUNDING * _largest(view.alpha, view.beta) if coarse else 0.0
+    rounding = 10 * NAT_ROUNDING * _largest(view.alpha, view.beta) if coarse else 0.0
     if not missing <= max(1e-10, rounding) * target_r.sum():
         return None
     none = np.zeros_like(row_factor), np.zeros_like(col_factor)

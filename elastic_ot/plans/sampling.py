@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host
-from ..costs.dense import SCAN
+from ..costs.dense import SCAN_ENTRIES
 from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
@@ -69,7 +69,7 @@ def _drawn(
     rows, cols = _inverted(np.cumsum(marginal), line), np.empty(size, dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     used, begins = np.unique(rows[order], return_index=True)
-    ends, step = np.append(begins[1:], size), max(1, SCAN // beta.size)
+    ends, step = np.append(begins[1:], size), max(1, SCAN_ENTRIES // beta.size)
     for first in range(0, used.size, step):
         some = used[first : first + step]
         logs = on_host(logarithms(costs_of(some), inv_epsilon, alpha[some], beta))

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ..arrays.devices import chunk_of, library_of, on_host
 from ..arrays.half import finite, is_half, widened
 from ..arrays.ingest import in_order
+from ..costs.scan import Mask
 from .build import build_on
 from .mixed import penalty_of
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 from .problem import HIGH, Problem, Reference, lies_high
 
-CHUNK = 1 << 20  # entries looked at together
-Mask = NDArray[np.bool_]
+BATCH_CHUNK = 1 << 20  # entries looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class BatchProblem:
 
     def chunks(self) -> Iterator[slice]:
         """Problems to look at together."""
-        step = max(1, chunk_of(self.cost, CHUNK) // self.cost[0].size)
+        step = max(1, chunk_of(self.cost, BATCH_CHUNK) // self.cost[0].size)
         return (slice(k, min(k + step, self.size)) for k in range(0, self.size, step))
 
     def single(self, k: int) -> Problem:
@@ -191,7 +191,7 @@ class BatchProblem:
 def _ranges(stack: NDArray[np.floating]) -> tuple[Vector, Vector]:
     """The least and the largest finite entry of every matrix."""
     xp, low, high = library_of(stack), np.empty(len(stack)), np.empty(len(stack))
-    step = max(1, chunk_of(stack, CHUNK) // stack[0].size)
+    step = max(1, chunk_of(stack, BATCH_CHUNK) // stack[0].size)
     for k in range(0, len(stack), step):
         block = stack[k : k + step]
         allowed = xp.isfinite(block)

@@ -130,7 +130,7 @@ def _check_masses(problem: Problem, given: tuple[Any, Any], precision: str) -> P
     if needed <= most:
         return problem
     weights = problem.a, problem.b
-    if needed > most * (1 + masses.EXACT) and needed > most * (1 + masses.tolerance(given, weights, precision)):
+    if needed > most * (1 + masses.SAME_MASS) and needed > most * (1 + masses.tolerance(given, weights, precision)):
         ranges = range_text(lo_a, hi_a), range_text(lo_b, hi_b)
         sums = float(problem.a.sum()), float(problem.b.sum())
         raise InfeasibleError(masses.collision(problem.rows, problem.cols, ranges, sums, False))

@@ -13,9 +13,10 @@ from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
 from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
 from ..costs.base import Cost
+from ..costs.scan import Mask
 from ..errors import InfeasibleError
 from . import masses
-from .batch import BatchProblem, Mask, row_sums
+from .batch import BatchProblem, row_sums
 from .build import check_reference, range_text
 from .mixed import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .penalty import Penalty, Vector
@@ -317,7 +318,7 @@ def _check_masses(problem: BatchProblem, given: tuple[Any, Any], precision: str)
     lo_a, hi_a = _total_range(problem.rows, problem.a, problem.row_used)
     lo_b, hi_b = _total_range(problem.cols, problem.b, problem.col_used)
     needed, most = np.maximum(lo_a, lo_b), np.minimum(hi_a, hi_b)
-    if (needed > most * (1 + masses.EXACT)).any():
+    if (needed > most * (1 + masses.SAME_MASS)).any():
         bad = np.flatnonzero(needed > most * (1 + masses.tolerance(given, (problem.a, problem.b), precision)))
         if bad.size:
             k = int(bad[0])

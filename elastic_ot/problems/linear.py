@@ -17,7 +17,7 @@ from .build import build
 from .penalties import AtMost, Fixed
 from .problem import Problem
 
-LARGEST = 2**50  # integer, so that sums of a few are exact in float64
+LARGEST_INTEGER = 2**50  # integer, so that sums of a few are exact in float64
 
 
 def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> tuple[Problem, bool]:
@@ -77,8 +77,8 @@ def _integral(name: str, array: NDArray[Any]) -> bool:
     """True for integers, which float64 must hold exactly."""
     if array.dtype.kind not in "biu":
         return False
-    if array.size and array.dtype.itemsize == 8 and _largest(array) > LARGEST:
-        i, j = np.argwhere((array > LARGEST) | (array < -LARGEST))[0]
+    if array.size and array.dtype.itemsize == 8 and _largest(array) > LARGEST_INTEGER:
+        i, j = np.argwhere((array > LARGEST_INTEGER) | (array < -LARGEST_INTEGER))[0]
         raise ValueError(
             f"{name}[{i}, {j}] is {array[i, j]}; beyond 2**50 sums of integers are not exact in float64, rescale them"
         )

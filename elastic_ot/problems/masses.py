@@ -17,7 +17,7 @@ from .penalty import Penalty, Vector
 
 EQUAL = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 """Relative difference up to which masses are equal, by the dtype of the weights."""
-EXACT = 1e-9
+SAME_MASS = 1e-9
 """The same in other dtypes."""
 
 
@@ -39,7 +39,7 @@ def tolerance(given: Sequence[Any], weights: Sequence[Vector], precision: str = 
     precision : str
         The dtype that they had before they were converted, if that is known.
     """
-    known = max(EQUAL.get(name, EXACT) for name in (precision_of(*given), precision))
+    known = max(EQUAL.get(name, SAME_MASS) for name in (precision_of(*given), precision))
     single = np.logical_or(*map(was_single, weights))
     return np.where(single, max(known, EQUAL["float32"]), known)
 
@@ -54,7 +54,7 @@ def was_single(weights: Vector) -> Any:
 
 def note(factor: float) -> str:
     """What a message says about masses that were made equal, "" for rounding of float64."""
-    return f"; masses differed by rounding, b was multiplied by {factor:.9g}" if abs(factor - 1) > EXACT else ""
+    return f"; masses differed by rounding, b was multiplied by {factor:.9g}" if abs(factor - 1) > SAME_MASS else ""
 
 
 def collision(rows: Penalty, cols: Penalty, ranges: tuple[str, str], sums: tuple[float, float], batch: bool) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays.devices import chunk_of, first_true
 from ..arrays.ingest import ingest_cost
 from ..costs.base import Cost, KnownCost
-from ..costs.dense import SCAN
+from ..costs.dense import SCAN_ENTRIES
 from .build import build, build_on
 from .penalty import Vector
 from .problem import Problem
@@ -50,7 +50,7 @@ def _renamed(name: str, prefix: str, make: Callable[[], Made]) -> Made:
 
 def _check_symmetric(name: str, cost: KnownCost) -> None:
     """Tile by tile, so that nothing of the size of the matrix is allocated."""
-    n, step = cost.shape[0], math.isqrt(chunk_of(cost.memory, SCAN)) // 2
+    n, step = cost.shape[0], math.isqrt(chunk_of(cost.memory, SCAN_ENTRIES)) // 2
     close = (1e-6 if cost.single else 1e-12) * cost.largest
     for i in range(0, n, step):
         for j in range(i, n, step):

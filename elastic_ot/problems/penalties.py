@@ -8,18 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .penalty import (
-    BOXED,
-    CLIPPED,
-    LOGARITHMIC,
-    QUADRATIC,
-    DependsOnEpsilon,
-    Penalty,
-    Vector,
-    checked_bound,
-    checked_strength,
-    relative_entropy,
-)
+from ..backends.protocol import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC
+from .penalty import DependsOnEpsilon, Penalty, Vector, checked_bound, checked_strength, relative_entropy
 
 
 @dataclass(frozen=True, eq=False)

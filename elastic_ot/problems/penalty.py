@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
-# Update rules of the kernels; `elastic_ot.backends.protocol` holds their formulas.
-LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
+Indices = NDArray[np.int64]
 
 
 def checked_strength(name: str, value: Any, upper: float = math.inf) -> Any:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..backends.protocol import Side
-from .penalty import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC, Vector
+from ..backends.protocol import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC, Side
+from .penalty import Vector
 
 KINK = 1e-13  # distance from a kink, relative to 1 + |offset|, that rounding explains
-CORRECTIONS, EXACT = 50, 1e-9  # of a quadratic penalty's update, which is a root: light entries take more than one
+CORRECTIONS, EXACT_CORRECTION = 50, 1e-9  # of a quadratic penalty's update, a root: light entries take more than one
 EDGE = 1e-12  # relative distance beyond the end of the dual's domain that does
 Potential = Callable[[Side, Vector, Vector], None]
 """`Backend.potential`, or `BatchBackend.batch_potential` for many problems."""
@@ -78,7 +78,7 @@ def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight
             correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
         correction = np.where(np.isfinite(correction), correction, 0.0)
         start = start - correction
-        if np.abs(correction).max() <= EXACT:
+        if np.abs(correction).max() <= EXACT_CORRECTION:
             break
     return start
 

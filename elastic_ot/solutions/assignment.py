@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..problems.penalty import Vector
 from ..solvers.exact.assignment import potentials_of
-from ..solvers.exact.bellman import Indices
+from ..solvers.exact.bellman import Pairing
 from ..solvers.objective import assignment_gap
 from ..solvers.status import Status
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Assignment(tuple[Indices, Indices]):
+class Assignment(tuple[Pairing, Pairing]):
     """The pair ``(row_ind, col_ind)`` that SciPy's `linear_sum_assignment` returns, with a proof.
 
     It unpacks and indexes as that tuple. Do not change the cost that was passed in before potentials and cost have been
@@ -45,8 +45,8 @@ class Assignment(tuple[Indices, Indices]):
     array([1, 0, 2])
     """
 
-    row_ind: Indices
-    col_ind: Indices
+    row_ind: Pairing
+    col_ind: Pairing
     status: Status
     unmatched_cost: float = 0.0
     _matrix: NDArray[Any] | None
@@ -57,8 +57,8 @@ class Assignment(tuple[Indices, Indices]):
 
     def __new__(
         cls,
-        row_ind: Indices,
-        col_ind: Indices,
+        row_ind: Pairing,
+        col_ind: Pairing,
         matrix: NDArray[Any] | None,
         maximize: bool,
         mask: NDArray[np.bool_] | None = None,

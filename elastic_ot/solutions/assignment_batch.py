@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problems.penalty import Vector
-from ..solvers.exact.bellman import Indices, batch_potentials
+from ..solvers.exact.bellman import Pairing, batch_potentials
 from ..solvers.status import Status
 from .assignment import Assignment
 
@@ -49,8 +49,8 @@ class BatchAssignment(Sequence[Assignment]):
         costs: NDArray[Any],
         maximize: bool,
         masks: Sequence[NDArray[np.bool_] | None],
-        row_ind: Indices,
-        col_ind: Indices,
+        row_ind: Pairing,
+        col_ind: Pairing,
     ) -> None:
         """Not made by users."""
         self.row_ind, self.col_ind = row_ind, col_ind

@@ -28,7 +28,7 @@ DECADES = 4.0  # entries this many decades below the largest are drawn like zero
 # Blue and orange keep their contrast in every common form of colour blindness and in grey.
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#C9CED6", "#333A45"
 PLAN_COLOURS = ("#FFFFFF", "#CFE3F3", "#7FB8DE", "#2F7FBC", "#0B4A86", "#041E42")
-Array = NDArray[np.floating]
+Floats = NDArray[np.floating]
 
 
 def plot_solution(solution: Any, *, figure: Figure | None = None, max_blocks: int = MAX_BLOCKS) -> Figure:
@@ -168,7 +168,9 @@ def _draw_plan(axes: Axes, scale: Axes, blocks: NDArray[np.generic], n: int, m: 
     bar.outline.set_edgecolor(GREY)
 
 
-def _draw_marginal(axes: Axes, attained: Array, weights: Array, penalty: Penalty, size: int, *, vertical: bool) -> None:
+def _draw_marginal(
+    axes: Axes, attained: Floats, weights: Floats, penalty: Penalty, size: int, *, vertical: bool
+) -> None:
     """Weights as a filled step, the attained marginal as a line over it, block by block like the plan."""
     starts = np.arange(0, len(attained), size)
     edges = np.append(starts, len(attained)) - 0.5

@@ -21,7 +21,7 @@ from .state import Start, State
 
 TRUST = 10  # iterations between looks at whether the cells left out still do not matter
 EARLY_TOL = 1e-8  # for which cells are chosen before the target is near: the smaller it is, the more they are
-FIRST = 0.05  # epsilon of the first level, of the range of the cost; measured: larger ones save nothing
+FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the cost; measured: larger ones save nothing
 
 
 @dataclass(eq=False)
@@ -113,7 +113,7 @@ def begin(state: AnnealedState, start: Start, target: Task, passes: Passes) -> N
 def first_level(task: Task, start: Start) -> Task:
     """The task at the first epsilon: the target itself after a warm start, or where annealing does not pay."""
     problem = task.problem
-    epsilon = FIRST * (problem.cost.highest - problem.cost.lowest)
+    epsilon = FIRST_LEVEL * (problem.cost.highest - problem.cost.lowest)
     if start.g is not None or epsilon < 1.5 * problem.epsilon:
         return task
     return make_task(problem.at(epsilon))

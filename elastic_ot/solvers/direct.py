@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DENSE = 1000  # columns up to which the matrix may be stored
-FEW = 50  # products that are made in any case
+FEW_PRODUCTS = 50  # products that are made in any case
 PER_CELL, PER_COLUMN = 4e-9, 1e-8  # seconds a product takes, as measured; on any machine their ratios are what counts
 PER_CUBE = 1e-11  # of a dense matrix and its factor, a cubed column
 PER_LOOK = 1e-7  # of an ordering, a cell
@@ -55,8 +55,8 @@ class Factorisation:
     def __post_init__(self) -> None:
         m, cells = self.diagonal.size, int(self.matrix.pointers[-1])
         self.product = PER_CELL * cells + PER_COLUMN * m
-        self.dense = FEW + PER_CUBE * m**3 / self.product if m <= DENSE else np.inf
-        ordering = FEW + PER_LOOK * cells / self.product
+        self.dense = FEW_PRODUCTS + PER_CUBE * m**3 / self.product if m <= DENSE else np.inf
+        ordering = FEW_PRODUCTS + PER_LOOK * cells / self.product
         self.look = int(min(ordering, self.dense))
         self.ordered = isinstance(self.matrix, Sparse) and 2 * ordering < self.dense
 

@@ -17,17 +17,16 @@ from .feasibility import Blocked, blocked, crowded, may_be_blocked
 from .history import Entry, History, history_of
 from .light import with_light, without_light
 from .log_domain import LogDomain
-from .measure import Iterate, Measure, measure_final
+from .measure import RISE, Iterate, Measure, measure_final
 from .state import Solver, Start, State
 from .status import Status
 
 BLOCK_ENTRIES = 1e8  # entries a block reads: it cannot be interrupted, so Ctrl-C and limits wait for about 0.1 s
 LONGEST_BLOCK = 50
 TRANSLATED_BLOCK = 20  # with a relaxed side, which is translated between blocks; measured: up to here no slower
-PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
-RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
+SWEEP_PATIENCE = 200  # iterations without progress that count as stalled; half the iterations done, if that is more
 NEGLIGIBLE = 0.01  # imbalance of the masses, relative to the residual, below which a translation is not worth a search
-ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
+RESIDUAL_ROUNDING = 1e-9  # residual that rounding may explain, relative to the mass
 LOOKS, LAST_LOOKS = 4, 10  # before a method is judged by its rate
 SUSPECT, SURE = 400, 100  # iterations after which a mask may be to blame, and before giving up is asked for certain
 LOST = 100  # iterations after which a plan without any mass, as float64 holds it, is not believed to get some
@@ -270,7 +269,7 @@ class _Run:
             self.suspect = 2 * self.iteration
             if self._crowded() is not None:
                 return self._given_up(Status.STALLED)
-        if self.state.exhausted and self.waiting and found.residual > ROUNDING * found.mass:
+        if self.state.exhausted and self.waiting and found.residual > RESIDUAL_ROUNDING * found.mass:
             if self._blocked() is not None:
                 return self._given_up(Status.STALLED)
             self.state.finished = True  # another method may do better from here
@@ -298,7 +297,7 @@ class _Run:
         if found.residual < 0.99 * self.best or found.dual > self.best_dual + rise:
             self.best, self.best_dual = min(found.residual, self.best), max(found.dual, self.best_dual)
             self.best_at = self.iteration
-        return self.iteration - self.best_at > max(PATIENCE, self.iteration // 2)
+        return self.iteration - self.best_at > max(SWEEP_PATIENCE, self.iteration // 2)
 
     def _converged(self) -> Outcome | None:
         """The outcome, if the potentials to be returned meet the tolerance; else changes what must change to go on."""

@@ -10,17 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays.devices import library_of, on_host
-from ..costs.dense import SCAN
-from ..problems.penalty import Vector
+from ..costs.dense import SCAN_ENTRIES
+from ..problems.penalty import Indices, Vector
 from ..problems.problem import Problem
 
-Indices = NDArray[np.int64]
-MARGIN = 1e-9  # of the mass: excess that rounding of the weights explains
+EXCESS_MARGIN = 1e-9  # of the mass: excess that rounding of the weights explains
 UNITS = 2**30  # of flow, for the whole mass: SciPy's flows have 32 bits
-CELLS = 2_000_000  # allowed ones up to which a flow takes a second, and little memory
+FLOW_CELLS = 2_000_000  # allowed ones up to which a flow takes a second, and little memory
 
 
 class Blocked(NamedTuple):
@@ -67,7 +65,7 @@ def _crowded(name: str, problem: Problem, f: Vector) -> Blocked | None:
     reached = np.searchsorted(-top[partners], -f[order], side="right")
     excess = np.where(np.isfinite(f[order]), must - can[reached], -np.inf)
     last = int(excess.argmax())
-    if not excess[last] > MARGIN * max(1.0, must[last]):
+    if not excess[last] > EXCESS_MARGIN * max(1.0, must[last]):
         return None
     members = order[: last + 1]
     return Blocked(name, np.sort(members[demand[members] > 0]), np.sort(partners[: reached[last]]))
@@ -79,7 +77,7 @@ def _largest_partner(problem: Problem, f: Vector) -> Vector:
     cost = problem.cost if by_rows else problem.cost.transpose()
     xp = library_of(cost.memory)
     values, top = xp.asarray(f), xp.asarray(np.full(problem.shape[1], -np.inf))
-    for part, block in cost.strips(SCAN):
+    for part, block in cost.strips(SCAN_ENTRIES):
         allowed = xp.isfinite(block)
         if by_rows:
             top = xp.maximum(top, xp.where(allowed, values[part, None], -np.inf).max(axis=0))
@@ -106,7 +104,7 @@ def _blocked(name: str, problem: Problem) -> Blocked | None:
     limits = np.concatenate([np.full(i.size, UNITS), out, into]).astype(np.int32)
     graph = csr_array(coo_array((limits, (tails, heads)), shape=(n + m + 2, n + m + 2)))
     found = maximum_flow(graph, source, sink)
-    if out.sum() - found.flow_value <= MARGIN * scale:
+    if out.sum() - found.flow_value <= EXCESS_MARGIN * scale:
         return None
     rest = csr_array(graph - found.flow)
     rest.data = np.maximum(rest.data, 0)
@@ -122,11 +120,11 @@ def _cells(problem: Problem) -> tuple[Indices, Indices] | None:
     if cost.fortran:
         used, partners, cost = partners, used, cost.transpose()
     found, count = [], 0
-    for part, block in cost.strips(SCAN):
+    for part, block in cost.strips(SCAN_ENTRIES):
         i, j = np.nonzero(on_host(library_of(block).isfinite(block)) & used[part, None] & partners)
         found.append((i + part.start, j))
         count += i.size
-        if count > CELLS:
+        if count > FLOW_CELLS:
             return None
     i, j = (np.concatenate(values) for values in zip(*found, strict=True))
     return (j, i) if problem.cost.fortran else (i, j)

@@ -17,12 +17,12 @@ from ..problems.problem import Problem
 from .driver import Limits, Outcome
 from .status import Status
 
-FULL = 1e-9  # of a side's largest mass: so near to it the side is fixed there
-NEAR = 30.0  # epsilon by which a price may move for potentials to be worth starting from
+AT_END = 1e-9  # of a side's largest mass: so near to it the side is fixed there
+NEAR_PRICE = 30.0  # epsilon by which a price may move for potentials to be worth starting from
 TRIALS = 200  # prices tried
 SATURATED = 8  # doublings of the step that change nothing, after which the mass has reached its end
-LEAST = 0.05  # of a bracket that the next price cuts off
-SHARE = 0.5  # of the tolerance that the mass may miss by
+LEAST_CUT = 0.05  # of a bracket that the next price cuts off
+MASS_SHARE = 0.5  # of the tolerance that the mass may miss by
 
 
 def open_sides(rows: Any, cols: Any) -> tuple[Any, Any]:
@@ -38,7 +38,7 @@ def with_amount(problem: Problem, mass: Any) -> Problem:
     sides = (problem.rows, problem.a, problem.row_used), (problem.cols, problem.b, problem.col_used)
     ranges = [total_range(*side) for side in sides]
     low, high = max(ranges[0][0], ranges[1][0]), min(ranges[0][1], ranges[1][1])
-    if not low * (1 - FULL) <= amount <= high * (1 + FULL):
+    if not low * (1 - AT_END) <= amount <= high * (1 + AT_END):
         raise InfeasibleError(
             f"mass is {amount:.12g}; rows={problem.rows!r} and cols={problem.cols!r} allow {range_text(low, high)}"
         )
@@ -48,8 +48,8 @@ def with_amount(problem: Problem, mass: Any) -> Problem:
 
 def _at_end(penalty: Penalty, low: float, high: float, amount: float) -> Penalty:
     lo, hi = penalty.box()
-    if math.isinf(high) or abs(amount - high) > FULL * high:
-        return penalty if low == 0 or abs(amount - low) > FULL * low else Between(lo, lo)
+    if math.isinf(high) or abs(amount - high) > AT_END * high:
+        return penalty if low == 0 or abs(amount - low) > AT_END * low else Between(lo, lo)
     return Fixed() if hi == 1 else Between(hi, hi)
 
 
@@ -81,7 +81,7 @@ class PriceSearch:
             found = replace(found, n_iter=used)
             carried = float(found.row_marginal.sum())
             excess = math.log(carried / amount) if 0 < carried < math.inf else math.copysign(1e3, carried - amount)
-            if abs(carried - amount) <= SHARE * self.limits.tol * amount or found.status is not Status.CONVERGED:
+            if abs(carried - amount) <= MASS_SHARE * self.limits.tol * amount or found.status is not Status.CONVERGED:
                 return problem, found
             if self._fixed:
                 return problem, replace(found, status=Status.STALLED)
@@ -100,7 +100,7 @@ class PriceSearch:
                 following = price + math.copysign(step, -excess)
             else:
                 following = _between(low, high)
-            near = abs(following - price) <= NEAR * self.problem.epsilon
+            near = abs(following - price) <= NEAR_PRICE * self.problem.epsilon
             f, g = (found.f, found.g) if near else (None, None)
             if following == price:
                 break
@@ -121,5 +121,5 @@ class PriceSearch:
 def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
     """The zero of the line through both ends, kept off them, so that the bracket shrinks from both sides."""
     (left, below), (right, above) = low, high
-    share = min(max(-below / (above - below), LEAST), 1.0 - LEAST)
+    share = min(max(-below / (above - below), LEAST_CUT), 1.0 - LEAST_CUT)
     return left + share * (right - left)

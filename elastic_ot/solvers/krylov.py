@@ -14,11 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.protocol import CONTINUES, Krylov
+from ..backends.protocol import CONTINUES, FLOOR, Krylov
 from ..problems.penalty import Vector
 
-BLOCK, LONGEST = 32, 2e8  # iterations between looks at the clock, and entries read in them
-FLOOR = 1e-3  # share of its diagonal that the preconditioner keeps at least
+KRYLOV_BLOCK, KRYLOV_ENTRIES = 32, 2e8  # iterations between looks at the clock, and entries read in them
 
 
 class Direct(Protocol):
@@ -68,7 +67,7 @@ def solve(system: System, rhs: Vector, goal: float, radius: float, expired: Call
     residual = np.where(system.free, rhs, 0.0)
     direction = preconditioner * residual
     krylov = Krylov(np.zeros_like(rhs), residual, direction, preconditioner, np.array([float(direction @ residual)]))
-    products, code, block = 0, CONTINUES, max(1, min(BLOCK, int(LONGEST / max(system.entries, 1))))
+    products, code, block = 0, CONTINUES, max(1, min(KRYLOV_BLOCK, int(KRYLOV_ENTRIES / max(system.entries, 1))))
     if not 0 < krylov.scalars[0] < np.inf:
         return krylov.x, 0
 

@@ -15,8 +15,9 @@ from ..problems.scaled import Task
 from ..problems.updates import exact_change, scaled_potential
 
 ULP = float(np.finfo(np.float64).eps)
-LEAST = 1e-16  # relative residual that is still worth aiming at
-FAR = 30.0  # nats: a marginal that is to grow by so much is nothing beside what it becomes
+RISE = 1e-12  # of the dual, relative to its size: what counts as progress when the residual is on a plateau
+LEAST_AIM = 1e-16  # relative residual that is still worth aiming at
+GROWN = 30.0  # nats: a marginal that is to grow by so much is nothing beside what it becomes
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class Measure:
         """
         if not self.relaxed or not tol * self.unit < self.relaxed_gap < np.inf:
             return tol
-        return min(tol, max(LEAST, self.relative_residual * (tol * self.unit / self.relaxed_gap)))
+        return min(tol, max(LEAST_AIM, self.relative_residual * (tol * self.unit / self.relaxed_gap)))
 
 
 def measure(task: Task, iterate: Iterate) -> Measure:
@@ -238,8 +239,8 @@ def side_measure(
     safe = weights if used is None else np.where(used, weights, 1.0)
     marginal = mass * _kept(np.exp(log_marginal), used)
     moved = marginal * np.abs(np.expm1(change))
-    if not change.max() <= FAR:
-        moved = np.where(change > FAR, mass * np.exp(log_marginal + change), moved)
+    if not change.max() <= GROWN:
+        moved = np.where(change > GROWN, mass * np.exp(log_marginal + change), moved)
     residual = _kept(moved, used).sum(axis=-1)
     if not (residual < np.inf).all():
         overflow = np.isnan(residual) & ~np.isnan(_kept(log_marginal + change, used)).any(axis=-1)

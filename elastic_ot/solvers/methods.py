@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..problems.penalty import LOGARITHMIC
+from ..backends.protocol import LOGARITHMIC
 from ..problems.problem import Problem
 from .annealing import EpsilonScaling
 from .driver import Phase
@@ -23,7 +23,7 @@ METHODS: dict[str, tuple[Phase, ...]] = {
     "newton": (Phase("newton", Newton()),),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
-PATIENCE = 60.0  # iterations left for which plain scaling is still the better choice; Newton takes about as long
+SCALING_PATIENCE = 60.0  # iterations left for which plain scaling is the better choice still; Newton takes as long
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
@@ -53,7 +53,7 @@ def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
         return Phase("stabilized", Stabilized(), WEAK), *last
     if span > SAFE_EXPONENT:
         return last
-    return Phase("scaling", Scaling(), PATIENCE if omega == 1 else np.inf), *last
+    return Phase("scaling", Scaling(), SCALING_PATIENCE if omega == 1 else np.inf), *last
 
 
 def _sweeps_at_most(problem: Problem, tol: float) -> float:

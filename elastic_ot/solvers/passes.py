@@ -21,13 +21,13 @@ from .light import weighty
 from .log_domain import sweep as log_sweep
 from .state import State
 
-OMEGA = tuple[float, float]
+Omega = tuple[float, float]
 SINGLE = 2e-7  # rounding of float32: so much more on its diagonal keeps Newton's matrix positive definite
 ABSORB = 1e8  # scalings of a float32 kernel stay below this: what is lost under 1e-38 then carries less than 1e-22
 KEPT = 0.05  # share of the tolerance that the cells left out of a support may carry
 MARGIN = 12.0  # nats by which the potentials may still move before a cell left out of a support could matter
-SAMPLE = 64  # rows looked at before a support is counted
-PRODUCTS = 5000  # with Newton's matrix, a step
+SAMPLED_ROWS = 64  # rows looked at before a support is counted
+STEP_PRODUCTS = 5000  # with Newton's matrix, a step
 
 
 class Passes(Protocol):
@@ -40,7 +40,7 @@ class Passes(Protocol):
     exact: bool
     """True if marginals are sums of float64 exponentials."""
 
-    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+    def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         """So many iterations; False if the state cannot be used, because rows or columns lost all their mass."""
 
     def left_out(self, state: State, aim: float) -> float:
@@ -75,7 +75,7 @@ class LogPasses(Passes):
     stored: bool = False
     truncated: bool = False
 
-    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+    def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         log_sweep(state, omega, count)
         return True
 
@@ -94,7 +94,7 @@ class KernelPasses(StoredPasses):
     truncated: bool = False
     base: tuple[Vector, Vector] | None = None
 
-    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+    def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         if self.exact:
             log_sweep(state, omega, count)
             return True
@@ -139,7 +139,7 @@ class KernelPasses(StoredPasses):
             return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
 
         # with many cells a row, squares of single ones are negligible
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS, entries=self.kernel.size)
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=self.kernel.size)
 
     def _rounding(self, state: State, u: Vector, v: Vector, row_weight: Vector) -> Vector:
         """What the diagonal D_c of Newton's matrix changes by where the plan P is replaced by its rounded entries.
@@ -176,7 +176,7 @@ class OperatorPasses(StoredPasses):
     stored: bool = True
     truncated: bool = False
 
-    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+    def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         log_sweep(state, omega, count)
         return True
 
@@ -197,7 +197,7 @@ class OperatorPasses(StoredPasses):
         def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
             return gradients_with(gram, diagonal, krylov, goal, radius, count)
 
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), PRODUCTS, entries=rows.size * cols.size)
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=rows.size * cols.size)
 
 
 @dataclass(eq=False)
@@ -216,7 +216,7 @@ class SupportPasses(StoredPasses):
     stored: bool = True
     truncated: bool = True
 
-    def sweep(self, state: State, omega: OMEGA, count: int = 1) -> bool:
+    def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         task = state.task
         state.cols_updated = omega[1] != 0
         return task.backend.support_sweeps(
@@ -269,7 +269,7 @@ def sparse_system(
         backend.sparse_gram(matrix, row_weight, out)
 
     direct = Factorisation(matrix, row_weight, diagonal, free, gram)
-    return System(diagonal, free, gradients, squares, PRODUCTS, direct, int(matrix.pointers[-1]))
+    return System(diagonal, free, gradients, squares, STEP_PRODUCTS, direct, int(matrix.pointers[-1]))
 
 
 def few_cells_system(
@@ -309,8 +309,8 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
         return sizes
 
     limit = task.plan.cell_share()
-    if n > 2 * SAMPLE:
-        which = np.linspace(0, n - 1, SAMPLE).astype(np.int64)
+    if n > 2 * SAMPLED_ROWS:
+        which = np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:
             return None
     sizes = sizes_of(np.arange(n))

@@ -25,10 +25,10 @@ from .status import Status
 
 OMEGA = 0.6  # measured: fewer sweeps than 1/2 and 2/3 on clouds and on random costs; modes shrink by 0.4 to -0.2
 SLOWEST = 0.8  # rate above which the averaged iteration gives up; only kernels that are not positive definite reach it
-LOOK = 6  # sweeps before its rate is judged
-FLOOR = 1e-12  # residual, relative to the mass, at which a slow rate is rounding
-RETRIES = 3  # times a general solve is repeated when its symmetrised potentials miss the tolerance
-NEAR = 1.0  # residual, relative to the mass, up to which given potentials are a better start than none; measured
+FIRST_JUDGED = 6  # sweeps before its rate is judged
+SLOW_FLOOR = 1e-12  # residual, relative to the mass, at which a slow rate is rounding
+SYMMETRIC_RETRIES = 3  # times a general solve is repeated when its symmetrised potentials miss the tolerance
+NEAR_ENOUGH = 1.0  # residual, relative to the mass, up to which given potentials are a better start than none; measured
 
 
 def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[Phase]) -> Outcome:
@@ -38,7 +38,7 @@ def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[P
     if found.status is Status.NUMERICAL:
         found = left.run(others, task, start) if left.any else replace(found, status=left.spent)
     certified = _symmetrised(task, start, limits, found)
-    for _ in range(RETRIES):
+    for _ in range(SYMMETRIC_RETRIES):
         if found.status is not Status.CONVERGED or certified.status is Status.CONVERGED or not left.any:
             break
         left.tol *= 0.5  # of the pair; the mean of its potentials has another residual
@@ -58,7 +58,7 @@ def solve_from(
     given = measured(task, start, f, g, limits.tol)
     if given.status is Status.CONVERGED:
         return given, given.measure.dual
-    near = given.measure.residual <= NEAR * given.measure.mass
+    near = given.measure.residual <= NEAR_ENOUGH * given.measure.mass
     found = run(phases, task, replace(start, f=f, g=g) if near else start, limits)
     return found, max(found.measure.dual, given.measure.dual)
 
@@ -163,8 +163,8 @@ class Averaged:
         for _ in range(count):
             self._sweep(state)
         after = state.measure()
-        if state.sweeps >= LOOK and not after.residual <= SLOWEST**count * before:
-            state.exhausted = after.residual <= FLOOR * after.mass
+        if state.sweeps >= FIRST_JUDGED and not after.residual <= SLOWEST**count * before:
+            state.exhausted = after.residual <= SLOW_FLOOR * after.mass
             state.broken = not state.exhausted
         return count
 

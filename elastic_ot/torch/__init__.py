@@ -22,7 +22,7 @@ from ..frameworks.torch_operators import (
     with_converged,
 )
 
-_MODULES = {
+_MODULE_OF = {
     "ElasticAttention": "attention",
     "SparseSinkhornAttention": "sparse_attention",
     "SinkhornRouter": "routing",
@@ -49,9 +49,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -14,8 +14,8 @@ from ..applications.arguments import count, positive
 from ..applications.attention import attention_weights
 from ..applications.attention_solve import budget
 from ..applications.causal import causal_weights
-from ..frameworks.torch_calls import HALF
-from ..frameworks.torch_operators import Grad
+from ..frameworks.options import Grad
+from ..frameworks.torch_calls import HALF_DTYPES
 from .masks import Masks, masks
 
 
@@ -227,7 +227,7 @@ class ElasticAttention(nn.Module):
         return out if self.batch_first else out.transpose(0, 1), shown
 
     def _weights(self, scores: Tensor, masked: Masks, itself: bool, is_causal: bool) -> Tensor:
-        if scores.dtype in HALF:
+        if scores.dtype in HALF_DTYPES:
             scores = scores.float()
         if masked.added is not None:
             scores = scores + masked.added

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..applications.matching import Matches, match
-from ..frameworks.torch_operators import Grad
+from ..frameworks.options import Grad
 
 
 class DustbinMatcher(nn.Module):

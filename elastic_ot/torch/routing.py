@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..applications.arguments import count
 from ..applications.routing import Routing, route
-from ..applications.routing_input import Combine, Method
-from ..frameworks.torch_operators import Grad
+from ..applications.routing_input import RoutingCombine, RoutingMethod
+from ..frameworks.options import Grad
 
 
 class SinkhornRouter(nn.Module):
@@ -59,13 +59,13 @@ class SinkhornRouter(nn.Module):
         dim: int,
         experts: int,
         k: int = 1,
-        method: Method = "sinkhorn",
+        method: RoutingMethod = "sinkhorn",
         *,
         bias: bool = False,
         epsilon: float = 1.0,
         lam: float | None = None,
         capacity_factor: float | None = None,
-        combine: Combine | None = None,
+        combine: RoutingCombine | None = None,
         probability: float = 0.01,
         grad: Grad = "implicit",
         tol: float = 1e-6,

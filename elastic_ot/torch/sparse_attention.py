@@ -11,7 +11,7 @@ from ..applications.arguments import count, positive
 from ..applications.blocks import block_scores, block_summaries
 from ..applications.permutations import gumbel_noise
 from ..applications.sparse import Combine, sparse_attention
-from ..frameworks.torch_calls import HALF
+from ..frameworks.torch_calls import HALF_DTYPES
 from .attention import check_heads
 
 
@@ -129,7 +129,7 @@ class SparseSinkhornAttention(nn.Module):
         """Shape (..., heads, blocks, blocks)."""
         means = block_summaries(x, block, key_mask=present)
         rows, cols = self._heads(self.sort_rows(means)), self._heads(self.sort_cols(means))
-        if rows.dtype in HALF:
+        if rows.dtype in HALF_DTYPES:
             rows, cols = rows.float(), cols.float()
         return block_scores(rows, cols, 1, causal=self.causal)
 

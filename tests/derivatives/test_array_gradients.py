@@ -11,7 +11,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot.backends import gpu, load_batch_gradients, protocol, reference
-from elastic_ot.backends.array_api import derivatives, systems, updates
+from elastic_ot.backends.array_api import derivatives, updates
 from elastic_ot.backends.cpu import batch_derivatives
 from elastic_ot.backends.protocol import Batch, BatchBars, BatchSystem, Side
 from helpers.penalty_formulas import exact_update, resolve
@@ -118,14 +118,6 @@ def assert_same(found, expected, accuracy):
 def test_signatures_are_those_of_the_protocol(name):
     wanted = list(inspect.signature(getattr(protocol.BatchDerivatives, name)).parameters)[1:]
     assert list(inspect.signature(getattr(numpy, name)).parameters) == wanted
-
-
-def test_limits_are_those_of_the_numba_module():
-    for module, names in (
-        (derivatives, ("SINGLE_LIMIT", "LIMIT")),
-        (systems, ("FLOOR", "PRODUCTS", "ROUNDS", "ROUNDING", "SOUND", "UNSOUND")),
-    ):
-        assert [getattr(module, name) for name in names] == [getattr(batch_derivatives, name) for name in names]
 
 
 # Iterations

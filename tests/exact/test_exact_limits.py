@@ -78,7 +78,7 @@ def test_the_thread_is_used_where_scipy_may_take_long(monkeypatch):
     monkeypatch.setattr(clock.Clock, "watch", lambda self, *a: used.append(a[1].shape) or watch(self, *a))
     cost = np.random.default_rng(1).random((20, 30))
     expected = eot.assign(cost).col_ind
-    monkeypatch.setattr(scipy_assignment, "BRIEF", 100)
+    monkeypatch.setattr(scipy_assignment, "BRIEF_FOR_SCIPY", 100)
     assert (eot.assign(cost).col_ind == expected).all()
     assert used == [(20, 30)]
 

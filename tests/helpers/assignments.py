@@ -13,7 +13,7 @@ def begin_with_few_cells(patch):
     """Make the solver start with two cells a row, so that the rest has to be priced many times."""
     for grow in (Core.grow_rows, Core.grow_cols):
         patch.setattr(grow, "__defaults__", (2,))
-    patch.setattr(exact, "LOOK", 2)  # two, because the spread of a row's cheapest costs sets the scale
+    patch.setattr(exact, "LOOK_CELLS", 2)  # two, because the spread of a row's cheapest costs sets the scale
     patch.setattr(exact, "AGAIN", 1)
 
 

@@ -19,14 +19,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ...arrays.half import widened
-from ..protocol import QUADRATIC, Array, Batch, BatchBars, BatchSystem, Side
+from ..protocol import LIMIT, QUADRATIC, SINGLE_LIMIT, Array, Batch, BatchBars, BatchSystem, Side
 from .matrices import kernel, plan, times, totals, transposed_times, weighed, where
 from .systems import pull_back, system
 from .updates import HalfStep, Marginal, Pull, Rule
 
 ENTRIES = 1 << 26  # of all temporaries together, or a quarter of the batch if that is more
 MATRICES, VECTORS = 7, 9  # of them in float64, as large as the plans and as the vectors of all half steps
-SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of scalings and sums, as in `cpu.batch_derivatives`
 
 
 class Memory(Protocol):

@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..protocol import Array, BatchSystem
+from ..protocol import FLOOR, PRODUCTS, ROUNDING, ROUNDS, SOUND, UNSOUND, Array, BatchSystem
 from .matrices import times, totals, transposed_times, weighed, where
 
-FLOOR, PRODUCTS, ROUNDS = 1e-3, 500, 3  # as in `cpu.batch_derivatives`; the next line, too
-ROUNDING, SOUND, UNSOUND = 1e-15, 1e-12, 1e-8
-LOOK = 8  # products between two looks at whether a problem is left
+SYSTEM_LOOK = 8  # products between two looks at whether a problem is left
 
 
 class System(NamedTuple):
@@ -62,7 +60,7 @@ class System(NamedTuple):
         norm = _sum(direction * residual)
         active = (norm > 0.0) & (norm < math.inf) & (left > 0.0)
         for done in range(PRODUCTS):
-            if done % LOOK == 0 and not bool(xp.any(active)):
+            if done % SYSTEM_LOOK == 0 and not bool(xp.any(active)):
                 break
             gram = transposed_times(self.plan, self.inverse * times(self.plan, direction))
             image = where(self.preconditioner > 0.0, self.diagonal * direction - gram)

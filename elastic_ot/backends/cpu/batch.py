@@ -22,9 +22,9 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ..protocol import Array, Batch, Side
+from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Batch, Side
 from .dense import (
-    LOG2E,
+    SERIAL_BELOW,
     _fill,
     _frozen,
     _potential,
@@ -40,12 +40,12 @@ from .dense import (
     whole,
 )
 
-SERIAL_BELOW = 200_000  # entries read by one call
 LANES = 256  # tiny problems side by side
-TINY = 64  # entries up to which a problem is tiny
+SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
 LONGEST = 2048  # entries that a float32 accumulator sums up
 KINKED = {1, 2}  # codes of the update rules with kinks
-SMALL, LARGE = 1e-260, 1e260  # scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024
+# Scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024.
+SMALL_SCALING, LARGE_SCALING = 1e-260, 1e260
 
 
 def as_like(x, like):
@@ -208,7 +208,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
                 if not (unseen[0] < s[q] < 1e250):
                     return -1.0, 0.0
                 new = _updated(row, omega, base[i + q], old, s[q], i + q)
-                if not (SMALL < new < LARGE):
+                if not (SMALL_SCALING < new < LARGE_SCALING):
                     return -1.0, 0.0
                 exact = new if omega == 1.0 else _exact(row, base[i + q], old, s[q], i + q)
                 error += abs(exact - old) * s[q]
@@ -241,7 +241,7 @@ def _column_update(col, omega, base, v, acc, least, new):
             s = acc[j]
             sound = sound and least < s < 1e250
             new[j] = _updated(col, omega, base[j], v[j], s, j)
-            sound = sound and SMALL < new[j] < LARGE
+            sound = sound and SMALL_SCALING < new[j] < LARGE_SCALING
             exact = new[j] if omega == 1.0 else _exact(col, base[j], v[j], s, j)
             error += abs(exact - v[j]) * s
     return error if sound else -1.0
@@ -368,7 +368,7 @@ def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, 
         row_error, least = _row_pass(
             cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, cold and iteration == 0, range_, unseen
         )
-        if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE):
+        if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE_SCALING):
             row_error = -1.0
         col_error = _column_update(col, omega[1], col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
         if col_error < 0.0 and not absorb:
@@ -923,7 +923,7 @@ def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
     scalings (1e7 or 1e12 times the floor of an entry of K) and for what a scaling in the precision of K can be.
     """
     dtype = np.float32 if fast else np.float64
-    limits = (1e-4, 1e-28, 1e30, 1e8, 2e-31, 1.2e-38) if fast else (1e-20, 1e-250, 1e250, 1e100, 4e-296, 0.0)
+    limits = (*TRUST_SINGLE, 1e8, 2e-31, 1.2e-38) if fast else (*TRUST_DOUBLE, 1e100, 4e-296, 0.0)
     u, before, base = np.zeros((3, n))
     new, fresh, col_base, acc = np.empty((4, m))
     v, beta2 = np.empty(m, dtype), np.empty(m, np.float32 if single else np.float64)
@@ -935,7 +935,9 @@ def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
     dtype = np.float32 if fast else np.float64
     # sums and scalings stay within these bounds, K is made again at the third
     limits = (
-        (1e-28, 1e28, 1e8, 120.0, 1e-35, 1e35, 2e-31) if fast else (1e-250, 1e250, 1e100, 900.0, SMALL, LARGE, 4e-296)
+        (1e-28, 1e28, 1e8, 120.0, 1e-35, 1e35, 2e-31)
+        if fast
+        else (1e-250, 1e250, 1e100, 900.0, SMALL_SCALING, LARGE_SCALING, 4e-296)
     )
     doubles = np.empty((4, n, LANES)), np.empty((4, m, LANES))
     light = np.empty((3, n, LANES), dtype), np.empty((4, m, LANES), dtype)
@@ -983,8 +985,8 @@ def batch_sweeps(
         _split(run, some.size * n * m * count, some.size // LANES if lanes else some.size)
 
     rule = 4 * rows.code[which] + cols.code[which]  # lanes need one rule for all
-    if n * m > TINY or (rule == rule[0]).all():
-        sweep(which, n * m <= TINY, done, residual)
+    if n * m > SIDE_BY_SIDE or (rule == rule[0]).all():
+        sweep(which, n * m <= SIDE_BY_SIDE, done, residual)
     else:
         for code in np.unique(rule):
             _scattered(sweep, which, np.flatnonzero(rule == code), True, done, residual)
@@ -1001,7 +1003,7 @@ def _scattered(sweep: Any, which: Array, where: Array, lanes: bool, done: Array,
 
 def batch_plan(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
     def run(t: int, threads: int) -> None:
-        if out[0].size > TINY:
+        if out[0].size > SIDE_BY_SIDE:
             _plans(t, threads, frozen, batch, alpha, beta, out)
         else:
             y, p = np.zeros((out[0].size, LANES)), np.empty((out[0].size, LANES), out.dtype)

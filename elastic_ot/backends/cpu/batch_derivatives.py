@@ -20,10 +20,26 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ..protocol import Array, Batch, BatchBars, BatchSystem, Krylov, Side
+from ..protocol import (
+    FLOOR,
+    LIMIT,
+    LOG2E,
+    PRODUCTS,
+    ROUNDING,
+    ROUNDS,
+    SINGLE_LIMIT,
+    SOUND,
+    UNSOUND,
+    Array,
+    Batch,
+    BatchBars,
+    BatchSystem,
+    Krylov,
+    Side,
+)
 from .batch import (
     LANES,
-    TINY,
+    SIDE_BY_SIDE,
     _collected,
     _gather,
     _gather_costs,
@@ -35,15 +51,9 @@ from .batch import (
     _split,
     as_like,
 )
-from .dense import LN2, LOG2E, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
+from .dense import LN2, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
 
-SINGLE_LIMIT, LIMIT = 1e14, 1e100  # of diagonals and sums: twice that times what has underflown in K is nothing still
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache
-FLOOR = 1e-3  # share of its diagonal that the preconditioner of S keeps at least, as in `krylov`
-PRODUCTS = 500  # with S, in at most ROUNDS of conjugate gradients
-ROUNDS = 3
-ROUNDING, SOUND = 1e-15, 1e-12  # residual aimed at and accepted, as in `implicit`
-UNSOUND = 1e-8  # is not accepted, however large y is: it may have grown along a direction that nothing holds
 
 
 def lowest(like):
@@ -975,7 +985,7 @@ def batch_pull_back_iterations(
 
     n, m = cost.shape[1:]
     dtype, has = np.float64 if precision == "double" else np.float32, plan_bar is not None
-    lanes = n * m <= TINY and cost.dtype == dtype  # what has left single precision is rare: no kernel of its own
+    lanes = n * m <= SIDE_BY_SIDE and cost.dtype == dtype  # what has left single precision is rare
     bars = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar, row_bar, col_bar
     plan = count, end == "cols", product, has
     task = _all_frozen((cost, batch, rows, cols, ends, start, plan, bars))

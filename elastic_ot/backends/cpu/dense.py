@@ -28,7 +28,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
-from ..protocol import Array, Krylov, Side, Sparse, Support
+from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
 # one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of
@@ -36,7 +36,6 @@ from ..protocol import Array, Krylov, Side, Sparse, Support
 SERIAL_BELOW = 200_000  # entries read by a block of iterations
 BRIEF_SERIAL_BELOW = 1_500_000  # entries read by one iteration or a single pass
 SPARSE_SERIAL_BELOW = 400_000  # cells of a support
-LOG2E = 1.4426950408889634
 LN2 = 0.6931471805599453
 # 1.5 * 2^52: adding it puts a small integer in the low bits of a double. It avoids the float-to-int64 conversion,
 # which AVX2 does not have.
@@ -1065,7 +1064,7 @@ def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     threads = 1 if n * m < (BRIEF_SERIAL_BELOW if brief else SERIAL_BELOW) else min(numba.get_num_threads(), n)
     # Sums are trusted in (tiny, huge). A row must also have `low` of its weight: rows are multiplied by weight / sum,
     # and what `_power` returns for nothing (3e-308, or 1e-38) must stay below tiny in the column sums.
-    low, tiny, huge = (1e-4, 1e-28, 1e30) if fast else (1e-20, 1e-250, 1e250)
+    low, tiny, huge = TRUST_SINGLE if fast else TRUST_DOUBLE
     acc = np.empty((threads, m))
     w = np.zeros((threads, 8))  # a cache line for each thread
     buffer = np.zeros((threads, 4, m), np.float32 if fast else np.float64)

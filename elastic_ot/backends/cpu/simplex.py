@@ -25,7 +25,7 @@ REFRESH = 1000  # pivots after which potentials are summed anew
 PATIENCE, FEW = 30, 1000  # pivots, the first times the number of nodes, after which twice as much counts as rounding
 HOPELESS = 30  # times that: rounding has no end
 FAR = 100.0  # times the largest cost: by how much cells are preferred that reach what is not served yet
-TINY, HUGE = 1e-300, 1e307  # 0, and what overflows, would not do
+LEAST_NUMBER, LARGEST_NUMBER = 1e-300, 1e307  # 0, and what overflows, would not do
 BLOCK = 1  # times the square root of the number of cells: how many are priced before the best of them enters
 
 
@@ -330,9 +330,9 @@ def pivot(graph, tree, slack, least, usual, work):
     """
     nodes, cells = tree.spare.size, graph.heads.size
     block = max(32, int(BLOCK * np.sqrt(cells)))
-    far = TINY
+    far = LEAST_NUMBER
     for cell in range(cells):
-        far = max(far, min(FAR * abs(graph.cost[cell]), HUGE))
+        far = max(far, min(FAR * abs(graph.cost[cell]), LARGEST_NUMBER))
     patience = PATIENCE * nodes + FEW
     looked = 0
     while looked < work:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..protocol import Array, Batch, Side
+from ..protocol import TRUST_DOUBLE, TRUST_SINGLE, Array, Batch, Side
 from .device import c_type
 from .launches import THREADS, sized
 from .passes import Passes
@@ -113,7 +113,7 @@ class Batches(Sides, Passes):
     def _launch_blocks(self, call: _Call, which: Array, residual: Array) -> tuple[Array, Array]:
         """Launch a block a problem, which makes K as often as it takes; returns (residual, done) on the device."""
         device, (n, m) = self.device, call.cost.shape[1:]
-        trust = (1e-4, 1e-28, 1e30, 1e8) if call.fast else (1e-20, 1e-250, 1e250, 1e100)
+        trust = (*TRUST_SINGLE, 1e8) if call.fast else (*TRUST_DOUBLE, 1e100)
         threads = 32 if max(n, m) <= 32 else 64 if max(n, m) <= 64 else 128 if max(n, m) <= 128 else 256
         vectors, entries = 8 * 4 * (n + m), (4 if call.fast else 8) * n * m
         inside = vectors + entries <= device.shared

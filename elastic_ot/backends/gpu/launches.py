@@ -12,7 +12,6 @@ from ..protocol import Array, Side
 from .device import STREAM, Device, shapes_of
 from .transfers import Room
 
-LOG2E = 1.4426950408889634
 THREADS = 256
 
 

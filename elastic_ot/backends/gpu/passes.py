@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..protocol import Array
+from ..protocol import LOG2E, Array
 from .device import c_type
-from .launches import LOG2E, THREADS, Launches, sized
+from .launches import THREADS, Launches, sized
 from .transfers import Room, rooms
 
 

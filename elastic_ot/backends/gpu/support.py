@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ...arrays.half import working_dtype
-from ..protocol import Array, Side
+from ..protocol import LOG2E, TRUST_DOUBLE, Array, Side
 from .cells import Cells, DeviceSparse, DeviceSupport
 from .device import c_type
-from .launches import LOG2E, THREADS, packed, rule, sized
+from .launches import THREADS, packed, rule, sized
 from .transfers import rooms
 
-LOW, TINY, HUGE = 1e-20, 1e-250, 1e250  # sums are trusted as those of a sweep in double precision
+LOW, TINY, HUGE = TRUST_DOUBLE
 
 
 class Supports(Cells):

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..protocol import Array, Krylov, Side
+from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side
 from .device import c_type
-from .launches import LOG2E, THREADS, Scratch, sized
+from .launches import THREADS, Scratch, sized
 from .passes import Passes
 from .transfers import rooms
 
@@ -31,7 +31,7 @@ class Sweeps(Passes):
     """The primitives that iterate on a matrix."""
 
     def scratch(self, shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
-        trust = (1e-4, 1e-28, 1e30) if fast else (1e-20, 1e-250, 1e250)
+        trust = TRUST_SINGLE if fast else TRUST_DOUBLE
         low, tiny, huge = (np.float64(x) for x in trust)
         return Scratch("float" if fast else "double", (low, tiny, huge))
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ...backends.protocol import Side
 from ...problems.batch import BatchProblem
 from ...problems.mixed import is_hard, pick
-from ...problems.penalty import Penalty, Vector
+from ...problems.penalty import Indices, Penalty, Vector
 from ...problems.updates import exact_change
 from ..measure import ULP, SideMeasure, side_measure
 from .scaled import BatchTask, scaled_potentials
-from .state import Indices, pieces
+from .state import pieces
 
 
 @dataclass(frozen=True, eq=False)

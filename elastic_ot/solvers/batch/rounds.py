@@ -20,18 +20,19 @@ from ...backends.protocol import Side
 from ...problems.batch import BatchProblem
 from ...problems.mixed import Mixed, pick
 from ...problems.penalties import KL, Fixed, Free
-from ...problems.penalty import Vector
+from ...problems.penalty import Indices, Vector
 from ..acceleration import balancing_shift, best_shift
-from ..driver import NEGLIGIBLE, PATIENCE, RISE, Outcome
+from ..driver import NEGLIGIBLE, SWEEP_PATIENCE, Outcome
+from ..measure import RISE
 from ..status import Status
 from .measure import fixed_sides, measure_batch
 from .scaled import BatchTask, free_sides, scaled_potentials
-from .state import BatchLimits, BatchState, Indices, longest_call, state_at, swept
+from .state import BatchLimits, BatchState, longest_call, state_at, swept
 
 FIRST_ROUND, LONGEST_ROUND, TRANSLATED_ROUND = 10, 640, 20
 SEARCHED_ROUND, SEARCHED_AFTER = 80, 100  # where the best translation is searched for, and iterations before that pays
-RETRIES = 6  # times a problem's goal is lowered because what it returned missed the tolerance
-FAR = (
+BATCH_RETRIES = 6  # times a problem's goal is lowered because what it returned missed the tolerance
+FAR_START = (
     1e-3  # residual, as a share of the mass, above which potentials that sweeps have found are a worse start than none
 )
 PATIENT_ENTRIES = 1e7  # entries that sweeps may read before the general solver is the better choice: about 5 ms
@@ -147,8 +148,8 @@ class _Rounds:
         self.best_iter[left] = np.where(better, state.n_iter[left], self.best_iter[left])
         if self.single is None:
             waited = state.n_iter[left] - self.best_iter[left]
-            waited_long = left[waited > np.maximum(PATIENCE, state.n_iter[left] // 2)]
-            stalled = np.union1d(waited_long[~self._risen(waited_long)], left[self.retries[left] > RETRIES])
+            waited_long = left[waited > np.maximum(SWEEP_PATIENCE, state.n_iter[left] // 2)]
+            stalled = np.union1d(waited_long[~self._risen(waited_long)], left[self.retries[left] > BATCH_RETRIES])
             if stalled.size:
                 self._finish(stalled, Status.STALLED)
                 self.left = np.setdiff1d(left, stalled, assume_unique=True)
@@ -159,7 +160,7 @@ class _Rounds:
         patience = max(LEAST_PATIENCE, PATIENT_ENTRIES / self.task.cost[0].size)
         rooms = 0.9 * (self.limits.max_iter - state.n_iter[left])
         slow = np.nan_to_num(needed, nan=np.inf, posinf=np.inf) > np.minimum(patience, rooms)
-        slow |= self.retries[left] > RETRIES
+        slow |= self.retries[left] > BATCH_RETRIES
         slow &= rooms > 0
         if slow.any():
             f, g = self.task.potentials(state.alpha, state.beta)
@@ -168,7 +169,7 @@ class _Rounds:
                 slow[np.searchsorted(left, k) :] = False
                 break
             room = self.limits.max_iter - int(state.n_iter[k])
-            far = self.limits.cold and not state.residual[k] <= FAR * self.task.problem.mass[k]
+            far = self.limits.cold and not state.residual[k] <= FAR_START * self.task.problem.mass[k]
             start_f, start_g = (None, None) if far else (f[k], g[k])
             _alone(self.task, state, self.single, int(k), start_f, start_g, room)
         self.left = left[~slow]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arrays.devices import ModulesByName
-from ...backends.protocol import Batch, BatchBackend, Side
+from ...backends.protocol import LOGARITHMIC, Batch, BatchBackend, Side
 from ...problems.batch import BatchProblem
-from ...problems.penalty import LOGARITHMIC, Penalty, Vector
+from ...problems.penalty import Penalty, Vector
 from ...problems.updates import scaled_potential
 
 

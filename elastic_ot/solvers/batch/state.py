@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...problems.batch import BatchProblem
-from ...problems.penalty import Vector
+from ...problems.penalty import Indices, Vector
 from ..history import History
 from ..status import Status
 from .scaled import BatchTask
 
-Indices = NDArray[np.int64]
-PIECE = 3e8  # entries that a call of the backend may read: limits and Ctrl-C wait for it
-TINY, GROUP = 64, 256  # entries up to which problems go side by side, and how many of them
+CALL_ENTRIES = 3e8  # entries that a call of the backend may read: limits and Ctrl-C wait for it
+TINY_PROBLEM, GROUP = 64, 256  # entries up to which problems go side by side, and how many of them
 
 
 @dataclass(eq=False)
@@ -115,17 +114,17 @@ def swept(
 
 def _together(size: int) -> int:
     """Problems of so many entries that a call takes at once, as long as it takes for one."""
-    return GROUP if size <= TINY else 1
+    return GROUP if size <= TINY_PROBLEM else 1
 
 
 def longest_call(task: BatchTask) -> int:
     """Iterations of a call at most."""
     size = task.cost[0].size
-    return max(1, int(PIECE / (size * _together(size))))
+    return max(1, int(CALL_ENTRIES / (size * _together(size))))
 
 
 def pieces(which: Indices, size: int, count: int = 1) -> Iterator[Indices]:
     """Problems of so many entries for one call each, if it reads them so many times."""
     group = _together(size)
-    step = group * max(1, int(PIECE / (size * count * group)))
+    step = group * max(1, int(CALL_ENTRIES / (size * count * group)))
     return (which[i : i + step] for i in range(0, which.size, step))

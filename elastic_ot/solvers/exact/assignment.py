@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from ...problems.linear import assignment_problem
 from ...problems.penalty import Vector
-from .bellman import Indices, batch_potentials
+from .bellman import Pairing, batch_potentials
 from .clock import Clock
 from .pricing import Exact
 from .proved import solve_proved
 
-FEW = 64  # rows or columns whose potentials are found by relaxation
+FEW_LINES = 64  # rows or columns whose potentials are found by relaxation
 
 
 def potentials_of(
-    matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pair: tuple[Indices, Indices]
+    matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pair: tuple[Pairing, Pairing]
 ) -> tuple[Vector, Vector]:
     """Potentials that prove an assignment optimal: of a few lines from the pairs themselves, else whichever it is."""
     if matrix.size == 0:
         return np.zeros(matrix.shape[0]), np.zeros(matrix.shape[1])
-    if min(matrix.shape) <= FEW:
+    if min(matrix.shape) <= FEW_LINES:
         u, v = batch_potentials(matrix[None], maximize, [mask], pair[0][None], pair[1][None])
         return u[0], v[0]
     return assignment_potentials(solve_proved(*assignment_problem(matrix, maximize, mask), Clock()), maximize)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.intp]
-CHUNK = 1 << 20  # entries of the costs whose potentials are computed together
+Pairing = NDArray[np.intp]
+RELAXED_TOGETHER = 1 << 20  # entries of the costs whose potentials are computed together
 
 
 def batch_potentials(
-    costs: NDArray[Any], maximize: bool, masks: Sequence[NDArray[np.bool_] | None], row_ind: Indices, col_ind: Indices
+    costs: NDArray[Any], maximize: bool, masks: Sequence[NDArray[np.bool_] | None], row_ind: Pairing, col_ind: Pairing
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The pair (u, v), shapes (B, n) and (B, m), of assignments (B, min(n, m)) that are optimal for costs (B, n, m)."""
     count, n, m = costs.shape
     u, v = np.zeros((count, n)), np.zeros((count, m))
-    step = max(1, CHUNK // max(1, n * m))
+    step = max(1, RELAXED_TOGETHER // max(1, n * m))
     for at in range(0, count, step):
         part = slice(at, min(at + step, count))
         block = costs[part].astype(np.float64)
@@ -37,7 +37,7 @@ def batch_potentials(
 
 
 def potentials_by_relaxation(
-    costs: NDArray[np.float64], partners: Indices
+    costs: NDArray[np.float64], partners: Pairing
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Potentials of optimal assignments of all rows, by Bellman and Ford's relaxation.
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ...errors import ConvergenceError
 
 Result = TypeVar("Result")
-LOOK = 0.05  # seconds between two looks at the clock
+LOOK_SECONDS = 0.05  # seconds between two looks at the clock
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Clock:
         thread = threading.Thread(target=run)
         thread.start()
         while thread.is_alive():
-            thread.join(LOOK)
+            thread.join(LOOK_SECONDS)
             if thread.is_alive():
                 self.check()
         if failed:

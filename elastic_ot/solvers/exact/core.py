@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from ...backends.protocol import Graph, Paths
 from ...costs.base import KnownCost
-from ...problems.penalty import Vector
+from ...problems.penalty import Indices, Vector
 
-FIRST = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
+FIRST_CELLS = 32  # cells a row; measured: 16 need more rounds, 48 cost more time
 CHOICE = 4  # times so many cells to choose from
 COPIED = 1 << 20  # entries of the cost transposed together, for lists of columns
-PIECE = 1 << 27  # entries of the cost read between two pauses
-Indices = NDArray[np.int64]
+PAUSE_ENTRIES = 1 << 27  # entries of the cost read between two pauses
 
 
 class Core:
@@ -29,7 +28,7 @@ class Core:
         flow = np.empty(0, np.int64)
         self.graph = Graph(np.zeros(n + 1, np.int64), cells, cells, np.empty(0), flow, lists, cells, cells)
 
-    def grow_rows(self, which: Indices, v: Vector, k: int = FIRST) -> Vector:
+    def grow_rows(self, which: Indices, v: Vector, k: int = FIRST_CELLS) -> Vector:
         """With the k least cells of these rows, in columns with v > -inf; returns the rows' least reduced costs."""
         heads, least = self._least_of_rows(which, v, k)
         self._extend(which, heads, self._costs(which, heads))
@@ -41,7 +40,7 @@ class Core:
         values = self._costs(which, heads)
         self._extend(which, np.where(values - v[heads] < u[which, None], heads, np.int32(-1)), values)
 
-    def grow_cols(self, which: Indices, u: Vector, k: int = FIRST) -> Vector:
+    def grow_cols(self, which: Indices, u: Vector, k: int = FIRST_CELLS) -> Vector:
         """With the k least cells of these columns, in rows with u > -inf; returns the columns' least reduced costs."""
         heads, values, least = self._least_of_cols(which, u, k)
         self._extend_cols(which, heads, values)
@@ -67,7 +66,7 @@ class Core:
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:
         heads, least = np.empty((which.size, min(k, self.cost.shape[1])), np.int32), np.empty(which.size)
-        step = max(1, PIECE // self.cost.shape[1])
+        step = max(1, PAUSE_ENTRIES // self.cost.shape[1])
         for at in range(0, which.size, step):
             self.pause()
             part = slice(at, at + step)

@@ -17,19 +17,19 @@ from ...backends.protocol import Nodes, Paths
 from ...problems.penalties import Fixed
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
-from .core import FIRST, Core
+from .core import FIRST_CELLS, Core
 from .mass_levels import asked, bounded, levels, met, resolved, snapped
-from .warm_start import FULL, Pause, anneal, potentials, refine
+from .warm_start import FULL_LEVELS, Pause, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
 WHOLE = 2.0**-54  # the same for integers, of the potentials of a cell: nothing below 2**52
 ROOM, SIMPLEX_ROOM = 2, 8  # cells a row by which the core grows where mass is stuck
 PROOF = 1e-10  # of the costs: a gap that counts as rounding
 WIDER = 4  # times as many cells a row, where the gap is more than that
-PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
+PRICING_PATIENCE = 40  # rounds after which more counts as rounding, so that it cannot keep the loop going
 EASY = 0.6  # of the rows served by their cheapest cells at once: no annealing is needed
-LOOK = 8  # cells a row for that
-FAR = 30.0  # times the range that a row's cheapest costs suggest, at which a larger range is not believed
+LOOK_CELLS = 8  # cells a row for that
+FAR_RANGE = 30.0  # times the range that a row's cheapest costs suggest, at which a larger range is not believed
 ATTEMPTS = 4  # at a core, each DEEPER times further down than the one before
 DEEPER = 27.0
 MISSED = 0.1  # of the rows without their best cell: too many
@@ -101,7 +101,7 @@ class Solve:
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *(x - moved[1] for x in problem.cols.kinks()))
         self.row_floor = problem.rows.least_potential() - moved[0]
         self.col_floor = problem.cols.least_potential() - moved[1]
-        self.slack, self.near, self.whole = TIGHT, 0.0, n * m <= FIRST * n
+        self.slack, self.near, self.whole = TIGHT, 0.0, n * m <= FIRST_CELLS * n
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
         self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
         kinks = np.array([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
@@ -114,7 +114,7 @@ class Solve:
 
     def _run(self) -> Exact:
         first, least = self._start()
-        found, cells = self._solve_from(first, least), FIRST
+        found, cells = self._solve_from(first, least), FIRST_CELLS
         while not (found.proved or found.blocked.size or found.blocked_cols.size) and cells < self.cost.shape[1]:
             # a path over a huge cost has cost the potentials their digits: more cells, in the end all, to go round it
             cells *= WIDER
@@ -159,7 +159,7 @@ class Solve:
         rounds = 0
         while True:
             rounds += 1
-            self.slack = TIGHT * 2.0 ** (rounds // PATIENCE)
+            self.slack = TIGHT * 2.0 ** (rounds // PRICING_PATIENCE)
             blocked, blocked_cols = self._ship(self.rows, self.cols, forth)
             stuck = np.flatnonzero(blocked)
             if stuck.size:
@@ -221,7 +221,7 @@ class Solve:
         """
         v = self._allowed(np.zeros(self.cost.shape[1]))
         least = np.zeros(self.cost.shape[0])
-        least[self.row_list] = self.core.grow_rows(self.row_list, v, LOOK)
+        least[self.row_list] = self.core.grow_rows(self.row_list, v, LOOK_CELLS)
         whole = self.problem.cost.highest - self.problem.cost.lowest
         self.near = min(whole, self._nearby(v))
         span = self.near or whole
@@ -232,10 +232,10 @@ class Solve:
             cheap, easy = self._easy_for_columns()
             if easy:
                 return cheap, self._least(cheap)
-        v, level = self._allowed(potentials(self.annealed, span, self.pause)), FULL.last
+        v, level = self._allowed(potentials(self.annealed, span, self.pause)), FULL_LEVELS.last
         for attempt in range(ATTEMPTS):
             if attempt:
-                deeper = anneal(self.annealed, FULL.below(level, DEEPER), span, v, self.pause)
+                deeper = anneal(self.annealed, FULL_LEVELS.below(level, DEEPER), span, v, self.pause)
                 v, level = self._allowed(deeper), level / DEEPER
             self._choose(v)
             refined = self._allowed(refine(self.annealed, self.core.graph, span, v, level, self.pause))
@@ -246,17 +246,17 @@ class Solve:
         return refined, least
 
     def _nearby(self, v: Vector) -> float:
-        """A range for costs, `FAR` times that which a row's cheapest ones suggest; 0 if these are equal.
+        """A range for costs, `FAR_RANGE` times that which a row's cheapest ones suggest; 0 if these are equal.
 
         A number far above all others, which stands for a forbidden cell, must not set the scale.
         """
         graph = self.core.graph
         filled = np.diff(graph.pointers) > 1
-        if not filled.any() or (np.diff(graph.pointers) > LOOK).any():
+        if not filled.any() or (np.diff(graph.pointers) > LOOK_CELLS).any():
             return 0.0
         reduced, starts = graph.cost - v[graph.heads], graph.pointers[:-1][filled]
         spread = np.maximum.reduceat(reduced, starts) - np.minimum.reduceat(reduced, starts)
-        return float(FAR * np.median(spread) * self.cost.shape[1] / LOOK)
+        return float(FAR_RANGE * np.median(spread) * self.cost.shape[1] / LOOK_CELLS)
 
     def _choose(self, v: Vector) -> None:
         """A core anew, around these potentials."""
@@ -270,7 +270,7 @@ class Solve:
         """Potentials at which columns ask for their cheapest cells, and whether most find room there."""
         u = np.where(self.problem.row_used, max(0.0, self.row_floor), 0.0)
         v = np.full(self.cost.shape[1], -np.inf)
-        v[self.col_list] = self.core.grow_cols(self.col_list, self._row_prices(u), LOOK)
+        v[self.col_list] = self.core.grow_cols(self.col_list, self._row_prices(u), LOOK_CELLS)
         v = self._allowed(v)
         self.core.graph = self.paths.transpose(self.core.graph)
         share = self._tight_share(self.cols._replace(potential=v), self.rows._replace(potential=u))

@@ -19,8 +19,8 @@ from .mass_levels import without_dust
 from .pricing import Exact, Solve
 from .warm_start import Pause
 
-LARGE = 64.0  # times the differences of the costs: an offset worth a copy
-SAMPLE, CHEAP = 64, 8  # rows that are looked at, and the cheapest cells of each: others may stand for forbidden ones
+LARGE_OFFSET = 64.0  # times the differences of the costs: an offset worth a copy
+SPREAD_ROWS, CHEAP = 64, 8  # rows looked at, and the cheapest cells of each: others may stand for forbidden ones
 
 
 def solve_exactly(problem: Problem, paths: Paths, integral: bool, pause: Pause, price: float = 0.0) -> Exact:
@@ -64,7 +64,7 @@ def _offset(problem: Problem, integral: bool, price: float) -> float:
     """The offset, 0 if it is small, or if neither side can take it."""
     lowest = problem.cost.lowest
     bears = price != 0 or _bears(problem.rows) or _bears(problem.cols)
-    if not bears or not abs(lowest) > LARGE * _spread(problem):
+    if not bears or not abs(lowest) > LARGE_OFFSET * _spread(problem):
         return 0.0
     if lowest > 0:
         return lowest
@@ -85,16 +85,16 @@ def _without(problem: Problem, offset: float) -> Problem:
 
 def _spread(problem: Problem) -> float:
     cost, (n, _) = problem.cost, problem.shape
-    if abs(cost.lowest) > LARGE * (cost.highest - cost.lowest):
+    if abs(cost.lowest) > LARGE_OFFSET * (cost.highest - cost.lowest):
         return cost.highest - cost.lowest
-    return cheap_spread(cost.rows(np.arange(0, n, max(1, n // SAMPLE))), cost.lowest)
+    return cheap_spread(cost.rows(np.arange(0, n, max(1, n // SPREAD_ROWS))), cost.lowest)
 
 
 def spread(matrix: NDArray[np.floating], lowest: float, highest: float) -> float:
     """How much more than the least of all costs the cheap cells of a row cost."""
-    if abs(lowest) > LARGE * (highest - lowest):
+    if abs(lowest) > LARGE_OFFSET * (highest - lowest):
         return highest - lowest
-    return cheap_spread(matrix[:: max(1, len(matrix) // SAMPLE)], lowest)
+    return cheap_spread(matrix[:: max(1, len(matrix) // SPREAD_ROWS)], lowest)
 
 
 def cheap_spread(rows: NDArray[np.floating], lowest: float) -> float:

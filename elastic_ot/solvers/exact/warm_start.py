@@ -49,25 +49,25 @@ class Levels:
         return [span * max(self.first * self.factor**-k, self.last) for k in range(steps + 1)]
 
 
-PART = Levels(0.1, 1e-2, 3.0, 8, 0.05)
-STRIP = Levels(1e-2, 1e-2, 3.0, 2, 0.0)
-FULL = Levels(1e-2, 3e-3, 3.0, 4, 0.05)
-CORE = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
+PART_LEVELS = Levels(0.1, 1e-2, 3.0, 8, 0.05)
+STRIP_LEVELS = Levels(1e-2, 1e-2, 3.0, 2, 0.0)
+FULL_LEVELS = Levels(1e-2, 3e-3, 3.0, 4, 0.05)
+CORE_LEVELS = Levels(1e-3, 1e-5, 4.0, 5, 0.05)
 CORE_RATIO = 256.0
 
 
 def potentials(problem: Problem, span: float, pause: Pause) -> Vector:
-    """Potentials of the columns at `FULL.last`, where a few cells a row carry the mass.
+    """Potentials of the columns at `FULL_LEVELS.last`, where a few cells a row carry the mass.
 
     `pause` is called between iterations and may raise.
     """
     strip = _strip(problem)
     if strip is None:
-        return anneal(problem, replace(FULL, first=PART.first), span, None, pause)
-    f, _ = _run(_columns_of(strip), PART, span, pause)
-    _, g = _run(strip, STRIP, span, pause, f=f)
+        return anneal(problem, replace(FULL_LEVELS, first=PART_LEVELS.first), span, None, pause)
+    f, _ = _run(_columns_of(strip), PART_LEVELS, span, pause)
+    _, g = _run(strip, STRIP_LEVELS, span, pause, f=f)
     del strip
-    return anneal(problem, FULL, span, g, pause)
+    return anneal(problem, FULL_LEVELS, span, g, pause)
 
 
 def anneal(problem: Problem, levels: Levels, span: float, g: Vector | None, pause: Pause) -> Vector:
@@ -84,7 +84,7 @@ def refine(problem: Problem, graph: Graph, span: float, g: Vector, level: float,
         task = state.task
         return backend.support_sweeps(support, task.inv_epsilon, task.rows, task.cols, omega, *state.vectors, count)
 
-    return _run(problem, CORE.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
+    return _run(problem, CORE_LEVELS.below(level, CORE_RATIO), span, pause, g=g, sweep=sweep)[1]
 
 
 def _run(

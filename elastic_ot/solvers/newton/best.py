@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...problems.penalty import Vector
-from ..measure import Measure
+from ..measure import RISE, Measure
 
 IDLE = 8  # iterations on target without progress after which rounding is all that is left
-PATIENCE = 300  # the same, while the dual still rises
-RISE = 1e-12  # of the dual, relative: progress where the residual is on a plateau
+NEWTON_PATIENCE = 300  # the same, while the dual still rises
 
 
 @dataclass(eq=False)
@@ -46,4 +45,4 @@ class Best:
     @property
     def final(self) -> bool:
         """True if nothing better is to be expected of iterations like those so far."""
-        return self.idle > IDLE or self.waited > PATIENCE
+        return self.idle > IDLE or self.waited > NEWTON_PATIENCE

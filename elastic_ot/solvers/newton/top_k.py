@@ -11,7 +11,7 @@ from ..krylov import System
 from ..passes import sparse_system
 from ..state import State
 
-PART = 1 << 18  # entries of the plan looked at together
+PLAN_PART = 1 << 18  # entries of the plan looked at together
 
 
 def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], k: int) -> System:
@@ -20,7 +20,7 @@ def top_k_system(state: State, row_weight: Vector, diagonal: Vector, free: NDArr
     n, m = task.problem.shape
     k, xp = min(k, m), library_of(task.problem.cost.memory)
     indices, values = xp.empty((n, k), np.int32), xp.empty((n, k), np.float64)
-    step = max(1, PART // m)
+    step = max(1, PLAN_PART // m)
     for i in range(0, n, step):
         rows = slice(i, min(i + step, n))
         block = task.plan.part(rows, slice(0, m), state.alpha[rows], state.beta)
