@@ -17,7 +17,7 @@ from .dense import SCAN_ENTRIES, DenseCost
 
 Mask = NDArray[np.bool_]
 KEPT_ENTRIES = STRIP  # entries of a user's cost up to which it is computed once and kept as a matrix
-BAD_ENTRIES = ((np.isnan, "costs must be numbers (+inf forbids a cell)"), (np.isneginf, "costs must be > -inf"))
+NOT_A_NUMBER, UNBOUNDED = "costs must be numbers (+inf forbids a cell)", "costs must be > -inf"
 
 
 def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_on: Mask) -> KnownCost:
@@ -72,10 +72,7 @@ def _scan_rows(
 
 
 def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
-    for wrong, advice in (
-        (library_of(block).isnan(block), "costs must be numbers (+inf forbids a cell)"),
-        (block == -np.inf, "costs must be > -inf"),
-    ):
+    for wrong, advice in ((library_of(block).isnan(block), NOT_A_NUMBER), (block == -np.inf, UNBOUNDED)):
         if wrong.any():
             i, j = first_true(wrong)
             index = (j, first + i) if transposed else (first + i, j)
@@ -109,7 +106,7 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
 
 
 def _refuse_block(cost: Cost, block: NDArray[Any], rows: slice, cols: slice) -> None:
-    for is_bad, advice in BAD_ENTRIES:
+    for is_bad, advice in ((np.isnan, NOT_A_NUMBER), (np.isneginf, UNBOUNDED)):
         wrong = is_bad(block)
         if wrong.any():
             i, j = first_true(wrong)

@@ -17,6 +17,7 @@ from ..errors import InfeasibleError
 from . import masses
 from .penalty import Penalty, Vector
 from .problem import Problem, Reference
+from .refusals import BAD_WEIGHT, refuse_empty, refuse_product, refuse_ratio, refuse_unreached
 
 
 def build(
@@ -55,9 +56,7 @@ def build_on(
     problem = Problem(scanned, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
     _check_reach(problem)
     if reference == "product" and math.isinf(float(weights_a.sum()) * float(weights_b.sum())):
-        raise ValueError(
-            f"a sums to {weights_a.sum():g} and b to {weights_b.sum():g}; their product overflows, rescale the weights"
-        )
+        refuse_product(float(weights_a.sum()), float(weights_b.sum()))
     return _check_masses(problem, (a, b), precision)
 
 
@@ -82,7 +81,7 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
         raise ValueError(f"{name} has {weights.size} entries, cost has {size} {what}; they must agree")
     bad = np.flatnonzero(~(weights >= 0) | np.isinf(weights))
     if bad.size:
-        raise ValueError(f"{name}[{bad[0]}] is {weights[bad[0]]}; weights must be finite and >= 0")
+        raise ValueError(f"{name}[{bad[0]}] is {weights[bad[0]]}; {BAD_WEIGHT}")
     total = weights.sum()
     if total == 0:
         raise ValueError(f"{name} sums to 0; at least one weight must be positive")
@@ -94,13 +93,7 @@ def _weights(name: str, values: Any, size: int, what: str) -> Vector:
 def _check_range(cost: KnownCost, epsilon: float) -> None:
     if cost.lowest == np.inf:
         raise InfeasibleError("every cell of cost is forbidden; there is no plan")
-    largest = cost.largest
-    with np.errstate(over="ignore"):
-        ratio = np.float64(largest) / epsilon
-    if not np.isfinite(ratio) or not np.isfinite(1.0 / np.float64(epsilon)):
-        raise ValueError(
-            f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
-        )
+    refuse_ratio(cost.largest, epsilon)
 
 
 def _check_reach(problem: Problem) -> None:
@@ -113,13 +106,9 @@ def _check_reach(problem: Problem) -> None:
     ):
         blocked = np.flatnonzero((weights > 0) & ~used)
         if blocked.size and penalty.hard and penalty.box()[0] > 0:
-            i = blocked[0]
-            raise InfeasibleError(
-                f"{name} {i} has only forbidden cells but must carry mass (weight {weights[i]:g}, {penalty!r}); "
-                f"allow a cell, set its weight to 0 or relax that side"
-            )
+            refuse_unreached(name, int(blocked[0]), weights[blocked[0]], penalty)
     if not (problem.row_used.any() and problem.col_used.any()):
-        raise InfeasibleError("every cell between a row and a column with weight is forbidden; there is no plan")
+        refuse_empty()
 
 
 def _check_masses(problem: Problem, given: tuple[Any, Any], precision: str) -> Problem:

@@ -13,13 +13,14 @@ from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
 from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
 from ..costs.base import Cost
-from ..costs.scan import Mask
+from ..costs.scan import NOT_A_NUMBER, UNBOUNDED, Mask
 from ..errors import InfeasibleError
 from . import masses
 from .batch import BatchProblem, row_sums
 from .build import check_reference, range_text
 from .mixed import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .penalty import Penalty, Vector
+from .refusals import BAD_WEIGHT, ratio_overflows, refuse_empty, refuse_product, refuse_ratio, refuse_unreached
 
 
 def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tuple[Any, Any], lengths: Any) -> bool:
@@ -212,7 +213,7 @@ def _weights(
     if wrong.any():
         k, i = np.argwhere(wrong)[0]
         place = _place(name, values.shape, (*np.unravel_index(k, batch), i))
-        raise ValueError(f"{place} is {weights[k, i]}; weights must be finite and >= 0")
+        raise ValueError(f"{place} is {weights[k, i]}; {BAD_WEIGHT}")
     total = row_sums(weights)
     wrong = (total == 0) | ~np.isfinite(total)
     if wrong.any():
@@ -234,8 +235,8 @@ def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
     low, high = extent(problem.cost)
     n, m = problem.cost.shape[1:]
     ragged = bool((problem.row_count < n).any() or (problem.col_count < m).any())
-    if math.isfinite(low) and math.isfinite(high) and not (ragged and _overflows(max(abs(low), abs(high)), least)):
-        _check_range(max(abs(low), abs(high)), least)
+    if math.isfinite(low) and math.isfinite(high) and not (ragged and ratio_overflows(max(abs(low), abs(high)), least)):
+        refuse_ratio(max(abs(low), abs(high)), least)
         return replace(problem, largest=max(abs(low), abs(high)))
     xp, asarray = library_of(problem.cost), library_of(problem.cost).asarray
     row_used, col_used, largest, masked = problem.row_used.copy(), problem.col_used.copy(), 0.0, False
@@ -245,10 +246,7 @@ def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
             asarray(np.arange(n) < problem.row_count[part, None])[:, :, None]
             & asarray(np.arange(m) < problem.col_count[part, None])[:, None, :]
         )
-        for wrong, advice in (
-            (xp.isnan(block), "costs must be numbers (+inf forbids a cell)"),
-            (block == -np.inf, "costs must be > -inf"),
-        ):
+        for wrong, advice in ((xp.isnan(block), NOT_A_NUMBER), (block == -np.inf, UNBOUNDED)):
             if (wrong & inside).any():
                 k, i, j = first_true(wrong & inside)
                 where = *np.unravel_index(part.start + k, problem.batch), i, j
@@ -258,44 +256,27 @@ def _scan(problem: BatchProblem, given: tuple[int, ...]) -> BatchProblem:
         row_used[part] &= on_host((allowed & asarray(problem.col_used[part])[:, None, :]).any(axis=2))
         col_used[part] &= on_host((allowed & asarray(problem.row_used[part])[:, :, None]).any(axis=1))
         largest = max(largest, float(abs(xp.where(allowed, block, 0.0)).max()))
-    _check_range(largest, least)
+    refuse_ratio(largest, least)
     return replace(problem, row_used=row_used, col_used=col_used, masked=masked, largest=largest)
-
-
-def _overflows(largest: float, epsilon: float) -> bool:
-    with np.errstate(over="ignore"):
-        return not np.isfinite(np.array([largest, 1.0]) / epsilon).all()
-
-
-def _check_range(largest: float, epsilon: float) -> None:
-    if _overflows(largest, epsilon):
-        raise ValueError(
-            f"cost reaches {largest:g} and epsilon is {epsilon:g}; their ratio overflows, rescale one of them"
-        )
 
 
 def _check_reach(problem: BatchProblem) -> BatchProblem:
     """A hard side that wants mass where every cell is forbidden, or no usable cell at all."""
     if not problem.masked:
         return problem
-    for name, penalty, weights, used in (
-        ("row", problem.rows, problem.a, problem.row_used),
-        ("column", problem.cols, problem.b, problem.col_used),
+    for name, penalty, given, weights, used in (
+        ("row", problem.rows, problem.given[0], problem.a, problem.row_used),
+        ("column", problem.cols, problem.given[1], problem.b, problem.col_used),
     ):
         needed = is_hard(penalty) & (np.asarray(penalty.box()[0]) > 0)
         blocked = (weights > 0) & ~used & needed
         if blocked.any():
             k, i = np.argwhere(blocked)[0]
-            raise InfeasibleError(
-                f"{problem.label(k)}{name} {i} has only forbidden cells but must carry mass (weight "
-                f"{weights[k, i]:g}); allow a cell, set its weight to 0 or relax that side"
-            )
+            asked = penalty_of(given, problem.batch, int(k))
+            refuse_unreached(name, int(i), weights[k, i], asked, problem.label(k))
     empty = np.flatnonzero(~(problem.row_used.any(axis=1) & problem.col_used.any(axis=1)))
     if empty.size:
-        raise InfeasibleError(
-            f"{problem.label(int(empty[0]))}every cell between a row and a column with weight is forbidden; "
-            f"there is no plan"
-        )
+        refuse_empty(problem.label(int(empty[0])))
     return problem
 
 
@@ -307,10 +288,7 @@ def _check_product(problem: BatchProblem) -> None:
         bad = np.flatnonzero(np.isinf(sums[0] * sums[1]))
     if bad.size:
         k = int(bad[0])
-        raise ValueError(
-            f"{problem.label(k)}a sums to {sums[0][k]:g} and b to {sums[1][k]:g}; their product overflows, rescale the "
-            f"weights"
-        )
+        refuse_product(sums[0][k], sums[1][k], problem.label(k))
 
 
 def _check_masses(problem: BatchProblem, given: tuple[Any, Any], precision: str) -> BatchProblem:
