@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
-from ..costs.base import Cost, entries_of
+from ..costs.base import entries_of, is_cost
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment, batch_of
@@ -94,13 +94,13 @@ def assign(
     try:
         return _assign(cost, maximize, mask, limit, clock)
     except (ValueError, TypeError) as error:
-        if isinstance(cost, Cost):
+        if is_cost(cost):
             raise
         raise in_scipys_words(error, cost) from None
 
 
 def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
-    if isinstance(cost, Cost):
+    if is_cost(cost):
         return (
             assign_within(cost, maximize, mask, limit, clock)
             if limit is not None

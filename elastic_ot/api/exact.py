@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
-from ..costs.base import Cost
+from ..costs.base import is_cost
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
@@ -89,10 +89,10 @@ def exact(
     """
     clock = Clock(check_time_limit(time_limit))
     refuse_devices("exact", cost=cost, a=a, b=b, mask=mask)
-    origin_of(cost=None if isinstance(cost, Cost) else cost, a=a, b=b, mask=mask)
+    origin_of(cost=None if is_cost(cost) else cost, a=a, b=b, mask=mask)
     if mass is not None:
         rows, cols = bounded_sides(mass, rows, cols)
-    if isinstance(cost, Cost):
+    if is_cost(cost):
         return _exact(cost, a, b, rows, cols, mask, mass, clock)
     stack = as_array("cost", cost)
     if stack.ndim != 3:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays.ingest import ingest_vector
 from ..arrays.origin import Origin, origin_of
-from ..costs.base import Cost
+from ..costs.base import is_cost
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.batch import BatchProblem
 from ..problems.build import build
@@ -323,7 +323,7 @@ def recall_batch(
 
 def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
     pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
-    cost = None if isinstance(cost, Cost) else cost
+    cost = None if is_cost(cost) else cost
     return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})
 
 

@@ -81,7 +81,7 @@ def col_max(cost: Array, inv_epsilon: float, alpha: Array, out: Array) -> None:
     out[:] = xp.max(_exponent(cost, inv_epsilon, alpha, xp.zeros_like(out)), axis=0)
 
 
-def change_of(side: Side, omega: float, alpha: Array, log_sum: Array) -> Array:
+def _step(side: Side, omega: float, alpha: Array, log_sum: Array) -> Array:
     """Change of alpha: omega times the way to the exact update."""
     xp = array_namespace(alpha)
     active = side.log_weight > -float("inf")
@@ -118,12 +118,12 @@ def log_sweeps(
     count: int,
 ) -> None:
     for _ in range(count):
-        change = change_of(cols, omega[1], beta, log_col)
+        change = _step(cols, omega[1], beta, log_col)
         beta[:] = beta + change
         log_col_updated[:] = log_col + change
         log_row[:] = _log_sum(_exponent(cost, inv_epsilon, alpha, beta), 1)
         previous_alpha[:] = alpha
-        alpha[:] = alpha + change_of(rows, omega[0], alpha, log_row)
+        alpha[:] = alpha + _step(rows, omega[0], alpha, log_row)
         log_col[:] = _log_sum(_exponent(cost, inv_epsilon, alpha, beta), 0)
 
 
@@ -149,7 +149,7 @@ def scaling_sweeps(
     row_on, col_on = rows.log_weight > -float("inf"), cols.log_weight > -float("inf")
     for done in range(count):
         before = [xp.asarray(x, copy=True) for x in vectors]
-        change = change_of(cols, omega[1], beta, log_col)
+        change = _step(cols, omega[1], beta, log_col)
         beta[:] = beta + change
         log_col_updated[:] = log_col + change
         u, v = _scalings(alpha, base_alpha), _scalings(beta, base_beta)
@@ -158,7 +158,7 @@ def scaling_sweeps(
         if sound:
             log_row[:] = _log(row_sum)
             previous_alpha[:] = alpha
-            alpha[:] = alpha + change_of(rows, omega[0], alpha, log_row)
+            alpha[:] = alpha + _step(rows, omega[0], alpha, log_row)
             u = _scalings(alpha, base_alpha)
             col_sum = v * xp.sum(u[:, None] * kernel, axis=0)
             sound = _within(col_sum, col_on, 1e300) and _within(u, row_on, 1e300)

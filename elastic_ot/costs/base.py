@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +198,11 @@ class KnownCost(Cost):
         """Return sums of u over the allowed rows of every column."""
 
 
+def is_cost(values: Any) -> TypeGuard[Cost]:
+    """Return True for a cost by blocks; arrays are told first, because a test for an abstract class takes longer."""
+    return not isinstance(values, np.ndarray) and isinstance(values, Cost)
+
+
 def entries_of(cost: Any, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
     """Return single entries of a matrix or of a user's cost."""
-    return np.asarray(cost.at(i, j)) if isinstance(cost, Cost) else cost[i, j]
+    return np.asarray(cost.at(i, j)) if is_cost(cost) else cost[i, j]

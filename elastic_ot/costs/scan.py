@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import first_true, library_of, on_host, row_chunks
 from ..arrays.half import forbidden, widened
 from ..arrays.ingest import ingest_mask
-from .base import STRIP, Cost, KnownCost
+from .base import STRIP, Cost, KnownCost, is_cost
 from .blocks import BlockCost, block_name, checked_block, checked_cost
 from .dense import SCAN_ENTRIES, DenseCost
 
@@ -22,13 +22,13 @@ NOT_A_NUMBER, UNBOUNDED = "costs must be numbers (+inf forbids a cell)", "costs 
 
 def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_on: Mask) -> KnownCost:
     """Return a matrix or a user's cost with its facts; `row_on` and `col_on` say which rows and columns have weight."""
-    if isinstance(given, Cost):
+    if is_cost(given):
         if mask is not None:
             raise ValueError(
                 f"mask is for a cost matrix; let {type(given).__name__}.block return inf where an entry is forbidden"
             )
         return scan_cost(given, row_on, col_on)
-    matrix = given
+    matrix: Any = given
     if mask is not None:
         allowed = ingest_mask(mask, matrix)
         if not allowed.all():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
-from ..backends.reference import change_of
+from ..backends.updates import update_change
 from .base import STRIP, KnownCost
 
 SUPPORT_CELLS = 1 << 24  # entries of a support, at most
@@ -52,7 +52,7 @@ class TiledPlan:
     def _iterate(self, omega: tuple[float, float], vectors: Vectors, scratch: Any) -> None:
         """One iteration: the columns, then the rows of every strip and their shares of the column sums."""
         alpha, beta, log_row, log_col, previous, updated = vectors
-        change = change_of(self.cols, omega[1], beta, log_col)
+        change = update_change(self.cols, omega[1], beta, log_col, self.backend.potential)
         beta += change
         np.add(log_col, change, out=updated)
         total, unused = np.full_like(log_col, -np.inf), np.empty_like(log_col)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_cost, ingest_number, ingest_vector
-from ..costs.base import Cost, KnownCost
+from ..costs.base import Cost, KnownCost, is_cost
 from ..costs.blocks import checked_cost
 from ..costs.scan import known_cost
 from ..errors import InfeasibleError
@@ -32,7 +32,7 @@ def build(
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
-    if isinstance(cost, Cost):
+    if is_cost(cost):
         return build_on(cost, a, b, epsilon, rows, cols, reference, mask, precision)
     return build_on(ingest_cost(cost), a, b, epsilon, rows, cols, reference, mask, precision)
 
@@ -49,7 +49,7 @@ def build_on(
     precision: str = "",
 ) -> Problem:
     """Return the validated problem on a matrix as `ingest_cost` gives it, or on a user's cost."""
-    n, m = checked_cost(given)[0] if isinstance(given, Cost) else given.shape
+    n, m = checked_cost(given)[0] if is_cost(given) else given.shape
     weights_a, weights_b = _weights("a", a, n, "rows"), _weights("b", b, m, "columns")
     scanned = known_cost(given, mask, weights_a > 0, weights_b > 0)
     _check_range(scanned, epsilon)

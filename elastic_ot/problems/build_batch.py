@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
 from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
-from ..costs.base import Cost
+from ..costs.base import is_cost
 from ..costs.scan import NOT_A_NUMBER, UNBOUNDED, Mask
 from ..errors import InfeasibleError
 from . import masses
@@ -34,11 +34,11 @@ def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tupl
 
 
 def _dimensions(name: str, values: Any) -> int:
-    if isinstance(values, Cost):
-        return 2
     found = getattr(values, "ndim", None)
     if isinstance(found, int):
         return found
+    if is_cost(values):
+        return 2
     if hasattr(values, "__dlpack__"):
         return as_array(name, values).ndim
     depth = 0
@@ -65,7 +65,7 @@ def build_batch(
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
-    if isinstance(cost, Cost):
+    if is_cost(cost):
         raise ValueError(
             f"cost is a {type(cost).__name__}, which is one problem; weights, epsilon, strengths and lengths of many "
             f"need an array (..., n, m)"

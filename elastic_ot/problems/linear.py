@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, ingest_cost
-from ..costs.base import Cost, KnownCost
+from ..costs.base import KnownCost, is_cost
 from ..costs.blocks import Negative, checked_cost
 from ..costs.scan import known_cost
 from ..errors import InfeasibleError
@@ -29,7 +29,7 @@ def build_linear(cost: Any, a: Any, b: Any, rows: Any, cols: Any, mask: Any) -> 
                 f"{name} is {given!r}, which is not linear; without entropy choose Fixed, TV, Between, AtMost or Free"
             )
     _check_bounded(problem)
-    return problem, not isinstance(cost, Cost) and _integral("cost", as_array("cost", cost))
+    return problem, not is_cost(cost) and _integral("cost", as_array("cost", cost))
 
 
 def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, bool]:
@@ -48,7 +48,7 @@ def assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem, b
 
 def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Problem | None, bool]:
     """At most one unit a row and a column, and whether costs are integers; None without an allowed cell."""
-    if not isinstance(cost, Cost) and cost.ndim == 2 and cost.size == 0:
+    if not is_cost(cost) and cost.ndim == 2 and cost.size == 0:
         return None, False
     scanned, integral = _assignment_cost(cost, maximize, mask)
     n, m = scanned.shape
@@ -57,7 +57,7 @@ def partial_assignment_problem(cost: Any, maximize: bool, mask: Any) -> tuple[Pr
 
 
 def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[KnownCost, bool]:
-    if isinstance(cost, Cost):
+    if is_cost(cost):
         n, m = checked_cost(cost)[0]
         return known_cost(Negative(cost) if maximize else cost, mask, np.ones(n, bool), np.ones(m, bool)), False
     array = as_array("cost", cost)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays.devices import chunk_of, first_true
 from ..arrays.ingest import ingest_cost
-from ..costs.base import Cost, KnownCost
+from ..costs.base import KnownCost, is_cost
 from ..costs.dense import SCAN_ENTRIES
 from .build import build, build_on
 from .penalty import Vector
@@ -27,7 +27,7 @@ def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -
 def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool) -> Problem:
     """The problem of one of its measures against itself, with the penalty of that side on both."""
     size, penalty = cross.shape[0 if rows else 1], cross.rows if rows else cross.cols
-    matrix = cost if isinstance(cost, Cost) else _renamed(name, "", lambda: ingest_cost(cost))
+    matrix = cost if is_cost(cost) else _renamed(name, "", lambda: ingest_cost(cost))
     if tuple(matrix.shape) != (size, size):
         raise ValueError(
             f"{name} has shape {matrix.shape}; with cost_xy of shape {cross.shape} it must be {size, size}"

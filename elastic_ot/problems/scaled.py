@@ -27,11 +27,7 @@ class Task:
     rows: Side
     cols: Side
     plan: PlanOperator
-
-    @property
-    def backend(self) -> Backend:
-        """What computes on vectors and on stored matrices."""
-        return self.plan.backend
+    backend: Backend
 
     @property
     def inv_epsilon(self) -> float:
@@ -68,7 +64,8 @@ def make_task(problem: Problem) -> Task:
         row_offset = row_offset + problem.price / problem.epsilon
     col_offset = cols.log_weight + log_mass if product else _where_used(cols, -log_mass)
     rows, cols = rows._replace(offset=row_offset), cols._replace(offset=col_offset)
-    return Task(problem, rows, cols, problem.cost.plan(1.0 / problem.epsilon, rows, cols))
+    plan = problem.cost.plan(1.0 / problem.epsilon, rows, cols)
+    return Task(problem, rows, cols, plan, plan.backend)
 
 
 def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: float, mass: float) -> Side:

@@ -92,14 +92,18 @@ def balancing_shift(rows: tuple[Vector, Vector, Any], cols: tuple[Vector, Vector
     Sides are (potentials, weights, strength): sums run over the last axis, strengths (inf: fixed) broadcast to the
     others. Potentials where the weight is 0 are not read.
     """
-    rate = 1.0 / np.asarray(rows[2]) + 1.0 / np.asarray(cols[2])
+    rate = 1.0 / rows[2] + 1.0 / cols[2]
     return (_log_demand(*rows) - _log_demand(*cols)) / rate
 
 
 def _log_demand(potential: Vector, weights: Vector, rho: Any) -> Vector:
-    """Return log sum a exp(-f / rho)."""
-    if np.ndim(rho) == 0 and np.isinf(rho):
-        return np.asarray(np.log(weights.sum(axis=-1)))
+    """Return log sum a exp(-f / rho); for one problem, whose rho is a float, without needless steps."""
+    if isinstance(rho, float):
+        if rho == np.inf:
+            return np.log(weights.sum())  # type: ignore[no-any-return]
+        single = -potential / rho
+        most = single.max()
+        return np.log((weights * np.exp(single - most)).sum()) + most  # type: ignore[no-any-return]
     exponent = -potential / np.asarray(rho)[..., None]
     if not weights.all():
         exponent = np.where(weights > 0, exponent, -np.inf)

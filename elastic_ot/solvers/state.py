@@ -33,6 +33,8 @@ class State:
     log_col: Vector = field(init=False)
     previous_alpha: Vector = field(init=False)
     log_col_updated: Vector = field(init=False)
+    vectors: Vectors = field(init=False, repr=False)
+    """All of them together: they are written to and never replaced."""
     cols_updated: bool = False
     """The last iteration updated the columns, so that log_col_updated is theirs."""
     broken: bool = False
@@ -47,10 +49,9 @@ class State:
     def __post_init__(self) -> None:
         self.log_row, self.log_col = np.zeros_like(self.alpha), np.zeros_like(self.beta)
         self.previous_alpha, self.log_col_updated = self.alpha.copy(), np.zeros_like(self.beta)
-
-    @property
-    def vectors(self) -> Vectors:
-        return Vectors(self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated)
+        self.vectors = Vectors(
+            self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated
+        )
 
     def iterate(self) -> Iterate:
         if self.end == "cols" and self.cols_updated:

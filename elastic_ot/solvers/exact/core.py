@@ -61,7 +61,8 @@ class Core:
 
     def _costs(self, which: Indices, heads: NDArray[np.int32]) -> NDArray[np.floating]:
         """The costs of cells of these rows; any number where there is none, which is -1."""
-        found: NDArray[np.floating] = self.cost.at(which[:, None], np.maximum(heads, 0))
+        some = heads if self.cost.stored else np.maximum(heads, 0)  # of a matrix, -1 is the last column
+        found: NDArray[np.floating] = self.cost.at(which[:, None], some)
         return found
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:

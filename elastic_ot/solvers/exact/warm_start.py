@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Graph
-from ...backends.reference import change_of
+from ...backends.updates import update_change
 from ...costs.dense import DenseCost
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
@@ -121,7 +121,7 @@ def _run(
 
 def _update_columns(state: State) -> None:
     """The half of an iteration that reads no cost."""
-    state.beta += change_of(state.task.cols, 1.0, state.beta, state.log_col)
+    state.beta += update_change(state.task.cols, 1.0, state.beta, state.log_col, state.task.backend.potential)
 
 
 def _strip(problem: Problem) -> Problem | None:

@@ -23,6 +23,8 @@ RADIUS = 64.0  # nats that a step may move a potential at first: far beyond wher
 class Stage(Enum):
     """Where a solve stands between two iterations, or on the way to the next one (`stages`)."""
 
+    __hash__ = object.__hash__  # of a member's identity: Enum's own hashes its name, in Python
+
     LOOK = auto()
     VISIT = auto()
     REFINE = auto()
