@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..problems.pairs import build_cross, build_self
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
-from ..problems.scaled import Task, make_task
+from ..problems.scaled import Task
 from ..solutions.assembly import solution_from
 from ..solutions.divergence import Divergence
 from ..solutions.solution import Solution
@@ -23,6 +23,7 @@ from ..solvers.blocked import refuse_blocked
 from ..solvers.driver import Limits, Outcome
 from ..solvers.methods import Method, choose
 from ..solvers.newton import Newton
+from ..solvers.oriented import solve_stored
 from ..solvers.state import Start
 from ..solvers.symmetric import solve_from, solve_symmetric
 from .divergence_batch import batch_shape, divergences
@@ -170,25 +171,27 @@ class _Terms:
     origin: Origin
 
     def self_term(self, problem: Problem) -> tuple[Solution, float]:
-        working = problem.transpose() if problem.cost.fortran else problem
         limits = self._limits_now()
-        others = choose(self.method, working, 1.0, limits.tol)
-        outcome = solve_symmetric(self._task(working), self._start(problem, "rows"), limits, others)
-        return self._solution(problem, outcome, False), outcome.measure.dual
+
+        def solve(task: Task, start: Start) -> Outcome:
+            return solve_symmetric(task, start, limits, choose(self.method, task.problem, 1.0, limits.tol))
+
+        outcome = solve_stored(problem, self._start(problem, "rows"), solve)
+        return self._solution(problem, outcome), outcome.measure.dual
 
     def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
-        swapped, end = problem.cost.fortran, last_side(problem, None)
-        working = problem
-        if swapped:
-            working, f, g = problem.transpose(), g, f
-            end = "cols" if end == "rows" else "rows"
         limits = self._limits_now()
-        phases = choose(self.method, working, 1.0, limits.tol)
-        outcome, dual = solve_from(self._task(working), self._start(problem, end), f, g, limits, phases)
-        return self._solution(problem, outcome, swapped), dual
+        duals: list[float] = []
 
-    def _task(self, problem: Problem) -> Task:
-        return make_task(problem)
+        def solve(task: Task, start: Start) -> Outcome:
+            phases = choose(self.method, task.problem, 1.0, limits.tol)
+            found, dual = solve_from(task, start, limits, phases)
+            duals.append(dual)
+            return found
+
+        start = replace(self._start(problem, last_side(problem, None)), f=f, g=g)
+        outcome = solve_stored(problem, start, solve)
+        return self._solution(problem, outcome), duals[0]
 
     def _start(self, problem: Problem, end: str) -> Start:
         fast = (self.method == "auto" or problem.cost.single) and self.limits.tol >= SINGLE_TOL
@@ -200,9 +203,9 @@ class _Terms:
         left = max(self.deadline - time.perf_counter(), 1e-3)  # too little for anything but saying so
         return Limits(self.limits.tol, self.limits.max_iter, left)
 
-    def _solution(self, problem: Problem, outcome: Outcome, swapped: bool) -> Solution:
-        refuse_blocked(outcome.blocked, swapped=swapped)
-        return solution_from(problem, outcome, swapped, self.limits.tol, self.origin)
+    def _solution(self, problem: Problem, outcome: Outcome) -> Solution:
+        refuse_blocked(outcome.blocked)
+        return solution_from(problem, outcome, self.limits.tol, self.origin)
 
 
 def _size(solution: Solution) -> float:

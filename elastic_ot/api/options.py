@@ -104,8 +104,3 @@ def last_side(problem: Problem, wanted: str | None) -> str:
     if wanted is not None:
         return wanted
     return "cols" if problem.cols.hard and not problem.rows.hard else "rows"
-
-
-def other_side(side: str) -> str:
-    """The other of "rows" and "cols"."""
-    return "cols" if side == "rows" else "rows"

@@ -21,17 +21,16 @@ from ..problems.build_batch import build_batch, is_batch
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem, Reference
-from ..problems.scaled import make_task
 from ..solutions.assembly import solution_from, solution_of
 from ..solutions.batch import BatchSolution
 from ..solutions.exact import ExactSolution
 from ..solutions.solution import Solution
 from ..solvers.blocked import refuse_blocked
-from ..solvers.budget import run_budget
-from ..solvers.driver import Limits, Outcome, run
+from ..solvers.driver import Limits, Outcome
 from ..solvers.given_mass import PriceSearch, open_sides, with_amount
 from ..solvers.methods import Method, choose
 from ..solvers.newton import Newton
+from ..solvers.oriented import run_budget_oriented, run_oriented
 from ..solvers.progress import progress_bar
 from ..solvers.state import Start
 from ..solvers.status import Budget, Status
@@ -44,7 +43,6 @@ from .options import (
     check_relaxation,
     is_budget,
     last_side,
-    other_side,
     tells,
 )
 from .solve_batch import How, recalled, solve_batch
@@ -251,40 +249,35 @@ def _solve(
             if isinstance(init, Solution):
                 problem = replace(problem, price=init.problem.price)
         f, g = _initial(init, problem)
-        swapped = problem.cost.fortran
-        working = problem.transpose() if swapped else problem
-        first, second = (g, f) if swapped else (f, g)
         last = last_side(problem, end)
         start = Start(
-            f=first,
-            g=second,
-            end=other_side(last) if swapped else last,
+            f=f,
+            g=g,
+            end=last,
             omega=(max(omega, 1.0), omega),
             fast=(method == "auto" or problem.cost.single) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
-            transposed=swapped,
         )
         if budgeted:
             check_budget(relaxation, time_limit, callback, progress)
             start = replace(start, fast=problem.cost.single)
-            outcome = run_budget(make_task(working), start, max_iter, rows_first=not swapped)
-            budget = Budget(max_iter, last, f, g)
-            return solution_from(problem, outcome, swapped, tol, origin, budget)
+            outcome = run_budget_oriented(problem, start, max_iter)
+            return solution_from(problem, outcome, tol, origin, Budget(max_iter, last, f, g))
 
         def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
-            found = run(choose(method, at, omega, tol), make_task(at), replace(start, f=f, g=g), limits)
-            refuse_blocked(found.blocked, swapped=swapped)
+            begin = replace(start, f=f, g=g)
+            found = run_oriented(at, begin, limits, lambda stored: choose(method, stored, omega, tol))
+            refuse_blocked(found.blocked)
             return found
 
         with progress_bar(progress, tol) as report:
             within = Limits(*limits, progress=report, adaptive=relaxation == "auto")
             if mass is None:
-                outcome = solved(working, first, second, within)
+                outcome = solved(problem, f, g, within)
             else:
-                found, outcome = PriceSearch(working, within, solved).run(first, second, working.price)
-                problem = replace(problem, price=found.price)
-        solution = solution_from(problem, outcome, swapped, tol, origin)
+                problem, outcome = PriceSearch(problem, within, solved).run(f, g, problem.price)
+        solution = solution_from(problem, outcome, tol, origin)
         if not solution.converged and on_failure != "ignore":
             if on_failure == "raise":
                 raise ConvergenceError(solution.message)

@@ -8,22 +8,20 @@ from ..arrays.origin import Origin
 from ..problems import masses
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
-from ..problems.scaled import make_task
-from ..solvers.driver import Outcome, certify
+from ..solvers.driver import Outcome
 from ..solvers.found import Found
-from ..solvers.history import history_of
+from ..solvers.measure import Measure
+from ..solvers.oriented import outcome_at
 from ..solvers.status import Budget, Status
 from .solution import Solution
 
 
 def solution_from(
-    problem: Problem, outcome: Outcome, swapped: bool, tol: float, origin: Origin, budget: Budget | None = None
+    problem: Problem, outcome: Outcome, tol: float, origin: Origin, budget: Budget | None = None
 ) -> Solution:
-    """Return the solution of an outcome; `swapped` says that the solver was given the transposed problem."""
+    """Return the solution of an outcome."""
     found = outcome.measure
     f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
-    if swapped:
-        f, g, r, c = g, f, c, r
     row_offset, col_offset = problem.offsets
     return Solution(
         found=Found(problem, f, g, r, c, budget),
@@ -89,12 +87,10 @@ def solution_of(
     origin: Origin = Origin(),  # noqa: B008 - frozen
 ) -> Solution:
     """Return a solution with these potentials, in NumPy, measured anew; a status of None is decided by that."""
-    swapped = problem.cost.fortran
-    task = make_task(problem.transpose() if swapped else problem)
-    first, second, row_marginal, col_marginal, found = certify(task, *((g, f) if swapped else (f, g)))
-    if status is None:
+
+    def judged(found: Measure) -> Status:
         met = found.meets(tol + 1e-12)  # rounding of the potentials, which stood in other units
-        status = Status.CONVERGED if met else Status.STALLED
-    history = history_of([], problem.reference_mass)
-    outcome = Outcome(first, second, row_marginal, col_marginal, found, status, n_iter, method, history)
-    return solution_from(problem, outcome, swapped, tol, origin, budget)
+        return status or (Status.CONVERGED if met else Status.STALLED)
+
+    outcome = outcome_at(problem, f, g, judged, n_iter, method)
+    return solution_from(problem, outcome, tol, origin, budget)

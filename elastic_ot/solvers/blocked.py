@@ -9,11 +9,10 @@ from ..errors import InfeasibleError
 from .feasibility import Blocked
 
 
-def refuse_blocked(found: Blocked | None, label: str = "", swapped: bool = False) -> None:
-    """Raise an InfeasibleError that names blocked rows or columns; `swapped`: of the transposed problem."""
+def refuse_blocked(found: Blocked | None, label: str = "") -> None:
+    """Raise an InfeasibleError that names blocked rows or columns."""
     if found is None:
         return
-    found = found.transpose() if swapped else found
     name, other = found.name, "columns" if found.name == "rows" else "rows"
     raise InfeasibleError(
         f"{label}{name} {_listed(found.members)} have allowed cells in {other} {_listed(found.partners)} only, which "

@@ -62,6 +62,11 @@ class Outcome:
     blocked: Blocked | None = None
     """Why there is no plan."""
 
+    def transpose(self) -> Outcome:
+        """Return the outcome for the transposed problem."""
+        sides = {"f": self.g, "g": self.f, "row_marginal": self.col_marginal, "col_marginal": self.row_marginal}
+        return replace(self, **sides, blocked=self.blocked and self.blocked.transpose())  # type: ignore[arg-type]
+
 
 class Phase(NamedTuple):
     """A method and its name; with `patience` it gives way to the next one when more iterations than that are left."""

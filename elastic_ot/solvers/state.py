@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,6 +116,11 @@ class Start:
     tol: float = 1e-6
     deadline: float = math.inf
     transposed: bool = False
+
+    def transpose(self) -> Start:
+        """Return the start for the transposed problem; a damped update stays that of the columns that are solved."""
+        end = "cols" if self.end == "rows" else "rows"
+        return replace(self, f=self.g, g=self.f, end=end, transposed=not self.transposed)
 
 
 class Solver(Protocol):

@@ -47,19 +47,19 @@ def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[P
     return replace(certified, n_iter=left.used)
 
 
-def solve_from(
-    task: Task, start: Start, f: Vector, g: Vector, limits: Limits, phases: Sequence[Phase]
-) -> tuple[Outcome, float]:
-    """Return the outcome of a solve from (f, g), and the best dual value known, that of (f, g) included.
+def solve_from(task: Task, start: Start, limits: Limits, phases: Sequence[Phase]) -> tuple[Outcome, float]:
+    """Return the solution from the start's potentials, and the best dual value known, theirs included.
 
-    (f, g) are the solution if they meet the tolerance. If they are so far off that it is faster without them, the
-    solve begins as `start` says.
+    Where they meet the tolerance they are the solution. Else they are where the solve begins, unless they are so far
+    off that it is faster without.
     """
-    given = measured(task, start, f, g, limits.tol)
+    assert start.f is not None
+    assert start.g is not None
+    given = measured(task, start, start.f, start.g, limits.tol)
     if given.status is Status.CONVERGED:
         return given, given.measure.dual
     near = given.measure.residual <= NEAR_ENOUGH * given.measure.mass
-    found = run(phases, task, replace(start, f=f, g=g) if near else start, limits)
+    found = run(phases, task, start if near else replace(start, f=None, g=None), limits)
     return found, max(found.measure.dual, given.measure.dual)
 
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ...problems.batch import BatchProblem
 from ...problems.penalty import Vector
-from ...problems.scaled import make_task
-from ..driver import certify
 from ..found import Found
-from ..status import Budget
+from ..oriented import outcome_at
+from ..status import Budget, Status
 from .measure import BatchMeasure, measure_batch
 from .scaled import BatchTask
 
@@ -54,14 +53,12 @@ class BatchFound:
         """Problem k alone, and whether its dual value and residual are finite."""
         problem = self.problem.single(k)
         n, m = problem.shape
-        swapped = problem.cost.fortran
-        task = make_task(problem.transpose() if swapped else problem)
-        f, g = self.f[k, :n], self.g[k, :m]
-        f, g, rows, cols, found = certify(task, *((g, f) if swapped else (f, g)))
-        if swapped:
-            f, g, rows, cols = g, f, cols, rows
-        sound = bool(np.isfinite(found.dual) and np.isfinite(found.residual))
-        return Found(problem, f, g, rows, cols, self.budget_of(k)), sound
+        status = Status.BUDGET if self.budget else Status.STALLED  # nobody asks for it
+        outcome = outcome_at(problem, self.f[k, :n], self.g[k, :m], lambda found: status)
+        measure = outcome.measure
+        sound = bool(np.isfinite(measure.dual) and np.isfinite(measure.residual))
+        marginals = outcome.row_marginal, outcome.col_marginal
+        return Found(problem, outcome.f, outcome.g, *marginals, self.budget_of(k)), sound
 
     def budget_of(self, k: int) -> Budget | None:
         """The iterations of problem k."""

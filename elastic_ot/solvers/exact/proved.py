@@ -12,6 +12,7 @@ from ...errors import ConvergenceError
 from ...problems.problem import Problem
 from ..blocked import refuse_blocked
 from ..feasibility import Blocked
+from ..oriented import as_stored
 from .clock import Clock
 from .pricing import Exact
 from .reduced import solve_exactly
@@ -19,9 +20,8 @@ from .reduced import solve_exactly
 
 def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
     """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
-    swapped = problem.cost.fortran
-    found = solve_exactly(problem.transpose() if swapped else problem, load_paths(), integral, clock.check, price)
-    found = found.transpose() if swapped else found
+    found = solve_exactly(as_stored(problem), load_paths(), integral, clock.check, price)
+    found = found.transpose() if problem.cost.fortran else found
     _refuse_blocked(found, problem)
     if not found.proved:
         raise ConvergenceError(
