@@ -19,7 +19,7 @@ class Cost(ABC):
     """A cost that is computed a block at a time: bring your own.
 
     A subclass says how large it is and computes blocks. It has every method of `solve`, every penalty, the certificate,
-    `Solution.apply`, `Solution.sparse_plan` and `Solution.gradients`, and `assign` and `exact`, without an (n, m)
+    `Solution.apply`, `Solution.sparse_plan` and ``gradients``, and `assign` and `exact`, without an (n, m)
     array. An iteration takes one call of `block` for every strip of rows, of about a million entries. A cost of at most
     that many entries is computed once and kept.
 
@@ -33,7 +33,7 @@ class Cost(ABC):
     Notes
     -----
     `block` is called again and again and must return the same numbers each time. Methods that store a kernel
-    ("scaling", "stabilized") run in the log domain instead, with the same answer. `Solution.plan`, `Solution.vjp` and
+    ("scaling", "stabilized") run in the log domain instead, with the same answer. `Solution.plan`, ``vjp`` and
     whatever else has shape (n, m) is made for up to 2**24 entries; beyond that use `Solution.apply`,
     `Solution.sparse_plan` and `Solution.sample`. `Gradients.cost` of the optimal value is None.
 

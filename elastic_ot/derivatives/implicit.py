@@ -23,19 +23,16 @@ Source: Luise, Rudi, Pontil, Ciliberto, *Differential properties of Sinkhorn app
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arrays.devices import library_of
 from ..problems.penalty import Vector
 from ..solvers.found import Found
-from .sides import Optimum
-
-if TYPE_CHECKING:
-    pass
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix, Tangents
+from .sides import Optimum
 
 
 def pull_back(solved: Found, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:

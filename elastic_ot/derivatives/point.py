@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from ..plans.view import View, oriented
 from ..problems.penalty import Vector
 from ..solvers.found import Found
 from .linear_system import LinearSystem
-from .sides import Optimum, Side
-
-if TYPE_CHECKING:
-    pass
 from .records import Matrix
+from .sides import Optimum, Side
 
 
 @dataclass(frozen=True, eq=False)

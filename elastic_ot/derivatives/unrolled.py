@@ -14,7 +14,7 @@ does not show, the kernel is computed anew for that half step. Otherwise only po
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from ..problems.penalties import Free
 from ..problems.penalty import Penalty, Vector
 from ..solvers.found import Found
 from .records import Direction, Gradients, Matrix, Tangents
-
-if TYPE_CHECKING:
-    pass
 
 ONE_THREAD = 1 << 18  # multiplications that a BLAS gives to one thread
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from ..arrays.devices import library_of
 from ..plans.export import transport_cost
 from ..problems.penalties import Fixed
 from ..solvers.found import Found
-
-if TYPE_CHECKING:
-    pass
 from .implicit import parts_of, pushed
 from .point import Point
 from .records import Direction, Gradients

@@ -12,7 +12,6 @@ Q is P rounded.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +20,9 @@ from ..errors import ConvergenceError
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
 from ..solvers.found import Found
-from .view import View, plan_sums
-
-if TYPE_CHECKING:
-    pass
 from ..solvers.objective import penalty_values, unregularised_dual
 from .rounding import EXTREMES, Rounding, round_plan
+from .view import View, plan_sums
 
 
 @EXTREMES

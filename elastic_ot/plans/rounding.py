@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,6 @@ from ..solvers.state import Start
 from . import feasible
 from .feasible import ratio
 from .view import View, oriented
-
-if TYPE_CHECKING:
-    pass
 
 POLISH_BLOCK, POLISH_SWEEPS = 50, 1000  # sweeps spent on a feasible plan where cells are forbidden
 POLISH_ENTRIES = 1e8  # read between looks, which Ctrl-C waits for

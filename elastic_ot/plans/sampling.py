@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
 from .export import logarithms
 from .view import View
-
-if TYPE_CHECKING:
-    pass
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 

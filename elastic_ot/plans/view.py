@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
 from ..solvers.found import Found
-
-if TYPE_CHECKING:
-    pass
 
 
 class View:

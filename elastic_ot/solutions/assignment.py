@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from ..solvers.exact.assignment import potentials_of
 from ..solvers.exact.bellman import Pairing
 from ..solvers.objective import assignment_gap
 from ..solvers.status import Status
-
-if TYPE_CHECKING:
-    pass
 
 
 class Assignment(tuple[Pairing, Pairing]):

@@ -185,7 +185,11 @@ class BatchSolution(BatchDifferentiable):
 
     @cached_property
     def gap(self) -> Vector:
-        """Duality gaps, as `Solution.gap`."""
+        """`value` - `dual_value` >= 0 of every problem, inf where no plan is known that meets the hard sides.
+
+        The first time they are asked for they read all plans; problems with masked entries and two hard sides may take
+        up to 1000 sweeps and 200 steps of Newton's method each.
+        """
         with self.origin.here():
             return self._shaped(gaps(self.found))
 
@@ -201,7 +205,11 @@ class BatchSolution(BatchDifferentiable):
 
     @cached_property
     def log_plan(self) -> Any:
-        """Logarithms of the plans, shape (..., n, m), as `Solution.log_plan`; -inf beyond the lengths."""
+        """Logarithms of the plans, shape (..., n, m), also where the plans themselves are too small to be stored.
+
+        -inf for forbidden cells, in rows and columns without mass, and beyond the lengths. In the dtype of the cost, in
+        float32 if that is half precision; computed on first use and kept.
+        """
         problem = self.problem
         with self.origin.here():
             out = problem.matrices(working_dtype(problem.cost))
@@ -213,7 +221,7 @@ class BatchSolution(BatchDifferentiable):
             return replace(self.origin, dtype=None).emit(self._shaped(out))
 
     def sample(self, size: int, rng: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs (i, j) drawn from every plan, as `Solution.sample`.
+        """Pairs (i, j) drawn from every plan over its mass, independently.
 
         Parameters
         ----------
@@ -293,7 +301,18 @@ class BatchSolution(BatchDifferentiable):
         return out
 
     def rounded_plan(self) -> Any:
-        """Plans that meet the hard sides to rounding, shape (..., n, m), as `Solution.rounded_plan`."""
+        """Plans near `plan` that meet the hard sides to the last digits (Altschuler, Weed, Rigollet 2017).
+
+        Returns
+        -------
+        array
+            Shape (..., n, m), 0 beyond the lengths; of the library and on the device of the cost.
+
+        Raises
+        ------
+        ConvergenceError
+            For some problem no such plan was found on the allowed cells.
+        """
         with self.origin.here():
             out = self.problem.matrices(np.float64)
             out[...] = 0.0
@@ -303,6 +322,13 @@ class BatchSolution(BatchDifferentiable):
             return self._emit(out)
 
     def bounds(self) -> tuple[Vector, Vector]:
-        """Bounds on the optimal values of the unregularised problems, as `Solution.bounds`."""
+        """Lower and upper bounds on the optimal values of the unregularised problems (epsilon = 0, same penalties).
+
+        Returns
+        -------
+        lower, upper : ndarray of float64, shape (...)
+            From dual points made feasible, and from `rounded_plan`; in units of cost times mass. `Elastic(lam)` counts
+            as the `KL` it is at each epsilon.
+        """
         found = np.array([solution.bounds() for solution in self])
         return self._shaped(found[:, 0]), self._shaped(found[:, 1])

@@ -78,11 +78,14 @@ class BatchDivergence:
 
     @cached_property
     def gap(self) -> Vector:
-        """Bounds on the errors of the values, as `Divergence.gap`."""
+        """Bounds on the errors of the values, shape (...).
+
+        A value is at most its cross term's gap too low, and half its self terms' gaps too high; this is the larger one.
+        """
         return self._all(lambda pair: pair.gap)
 
     def gradients(self) -> DivergenceGradients:
-        """Derivatives of the values, as `Divergence.gradients`, each with the batch shape in front.
+        """Derivatives of the values in costs, weights and epsilon, each with the batch shape in front.
 
         Returns
         -------

@@ -215,7 +215,9 @@ class BatchDifferentiable:
     residual: Any
 
     def gradients(self) -> Gradients:
-        """Derivatives of the optimal values, as `Solution.gradients`, each with the batch shape in front.
+        """Derivatives of the optimal values in costs, weights, epsilon and strengths, with the batch shape in front.
+
+        By the envelope theorem they are read off the solutions: those in the costs are the plans.
 
         Returns
         -------
@@ -232,7 +234,10 @@ class BatchDifferentiable:
             return batch.value_gradients(self.found)
 
     def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
-        """Derivatives of a function of plans and potentials, as `Solution.vjp`.
+        """Derivatives of a function of plans and potentials, given its derivatives in those (implicit differentiation).
+
+        One linear system for every problem. Solve to a small `tol` first: errors of the solutions enter amplified by
+        1 / epsilon. With ``tol=0`` instead the exact derivatives of the iterations that were run.
 
         Parameters
         ----------
@@ -260,7 +265,9 @@ class BatchDifferentiable:
     def jvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
     ) -> Tangents:
-        """Derivatives of plans and potentials along a direction of the inputs, as `Solution.jvp`, problem by problem.
+        """Derivatives of plans and potentials along a direction of the inputs (forward differentiation).
+
+        The transpose of `vjp`, computed problem by problem.
 
         Parameters
         ----------
@@ -294,7 +301,10 @@ class BatchDifferentiable:
     def hvp(
         self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
     ) -> Gradients:
-        """The Hessians of the optimal values times a direction of the inputs, as `Solution.hvp`, problem by problem.
+        """The Hessians of the optimal values times a direction of the inputs: how `gradients` change along it.
+
+        Computed problem by problem. With two `Fixed` sides the gradients in a and b, and so their changes, are those of
+        the gauge <b, g> = 0.
 
         Parameters
         ----------

@@ -229,7 +229,9 @@ class Solution(Differentiable):
     def gap(self) -> float:
         """`value` - `dual_value` >= 0: epsilon times the relative entropy from P to the optimal plan is at most this.
 
-        Where a hard side is met only to tolerance, the primal value is that of `rounded_plan`.
+        Where a hard side is met only to tolerance, the primal value is that of `rounded_plan`. The first time it is
+        asked for it reads the plan; where entries are masked and both sides are hard, it may take up to 1000 sweeps and
+        200 steps of Newton's method to find a plan that meets them.
         """
         with self.origin.here():
             return certificate.gap(self.found, bool(np.isfinite(self.dual_value) and np.isfinite(self.residual)))

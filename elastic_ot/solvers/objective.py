@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
 from .measure import blocked_value
-
-if TYPE_CHECKING:
-    pass
 
 
 def penalty_values(problem: Problem, r: Vector, c: Vector) -> float:

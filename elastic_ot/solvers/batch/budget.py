@@ -1,4 +1,4 @@
-"""Exactly so many iterations of many problems, for use inside networks."""
+"""Exactly so many iterations of many problems, for use inside networks: `budget`, in calls of the batch kernels."""
 
 from __future__ import annotations
 

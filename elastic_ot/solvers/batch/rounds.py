@@ -4,6 +4,9 @@ A round is one call of the backend, which stops every problem as soon as its res
 done is certified: its marginals are computed anew in double precision and measured as for a single solve. A problem
 that misses goes on with a smaller goal. With "auto", problems whose sweeps would take longer than a Newton method are
 handed to the phases of a single solve.
+
+Why not the driver's loop: every problem has a block of its own length, and what the driver decides by numbers is
+decided here for all problems at once, by arrays.
 """
 
 from __future__ import annotations

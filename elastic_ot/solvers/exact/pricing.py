@@ -3,7 +3,8 @@
 Paths make a plan that is optimal on the cells of the core. The rest of the cost is then priced: where u_i + v_j exceeds
 C_ij, the row gets more cells and a smaller u_i, and what it sent along cells that are no longer tight is sent anew.
 When nothing is left to price the potentials are feasible everywhere and tight where the plan is positive, which is the
-proof. Every round adds cells, so the whole cost is reached in the end.
+proof. Every round adds cells, so the whole cost is reached in the end. The driver has no part in it: there is no
+iterate to measure, only a proof or none.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Potentials near those of the exact problem: annealed entropic ones, most of the way on a part of the cost.
 
-None of this has to be accurate, and nothing that follows depends on it but the time it takes.
+None of this has to be accurate, and nothing that follows depends on it but the time it takes. So it is not run by the
+driver, which would measure and certify every level.
 """
 
 from __future__ import annotations
