@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from ..arrays.devices import library_of, on_host
-from ..plans.view import View, oriented
+from ..plans.view import View
 from ..problems.penalty import Vector
 from ..solvers.found import Found
 from .linear_system import LinearSystem
@@ -32,7 +32,7 @@ class Point:
     def __init__(self, solved: Found) -> None:
         self.view, self.problem = View(solved), solved.problem
         if self.problem.cost.stored:
-            r, c = self._swapped(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
+            r, c = self.problem.turned(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
         else:
             r, c = solved.row_marginal, solved.col_marginal
         problem, host = self.problem, solved
@@ -43,13 +43,9 @@ class Point:
             problem.reference == "product",
         )
 
-    def _swapped(self, rows: Vector, cols: Vector) -> tuple[Vector, Vector]:
-        """Between the orientation of kernels and the user's."""
-        return (cols, rows) if self.view.swapped else (rows, cols)
-
     def oriented(self, matrix: Matrix) -> Matrix:
-        """The same for a matrix."""
-        return oriented(self.view, matrix)
+        """A matrix of kernels as the user sees it, or the other way round."""
+        return self.view.oriented(matrix)
 
     @cached_property
     def plan(self) -> Matrix:
@@ -64,7 +60,7 @@ class Point:
         if not self.optimum.product:
             n, m = self.view.problem.shape
             return np.zeros(n), np.zeros(m)
-        return self._swapped(np.log(self.optimum.rows.weights), np.log(self.optimum.cols.weights))
+        return self.problem.turned(np.log(self.optimum.rows.weights), np.log(self.optimum.cols.weights))
 
     @cached_property
     def _out(self) -> Matrix:
@@ -73,7 +69,7 @@ class Point:
     def tangent(self, x: Vector, y: Vector, bar: Matrix | None, slope: float = 0.0) -> Moved:
         """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, which the next call overwrites."""
         view, out = self.view, self._out
-        x, y = self._swapped(x, y)
+        x, y = self.problem.turned(x, y)
         bar = None if bar is None else library_of(out).ascontiguousarray(self.oriented(bar))
         row_log, col_log = self._logs
         rows, cols, dots = np.empty_like(x), np.empty_like(y), np.empty_like(x)
@@ -81,7 +77,7 @@ class Point:
         shifts = x - slope * row_log, y - slope * col_log
         view.task.plan.tangent(alpha, view.beta, bar, shifts, slope, out, (rows, cols, dots))
         dot = float(dots.sum() - rows @ row_log - cols @ col_log)
-        return Moved(out, *self._swapped(rows, cols), dot)
+        return Moved(out, *self.problem.turned(rows, cols), dot)
 
     def allowed_sums(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """Sums of b over the allowed columns of every row, and of a over the allowed rows of every column."""
@@ -93,5 +89,5 @@ class Point:
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
         optimum, backend = self.optimum, self.view.task.backend
-        system = LinearSystem(self.plan, *self._swapped(*optimum.diagonals), bool(optimum.rigid.all()), backend)
-        return self._swapped(*system.solve(*self._swapped(row_side, col_side)))
+        system = LinearSystem(self.plan, *self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all()), backend)
+        return self.problem.turned(*system.solve(*self.problem.turned(row_side, col_side)))

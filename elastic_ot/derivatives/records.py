@@ -68,6 +68,12 @@ class Direction:
     rows: float = 0.0
     cols: float = 0.0
 
+    def turned(self, problem: Problem) -> Direction:
+        """The direction of `Problem.by_rows`."""
+        a, b = problem.turned(self.a, self.b)
+        rows, cols = problem.turned(self.rows, self.cols)
+        return Direction(problem.turned_matrix(self.cost), a, b, self.epsilon, rows, cols)
+
     def step(self, problem: Problem) -> Step:
         """What is not n x m, on the rows and columns in use."""
         a, b = (np.zeros(size) if x is None else x for x, size in zip((self.a, self.b), problem.shape, strict=True))

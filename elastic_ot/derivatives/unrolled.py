@@ -33,17 +33,19 @@ ONE_THREAD = 1 << 18  # multiplications that a BLAS gives to one thread
 
 def pull_back_iterations(solved: Found, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
     """`gradients.pull_back` for what was computed, converged or not."""
-    replay = _Replay(solved)
-    bars = replay.pull_back(plan, replay.part(f, 0), replay.part(g, 1))
-    cost, a, b = replay.outer(bars.cost), replay.whole(bars.rows.weight, 0), replay.whole(bars.cols.weight, 1)
-    return Gradients(cost, a, b, bars.epsilon, bars.rows.strength, bars.cols.strength)
+    problem, replay = solved.problem, _Replay(solved)
+    f, g = problem.turned(f, g)
+    bars = replay.pull_back(problem.turned_matrix(plan), replay.part(f, 0), replay.part(g, 1))
+    a, b = problem.turned(replay.whole(bars.rows.weight, 0), replay.whole(bars.cols.weight, 1))
+    strengths = problem.turned(bars.rows.strength, bars.cols.strength)
+    return Gradients(problem.turned_matrix(replay.outer(bars.cost)), a, b, bars.epsilon, *strengths)
 
 
 def push_forward_iterations(solved: Found, direction: Direction) -> Tangents:
     """`gradients.push_forward` for what was computed."""
-    replay = _Replay(solved)
-    plan, f, g = replay.push_forward(direction)
-    return Tangents(replay.outer(plan), replay.whole(f, 0), replay.whole(g, 1))
+    problem, replay = solved.problem, _Replay(solved)
+    plan, f, g = replay.push_forward(direction.turned(problem))
+    return Tangents(problem.turned_matrix(replay.outer(plan)), *problem.turned(replay.whole(f, 0), replay.whole(g, 1)))
 
 
 @dataclass(eq=False)
@@ -67,27 +69,21 @@ class _Kernel:
     """K_ij = exp(base[0]_i + base[1]_j - C_ij / epsilon) in float64."""
 
     def __init__(self, cost: NDArray[np.floating], inv_epsilon: float, base: tuple[Vector, Vector]) -> None:
-        self.swapped = not cost.flags.c_contiguous
-        matrix = DenseCost(cost.T if self.swapped else cost, -np.inf, np.inf)
-        self.plan, self.stored = matrix.plan(inv_epsilon), matrix.empty(np.float64)
+        dense = DenseCost(cost, -np.inf, np.inf)
+        self.plan, self.matrix = dense.plan(inv_epsilon), dense.empty(np.float64)
         self.backend = self.plan.backend
         self.fill(base)
 
     def fill(self, base: tuple[Vector, Vector]) -> None:
         self.base = base
-        alpha, beta = base[::-1] if self.swapped else base
-        self.plan.fill(alpha, beta, self.stored)
+        self.plan.fill(*base, self.matrix)
 
     def normalise(self, side: int, other: Vector) -> None:
         """Fill for a half step from the other side's potentials (offset included), with maximum 1 along it."""
-        top = np.empty(self.stored.shape[side != self.swapped])
-        largest = self.plan.row_max if (side == 0) != self.swapped else self.plan.col_max
+        top = np.empty(self.matrix.shape[side])
+        largest = self.plan.row_max if side == 0 else self.plan.col_max
         largest(other, top)
         self.fill((-top, other) if side == 0 else (other, -top))
-
-    @property
-    def matrix(self) -> Matrix:
-        return self.stored.T if self.swapped else self.stored
 
     def factor(self, side: int, potential: Vector) -> Vector | None:
         """exp(potential - base), None if out of range."""
@@ -96,31 +92,30 @@ class _Kernel:
         return found if found.max() < LIMIT else None
 
     def sums(self, side: int, x: Vector, matrix: Matrix | None = None) -> Vector:
-        """K x for the rows, K^T x for the columns; or of another matrix, stored like K."""
-        matrix = self.stored if matrix is None else matrix
-        transpose = (side == 1) != self.swapped
-        out = np.empty(matrix.shape[1 if transpose else 0])
-        self.backend.dense_product(matrix, x, transpose, out)
+        """K x for the rows, K^T x for the columns; or of another matrix."""
+        matrix = self.matrix if matrix is None else matrix
+        out = np.empty(matrix.shape[side])
+        self.backend.dense_product(matrix, x, side == 1, out)
         return out
 
     def add_outer(self, rows: list[Vector], cols: list[Vector], scale: float, out: Matrix) -> None:
         """Out += scale K * sum_t rows_t cols_t^T, in blocks of rows that stay in cache and on one thread."""
-        left, right, out = (cols, rows, out.T) if self.swapped else (rows, cols, out)
         xp = library_of(out)
-        factors, others = xp.asarray(scale * np.array(left).T), xp.asarray(np.array(right))
-        length = max(1, chunk_of(out, ONE_THREAD // len(left)) // out.shape[1])
+        factors, others = xp.asarray(scale * np.array(rows).T), xp.asarray(np.array(cols))
+        length = max(1, chunk_of(out, ONE_THREAD // len(rows)) // out.shape[1])
         for i in range(0, out.shape[0], length):
             part = factors[i : i + length] @ others
-            part *= self.stored[i : i + length]
+            part *= self.matrix[i : i + length]
             out[i : i + length] += part
 
 
 class _Replay:
-    """The half steps of a budget, on the rows and columns in use."""
+    """The half steps of a budget as kernels see them (`Problem.by_rows`), on the rows and columns in use."""
 
     def __init__(self, solved: Found) -> None:
-        problem, budget = solved.problem, solved.budget
+        given, problem, budget = solved.problem, solved.problem.by_rows, solved.budget
         assert budget is not None
+        self.first = 1 if given.cost.fortran else 0
         self.shape, self.epsilon, self.product = problem.shape, problem.epsilon, problem.reference == "product"
         self.used = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
         self.full = all(used.size == size for used, size in zip(self.used, self.shape, strict=True))
@@ -130,9 +125,10 @@ class _Replay:
         self.allowed = finite(self.cost) if problem.cost.masked else None
         self.penalties, self.weights = (problem.rows, problem.cols), (self.part(problem.a, 0), self.part(problem.b, 1))
         self.offsets = tuple(np.log(w) if self.product else np.zeros_like(w) for w in self.weights)
-        self.start = self._begin(budget.f, 0), self._begin(budget.g, 1)
+        first, second = given.turned(budget.f, budget.g)
+        self.start = self._begin(first, 0), self._begin(second, 1)
         self.count = 2 * budget.count - (budget.end == "rows")
-        ends = (self.part(x, side) / self.epsilon for side, x in enumerate((solved.f, solved.g)))
+        ends = (self.part(x, side) / self.epsilon for side, x in enumerate(given.turned(solved.f, solved.g)))
         f, g = (end + offset for end, offset in zip(ends, self.offsets, strict=True))
         self.ends = f, g
         self.kernel = _Kernel(self.cost, 1.0 / self.epsilon, self.ends)
@@ -183,15 +179,19 @@ class _Replay:
     def _ratio(self, side: int, log_sum: Vector) -> Vector:
         return -log_sum if self.product else np.log(self.weights[side]) - log_sum
 
+    def _side(self, step: int) -> int:
+        """The side that a half step updates: the user's rows in those of even numbers."""
+        return (step + self.first) % 2
+
     def _before(self, step: int, side: int) -> Vector:
         """The potential of a side when a half step begins."""
-        last = step - 1 if (step - 1) % 2 == side else step - 2
+        last = step - 1 if self._side(step - 1) == side else step - 2
         return self.steps[last] if last >= 0 else self.start[side]
 
     def _advance(self) -> tuple[int, Vector, Vector]:
-        """The next half step, of even numbers the rows'. Returns its side, the other one's factor and the sums."""
+        """The next half step. Returns its side, the other one's factor and the sums."""
         step, kernel = len(self.steps), self.kernel
-        side = step % 2
+        side = self._side(step)
         other = self._before(step, 1 - side) + self.offsets[1 - side]
         factor = kernel.factor(1 - side, other)
         total = kernel.sums(side, factor) if factor is not None else np.zeros(1)
@@ -206,7 +206,7 @@ class _Replay:
         return side, factor, total
 
     def _slopes(self, step: int) -> tuple[Vector, Vector, Vector, Vector]:
-        side = step % 2
+        side = self._side(step)
         ratio = self._ratio(side, self.log_sums[step])
         return _slopes(self.penalties[side], ratio, self.steps[step], self.weights[side], self.epsilon)
 
@@ -235,7 +235,7 @@ class _Replay:
         return bars
 
     def _pull_back_step(self, step: int, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> None:
-        side = step % 2
+        side = self._side(step)
         this, other = (bars.rows, bars.cols) if side == 0 else (bars.cols, bars.rows)
         by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
         bar = this.potential
@@ -257,7 +257,7 @@ class _Replay:
 
     def _share(self, step: int, bars: _Bars, factors: tuple[list[Vector], list[Vector]]) -> tuple[Vector, Vector]:
         """The diagonals that make the kernel the shares of a half step, on its side and on the other."""
-        side, kernel = step % 2, self.kernel
+        side, kernel = self._side(step), self.kernel
         potentials = -self.log_sums[step], self._before(step, 1 - side) + self.offsets[1 - side]
         mine, others = kernel.factor(side, potentials[0]), kernel.factor(1 - side, potentials[1])
         if mine is None or others is None or not mine.min() > 1.0 / LIMIT:
@@ -282,7 +282,7 @@ class _Replay:
         relative = weights[0] / self.weights[0], weights[1] / self.weights[1]
         strengths = direction.rows, direction.cols
         moves = [-start * (direction.epsilon / epsilon) for start in self.start]
-        filled, weighted = None, self.kernel.stored
+        filled, weighted = None, self.kernel.matrix
         for step in range(self.count):
             side, factor, total = self._advance()
             by_ratio, by_weight, by_epsilon, by_strength = self._slopes(step)
@@ -291,7 +291,7 @@ class _Replay:
             if change is not None:
                 if filled is not self.kernel.base:
                     filled = self.kernel.base
-                    weighted = self.kernel.stored * (change.T if self.kernel.swapped else change)
+                    weighted = self.kernel.matrix * change
                 log_sum += self.kernel.sums(side, factor, weighted)
             ratio = (0.0 if self.product else relative[side]) - log_sum / total
             moves[side] = (

@@ -17,12 +17,12 @@ from ..solvers.found import Found
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-from .view import View, oriented, plan_sums
+from .view import View, plan_sums
 
 
 def plan(solved: Found) -> NDArray[np.floating]:
     view = View(solved)
-    return oriented(view, view.plan(view.matrix(view.problem.cost.working_dtype)))
+    return view.oriented(view.plan(view.matrix(view.problem.cost.working_dtype)))
 
 
 def log_plan(solved: Found) -> NDArray[np.floating]:
@@ -30,7 +30,7 @@ def log_plan(solved: Found) -> NDArray[np.floating]:
     out, start = view.matrix(view.problem.cost.working_dtype), view.alpha + np.log(view.problem.mass)
     for rows, block in view.problem.cost.strips(SCAN_ENTRIES):
         out[rows] = logarithms(block, view.task.inv_epsilon, start[rows], view.beta, out.dtype)
-    return oriented(view, out)
+    return view.oriented(out)
 
 
 def logarithms(cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, dtype: Any = np.float64) -> NDArray[Any]:

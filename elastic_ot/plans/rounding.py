@@ -17,7 +17,7 @@ from ..solvers.newton import Newton
 from ..solvers.state import Start
 from . import feasible
 from .feasible import ratio
-from .view import View, oriented
+from .view import View
 
 POLISH_BLOCK, POLISH_SWEEPS = 50, 1000  # sweeps spent on a feasible plan where cells are forbidden
 POLISH_ENTRIES = 1e8  # read between looks, which Ctrl-C waits for
@@ -243,10 +243,10 @@ def rounded_plan(solved: Found) -> NDArray[np.float64]:
     if problem.rows.hard and problem.cols.hard:
         finish = feasible.settle if problem.cost.masked else feasible.complete
         finish(out, target_r, target_c)
-        return oriented(view, out)
+        return view.oriented(out)
     if np.any(rounding.row_rest):
         feasible.add_product(out, problem.mass * rounding.row_rest, rounding.col_rest)
     for penalty, target, axis in ((problem.rows, target_r, 1), (problem.cols, target_c, 0)):
         if penalty.hard:
             feasible.scale(out, target, axis)
-    return oriented(view, out)
+    return view.oriented(out)

@@ -29,7 +29,7 @@ def sample(solved: Found, size: int, rng: Any) -> Pairs:
     view, size = View(solved), _count(size)
     problem, potentials = view.problem, (view.task.inv_epsilon, view.alpha, view.beta)
     rows, cols = _drawn(problem.cost.rows, *potentials, view.row_marginal, size, np.random.default_rng(rng))
-    return (cols, rows) if view.swapped else (rows, cols)
+    return solved.problem.turned(rows, cols)
 
 
 def sample_batch(solved: BatchFound, size: int, rng: Any) -> Pairs:

@@ -14,20 +14,25 @@ from ..solvers.found import Found
 
 
 class View:
-    """A solution as kernels see it: rows stored contiguously, so transposed if the cost came in Fortran order."""
+    """A solution as kernels see it: that of `Problem.by_rows`."""
 
     def __init__(self, solved: Found) -> None:
-        self.swapped = solved.problem.cost.fortran
-        problem = solved.problem.transpose() if self.swapped else solved.problem
-        host = solved
-        f, g, r, c = host.f, host.g, host.row_marginal, host.col_marginal
-        if self.swapped:
-            f, g, r, c = g, f, c, r
-        self.problem: Problem = problem
-        self.task: Task = make_task(problem)
-        self.f, self.g = f, g
-        self.alpha, self.beta = self.task.alphas(f, g)
-        self.row_marginal, self.col_marginal = r, c
+        self.given = solved.problem
+        self.problem: Problem = self.given.by_rows
+        self.task: Task = make_task(self.problem)
+        self.f, self.g = self.given.turned(solved.f, solved.g)
+        self.alpha, self.beta = self.task.alphas(self.f, self.g)
+        self.row_marginal, self.col_marginal = self.given.turned(solved.row_marginal, solved.col_marginal)
+
+    @property
+    def swapped(self) -> bool:
+        """True if rows are the user's columns."""
+        return self.given.cost.fortran
+
+    def oriented(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """A matrix of kernels as the user sees it, or the other way round: a view of it."""
+        turned: NDArray[Any] = self.given.turned_matrix(matrix)
+        return turned
 
     @property
     def potentials(self) -> tuple[Vector, Vector]:
@@ -63,10 +68,6 @@ class View:
     def _scaled(self, row_factor: Vector, col_factor: Vector) -> tuple[Vector, Vector]:
         with np.errstate(divide="ignore"):
             return self.alpha + np.log(row_factor), self.beta + np.log(col_factor)
-
-
-def oriented(view: View, matrix: NDArray[Any]) -> NDArray[Any]:
-    return matrix.T if view.swapped else matrix
 
 
 def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def _check_bounded(problem: Problem) -> None:
     least = problem.rows.least_potential() + problem.cols.least_potential()
     if not problem.cost.lowest < least:
         return
-    working = problem.transpose() if problem.cost.fortran else problem
+    working = problem.by_rows
     found = []
     for rows, block in working.cost.strips():
         earning = (block < least) & working.row_used[rows, None] & working.col_used
@@ -105,7 +105,7 @@ def _check_bounded(problem: Problem) -> None:
             break
     if found:
         i, j, value = found[0]
-        i, j = (j, i) if problem.cost.fortran else (i, j)
+        i, j = problem.turned(i, j)
         raise ValueError(
             f"cost[{i}, {j}] is {value}, less than the {least:g} that rows={problem.rows!r} and cols={problem.cols!r} "
             f"charge for more mass: the objective has no lower bound"

@@ -63,6 +63,19 @@ class Problem:
         sides = self.b, self.a, self.epsilon, self.cols, self.rows
         return Problem(self.cost.transpose(), *sides, self.reference, 0.0, self.amount, self.price)
 
+    @property
+    def by_rows(self) -> Problem:
+        """The problem as kernels read it, whose cost is stored by rows: the transposed one if this one's is not."""
+        return self.transpose() if self.cost.fortran else self
+
+    def turned(self, rows: Any, cols: Any) -> tuple[Any, Any]:
+        """A pair of the rows' and the columns' for `by_rows`, or one of `by_rows` for this problem."""
+        return (cols, rows) if self.cost.fortran else (rows, cols)
+
+    def turned_matrix(self, matrix: Any) -> Any:
+        """A matrix, or None, for `by_rows`, or one of `by_rows` for this problem: a view."""
+        return matrix.T if self.cost.fortran and matrix is not None else matrix
+
     def levelled(self, budget: bool = False) -> Problem:
         """The same problem with costs from 0 on, where what they have in common would cost them digits.
 

@@ -74,7 +74,7 @@ def _crowded(name: str, problem: Problem, f: Vector) -> Blocked | None:
 def _largest_partner(problem: Problem, f: Vector) -> Vector:
     """Return the largest f among the allowed rows of every column."""
     by_rows = not problem.cost.fortran
-    cost = problem.cost if by_rows else problem.cost.transpose()
+    cost = problem.by_rows.cost
     xp = library_of(cost.memory)
     values, top = xp.asarray(f), xp.asarray(np.full(problem.shape[1], -np.inf))
     for part, block in cost.strips(SCAN_ENTRIES):
@@ -116,9 +116,8 @@ def _blocked(name: str, problem: Problem) -> Blocked | None:
 
 def _cells(problem: Problem) -> tuple[Indices, Indices] | None:
     """Rows and columns of the allowed cells that are in use; None if they are too many."""
-    used, partners, cost = problem.row_used, problem.col_used, problem.cost
-    if cost.fortran:
-        used, partners, cost = partners, used, cost.transpose()
+    used, partners = problem.turned(problem.row_used, problem.col_used)
+    cost = problem.by_rows.cost
     found, count = [], 0
     for part, block in cost.strips(SCAN_ENTRIES):
         i, j = np.nonzero(on_host(library_of(block).isfinite(block)) & used[part, None] & partners)
@@ -127,4 +126,4 @@ def _cells(problem: Problem) -> tuple[Indices, Indices] | None:
         if count > FLOW_CELLS:
             return None
     i, j = (np.concatenate(values) for values in zip(*found, strict=True))
-    return (j, i) if problem.cost.fortran else (i, j)
+    return problem.turned(i, j)

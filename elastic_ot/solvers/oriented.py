@@ -22,14 +22,9 @@ Choose = Callable[[Problem], Sequence[Phase]]
 """The phases that solve a problem, as it is stored."""
 
 
-def as_stored(problem: Problem) -> Problem:
-    """Return the problem whose cost is stored by rows: itself, or the transposed one."""
-    return problem.transpose() if problem.cost.fortran else problem
-
-
 def solve_stored(problem: Problem, start: Start, solve: Callable[[Task, Start], Outcome]) -> Outcome:
     """Return what `solve` finds for the task as it is stored, in the orientation of `problem`."""
-    task = make_task(as_stored(problem))
+    task = make_task(problem.by_rows)
     if not problem.cost.fortran:
         return solve(task, start)
     return solve(task, start.transpose()).transpose()
@@ -55,9 +50,8 @@ def outcome_at(
     method: str = "recalled",
 ) -> Outcome:
     """Return given potentials as an outcome: their marginals and measure, and the status that these deserve."""
-    swapped = problem.cost.fortran
-    first, second, rows, cols, found = certify(make_task(as_stored(problem)), *((g, f) if swapped else (f, g)))
+    first, second, rows, cols, found = certify(make_task(problem.by_rows), *problem.turned(f, g))
     outcome = Outcome(
         first, second, rows, cols, found, status(found), n_iter, method, history_of([], problem.reference_mass)
     )
-    return outcome.transpose() if swapped else outcome
+    return outcome.transpose() if problem.cost.fortran else outcome

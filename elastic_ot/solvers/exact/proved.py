@@ -12,7 +12,6 @@ from ...errors import ConvergenceError
 from ...problems.problem import Problem
 from ..blocked import refuse_blocked
 from ..feasibility import Blocked
-from ..oriented import as_stored
 from .clock import Clock
 from .pricing import Exact
 from .reduced import solve_exactly
@@ -20,7 +19,7 @@ from .reduced import solve_exactly
 
 def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
     """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
-    found = solve_exactly(as_stored(problem), load_paths(), integral, clock.check, price)
+    found = solve_exactly(problem.by_rows, load_paths(), integral, clock.check, price)
     found = found.transpose() if problem.cost.fortran else found
     _refuse_blocked(found, problem)
     if not found.proved:
