@@ -34,6 +34,8 @@ def is_batch(cost: Any, a: Any, b: Any, epsilon: Any, mask: Any, penalties: tupl
 
 
 def _dimensions(name: str, values: Any) -> int:
+    if values is None or isinstance(values, float):  # most of them, and told soonest
+        return 0
     found = getattr(values, "ndim", None)
     if isinstance(found, int):
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,8 +31,47 @@ class Iterate:
     log_col: Vector
 
 
+class StoppingTest:
+    """When a measure is good enough: of one problem, or of many with an entry for each in every array."""
+
+    residual: Any
+    marginal_error: Any
+    relaxed_gap: Any
+    dual: Any
+    mass: Any
+    relaxed: Any
+    epsilon: Any
+    rounding: Any
+
+    @property
+    def unit(self) -> Any:
+        """What gaps are compared with."""
+        return np.maximum(abs(self.dual), self.epsilon * self.mass)
+
+    def near(self, tol: float) -> Any:
+        """Residual and marginal_error <= tol mass, of a plan that has any mass left."""
+        sound = (abs(self.residual) < np.inf) & (abs(self.dual) < np.inf) & (self.mass > 0)
+        return sound & (self.residual <= tol * self.mass) & (self.marginal_error <= tol * self.mass)
+
+    def reaches(self, tol: float) -> Any:
+        """Near, and relaxed_gap <= tol max(abs(dual), epsilon mass)."""
+        near = self.near(tol)
+        if near is False or self.relaxed is False:  # one problem, whose gap does not matter
+            return near
+        hard = self.relaxed ^ True
+        return near & (hard | (self.relaxed_gap <= tol * self.unit))
+
+    def resolved(self, tol: float) -> Any:
+        """True if float64 tells potentials that reach the tolerance from others, so that it is not luck if they do."""
+        return self.rounding <= tol * self.mass
+
+    def meets(self, tol: float) -> Any:
+        """The stopping test."""
+        return self.reaches(tol) & self.resolved(tol)
+
+
 @dataclass(frozen=True)
-class Measure:
+class Measure(StoppingTest):
     """The certificate of an iterate, in the problem's own units.
 
     Attributes
@@ -71,35 +111,17 @@ class Measure:
 
     @property
     def unit(self) -> float:
-        """What gaps are compared with."""
-        return max(abs(self.dual), self.epsilon * self.mass)
+        """What gaps are compared with: a number of Python, whose arithmetic does not warn."""
+        return float(super().unit)
 
     @property
     def relative_residual(self) -> float:
         """The residual over the mass; inf where a plan of relaxed sides has lost all mass."""
         return self.residual / self.mass if self.mass > 0 else np.inf
 
-    def near(self, tol: float) -> bool:
-        """Residual and marginal_error <= tol mass, of a plan that has any mass left."""
-        if not (np.isfinite(self.residual) and np.isfinite(self.dual) and self.mass > 0):
-            return False
-        return max(self.residual, self.marginal_error) <= tol * self.mass
-
-    def reaches(self, tol: float) -> bool:
-        """Near, and relaxed_gap <= tol max(abs(dual), epsilon mass)."""
-        return self.near(tol) and (not self.relaxed or self.relaxed_gap <= tol * self.unit)
-
-    def resolved(self, tol: float) -> bool:
-        """True if float64 tells potentials that reach the tolerance from others, so that it is not luck if they do."""
-        return self.rounding <= tol * self.mass
-
-    def meets(self, tol: float) -> bool:
-        """The stopping test."""
-        return self.reaches(tol) and self.resolved(tol)
-
     def settles(self, tol: float) -> bool:
         """The test for an iterate that comes no nearer."""
-        return self.near(tol) and self.mended_gap <= tol * self.unit and self.resolved(tol)
+        return bool(self.near(tol) and self.mended_gap <= tol * self.unit and self.resolved(tol))
 
     def aim(self, tol: float) -> float:
         """The residual to aim at, relative to the mass: below `tol` where that leaves too much of the gap.
@@ -135,15 +157,18 @@ def _measure(task: Task, row: _Part, col: _Part) -> Measure:
         mass = float(problem.b.sum())
     else:
         mass = total
-    return Measure(
-        residual=row.residual + col.residual,
-        marginal_error=row.marginal_error + col.marginal_error,
-        relaxed_gap=_sum_or(np.inf, row.gap, col.gap),
-        dual=_sum_or(-np.inf, row.dual, col.dual, -problem.epsilon * total),
-        mass=mass,
-        relaxed=not (problem.rows.hard and problem.cols.hard),
-        epsilon=problem.epsilon,
-    )
+    relaxed = not (problem.rows.hard and problem.cols.hard)
+    return Measure(**of_sides(row, col, problem.epsilon * total), mass=mass, relaxed=relaxed, epsilon=problem.epsilon)
+
+
+def of_sides(row: _Part | SideMeasure, col: _Part | SideMeasure, entropy: Any) -> dict[str, Any]:
+    """What measures of two sides add up to; `entropy` is epsilon times the mass of the plan."""
+    return {
+        "residual": row.residual + col.residual,
+        "marginal_error": row.marginal_error + col.marginal_error,
+        "relaxed_gap": _or(np.inf, row.gap + col.gap),
+        "dual": _or(-np.inf, row.dual + col.dual - entropy),
+    }
 
 
 def _mended_gap(task: Task, row: _Part, col: _Part) -> float:
@@ -268,9 +293,11 @@ def _blocked(penalty: Penalty, weights: Vector, used: NDArray[np.bool_] | None) 
     return np.where(blocked > 0, values, 0.0).sum(axis=-1)
 
 
-def _sum_or(otherwise: float, *terms: float) -> float:
-    total = sum(terms)
-    return otherwise if np.isnan(total) else total
+def _or(otherwise: float, values: Any) -> Any:
+    """Values, one or many, with `otherwise` in place of nan."""
+    if isinstance(values, float):
+        return otherwise if math.isnan(values) else values
+    return np.where(np.isnan(values), otherwise, values)
 
 
 def _outside(penalty: Penalty, r: Vector, a: Vector) -> Vector:

@@ -13,13 +13,13 @@ from ...problems.batch import BatchProblem
 from ...problems.mixed import is_hard, pick
 from ...problems.penalty import Indices, Penalty, Vector
 from ...problems.updates import exact_change
-from ..measure import ULP, SideMeasure, side_measure
+from ..measure import ULP, SideMeasure, StoppingTest, of_sides, side_measure
 from .scaled import BatchTask, scaled_potentials
 from .state import pieces
 
 
 @dataclass(frozen=True, eq=False)
-class BatchMeasure:
+class BatchMeasure(StoppingTest):
     """`Measure` of every problem."""
 
     residual: Vector
@@ -28,16 +28,15 @@ class BatchMeasure:
     dual: Vector
     mass: Vector
     relaxed: NDArray[np.bool_]
+    epsilon: Vector
     row_marginal: Vector
     col_marginal: Vector
     rounding: Vector
 
-    def meets(self, tol: float, epsilon: Vector) -> NDArray[np.bool_]:
+    def meets(self, tol: float) -> NDArray[np.bool_]:
+        """The stopping test, for every problem."""
         with np.errstate(invalid="ignore"):
-            met = np.isfinite(self.residual) & np.isfinite(self.dual) & (self.mass > 0)
-            met &= np.maximum(np.maximum(self.residual, self.marginal_error), self.rounding) <= tol * self.mass
-            close = self.relaxed_gap <= tol * np.maximum(np.abs(self.dual), epsilon * self.mass)
-        return np.asarray(met & (close | ~self.relaxed))
+            return np.asarray(super().meets(tol))
 
 
 def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) -> BatchMeasure:
@@ -57,16 +56,13 @@ def measure_batch(task: BatchTask, alpha: Vector, beta: Vector, which: Indices) 
         hard = np.broadcast_to(
             np.asarray(is_hard(problem.rows) & np.asarray(is_hard(problem.cols))).reshape(-1), (problem.size,)
         )
-        dual = row.dual + col.dual - problem.epsilon[which] * total
-        relaxed_gap = row.gap + col.gap
+        sums = of_sides(row, col, problem.epsilon[which] * total)
         rounding = ULP * (_size_of_exponents(row, alpha[which]) + _size_of_exponents(col, beta[which]))
     return BatchMeasure(
-        residual=row.residual + col.residual,
-        marginal_error=row.marginal_error + col.marginal_error,
-        relaxed_gap=np.where(np.isnan(relaxed_gap), np.inf, relaxed_gap),
-        dual=np.where(np.isnan(dual), -np.inf, dual),
+        **sums,
         mass=mass,
         relaxed=~hard[which],
+        epsilon=problem.epsilon[which],
         row_marginal=row.marginal,
         col_marginal=col.marginal,
         rounding=rounding,

@@ -226,7 +226,7 @@ def remembered(task: BatchTask, alpha: Vector, beta: Vector, tol: float, measure
     state = state_at(task, alpha, beta, Status.STALLED if measured else Status.BUDGET)
     if measured:
         measure = measure_batch(task, alpha, beta, np.arange(task.problem.size))
-        met = measure.meets(tol + 1e-12, task.problem.epsilon)  # rounding of potentials that stood in other units
+        met = measure.meets(tol + 1e-12)  # rounding of potentials that stood in other units
         state.status[met] = Status.CONVERGED
         state.residual, state.dual = measure.residual, measure.dual
     return state
@@ -272,7 +272,7 @@ def _noted(task: BatchTask, state: BatchState, which: Indices, tol: float) -> ND
     largest = np.maximum(measure.row_marginal.max(axis=1), measure.col_marginal.max(axis=1))
     overflow = largest > largest_number(task.cost)  # in the dtype of the plan
     state.residual[which], state.dual[which] = np.where(overflow, np.inf, measure.residual), measure.dual
-    return np.asarray(measure.meets(tol, task.problem.epsilon[which]) & ~overflow)
+    return np.asarray(measure.meets(tol) & ~overflow)
 
 
 def _alone(
