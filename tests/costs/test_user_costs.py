@@ -58,7 +58,8 @@ def test_every_method_and_pair_of_penalties(k):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_combination(method, name):
     for rows, cols in PAIRS:
-        check(three_costs()[name], rows, cols, method, epsilon=0.05)
+        # Distances of words are up to 6, the others 1 or so; sweeps alone have to get there.
+        check(three_costs()[name], rows, cols, method, epsilon=0.2 if name == "words" else 0.05)
 
 
 @pytest.mark.parametrize("name", ["matrix", "sphere", "words"])
