@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+TESTS = Path(__file__).parents[1]
 CODE = """
 import resource, sys
 import numpy as np
@@ -42,6 +44,6 @@ def test_a_cost_larger_than_the_memory(tmp_path, options):
     for i in range(0, x.size, 500):
         out[i : i + 500] = np.abs(x[i : i + 500, None] - y)
     out.flush()
-    code = "import sys\nsys.path.insert(0, 'tests')\n" + CODE.replace("{options}", options)
+    code = f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n" + CODE.replace("{options}", options)
     ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

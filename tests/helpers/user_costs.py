@@ -1,5 +1,7 @@
 """Costs that users might bring: nothing but `shape`, `dtype` and `block`."""
 
+from functools import cache
+
 import numpy as np
 
 import elastic_ot as eot
@@ -38,6 +40,7 @@ class EditDistance(eot.Cost):
         return np.array([[edits(x, y) for y in self.others[cols]] for x in self.words[rows]], np.float32)
 
 
+@cache
 def edits(word, other):
     row = list(range(len(other) + 1))
     for i, x in enumerate(word, start=1):
