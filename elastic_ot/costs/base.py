@@ -19,9 +19,9 @@ class Cost(ABC):
     """A cost that is computed a block at a time: bring your own.
 
     A subclass says how large it is and computes blocks. It has every method of `solve`, every penalty, the certificate,
-    `Solution.apply`, `Solution.sparse_plan` and ``gradients``, and `assign` and `exact`, without an (n, m)
-    array. An iteration takes one call of `block` for every strip of rows, of about a million entries. A cost of at most
-    that many entries is computed once and kept.
+    `Solution.apply`, `Solution.sparse_plan` and ``gradients``, and `assign` and `exact`, without an (n, m) array. An
+    iteration takes one call of `block` for every strip of rows, of about a million entries. A cost of at most that many
+    entries is computed once and kept.
 
     Attributes
     ----------

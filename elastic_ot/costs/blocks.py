@@ -55,6 +55,20 @@ def checked_block(cost: Cost, shape: tuple[int, int], dtype: np.dtype[Any], rows
     return np.ascontiguousarray(found)
 
 
+def checked_entries(cost: Cost, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[Any]:
+    """Return single entries of a user's cost, in its dtype; refuses a wrong number of them, and says what raised."""
+    name, size = f"{type(cost).__name__}.at({i.size} pairs)", i.shape
+    try:
+        found = np.asarray(cost.at(i, j), cost.dtype)
+    except Exception as error:
+        if isinstance(error.__cause__, Exception):  # the block that it reads was refused, and says so
+            raise
+        raise ValueError(f"{name} raised {type(error).__name__}: {error}") from error
+    if found.shape != size:
+        raise ValueError(f"{name} returned shape {found.shape}; it must be {size}")
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class BlockCost(KnownCost):
     """A cost by blocks: C - offset, transposed or not, of a user's C.
@@ -96,7 +110,7 @@ class BlockCost(KnownCost):
         pair = (j, i) if self.swapped else (i, j)
         shape = np.broadcast_shapes(i.shape, j.shape)
         flat = [np.broadcast_to(x, shape).reshape(-1).astype(np.int64) for x in pair]
-        found = np.asarray(self.user.at(*flat), self._user_dtype) if flat[0].size else np.empty(0, self._user_dtype)
+        found = checked_entries(self.user, *flat) if flat[0].size else np.empty(0, self._user_dtype)
         return self._own(found.reshape(shape))
 
     @property
@@ -169,8 +183,7 @@ class Negative(Cost):
         return -checked_block(self.cost, size, np.dtype(self.dtype), rows, cols)
 
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[Any]:
-        found: NDArray[Any] = -np.asarray(self.cost.at(i, j))
-        return found
+        return -checked_entries(self.cost, i, j)
 
 
 class Bordered(Cost):

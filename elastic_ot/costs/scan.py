@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,36 +48,51 @@ def scan_matrix(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on:
 def _scan_rows(
     matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_], transposed: bool
 ) -> DenseCost:
-    n, m = matrix.shape
-    xp = library_of(matrix)
+    strips = ((rows, widened(matrix[rows])) for rows in row_chunks(matrix, SCAN_ENTRIES))
+    return DenseCost(
+        matrix, *_facts(strips, row_on, col_on, lambda rows, block: _refuse_entries(block, rows, transposed))
+    )
+
+
+def _facts(
+    strips: Iterator[tuple[slice, Any]], row_on: Mask, col_on: Mask, refuse: Callable[[slice, Any], None]
+) -> tuple[float, float, Mask | None, Mask | None]:
+    """Return range and reach; `refuse` raises for a strip with entries that are no costs."""
     lowest, highest, masked = np.inf, -np.inf, False
-    row_reach, col_reach = np.zeros(n, bool), np.zeros(m, bool)
-    for rows in row_chunks(matrix, SCAN_ENTRIES):
-        block, on = widened(matrix[rows]), row_on[rows]
+    row_reach, col_reach = np.zeros(row_on.size, bool), np.zeros(col_on.size, bool)
+    for rows, block in strips:
+        on = row_on[rows]
         low, high = float(block.min()), float(block.max())  # nan passes through both
         if math.isfinite(low) and math.isfinite(high):
             row_reach[rows] = True
             col_reach |= on.any()
         else:
-            _refuse_entries(block, rows.start, transposed)
-            masked = True
+            refuse(rows, block)
+            masked, xp = True, library_of(block)
             allowed = xp.isfinite(block)
             row_reach[rows] = on_host((allowed & xp.asarray(col_on)).any(axis=1))
             col_reach |= on_host((allowed & xp.asarray(on)[:, None]).any(axis=0))
             low = float(xp.where(allowed, block, np.inf).min())
             high = float(xp.where(allowed, block, -np.inf).max())
         lowest, highest = min(lowest, low), max(highest, high)
-    if not masked:
-        return DenseCost(matrix, lowest, highest)
-    return DenseCost(matrix, lowest, highest, row_reach, col_reach)
+    return (lowest, highest, row_reach, col_reach) if masked else (lowest, highest, None, None)
 
 
-def _refuse_entries(block: NDArray[np.floating], first: int, transposed: bool) -> None:
+def _wrong_entry(block: Any) -> tuple[int, int, str] | None:
+    """Where a block first has an entry that is no cost, and what costs must be."""
     for wrong, advice in ((library_of(block).isnan(block), NOT_A_NUMBER), (block == -np.inf, UNBOUNDED)):
         if wrong.any():
             i, j = first_true(wrong)
-            index = (j, first + i) if transposed else (first + i, j)
-            raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
+            return i, j, advice
+    return None
+
+
+def _refuse_entries(block: Any, rows: slice, transposed: bool) -> None:
+    found = _wrong_entry(block)
+    if found:
+        i, j, advice = found
+        index = (j, rows.start + i) if transposed else (rows.start + i, j)
+        raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
 
 
 def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
@@ -88,29 +104,16 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
     if math.prod(shape) <= KEPT_ENTRIES:
         whole = slice(0, shape[0]), slice(0, shape[1])
         block = checked_block(cost, shape, dtype, *whole)
-        _refuse_block(cost, block, *whole)
+        _refuse_block(cost, block, whole[0])
         return scan_matrix(block, row_on, col_on)
-    known = BlockCost(cost, shape, dtype)
-    lowest, highest, masked = np.inf, -np.inf, False
-    row_reach, col_reach = np.zeros(shape[0], bool), np.zeros(shape[1], bool)
-    for rows, block in known.strips():
-        _refuse_block(cost, block, rows, slice(0, shape[1]))
-        allowed = block < np.inf
-        masked = masked or not allowed.all()
-        row_reach[rows] = (allowed & col_on).any(axis=1)
-        col_reach |= (allowed & row_on[rows, None]).any(axis=0)
-        lowest = min(lowest, float(block.min()))
-        highest = max(highest, float(np.where(allowed, block, -np.inf).max()))
-    reach = (row_reach, col_reach) if masked else (None, None)
-    return BlockCost(cost, shape, dtype, lowest, highest, *reach)
+    strips = BlockCost(cost, shape, dtype).strips()
+    facts = _facts(strips, row_on, col_on, lambda rows, block: _refuse_block(cost, block, rows))
+    return BlockCost(cost, shape, dtype, *facts)
 
 
-def _refuse_block(cost: Cost, block: NDArray[Any], rows: slice, cols: slice) -> None:
-    for is_bad, advice in ((np.isnan, NOT_A_NUMBER), (np.isneginf, UNBOUNDED)):
-        wrong = is_bad(block)
-        if wrong.any():
-            i, j = first_true(wrong)
-            raise ValueError(
-                f"{block_name(cost, rows, cols)} returned {block[i, j]} for cost[{rows.start + i}, {cols.start + j}]; "
-                f"{advice}"
-            )
+def _refuse_block(cost: Cost, block: NDArray[Any], rows: slice) -> None:
+    found = _wrong_entry(block)
+    if found:
+        i, j, advice = found
+        name = block_name(cost, rows, slice(0, block.shape[1]))
+        raise ValueError(f"{name} returned {block[i, j]} for cost[{rows.start + i}, {j}]; {advice}")

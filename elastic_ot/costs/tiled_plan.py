@@ -160,13 +160,11 @@ class TiledPlan:
 
     def _strips_of(self, which: Array) -> Iterator[tuple[Array, slice, Array]]:
         """Yield strips that hold some of the rows `which`: their places in it, the rows of the strip and its costs."""
-        n, m = self.cost.shape
+        m = self.cost.shape[1]
         order, step = np.argsort(which, kind="stable"), max(1, STRIP // m)
-        at = 0
-        while at < which.size:
-            first = int(which[order[at]])
-            end = int(np.searchsorted(which[order], first + step, side="left"))
-            places = order[at:end]
-            rows = slice(first, min(int(which[places].max()) + 1, n))
-            yield places, rows, self.cost.block(rows, self.every)
+        wanted, at = which[order], 0
+        while at < wanted.size:
+            end = int(np.searchsorted(wanted, wanted[at] + step, side="left"))
+            rows = slice(int(wanted[at]), int(wanted[end - 1]) + 1)
+            yield order[at:end], rows, self.cost.block(rows, self.every)
             at = end

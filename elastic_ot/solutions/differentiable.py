@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..solvers.found import Found
 NO_OPTIMUM = "this solution ran a fixed number of iterations (tol=0); hvp needs an optimum, solve to a tol"
 
 
-class Differentiable:
+class Differentiable(ABC):
     """The derivatives of a `Solution`."""
 
     found: Found
@@ -30,9 +31,9 @@ class Differentiable:
     message: str
 
     @property
+    @abstractmethod
     def converged(self) -> bool:
         """True if the returned potentials meet the tolerance."""
-        raise NotImplementedError
 
     def gradients(self) -> Gradients:
         """Derivatives of the optimal `value` in cost, weights, epsilon and strengths.

@@ -73,6 +73,23 @@ def test_a_block_that_fails_during_a_solve_is_named_as_well():
 
 
 @pytest.mark.parametrize(
+    ("entries", "text"),
+    [
+        (lambda found: found[:-1], r" returned shape \(\d+,\); it must be \(\d+,\)"),
+        (lambda found: 1 // 0, " raised ZeroDivisionError: "),
+    ],
+)
+def test_wrong_single_entries_are_named(entries, text):
+    class Spoiled(Given):
+        def at(self, i, j):
+            return entries(self.matrix[i, j])
+
+    for call in (eot.assign, lambda cost: eot.assign(cost, maximize=True)):
+        with pytest.raises(ValueError, match=r"Spoiled\.at\(\d+ pairs\)" + text):
+            call(Spoiled(np.random.default_rng(0).random((20, 20))))
+
+
+@pytest.mark.parametrize(
     ("field", "value", "kind"),
     [
         ("shape", (3,), ValueError),
