@@ -12,6 +12,7 @@ import elastic_ot as eot
 
 SLACK = 2.0  # seconds that a call may go on for
 LIMIT = 0.2
+PRESSED = 0.1  # seconds until Ctrl-C: the quickest of these calls takes five times as long to find that it is stuck
 
 
 def random_cost(*shape):
@@ -33,7 +34,8 @@ def divergence(n=1500):
 
 
 LONG = {
-    **{method: solve(method) for method in ("auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton")},
+    **{method: solve(method) for method in ("auto", "scaling", "stabilized", "log", "epsilon_scaling")},
+    "newton": solve("newton", epsilon=1e-6),
     "masked": solve("log", mask=random_cost(2500, 2600) < 0.9, cols=eot.Between(0.9, 1.1)),
     "relaxed": solve("newton", rows=eot.TV(0.1), cols=eot.KL(10.0)),
     "tiny problems": solve("auto", (50_000, 4, 4), 1e-3),
@@ -75,13 +77,13 @@ def test_ctrl_c_is_heard(call):
     if call in LONG.values():
         call(time_limit=1e-3)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(LIMIT, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(PRESSED, os.kill, (os.getpid(), signal.SIGINT))
     try:
         began = time.perf_counter()
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             call()
-        assert time.perf_counter() - began < LIMIT + SLACK
+        assert time.perf_counter() - began < PRESSED + SLACK
     finally:
         timer.cancel()
         signal.signal(signal.SIGINT, before)
