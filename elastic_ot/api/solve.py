@@ -20,7 +20,8 @@ from ..problems.build import build
 from ..problems.build_batch import build_batch, is_batch
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
-from ..problems.problem import Problem, Reference
+from ..problems.problem import Problem
+from ..problems.terms import Reference
 from ..solutions.assembly import solution_from, solution_of
 from ..solutions.batch import BatchSolution
 from ..solutions.exact import ExactSolution

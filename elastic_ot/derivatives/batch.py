@@ -43,8 +43,7 @@ def value_gradients(solved: BatchFound) -> Gradients:
     a, b = rows.dual_by_weight(), cols.dual_by_weight()
     a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), problem.offsets, strict=True))
     if optimum.product:
-        allowed_b = problem.allowed(np.where(cols.used, problem.b, 0.0))
-        allowed_a = problem.allowed(np.where(rows.used, problem.a, 0.0), transpose=True)
+        allowed_b, allowed_a = problem.partners
         a += epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
         b += epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
     return _shaped(problem, cost, a, b, entropy, rows.value_by_strength(), cols.value_by_strength())

@@ -79,13 +79,6 @@ class Point:
         dot = float(dots.sum() - rows @ row_log - cols @ col_log)
         return Moved(out, *self.problem.turned(rows, cols), dot)
 
-    def allowed_sums(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
-        """Sums of b over the allowed columns of every row, and of a over the allowed rows of every column."""
-        a, b = np.where(self.problem.row_used, a, 0.0), np.where(self.problem.col_used, b, 0.0)
-        if not self.problem.cost.masked:
-            return np.full_like(a, b.sum()), np.full_like(b, a.sum())
-        return self.problem.cost.allowed_sums(b), self.problem.cost.allowed_sums_of_columns(a)
-
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
         optimum, backend = self.optimum, self.view.task.backend

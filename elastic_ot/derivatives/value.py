@@ -28,7 +28,7 @@ def value_gradients(solved: Found) -> Gradients:
         taken = (problem.offset, 0.0) if isinstance(problem.rows, Fixed) else (0.0, problem.offset)
         a, b = (np.where(side.used, x + y, 0.0) for side, x, y in zip((rows, cols), (a, b), taken, strict=True))
     if point.optimum.product:
-        allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
+        allowed_b, allowed_a = problem.partners
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
         b += problem.epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
     strengths = float(rows.value_by_strength()), float(cols.value_by_strength())
@@ -59,8 +59,8 @@ def _push_gradients(point: Point, direction: Direction) -> tuple[Gradients, floa
     entropy = moved.dot
     if point.optimum.product:
         share_a, share_b = rows.over_weights(rows.marginal), cols.over_weights(cols.marginal)
-        allowed_b, allowed_a = point.allowed_sums(problem.a, problem.b)
-        step_b, step_a = point.allowed_sums(step.a, step.b)
+        allowed_b, allowed_a = problem.partners
+        step_b, step_a = problem.partners_of(step.a, step.b)
         a += step.epsilon * (np.where(rows.used, allowed_b, 0.0) - share_a)
         b += step.epsilon * (np.where(cols.used, allowed_a, 0.0) - share_b)
         a += epsilon * (np.where(rows.used, step_b, 0.0) - rows.over_weights(moved.rows - share_a * step.a))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..costs.scan import Mask
 from ..problems.mixed import is_hard, pick
-from ..problems.penalty import Penalty, Vector
+from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.batch.measure import fixed_sides
-from .certificate import gap
+from .certificate import gap, side_gap
 from .feasible import ratio
 from .rounding import EXTREMES, MET
 
@@ -74,15 +74,11 @@ def _rounded(solved: BatchFound, which: NDArray[np.int64], fixed_rows: Mask, fix
     kl = np.maximum(divergence[which].sum(axis=1), 0.0)
     off = np.where(fixed_rows, np.abs(target_r - rows), 0.0).sum(axis=1)
     off += np.where(fixed_cols, np.abs(target_c - cols), 0.0).sum(axis=1)
-    f, g = solved.f, solved.g
     found = problem.epsilon[which] * problem.mass[which] * kl
-    found += _side_gap(problem.rows, mass * rows, f, problem.a, problem.row_used & ~fixed_rows, which)
-    found += _side_gap(problem.cols, mass * cols, g, problem.b, problem.col_used & ~fixed_cols, which)
+    for penalty, marginal, potential, weights, counted in (
+        (problem.rows, mass * rows, solved.f, problem.a, problem.row_used & ~fixed_rows),
+        (problem.cols, mass * cols, solved.g, problem.b, problem.col_used & ~fixed_cols),
+    ):
+        mine = pick(penalty, which), marginal[which], potential[which], weights[which]
+        found += side_gap(*mine, counted[which])
     return found, both[which, 0] | (off[which] <= 10 * MET)
-
-
-def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, counted: Mask, which: NDArray[np.int64]) -> Vector:
-    counted = counted[which]
-    parts = (np.where(counted, x[which], y) for x, y in ((r, 1.0), (f, 0.0), (a, 1.0)))
-    found: Vector = np.where(counted, pick(penalty, which).gap(*parts), 0.0).sum(axis=1)
-    return found

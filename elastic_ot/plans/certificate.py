@@ -12,6 +12,7 @@ Q is P rounded.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,10 @@ def gap(solved: Found, sound: bool) -> float:
         return float("inf")
     moved = not (np.all(rounding.row_factor == 1) and np.all(rounding.col_factor == 1)) or np.any(rounding.row_rest)
     divergence = max(plan_sums(view, rounding.parts)[0], 0.0) if moved else 0.0
-    return (
+    return float(
         problem.epsilon * divergence
-        + _side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
-        + _side_gap(problem.cols, problem.mass * rounding.col_marginal, view.g, problem.b, problem.col_used)
+        + side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
+        + side_gap(problem.cols, problem.mass * rounding.col_marginal, view.g, problem.b, problem.col_used)
         + _mass_gap(problem, rounding)
     )
 
@@ -57,8 +58,10 @@ def _mass_gap(problem: Problem, rounding: Rounding) -> float:
     return abs(problem.price) * abs(problem.mass * float(rounding.row_marginal.sum()) - problem.amount)
 
 
-def _side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
-    return float(penalty.gap(r[used], f[used], a[used]).sum())
+def side_gap(penalty: Penalty, r: Vector, f: Vector, a: Vector, counted: NDArray[np.bool_]) -> Any:
+    """Return the gap of a side, of one problem or of each of many, on the entries that are counted."""
+    parts = (np.where(counted, x, y) for x, y in ((r, 1.0), (f, 0.0), (a, 1.0)))
+    return np.where(counted, penalty.gap(*parts), 0.0).sum(axis=-1)
 
 
 @EXTREMES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from .build import build_on
 from .mixed import penalty_of
 from .penalties import Fixed
 from .penalty import Penalty, Vector
-from .problem import HIGH, Problem, Reference, lies_high
+from .problem import Problem
+from .terms import HIGH, Reference, Terms, lies_high
 
 BATCH_CHUNK = 1 << 20  # entries looked at together
 
 
 @dataclass(frozen=True, eq=False)
-class BatchProblem:
+class BatchProblem(Terms[Vector]):
     """Problems of one shape (n, m), counted in C order of the batch shape; B is their number.
 
     Attributes
@@ -80,10 +80,9 @@ class BatchProblem:
 
         That takes one copy of all costs. Ragged batches are returned as they are.
         """
-        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
         least = float(self.epsilon.min())
         ragged = (self.row_count < self.cost.shape[1]).any() or (self.col_count < self.cost.shape[2]).any()
-        if not fixed or ragged or is_half(self.cost) or not self.largest > HIGH * least:
+        if not self.levels(budget) or ragged or is_half(self.cost) or not self.largest > HIGH * least:
             return self
         low, high = _ranges(self.cost)
         low = np.where(lies_high(low, high, least), low, 0.0)
@@ -104,10 +103,7 @@ class BatchProblem:
     @property
     def offset_value(self) -> Any:
         """What primal and dual values (B,) lack."""
-        if self.offset is None:
-            return 0.0
-        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
-        return self.offset * row_sums(a if isinstance(self.rows, Fixed) else b)
+        return 0.0 if self.offset is None else self.offset * self.fixed_mass()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,40 +114,18 @@ class BatchProblem:
         """The number of problems."""
         return int(self.cost_of.size)
 
-    @cached_property
-    def mass(self) -> Vector:
-        return row_sums(self.a)
+    @staticmethod
+    def sums(values: Vector) -> Vector:
+        return row_sums(values)
 
-    @cached_property
-    def reference_mass(self) -> Vector:
-        """Sum of R over the allowed cells in use, for every problem."""
-        a, b = self.reference_weights
+    def allowed(self, weights: Vector, transpose: bool = False) -> Vector:
         if not self.masked:
-            return np.asarray(row_sums(a) * row_sums(b))
-        return np.asarray(np.einsum("bn,bn->b", a, self.allowed(b)))
-
-    @property
-    def partners(self) -> tuple[Vector, Vector]:
-        """Masses of b over the allowed columns of every row (B, n) and of a over the allowed rows of columns (B, m)."""
-        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
-        return self.allowed(b), self.allowed(a, transpose=True)
-
-    @property
-    def reference_weights(self) -> tuple[Vector, Vector]:
-        """The two factors of R, 0 for what is not used."""
-        product = self.reference == "product"
-        return np.where(self.row_used, self.a if product else 1.0, 0.0), np.where(
-            self.col_used, self.b if product else 1.0, 0.0
-        )
-
-    def allowed(self, b: Vector, transpose: bool = False) -> Vector:
-        """Sums of b over the allowed cells of every row (of every column, with `transpose`)."""
-        if not self.masked:
-            return np.repeat(row_sums(b)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
+            return np.repeat(row_sums(weights)[:, None], self.cost.shape[2 if transpose else 1], axis=1)
         xp, out = library_of(self.cost), np.empty((self.size, self.cost.shape[2 if transpose else 1]))
         for part in self.chunks():
             allowed = finite(self.costs(part))
-            out[part] = on_host(xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", allowed, xp.asarray(b[part])))
+            sums = xp.einsum("bnm,bn->bm" if transpose else "bnm,bm->bn", allowed, xp.asarray(weights[part]))
+            out[part] = on_host(sums)
         return out
 
     def costs(self, part: slice) -> NDArray[np.floating]:

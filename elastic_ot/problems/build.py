@@ -16,8 +16,9 @@ from ..costs.scan import known_cost
 from ..errors import InfeasibleError
 from . import masses
 from .penalty import Penalty, Vector
-from .problem import Problem, Reference
+from .problem import Problem
 from .refusals import BAD_WEIGHT, refuse_empty, refuse_product, refuse_ratio, refuse_unreached
+from .terms import Reference
 
 
 def build(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 from ..costs.base import KnownCost
 from .penalties import Fixed
 from .penalty import Penalty, Vector
-
-Reference = Literal["product", "counting"]
-FAR_OFF = 4.0  # ranges of the cost from 0, where its digits are better spent on differences
-HIGH = 1e4  # epsilon: below it rounding of the common part shows at 1e-12
+from .terms import Reference, Terms, lies_high
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Terms[float]):
     """minimise <C, P> + epsilon KL(P | R) + phi_a(P 1) + phi_b(P^T 1) over P >= 0.
 
     Attributes
@@ -79,12 +76,10 @@ class Problem:
     def levelled(self, budget: bool = False) -> Problem:
         """The same problem with costs from 0 on, where what they have in common would cost them digits.
 
-        Next to a `Fixed` side a constant changes nothing but that side's potentials. The new costs are a copy, exact
-        but for their last digit. With a `budget` of iterations the first update, of the rows, has to make up for it.
+        The new costs are a copy, exact but for their last digit.
         """
         cost, low = self.cost, self.cost.lowest
-        fixed = isinstance(self.rows, Fixed) or (isinstance(self.cols, Fixed) and not budget)
-        if not (fixed and lies_high(low, cost.highest, self.epsilon)) or cost.half:
+        if not (self.levels(budget) and lies_high(low, cost.highest, self.epsilon)) or cost.half:
             return self
         return replace(self, cost=cost.shifted(low), offset=low)
 
@@ -97,8 +92,7 @@ class Problem:
     @property
     def offset_value(self) -> float:
         """What primal and dual values lack because of `offset`."""
-        weights = self.a[self.row_used] if isinstance(self.rows, Fixed) else self.b[self.col_used]
-        return self.offset * float(weights.sum()) if self.offset else 0.0
+        return self.offset * self.fixed_mass() if self.offset else 0.0
 
     @property
     def price_value(self) -> float:
@@ -109,45 +103,26 @@ class Problem:
     def shape(self) -> tuple[int, int]:
         return self.cost.shape
 
+    @property
+    def masked(self) -> bool:
+        return self.cost.masked
+
     @cached_property
     def row_used(self) -> NDArray[np.bool_]:
-        """Rows with a weight and an allowed cell; the others carry no mass in any plan."""
         return _used(self.a, self.cost.row_reach)
 
     @cached_property
     def col_used(self) -> NDArray[np.bool_]:
         return _used(self.b, self.cost.col_reach)
 
-    @cached_property
-    def mass(self) -> float:
-        """The unit of mass of the kernels: that of the rows."""
-        return float(self.a.sum())
+    @staticmethod
+    def sums(values: Vector) -> float:
+        return float(values.sum())
 
-    @cached_property
-    def reference_mass(self) -> float:
-        """Sum of R over the allowed cells of the rows and columns in use."""
-        product = self.reference == "product"
-        u = np.where(self.row_used, self.a if product else 1.0, 0.0)
-        v = np.where(self.col_used, self.b if product else 1.0, 0.0)
+    def allowed(self, weights: Vector, transpose: bool = False) -> Vector:
         if not self.cost.masked:
-            return float(u.sum() * v.sum())
-        return float(u @ self.cost.allowed_sums(v))
-
-    @property
-    def partners(self) -> tuple[Vector, Vector]:
-        """Mass of b over the allowed columns of every row, and of a over the allowed rows of every column.
-
-        They are the derivatives of the sum of a b^T over the allowed cells.
-        """
-        a, b = np.where(self.row_used, self.a, 0.0), np.where(self.col_used, self.b, 0.0)
-        if not self.cost.masked:
-            return np.full_like(a, b.sum()), np.full_like(b, a.sum())
-        return self.cost.allowed_sums(b), self.cost.allowed_sums_of_columns(a)
-
-
-def lies_high(lowest: Any, highest: Any, epsilon: Any) -> Any:
-    """True if what costs have in common takes digits from their differences that epsilon shows."""
-    return (abs(lowest) > FAR_OFF * (highest - lowest)) & (abs(lowest) > HIGH * epsilon)
+            return np.full(self.shape[1 if transpose else 0], weights.sum())
+        return self.cost.allowed_sums_of_columns(weights) if transpose else self.cost.allowed_sums(weights)
 
 
 def _used(weights: Vector, reach: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
