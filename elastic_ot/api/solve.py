@@ -33,6 +33,7 @@ from ..solvers.methods import Method, choose
 from ..solvers.newton import Newton
 from ..solvers.oriented import run_budget_oriented, run_oriented
 from ..solvers.progress import progress_bar
+from ..solvers.small import solve_small
 from ..solvers.state import Start
 from ..solvers.status import Budget, Status
 from .options import (
@@ -225,6 +226,18 @@ def _solve(
         check_choice("end", end, ("rows", "cols"))
     omega = check_relaxation(relaxation, method)
     limits = check_limits(tol, max_iter, time_limit, callback)
+    asked = mask, mass, end, time_limit, callback, progress or None, *lengths
+    plain = method == "auto" and relaxation == 1 and tol > 0 and all(option is None for option in asked)
+    plain = plain and str(reference) == "product"
+
+    def quickly() -> Solution | None:
+        """In one compiled call, if that is the right way for this problem."""
+        found = solve_small(cost, a, b, epsilon, (rows, cols), *limits[:2]) if plain else None
+        return None if found is None else solution_from(found.problem, found.outcome, tol, Origin(), plan=found.plan)
+
+    solution = quickly() if init is None else None
+    if solution is not None:
+        return solution
     origin = _origin(cost, a, b, mask, init)
     with origin.here():
         if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
@@ -250,6 +263,9 @@ def _solve(
             if isinstance(init, Solution):
                 problem = replace(problem, price=init.problem.price)
         f, g = _initial(init, problem)
+        solution = quickly() if init is not None and f is None else None
+        if solution is not None:
+            return solution
         last = last_side(problem, end)
         start = Start(
             f=f,

@@ -8,6 +8,7 @@ limit, for the host. Nothing here validates or decides when to stop.
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -70,3 +71,9 @@ def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchD
 def load_paths() -> Paths:
     """Return the module of shortest paths, imported on first use."""
     return cast("Paths", importlib.import_module(f"{__name__}.cpu.paths"))
+
+
+@cache
+def load_small() -> Any:
+    """Return the module that solves a small problem in one call, imported on first use."""
+    return importlib.import_module(f"{__name__}.cpu.small")

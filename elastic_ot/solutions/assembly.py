@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays.origin import Origin
 from ..problems import masses
@@ -17,9 +18,14 @@ from .solution import Solution
 
 
 def solution_from(
-    problem: Problem, outcome: Outcome, tol: float, origin: Origin, budget: Budget | None = None
+    problem: Problem,
+    outcome: Outcome,
+    tol: float,
+    origin: Origin,
+    budget: Budget | None = None,
+    plan: NDArray[np.floating] | None = None,
 ) -> Solution:
-    """Return the solution of an outcome."""
+    """Return the solution of an outcome; its `plan` may have been computed along with it."""
     found = outcome.measure
     f, g, r, c = outcome.f, outcome.g, outcome.row_marginal, outcome.col_marginal
     row_offset, col_offset = problem.offsets
@@ -38,6 +44,7 @@ def solution_from(
         method=outcome.method,
         history=outcome.history,
         origin=origin,
+        known_plan=plan,
     )
 
 

@@ -82,6 +82,7 @@ class Solution(Differentiable):
     method: str
     history: History
     origin: Origin = field(default=Origin(), repr=False)
+    known_plan: NDArray[np.floating] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         n, m = self.problem.shape
@@ -126,6 +127,8 @@ class Solution(Differentiable):
     @cached_property
     def plan(self) -> Any:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
+        if self.known_plan is not None:
+            return self.known_plan.astype(self.problem.cost.working_dtype, copy=False)
         with self.origin.here():
             return self.origin.emit(export.plan(self.found))
 

@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 
 import elastic_ot
 
-MODULES = ("dense", "batch", "batch_derivatives", "graph", "paths", "simplex")
+MODULES = ("dense", "batch", "batch_derivatives", "graph", "paths", "simplex", "small")
 PRINTED = """
 import hashlib, sys
 import numpy as np
@@ -30,6 +30,10 @@ for method in ("scaling", "stabilized", "log", "epsilon_scaling", "newton"):
                 options = dict(epsilon=epsilon, rows=rows, cols=cols, tol=1e-9, on_failure="ignore", max_iter=300)
                 found = eot.solve(cost, a, b, method=method, **options)
                 print(method, epsilon, digest(found.f, found.g, found.plan, found.rounded_plan()))
+if "small" in wanted:
+    for rows, cols in ((eot.Fixed(), eot.Fixed()), (eot.KL(1.0), eot.Free())):
+        found = eot.solve(cost, a, b, epsilon=0.05, rows=rows, cols=cols, tol=1e-9)
+        print("small", digest(found.f, found.g, found.plan, found.row_marginal, [found.dual_value, found.residual]))
 if "gradients" in wanted:
     found = eot.solve(cost, a, b, epsilon=0.05, tol=1e-10)
     back, ahead, twice = found.vjp(plan=bar), found.jvp(cost=bar), found.hvp(cost=bar)
@@ -53,7 +57,7 @@ if "exact" in wanted:
     found = eot.assign(rng.random((1100, 1000)))
     print("assignment", digest(found.row_ind, found.col_ind, found.u, found.v))
 """
-SLOW = ("scaling", "stabilized", "epsilon_scaling", "newton", "gradients", "batches", "exact")
+SLOW = ("small", "scaling", "stabilized", "epsilon_scaling", "newton", "gradients", "batches", "exact")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -5,7 +5,14 @@ import math
 
 import pytest
 
-from benchmarks import compare_assignment, compare_attention, compare_iterations, compare_layers, compare_sinkhorn
+from benchmarks import (
+    compare_assignment,
+    compare_attention,
+    compare_iterations,
+    compare_layers,
+    compare_sinkhorn,
+    compare_small,
+)
 from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
 from benchmarks.report import Benchmark as AnyBenchmark
 from benchmarks.tables import Goal, Table, rst
@@ -15,6 +22,7 @@ STORED = {
     "rerun/sinkhorn": compare_sinkhorn.SINKHORN,
     "assignment": compare_assignment.ASSIGNMENT,
     "rerun/assignment": compare_assignment.ASSIGNMENT,
+    "small": compare_small.SMALL,
     "layers": compare_layers.LAYERS,
     "attention": compare_attention.ATTENTION,
     "iterations": compare_iterations.ITERATIONS,
