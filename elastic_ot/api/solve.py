@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from inspect import signature
 from typing import Any, Literal
 
@@ -190,10 +191,15 @@ def solve_for(
     cost: Any, a: Any, b: Any, *, epsilon: Any, with_plan: bool = False, precision: str = "", **options: Any
 ) -> Any:
     """`solve` for callers that know more: that the plan is wanted, or a dtype that weights had before."""
-    given = {name: parameter.default for name, parameter in signature(solve).parameters.items()} | options
+    given = _defaults() | options
     lengths = given.pop("row_lengths"), given.pop("col_lengths")
     given |= {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "lengths": lengths}
     return _solve(**given, with_plan=with_plan, precision=precision)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in signature(solve).parameters.items()}
 
 
 def _solve(

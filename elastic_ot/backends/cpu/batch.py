@@ -25,7 +25,6 @@ from numba.extending import overload
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Batch, Side
 from .dense import (
     SERIAL_BELOW,
-    _fill,
     _frozen,
     _potential,
     _power,
@@ -39,6 +38,7 @@ from .dense import (
     moves,
     whole,
 )
+from .vectors import fill
 
 LANES = 256  # tiny problems side by side
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
@@ -119,7 +119,7 @@ def _highest(c, inv2, beta2):
 def _sum(c, inv2, beta2, start, p):
     """`_row_sum`, without its loop over pieces where one is enough."""
     if c.size <= LONGEST:
-        return np.float64(_fill(c, inv2, beta2, start, p))
+        return np.float64(fill(c, inv2, beta2, start, p))
     return _row_sum(c, inv2, beta2, start, p)
 
 

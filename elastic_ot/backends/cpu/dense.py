@@ -29,6 +29,7 @@ from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
+from .vectors import fill
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
 # one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of
@@ -207,22 +208,11 @@ def _potentials(side, log_ratio, out):
 
 
 @inner
-def _fill(c, inv2, beta2, start, p):
-    """p_j = 2^(start + beta2_j - c_j inv2) and their sum. A function of its own, else LLVM does not vectorise it."""
-    total = entry(-np.inf, p)
-    for j in range(c.size):
-        e = entry(start + beta2[j] - c[j] * inv2, p)
-        p[j] = e
-        total += e
-    return total
-
-
-@inner
 def _row_sum(c, inv2, beta2, start, p):
-    """`_fill` in pieces, so that float32 partial sums stay short."""
+    """Fill p_j = 2^(start + beta2_j - c_j inv2), and sum in pieces, so that float32 partial sums stay short."""
     total = 0.0
     for j in range(0, c.size, 2048):
-        total += _fill(c[j : j + 2048], inv2, beta2[j : j + 2048], start, p[j : j + 2048])
+        total += fill(c[j : j + 2048], inv2, beta2[j : j + 2048], start, p[j : j + 2048])
     return total
 
 

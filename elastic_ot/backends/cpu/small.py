@@ -7,11 +7,10 @@ where anything else is met, or where plain scaling is not the right method: the 
 The plan is u_i K_ij v_j with K = exp(-(C - lowest) / epsilon). An iteration is one pass over K: row i of K v gives u_i,
 and u_i times the same row feeds K^T u.
 
-Users wait for the compiler. So everything is one function, `_exponentials` is the only loop that LLVM vectorises with
-an exponential in it, and logarithms, of which there are few, are calls of the C library.
+Users wait for the compiler. So everything is one function, exponentials are filled in one place, and logarithms, of
+which there are few, are calls of the C library.
 
-`exp2` is that of `dense`. Numba's cache watches this file only: after a change of `dense` in a checkout, delete the
-cache (`__pycache__`).
+Numba's cache watches this file only: after a change of `vectors` in a checkout, delete the cache (`__pycache__`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..protocol import LOG2E
-from .dense import exp2, rows_kernel, whole
+from .dense import rows_kernel, whole
+from .vectors import fill
 
 NOTED = 64  # times the residual is noted: after 1, 2, 3 iterations, then after half as many more
 BELIEVED, TRIED = 4, 0.125  # looks, and share of the patience, before the rate of convergence is believed
@@ -50,21 +50,18 @@ def _sum(weights):
 
 
 @whole
-def _exponentials(cost, inv2, alpha2, beta2, mass, plan, row, col):
+def _exponentials(cost, inv2, alpha2, beta2, plan, row, col):
     """Fill the plan with these exponents in base 2, and its marginals; returns its total."""
     n, m = cost.shape
     total = 0.0
     for j in range(m):
         col[j] = 0.0
     for i in range(n):
-        start, s = alpha2[i], 0.0
+        p = plan[i]
+        row[i] = fill(cost[i], inv2, beta2, alpha2[i], p)
+        total += row[i]
         for j in range(m):
-            e = mass * exp2(start + beta2[j] - np.float64(cost[i, j]) * inv2)
-            plan[i, j] = e
-            col[j] += e
-            s += e
-        row[i] = s
-        total += s
+            col[j] += p[j]
     return total
 
 
@@ -203,9 +200,9 @@ def solve_small(
         u[i] = low * inv2
     for j in range(v.size):
         v[j] = 0.0
-    unit, total, done, count, high_before, due, before = 1.0, 0.0, 0, 0, np.inf, 1, 0
+    total, done, count, high_before, due, before = 0.0, 0, 0, np.inf, 1, 0
     for certified in range(2):  # the exponentials of K and of the plan are one loop, compiled once
-        total = _exponentials(cost, inv2, u, v, unit, plan, row, col)
+        total = _exponentials(cost, inv2, u, v, plan, row, col)
         if certified == 1:
             break
         for j in range(v.size):
@@ -241,11 +238,13 @@ def solve_small(
         mean = mean / sum_b if fixed else 0.0
         for i in range(f.size):
             f[i] += mean
-            u[i] = (f[i] / epsilon + np.log(a[i] / sum_a)) * LOG2E
+            u[i] = (f[i] / epsilon + np.log(a[i])) * LOG2E
         for j in range(g.size):
             g[j] -= mean
             v[j] = (g[j] / epsilon + np.log(b[j])) * LOG2E
-        unit = sum_a
+    log_mass = np.log(sum_a) * LOG2E  # which kernels elsewhere take out of the exponents of rows
+    for i in range(u.size):
+        u[i] -= log_mass
     error, hard, gap, dual, size = _measured(epsilon, taus, (a, b), (row, col), (u, v), (f, g))
     facts[0], facts[1], facts[2], facts[3], facts[4], facts[5] = 1.0, done, count, low, high, factor
     facts[6], facts[7], facts[8], facts[9] = error, hard, gap, dual - epsilon * total
