@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from ..arrays.devices import library_of, on_host
+from ..cached import cached_property
 from ..plans.view import View
 from ..problems.penalty import Vector
 from ..solvers.found import Found

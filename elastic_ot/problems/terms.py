@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from ..cached import cached_property
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 

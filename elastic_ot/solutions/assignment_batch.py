@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..solvers.exact.bellman import Pairing, batch_potentials
 from ..solvers.status import Status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..arrays.devices import library_of, on_host
 from ..arrays.half import working_dtype
 from ..arrays.ingest import as_array, beside
 from ..arrays.origin import Origin, origin_of
+from ..cached import cached_property
 from ..plans.batch_certificate import gaps
 from ..plans.export import logarithms
 from ..plans.sampling import sample_batch

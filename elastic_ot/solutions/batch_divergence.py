@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of
+from ..cached import cached_property
 from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
 from ..solvers.status import Status

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from ..arrays.origin import Origin
+from ..cached import cached_property
 from ..derivatives.records import Matrix
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..solvers.status import Status

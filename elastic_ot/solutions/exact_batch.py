@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..solvers.status import Status
 from .exact import ExactSolution

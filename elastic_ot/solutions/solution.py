@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.origin import Origin, origin_of
+from ..cached import cached_property
 from ..plans import certificate, export
 from ..plans.rounding import rounded_plan
 from ..plans.sampling import sample

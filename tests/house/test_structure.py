@@ -27,6 +27,10 @@ def test_a_matrix_of_costs_is_read_in_costs_only():
     assert not [name for name, text in outside("backends", "costs").items() if "cost.matrix" in text]
 
 
+def test_properties_are_cached_without_a_lock():
+    assert not [name for name, text in SOURCES.items() if "functools import cached_property" in text]
+
+
 def constants(text):
     """Names in capitals that a module defines."""
     for node in ast.parse(text).body:
