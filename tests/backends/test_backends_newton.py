@@ -21,7 +21,7 @@ def threading(request, monkeypatch):
     if request.param == "threads":
         monkeypatch.setattr(cpu, "BRIEF_SERIAL_BELOW", 1)
         monkeypatch.setattr(cpu, "SPARSE_SERIAL_BELOW", 1)
-        monkeypatch.setattr(cpu.numba, "get_num_threads", lambda: 3)
+        monkeypatch.setattr(cpu, "available", lambda: 3)
     return request.param
 
 

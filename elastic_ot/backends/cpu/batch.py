@@ -13,11 +13,9 @@ Elementary functions and the update rules are those of `dense`. Numba's cache wa
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -38,6 +36,7 @@ from .dense import (
     moves,
     whole,
 )
+from .threads import available, split
 from .vectors import fill
 
 LANES = 256  # tiny problems side by side
@@ -907,13 +906,8 @@ def _targets(sides, log_ratio, out):
 
 def _split(run: Callable[[int, int], None], entries: int, problems: int) -> None:
     """run(thread, threads); the kernels release the interpreter lock."""
-    threads = 1 if entries < SERIAL_BELOW else max(1, min(numba.get_num_threads(), problems))
-    others = [threading.Thread(target=run, args=(t, threads)) for t in range(1, threads)]
-    for thread in others:
-        thread.start()
-    run(0, threads)
-    for thread in others:
-        thread.join()
+    threads = 1 if entries < SERIAL_BELOW else max(1, min(available(), problems))
+    split(lambda t: run(t, threads), threads)
 
 
 def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:

@@ -17,18 +17,16 @@ exact. Flags: `ninf` and `nnan` are left out of fastmath because -inf is meaning
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
+from .threads import available, split, team
 from .vectors import fill
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
@@ -1011,20 +1009,9 @@ def _scaling_sweeps_threaded(kernel, base_alpha, base_beta, rows, cols, omega, a
 
 # --- the functions of `protocol` ------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
-
-
-def _guard() -> AbstractContextManager[Any]:
-    """Numba's `workqueue` threading layer aborts on concurrent launches; the others are left alone."""
-    try:
-        layer = numba.threading_layer()  # type: ignore[attr-defined]
-    except ValueError:  # nothing was launched yet, so the layer is not known
-        return _lock
-    return _lock if layer == "workqueue" else nullcontext()
-
 
 def _threads(cost: Array) -> int:
-    return 1 if cost.size < BRIEF_SERIAL_BELOW else min(numba.get_num_threads(), cost.shape[0])
+    return 1 if cost.size < BRIEF_SERIAL_BELOW else min(available(), cost.shape[0])
 
 
 def _frozen(cost: Array) -> Array:
@@ -1036,13 +1023,7 @@ def _frozen(cost: Array) -> Array:
 
 def _split(run: Callable[[int, int, int], None], n: int, threads: int) -> None:
     """run(thread, lo, hi) over blocks of rows; the kernels release the interpreter lock."""
-    blocks = [(t, t * n // threads, (t + 1) * n // threads) for t in range(threads)]
-    others = [threading.Thread(target=run, args=block) for block in blocks[1:]]
-    for thread in others:
-        thread.start()
-    run(*blocks[0])
-    for thread in others:
-        thread.join()
+    split(lambda t: run(t, t * n // threads, (t + 1) * n // threads), threads)
 
 
 def potential(side: Side, log_ratio: Array, out: Array) -> None:
@@ -1051,7 +1032,7 @@ def potential(side: Side, log_ratio: Array, out: Array) -> None:
 
 def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     n, m = shape
-    threads = 1 if n * m < (BRIEF_SERIAL_BELOW if brief else SERIAL_BELOW) else min(numba.get_num_threads(), n)
+    threads = 1 if n * m < (BRIEF_SERIAL_BELOW if brief else SERIAL_BELOW) else min(available(), n)
     # Sums are trusted in (tiny, huge). A row must also have `low` of its weight: rows are multiplied by weight / sum,
     # and what `_power` returns for nothing (3e-308, or 1e-38) must stay below tiny in the column sums.
     low, tiny, huge = TRUST_SINGLE if fast else TRUST_DOUBLE
@@ -1113,7 +1094,7 @@ def log_sweeps(
     sweeps = _log_sweeps if work[0].shape[0] == 1 else _log_sweeps_threaded
     vectors, frozen = (log_row, log_col, previous_alpha, log_col_updated), _frozen(cost)
     while count:
-        with _guard():
+        with team(work[0].shape[0]):
             done = sweeps(frozen, inv_epsilon, rows, cols, omega, alpha, beta, vectors, work, count)
         if done < count:
             _log_column_sums(cost, inv_epsilon, cols, alpha, beta, log_col)
@@ -1156,7 +1137,7 @@ def scaling_sweeps(
     _exponentials(beta, base_beta, v)
     _exponentials(log_col, zeros_m, col_sum)
     sweeps = _scaling_sweeps if acc.shape[0] == 1 else _scaling_sweeps_threaded
-    with _guard():
+    with team(acc.shape[0]):
         done, serves = sweeps(_frozen(kernel), base_alpha, base_beta, rows, cols, omega, acc, w, work, count, limit)
     if done:
         _logarithms(u, base_alpha, alpha)
@@ -1318,7 +1299,7 @@ def support_sweeps(
 
 
 def _sparse_threads(values: Array, rows: Array) -> int:
-    return 1 if values.size < SPARSE_SERIAL_BELOW else min(numba.get_num_threads(), rows.size)
+    return 1 if values.size < SPARSE_SERIAL_BELOW else min(available(), rows.size)
 
 
 def sparsify(support: Support, row_least: Array, col_least: Array, out: Sparse) -> None:
