@@ -16,6 +16,8 @@ _HOME = {
     "assign": "api.assign",
     "exact": "api.exact",
     "divergence": "api.divergence",
+    "set_num_threads": "backends.cpu.threads",
+    "get_num_threads": "backends.cpu.threads",
     "Fixed": "problems.penalties",
     "KL": "problems.penalties",
     "TV": "problems.penalties",
@@ -69,6 +71,8 @@ if TYPE_CHECKING:
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.solve import solve as solve
+    from .backends.cpu.threads import get_num_threads as get_num_threads
+    from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
