@@ -16,6 +16,7 @@ _HOME = {
     "assign": "api.assign",
     "exact": "api.exact",
     "divergence": "api.divergence",
+    "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
     "Fixed": "problems.penalties",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .api.assign import assign as assign
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
+    from .api.precompile import precompile as precompile
     from .api.solve import solve as solve
     from .backends.cpu.threads import get_num_threads as get_num_threads
     from .backends.cpu.threads import set_num_threads as set_num_threads

@@ -1,4 +1,4 @@
-"""The ``elastic-ot`` command: solve a problem read from files, or run the demonstration.
+"""The ``elastic-ot`` command: solve a problem read from files, run the demonstration, or compile beforehand.
 
 Exit codes: 0 converged, 1 not converged, 2 bad input (one line on stderr), 130 interrupted. Whatever can be
 wrong with a file or an option is found before the solve starts.
@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import elastic_ot as eot
+
+from .precompile import add_compile, shown_on_stderr
 
 if TYPE_CHECKING:
     from ..problems.penalty import Penalty
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with shown_on_stderr():
+            return command(options)
     except BadInput as error:
         message = " ".join(str(error).split())
     except MemoryError:
@@ -73,7 +76,7 @@ def build_parser() -> Parser:
         epilog="Exit code: 0 converged, 1 not converged, 2 bad input.",
     )
     parser.add_argument("--version", action="version", version=f"elastic-ot {eot.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{solve,demo}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{solve,demo,compile}")
 
     solve = commands.add_parser(
         "solve",
@@ -117,6 +120,7 @@ def build_parser() -> Parser:
     demo.add_argument("--output", metavar="PICTURE", default="elastic-ot-demo.png", help="(default: %(default)s)")
     demo.add_argument("--no-plot", action="store_true", help="print the table only")
     demo.set_defaults(command=run_demo)
+    add_compile(commands)
     return parser
 
 

@@ -124,7 +124,7 @@ def test_not_converged_is_exit_code_1_and_the_result_is_still_written(folder, ca
     assert cli.main(arguments.split()) == 1
     captured = capsys.readouterr()
     assert table(captured.out)["status"].startswith("max_iter")
-    assert captured.err == ""
+    assert not [line for line in captured.err.splitlines() if "compiling" not in line]
     with np.load("out.npz") as saved:
         assert not saved["converged"]
 

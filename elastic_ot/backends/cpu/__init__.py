@@ -2,6 +2,9 @@
 
 `dense` has the primitives of one problem, `batch` those of many at once and `batch_derivatives` their derivatives.
 `graph`, `paths` and `simplex` are the exact limit's: the cells it works on, shortest paths and the network simplex.
+`threads` and `openmp` say how many threads they run on, and `compiling` announces what is compiled.
 
-Nothing is imported here, so that loading one of them does not compile another.
+None of the kernels is imported here, so that loading some does not compile others.
 """
+
+from . import compiling as compiling

@@ -1,0 +1,162 @@
+"""precompile(): what first calls would compile, before they are made."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed
+from ..solvers.methods import METHODS
+from .assign import assign
+from .exact import exact
+from .solve import solve
+
+FEW_SWEEPS: dict[str, Any] = {"epsilon": 0.3, "on_failure": "ignore"}
+THREE_SWEEPS: dict[str, Any] = {**FEW_SWEEPS, "tol": 0.0, "max_iter": 3}
+LARGE = 500  # a side of a problem that is split over threads
+ALL_METHODS: tuple[Any, ...] = tuple(METHODS)
+BUDGET_METHODS: tuple[Any, ...] = ("auto", "log", "scaling")
+RELAXED = KL(1.0), TV(0.5), L2(1.0), Between(0.9, 1.1), AtMost()
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What `precompile` did.
+
+    Attributes
+    ----------
+    kernels : tuple of str
+        Names of what was compiled, once for each signature; empty if all was in the cache.
+    folder : str
+        Where the machine code is kept.
+    seconds : float
+        How long it took.
+    """
+
+    kernels: tuple[str, ...]
+    folder: str
+    seconds: float
+
+
+def precompile(*parts: str) -> Compilation:
+    """Compile into Numba's cache what first calls would compile, for images, tests and classrooms.
+
+    Numba compiles a kernel when it is first called, for the types it is called with, and keeps the machine code in a
+    cache that all later processes load (see `Compilation.folder`). This makes tiny calls of every kind, in float32 and
+    float64. Whatever is in the cache already is left alone. Machine code is for one version of this package, of Numba
+    and one kind of processor: a cache of another is ignored.
+
+    Parameters
+    ----------
+    *parts : str
+        Of ``"solve"``, ``"batch"``, ``"torch"``, ``"jax"``, ``"exact"`` and ``"assign"``, or ``"all"``; ``"solve"`` if
+        there is none. The frameworks need not be installed: what their operators call is compiled.
+
+    Returns
+    -------
+    Compilation
+        With the fields ``kernels``, ``folder`` and ``seconds``.
+
+    Raises
+    ------
+    ValueError
+        For a part that there is not.
+
+    Examples
+    --------
+    >>> import elastic_ot as eot
+    >>> eot.precompile("solve").folder  # doctest: +SKIP
+    '/usr/lib/python3/site-packages/elastic_ot/backends/cpu/__pycache__'
+    """
+    for part in parts:
+        if part not in (*CALLS, "all"):
+            raise ValueError(f"part {part!r} is unknown; choose from {', '.join(CALLS)} and all")
+    wanted = list(CALLS) if "all" in parts else list(dict.fromkeys(parts or ("solve",)))
+    compiling = importlib.import_module("elastic_ot.backends.cpu.compiling")
+    began, before = time.perf_counter(), len(compiling.compiled())
+    for part in wanted:
+        for dtype in (np.float32, np.float64):
+            CALLS[part](np.random.default_rng(0), dtype)
+    return Compilation(tuple(compiling.compiled()[before:]), compiling.folder(), time.perf_counter() - began)
+
+
+def _solve(rng: Any, dtype: Any) -> None:
+    for cost in (rng.random((6, 7)).astype(dtype), rng.random((LARGE, LARGE)).astype(dtype)):
+        for method in ALL_METHODS:
+            _read(solve(cost, method=method, **FEW_SWEEPS))
+            if method != "newton":
+                solve(cost, method=method, relaxation=1.2, **FEW_SWEEPS)
+        for method in BUDGET_METHODS:
+            _read(solve(cost, method=method, **THREE_SWEEPS))
+        for penalty in RELAXED:
+            solve(cost, rows=penalty, cols=penalty, max_iter=50, **FEW_SWEEPS)
+    for rows in (Fixed(), KL(1.0)):
+        for options in (FEW_SWEEPS, THREE_SWEEPS):
+            _differentiate(solve(rng.random((6, 7)).astype(dtype), rows=rows, **options))
+
+
+def _read(solution: Any) -> None:
+    for name in ("plan", "value", "gap", "transport_cost", "rounded_plan", "bounds"):
+        getattr(solution, name)
+
+
+def _differentiate(solution: Any) -> None:
+    shape = solution.plan.shape
+    solution.gradients  # noqa: B018
+    solution.vjp(plan=np.ones(shape, solution.plan.dtype), f=np.ones(shape[:-1]))
+    solution.jvp(cost=np.ones(shape))
+
+
+def _batch(rng: Any, dtype: Any) -> None:
+    for shape in ((3, 4, 5), (3, 20, 21), (300, 4, 5)):
+        cost = rng.random(shape).astype(dtype)
+        for options in (FEW_SWEEPS, THREE_SWEEPS):
+            for method in BUDGET_METHODS:
+                _read(solve(cost, method=method, **options))
+            for penalty in RELAXED:
+                solve(cost, rows=penalty, cols=penalty, **options)
+
+
+def _operators(rng: Any, dtype: Any) -> None:
+    _batch(rng, dtype)
+    for shape in ((4, 5), (3, 4, 5), (3, 20, 21), (300, 4, 5)):
+        for rows in (Fixed(), KL(1.0), TV(0.5)):
+            for options in (FEW_SWEEPS, THREE_SWEEPS):
+                _differentiate(solve(rng.random(shape).astype(dtype), rows=rows, **options))
+
+
+def _exact(rng: Any, dtype: Any) -> None:
+    for n in (6, 60):
+        weights = rng.random(n)
+        for rows in (Fixed(), TV(1.0)):
+            _proved(exact(rng.random((n, n)).astype(dtype), weights, weights[::-1], rows=rows))
+    exact(rng.random((2, 6, 7)).astype(dtype))
+
+
+def _assign(rng: Any, dtype: Any) -> None:
+    for n in (6, 100, 400):
+        cost = rng.random((n, n + 1)).astype(dtype)
+        for costs in (cost, np.floor(100 * cost), np.floor(100 * cost).astype(np.int64), cost[:, :n]):
+            assign(costs).u  # noqa: B018
+    assign(rng.random((2, 6, 7)).astype(dtype))
+    assign(rng.random((6, 7)).astype(dtype), cost_limit=0.5)
+
+
+def _proved(solution: Any) -> None:
+    for name in ("plan", "value", "gap"):
+        getattr(solution, name)
+
+
+CALLS: dict[str, Callable[[Any, Any], None]] = {
+    "solve": _solve,
+    "batch": _batch,
+    "torch": _operators,
+    "jax": _operators,
+    "exact": _exact,
+    "assign": _assign,
+}

@@ -1,0 +1,48 @@
+"""What Numba compiles: announced when it begins, listed, and where it is kept.
+
+A listener of Numba's event of a compilation: it is called when something is compiled, and neither when machine code is
+loaded from the cache nor when it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from numba.core import event
+from numba.core.caching import FunctionCache
+
+logger = logging.getLogger("elastic_ot")
+
+
+class _Announcer(event.Listener):
+    """Called under Numba's lock, so by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.depth = 0  # functions that a kernel calls are compiled within it
+        self.compiled: list[str] = []
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        package, _, module = function.__module__.rpartition(".")
+        if self.depth == 0 and package == __package__:
+            self.compiled.append(f"{module}.{function.__name__.lstrip('_')}")
+            logger.info("compiling %s: this happens once, then it is loaded from %s", self.compiled[-1], folder())
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+
+
+_announcer = _Announcer()
+event.register("numba:compile", _announcer)  # type: ignore[no-untyped-call]
+
+
+def compiled() -> list[str]:
+    """Names of the kernels that this process has compiled, in order and once for each signature."""
+    return list(_announcer.compiled)
+
+
+def folder() -> str:
+    """Where Numba keeps the machine code of the kernels: beside them, or in the user's cache if that is read-only."""
+    return str(FunctionCache(folder).cache_path)  # type: ignore[no-untyped-call]
