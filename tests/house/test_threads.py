@@ -1,10 +1,12 @@
 """How many threads are taken, by what they are limited, and what becomes of an error in one of them."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot.backends.cpu import threads
+from elastic_ot.backends.cpu import openmp, threads
 from helpers.forked_work import work
 
 HERE = Path(__file__).resolve().parents[1]
@@ -127,27 +129,84 @@ def test_a_number_of_threads_fixes_every_bit(kind):
         assert work(kind) == work(kind)
 
 
-def test_parts_are_done_once_each():
-    done = np.zeros(5, int)
+@pytest.fixture(params=["Python's threads", "OpenMP's threads"])
+def kind_of_threads(request, monkeypatch):
+    """Either kind; PyTorch need not be there for the second, Numba brings the library."""
+    library = openmp.resident() if request.param == "OpenMP's threads" else None
+    if library is None and request.param == "OpenMP's threads":
+        pytest.skip("GNU's OpenMP library is not loaded")
+    monkeypatch.setattr(openmp, "beside_torch", lambda: library)
+
+
+@pytest.mark.usefixtures("kind_of_threads")
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_parts_are_done_once_each(count):
+    done = np.zeros(count, int)
 
     def run(part):
         done[part] += 1
 
-    threads.split(run, done.size)
+    threads.split(run, count)
     assert (done == 1).all()
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("part", [0, 1])
-def test_an_error_in_one_part_comes_out_once_all_are_done(error, part):
-    done = []
+@SEVERAL
+@pytest.mark.usefixtures("kind_of_threads")
+def test_parts_run_at_the_same_time():
+    both = threading.Barrier(2, timeout=60)
+    threads.split(lambda part: both.wait(), 2)  # one thread alone would wait for ever
 
+
+@pytest.mark.usefixtures("kind_of_threads")
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_an_error_in_one_part_comes_out(error, part):
     def run(k):
         if k == part:
-            raise error
-        time.sleep(0.05)
-        done.append(k)
+            raise error(f"part {k}")
+        time.sleep(0.02)
 
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"part {part}"):
         threads.split(run, 3)
-    assert len(done) == 2
+    threads.split(lambda k: None, 3)  # and the next is as if nothing had happened
+
+
+@SEVERAL
+@pytest.mark.usefixtures("kind_of_threads")
+def test_an_interrupt_of_the_user_comes_out_when_the_parts_are_done():
+    done, timer = [], threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+
+    def run(part):
+        time.sleep(0.3)
+        done.append(part)
+
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        threads.split(run, 2)
+    timer.join()
+
+
+@pytest.mark.usefixtures("kind_of_threads")
+@pytest.mark.parametrize("kind", ["large", "batch", "many tiny", "gradients"])
+def test_both_kinds_of_threads_compute_the_same(kind, monkeypatch):
+    found = work(kind)
+    monkeypatch.setattr(openmp, "beside_torch", lambda: None)
+    assert work(kind) == found
+
+
+@pytest.mark.usefixtures("kind_of_threads")
+def test_threads_of_the_user_solve_at_the_same_time():
+    expected = work("batch")
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, ["batch"] * 12)) == [expected] * 12
+
+
+@SEVERAL
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
+@pytest.mark.skipif(sys.platform != "linux", reason="where GNU's OpenMP library is known by its name")
+@pytest.mark.parametrize("order", ["import torch; eot.get_num_threads()", "eot.get_num_threads(); import torch"])
+def test_beside_torch_kernels_run_on_its_threads(order):
+    counted = "from elastic_ot.backends.cpu import openmp, threads; import os"
+    counted += "; count = lambda: len(os.listdir('/proc/self/task'))"
+    run = "torch.ones(10**7).exp(); before = count(); seen = []; threads.split(lambda part: seen.append(count()), 2)"
+    assert number_in(f"{order}; {counted}; {run}; assert openmp.beside_torch(); print(max(seen) - before)") == 0

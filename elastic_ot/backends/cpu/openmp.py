@@ -1,14 +1,23 @@
-"""GNU's OpenMP library where it is in the process, brought along by Numba or by PyTorch; nothing loads it here."""
+"""GNU's OpenMP library where it is in the process, brought along by Numba or by PyTorch; nothing loads it here.
+
+After a parallel region its threads spin for some milliseconds, waiting for the next. Threads of another kind have to
+share the processors with them meanwhile; a region of the same library is entered at once. So beside PyTorch, whose
+every operation is such a region, kernels enter it too. In other processes they do not: on a busy machine, a thread that
+spins in place of one that works costs more than it saves.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 UNLIMITED = 1 << 30
+_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _Library:
@@ -21,9 +30,12 @@ def resident() -> ctypes.CDLL | None:
     """The library whose threads PyTorch and Numba run on, or None. Of two copies the first, whose symbols both take."""
     if _Library.found is None and sys.platform == "linux":
         try:
-            _Library.found = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+            library = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         except OSError:  # not there, or not yet
             return None
+        library.GOMP_parallel.argtypes = [_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
+        _Library.found = library
     return _Library.found
 
 
@@ -48,3 +60,25 @@ def kept_limit() -> Iterator[None]:
     library = resident()
     if library is not None and before != UNLIMITED and before != int(library.omp_get_max_threads()):
         library.omp_set_num_threads(before)
+
+
+def beside_torch() -> ctypes.CDLL | None:
+    """The library if PyTorch is loaded, whose threads it has then."""
+    return resident() if "torch" in sys.modules else None
+
+
+def split(library: ctypes.CDLL, run: Callable[[int], Any], threads: int, failed: list[BaseException]) -> None:
+    """run(part) for each part, in one parallel region; what is raised is collected.
+
+    A thread takes the next part until there is none, so all are done even if the library grants fewer threads.
+    """
+    parts = itertools.count()
+
+    def body(_: Any) -> None:
+        try:
+            while (part := next(parts)) < threads:
+                run(part)
+        except BaseException as error:
+            failed.append(error)
+
+    library.GOMP_parallel(_BODY(body), None, threads, 0)

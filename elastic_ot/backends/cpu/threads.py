@@ -160,7 +160,15 @@ def split(run: Callable[[int], Any], threads: int) -> None:
         run(0)
         return
     failed: list[BaseException] = []
+    if library := openmp.beside_torch():
+        openmp.split(library, run, threads, failed)
+    else:
+        _split_by_python(run, threads, failed)
+    if failed:
+        raise failed[0]
 
+
+def _split_by_python(run: Callable[[int], Any], threads: int, failed: list[BaseException]) -> None:
     def attempt(part: int) -> None:
         try:
             run(part)
@@ -170,10 +178,6 @@ def split(run: Callable[[int], Any], threads: int) -> None:
     others = [threading.Thread(target=attempt, args=(part,)) for part in range(1, threads)]
     for thread in others:
         thread.start()
-    try:
-        run(0)
-    finally:
-        for thread in others:
-            thread.join()
-    if failed:
-        raise failed[0]
+    attempt(0)
+    for thread in others:
+        thread.join()
