@@ -14,11 +14,14 @@ from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed
 from ..solvers.methods import METHODS
 from .assign import assign
 from .exact import exact
-from .solve import solve
+from .solve import recall_batch, solve
 
-FEW_SWEEPS: dict[str, Any] = {"epsilon": 0.3, "on_failure": "ignore"}
-THREE_SWEEPS: dict[str, Any] = {**FEW_SWEEPS, "tol": 0.0, "max_iter": 3}
-LARGE = 500  # a side of a problem that is split over threads
+BLURRED: dict[str, Any] = {"epsilon": 0.3, "on_failure": "ignore"}
+THREE_SWEEPS: dict[str, Any] = {**BLURRED, "tol": 0.0, "max_iter": 3}
+BOTH_TOLERANCES = 1e-6, 1e-9  # the first lets sweeps take float32
+SMALL_SHAPE, LARGE_SHAPE = (6, 7), (500, 500)  # the second is split over threads
+SPLIT_SHAPE = 1300, 1200  # here single passes are too
+BATCH_SHAPES = (3, 4, 5), (3, 20, 21), (300, 4, 5)
 ALL_METHODS: tuple[Any, ...] = tuple(METHODS)
 BUDGET_METHODS: tuple[Any, ...] = ("auto", "log", "scaling")
 RELAXED = KL(1.0), TV(0.5), L2(1.0), Between(0.9, 1.1), AtMost()
@@ -86,23 +89,29 @@ def precompile(*parts: str) -> Compilation:
 
 
 def _solve(rng: Any, dtype: Any) -> None:
-    for cost in (rng.random((6, 7)).astype(dtype), rng.random((LARGE, LARGE)).astype(dtype)):
+    for shape in SMALL_SHAPE, LARGE_SHAPE:
+        cost = rng.random(shape).astype(dtype)
         for method in ALL_METHODS:
-            _read(solve(cost, method=method, **FEW_SWEEPS))
+            for tol in BOTH_TOLERANCES:
+                _read(solve(cost, method=method, tol=tol, **BLURRED))
             if method != "newton":
-                solve(cost, method=method, relaxation=1.2, **FEW_SWEEPS)
+                solve(cost, method=method, relaxation=1.2, **BLURRED)
         for method in BUDGET_METHODS:
             _read(solve(cost, method=method, **THREE_SWEEPS))
         for penalty in RELAXED:
-            solve(cost, rows=penalty, cols=penalty, max_iter=50, **FEW_SWEEPS)
+            solve(cost, rows=penalty, cols=penalty, max_iter=50, **BLURRED)
+    _read(solve(rng.random(SPLIT_SHAPE).astype(dtype), method="newton", rows=KL(1.0), **BLURRED))
     for rows in (Fixed(), KL(1.0)):
-        for options in (FEW_SWEEPS, THREE_SWEEPS):
-            _differentiate(solve(rng.random((6, 7)).astype(dtype), rows=rows, **options))
+        for options in (BLURRED, THREE_SWEEPS):
+            _differentiate(solve(rng.random(SMALL_SHAPE).astype(dtype), rows=rows, **options))
 
 
 def _read(solution: Any) -> None:
     for name in ("plan", "value", "gap", "transport_cost", "rounded_plan", "bounds"):
         getattr(solution, name)
+    if solution.plan.ndim == 2:
+        for axis, size in enumerate(solution.plan.shape[::-1], 1):
+            solution.apply(np.ones(size), axis=2 - axis)
 
 
 def _differentiate(solution: Any) -> None:
@@ -113,21 +122,27 @@ def _differentiate(solution: Any) -> None:
 
 
 def _batch(rng: Any, dtype: Any) -> None:
-    for shape in ((3, 4, 5), (3, 20, 21), (300, 4, 5)):
+    for shape in BATCH_SHAPES:
         cost = rng.random(shape).astype(dtype)
-        for options in (FEW_SWEEPS, THREE_SWEEPS):
+        for options in (BLURRED, THREE_SWEEPS, {**BLURRED, "tol": BOTH_TOLERANCES[1]}):
             for method in BUDGET_METHODS:
                 _read(solve(cost, method=method, **options))
             for penalty in RELAXED:
                 solve(cost, rows=penalty, cols=penalty, **options)
+        solve(cost, rows=TV(1.0), **{**BLURRED, "epsilon": 0.02}).value  # noqa: B018
 
 
 def _operators(rng: Any, dtype: Any) -> None:
     _batch(rng, dtype)
-    for shape in ((4, 5), (3, 4, 5), (3, 20, 21), (300, 4, 5)):
+    for shape in (SMALL_SHAPE, *BATCH_SHAPES):
         for rows in (Fixed(), KL(1.0), TV(0.5)):
-            for options in (FEW_SWEEPS, THREE_SWEEPS):
-                _differentiate(solve(rng.random(shape).astype(dtype), rows=rows, **options))
+            for options in (BLURRED, THREE_SWEEPS):
+                cost = np.broadcast_to(rng.random(shape).astype(dtype), shape)  # read-only, as operators give them
+                solution: Any = solve(cost, rows=rows, **options)
+                _differentiate(solution)
+                if cost.ndim == 3:
+                    f, g = (np.broadcast_to(x, x.shape) for x in (solution.host.f, solution.host.g))
+                    _differentiate(recall_batch(solution.problem, f, g, tol=options.get("tol", np.inf), max_iter=3))
 
 
 def _exact(rng: Any, dtype: Any) -> None:
