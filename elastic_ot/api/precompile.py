@@ -107,8 +107,10 @@ def _solve(rng: Any, dtype: Any) -> None:
 
 
 def _read(solution: Any) -> None:
-    for name in ("plan", "value", "gap", "transport_cost", "rounded_plan", "bounds"):
+    for name in ("plan", "value", "gap", "transport_cost"):
         getattr(solution, name)
+    solution.rounded_plan()
+    solution.bounds()
     if solution.plan.ndim == 2:
         for axis, size in enumerate(solution.plan.shape[::-1], 1):
             solution.apply(np.ones(size), axis=2 - axis)
@@ -116,7 +118,8 @@ def _read(solution: Any) -> None:
 
 def _differentiate(solution: Any) -> None:
     shape = solution.plan.shape
-    solution.gradients  # noqa: B018
+    if np.all(solution.converged):
+        solution.gradients()
     solution.vjp(plan=np.ones(shape, solution.plan.dtype), f=np.ones(shape[:-1]))
     solution.jvp(cost=np.ones(shape))
 
