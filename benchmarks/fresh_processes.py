@@ -206,19 +206,19 @@ def measure_import(repeats: int) -> dict[str, dict[str, Any]]:
     numba = {}
     for _ in range(repeats):
         for module, seconds in samples.items():
-            elapsed, loaded = _python(["-c", IMPORT.format(module=module)], environment).split()
+            elapsed, loaded = python_output(["-c", IMPORT.format(module=module)], environment).split()
             seconds.append(float(elapsed))
             numba[module] = loaded == "True"
     return {m: {"seconds": statistics.median(s), "imports_numba": numba[m]} for m, s in samples.items()}
 
 
 def _child(kind: str, name: str, problem: Any, environment: dict[str, str] | None = None) -> dict[str, float]:
-    printed = _python(["-m", "benchmarks.fresh_processes", kind, name, json.dumps(problem)], environment)
+    printed = python_output(["-m", "benchmarks.fresh_processes", kind, name, json.dumps(problem)], environment)
     result: dict[str, float] = json.loads(printed.splitlines()[-1])
     return result
 
 
-def _python(arguments: list[str], environment: dict[str, str] | None = None) -> str:
+def python_output(arguments: list[str], environment: dict[str, str] | None = None) -> str:
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
     if done.returncode:

@@ -12,6 +12,7 @@ from benchmarks import (
     compare_layers,
     compare_sinkhorn,
     compare_small,
+    first_call,
 )
 from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
 from benchmarks.report import Benchmark as AnyBenchmark
@@ -26,6 +27,7 @@ STORED = {
     "layers": compare_layers.LAYERS,
     "attention": compare_attention.ATTENTION,
     "iterations": compare_iterations.ITERATIONS,
+    "first_call": first_call.FIRST_CALL,
 }
 
 
