@@ -8,16 +8,17 @@ its own entries. Those of n numbers >= 0 added in blocks of sqrt(n) are right to
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from ..arrays.devices import library_of, lies_on_host, on_host, row_chunks
 from ..costs.dense import SCAN_ENTRIES
 from ..problems.penalty import Vector
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def ratio(target: Vector, r: Vector) -> Vector:
@@ -65,6 +66,8 @@ def settle(plan: Any, target_r: Vector, target_c: Vector) -> None:
     may lose all it has, and gain no more than a target. Weights of the rows and columns of a tree differ by rounding;
     its columns take that, in proportion.
     """
+    from scipy.sparse.csgraph import connected_components  # here, because few plans need it
+
     scale(plan, target_r, 1)
     scale(plan, target_c, 0)
     host = on_host(plan)
@@ -88,6 +91,9 @@ def _forest(plan: NDArray[np.float64]) -> csr_array:
 
     In every round each row and each column names its largest entry outside of the tree that it is in.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
     n, m = plan.shape
     rows, cols, tree = np.arange(n), np.arange(m), np.arange(n + m)
     cells = np.zeros((2, 0), np.int64)
@@ -111,6 +117,9 @@ def _forest(plan: NDArray[np.float64]) -> csr_array:
 
 def _leaves_first(forest: csr_array, target: Vector, trees: int, tree: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Every node but the roots with its parent, no parent before its children; the heaviest node is the root."""
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import breadth_first_order
+
     size = target.size
     roots = np.lexsort((target, tree))[np.cumsum(np.bincount(tree, minlength=trees)) - 1]
     links: Any = coo_array(forest)
