@@ -26,6 +26,7 @@ from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
+from .flags import INSIDE, OUTSIDE
 from .threads import available, split, team
 from .vectors import fill
 
@@ -47,13 +48,13 @@ INTEGER = 6755399441055744.0
 # the body of one entry point, compiled with it only. `rows_kernel`: one pass over a block of rows, called from Python.
 # `threaded`: rows split by prange. `entry_point`: loops of iterations, called from Python.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
-inner = njit(fastmath=FAST, error_model="numpy", forceinline=True)
-elementary = njit(fastmath=FAST - {"reassoc"}, error_model="numpy", forceinline=True)
-whole = njit(fastmath=FAST, error_model="numpy", inline="always")
-moves = njit(fastmath=False, error_model="numpy", forceinline=False)
-rows_kernel = njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+inner = njit(fastmath=FAST, forceinline=True, **INSIDE)
+elementary = njit(fastmath=FAST - {"reassoc"}, forceinline=True, **INSIDE)
+whole = njit(fastmath=FAST, inline="always", **INSIDE)
+moves = njit(fastmath=False, forceinline=False, **INSIDE)
+rows_kernel = njit(fastmath=FAST, **OUTSIDE)
 threaded = njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-entry_point = njit(nogil=True, cache=True, error_model="numpy")
+entry_point = njit(**OUTSIDE)
 
 # --- elementary functions ---------------------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ def _potential(code, strength, strength2, weight, log_ratio):
     return _quadratic(weight, strength, log_ratio)
 
 
-@inner
+@moves
 def _quadratic(weight, strength, log_ratio):
     """Root F of weight - strength F = weight exp(F - log_ratio): Newton on a convex form, from the right."""
     slope = strength / weight
@@ -205,6 +206,13 @@ def _potentials(side, log_ratio, out):
 # --- passes over a block of rows, serial ------------------------------------------------------------------------------
 
 
+@moves
+def _clear(x):
+    """Zeros. A slice assignment would compile NumPy's messages about shapes along, for seconds."""
+    for j in range(x.size):
+        x[j] = 0.0
+
+
 @inner
 def _row_sum(c, inv2, beta2, start, p):
     """Fill p_j = 2^(start + beta2_j - c_j inv2), and sum in pieces, so that float32 partial sums stay short."""
@@ -234,7 +242,7 @@ def _log_row(c, inv2, beta2, alpha, p, least, huge):
         return np.log(total), alpha
     top = _largest(c, inv2, beta2)
     if top == -np.inf:
-        p[:] = 0.0
+        _clear(p)
         return -np.inf, 0.0
     total = _row_sum(c, inv2, beta2, -top, p)
     return np.log(total) + top * LN2 + alpha, -top * LN2
@@ -249,7 +257,7 @@ def _log_update(task, vectors, p, i, range_):
     previous_alpha[i] = old
     if rows.log_weight[i] == -np.inf:
         log_row[i] = -np.inf
-        p[:] = 0.0
+        _clear(p)
         return 0.0
     low, tiny, huge = range_
     least = max(low * rows.weight[i], tiny)
@@ -370,7 +378,7 @@ def _least_rows(cost, beta, which, indices, least, work, lo, hi):
         least[q] = low
         bound = _quickselect(copy, blocks, k)
         # from a column that depends on the row, block by block, back to it; as soon as k are as small as can be, enough
-        count, begin = 0, (i * m) // cost.shape[0]
+        count, begin = np.int64(0), (i * m) // cost.shape[0]
         enough = k if bound == low else m
         for r in range(blocks + 1):
             b = begin // length + r
@@ -433,7 +441,8 @@ def _apply_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
 
 @rows_kernel
 def _apply_transposed_rows(cost, inv2, alpha, beta2, x, out, p, lo, hi):
-    out[:, :] = 0.0
+    for j in range(out.shape[0]):
+        _clear(out[j])
     for i in range(lo, hi):
         _plan_row(cost[i], inv2, alpha[i], beta2, p)
         for j in range(p.size):
@@ -948,7 +957,7 @@ def _logarithms(x, base, out):
 
 @inner
 def _copy(x, y, out_x, out_y):
-    for i in range(x.size):  # a slice assignment would compile numpy's shape errors along, for seconds
+    for i in range(x.size):
         out_x[i] = x[i]
         out_y[i] = y[i]
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..protocol import Graph
+from ..protocol import Array, Graph
+from .flags import INSIDE, OUTSIDE
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy")
+compiled = njit(**OUTSIDE)
+inner = njit(**INSIDE)
 
 
 @inner
-def _linked(graph):
-    """Lists of the cells with flow, made anew."""
-    graph.first[:] = -1
+def _link(graph):
+    """Make lists of the cells with flow anew."""
+    for j in range(graph.first.size):
+        graph.first[j] = -1
     for cell in range(graph.heads.size):
         if graph.flow[cell] > 0:
             j = graph.heads[cell]
@@ -23,39 +25,24 @@ def _linked(graph):
             if top >= 0:
                 graph.before[top] = cell
             graph.first[j] = cell
-    return graph
-
-
-@inner
-def _empty(pointers, cells, columns):
-    return Graph(
-        pointers,
-        np.empty(cells, np.int32),
-        np.empty(cells, np.int32),
-        np.empty(cells, np.float64),
-        np.zeros(cells, np.int64),
-        np.empty(columns, np.int32),
-        np.empty(cells, np.int32),
-        np.empty(cells, np.int32),
-    )
 
 
 @compiled
 def relink(graph, row_marginal, col_marginal):
     """Make anew the lists and marginals of a flow that was changed without them."""
-    _linked(graph)
-    row_marginal[:] = 0
-    col_marginal[:] = 0
+    _link(graph)
+    for i in range(row_marginal.size):
+        row_marginal[i] = 0
+    for j in range(col_marginal.size):
+        col_marginal[j] = 0
     for cell in range(graph.heads.size):
         row_marginal[graph.tails[cell]] += graph.flow[cell]
         col_marginal[graph.heads[cell]] += graph.flow[cell]
 
 
 @compiled
-def extend(graph, place, heads, cost):
-    n, m = graph.pointers.size - 1, graph.first.size
-    mark, pointers = np.full(m, -1, np.int32), np.zeros(n + 1, np.int64)
-    for i in range(n):
+def _extended_sizes(graph, place, heads, mark, pointers):
+    for i in range(place.size):
         size, q = graph.pointers[i + 1] - graph.pointers[i], place[i]
         if q >= 0:
             for cell in range(graph.pointers[i], graph.pointers[i + 1]):
@@ -63,10 +50,12 @@ def extend(graph, place, heads, cost):
             for r in range(heads.shape[1]):
                 size += heads[q, r] >= 0 and mark[heads[q, r]] != i
         pointers[i + 1] = pointers[i] + size
-    out = _empty(pointers, pointers[n], m)
-    mark[:] = -1
-    for i in range(n):
-        to, q = pointers[i], place[i]
+
+
+@compiled
+def _extend(graph, place, heads, cost, mark, out):
+    for i in range(place.size):
+        to, q = out.pointers[i], place[i]
         for cell in range(graph.pointers[i], graph.pointers[i + 1]):
             j = graph.heads[cell]
             mark[j] = i
@@ -79,22 +68,44 @@ def extend(graph, place, heads, cost):
                 if j >= 0 and mark[j] != i:
                     out.heads[to], out.tails[to], out.cost[to] = j, i, cost[q, r]
                     to += 1
-    return _linked(out)
+    _link(out)
 
 
 @compiled
-def transpose(graph):
-    n, m = graph.pointers.size - 1, graph.first.size
-    pointers = np.zeros(m + 1, np.int64)
+def _transpose(graph, free, out):
+    pointers = out.pointers
     for cell in range(graph.heads.size):
         pointers[graph.heads[cell] + 1] += 1
-    for j in range(m):
+    for j in range(free.size):
         pointers[j + 1] += pointers[j]
-    out, free = _empty(pointers, graph.heads.size, n), pointers.copy()
+        free[j] = pointers[j]
     for cell in range(graph.heads.size):
         j = graph.heads[cell]
         to = free[j]
         free[j] = to + 1
         out.heads[to], out.tails[to] = graph.tails[cell], j
         out.cost[to], out.flow[to] = graph.cost[cell], graph.flow[cell]
-    return _linked(out)
+    _link(out)
+
+
+def _empty(pointers: Array, cells: int, columns: int) -> Graph:
+    heads, tails, after, before = np.empty((4, cells), np.int32)
+    cost, flow, first = np.empty(cells), np.zeros(cells, np.int64), np.empty(columns, np.int32)
+    return Graph(pointers, heads, tails, cost, flow, first, after, before)
+
+
+def extend(graph: Graph, place: Array, heads: Array, cost: Array) -> Graph:
+    m = graph.first.size
+    mark, pointers = np.full(m, -1, np.int32), np.zeros(place.size + 1, np.int64)
+    _extended_sizes(graph, place, heads, mark, pointers)
+    mark.fill(-1)
+    out = _empty(pointers, int(pointers[-1]), m)
+    _extend(graph, place, heads, cost, mark, out)
+    return out
+
+
+def transpose(graph: Graph) -> Graph:
+    n, m = graph.pointers.size - 1, graph.first.size
+    out = _empty(np.zeros(m + 1, np.int64), graph.heads.size, n)
+    _transpose(graph, np.empty(m, np.int64), out)
+    return out

@@ -13,12 +13,13 @@ from numba import njit
 
 from ..protocol import Array, Graph, Nodes
 from . import simplex
+from .flags import INSIDE, OUTSIDE
 from .graph import extend as extend
 from .graph import relink
 from .graph import transpose as transpose
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy", forceinline=True)
+compiled = njit(**OUTSIDE)
+inner = njit(forceinline=True, **INSIDE)
 
 
 class Search(NamedTuple):
@@ -161,7 +162,7 @@ def _scan_row(graph, rows, cols, search, i, base, best, kind, node, size, seen):
     """Relax the cells of row i, reached at distance `base`; the best way out so far comes and goes."""
     u = rows.potential[i]
     for cell in range(graph.pointers[i], graph.pointers[i + 1]):
-        j = graph.heads[cell]
+        j = np.int64(graph.heads[cell])
         d = max(base, base + (graph.cost[cell] - u - cols.potential[j]))
         if d < search.distance[j] and d < best:
             if search.distance[j] == np.inf:
@@ -182,17 +183,17 @@ def _scan_row(graph, rows, cols, search, i, base, best, kind, node, size, seen):
                 size += 1
                 _sift_up(search.heap, search.place, search.distance, size - 1)
             else:
-                _sift_up(search.heap, search.place, search.distance, search.place[j])
+                _sift_up(search.heap, search.place, search.distance, np.int64(search.place[j]))
     return best, kind, node, size, seen
 
 
 @inner
 def _find(graph, rows, cols, search, s):
     """Dijkstra from row s: the nearest node that can take more, by way of tight cells after a dual step `best`."""
-    size, seen, rows_seen = 0, 0, 1
+    size, seen, rows_seen = np.int64(0), np.int64(0), np.int64(1)  # literals would be types of their own
     search.row_distance[s] = 0.0
     search.rows_seen[0] = s
-    best, kind, node = np.inf, NOWHERE, -1
+    best, kind, node = np.inf, NOWHERE, np.int64(-1)
     relief = _relief(rows, s)
     if relief < np.inf:
         best, kind, node = relief - rows.potential[s], BY_ROW, s
@@ -206,7 +207,7 @@ def _find(graph, rows, cols, search, s):
             _sift_down(search.heap, search.place, search.distance, size)
         cell = graph.first[j]
         while cell >= 0 and best > base:
-            i = graph.tails[cell]
+            i = np.int64(graph.tails[cell])
             if search.row_distance[i] == np.inf:
                 search.row_distance[i] = base
                 search.row_by[i] = cell
@@ -226,13 +227,13 @@ def _find(graph, rows, cols, search, s):
 def _move_potentials(rows, cols, search, best, kind, node, seen, rows_seen):
     """The dual step; a potential never passes a kink at which its marginal has room."""
     for k in range(rows_seen):
-        i = search.rows_seen[k]
+        i = np.int64(search.rows_seen[k])
         step = best - search.row_distance[i]
         if step > 0.0:
             kink = _relief(rows, i) if k == 0 else _kink_above(rows, i)
             rows.potential[i] = min(rows.potential[i] + step, kink)
     for k in range(seen):
-        j = search.seen[k]
+        j = np.int64(search.seen[k])
         step = best - search.distance[j]
         if step > 0.0 and search.place[j] == DONE:
             cols.potential[j] = max(cols.potential[j] - step, _kink_below(cols, j))
@@ -261,14 +262,14 @@ def _push(graph, rows, cols, search, s, kind, node, amount):
         return
     if kind == BY_COLUMN:
         cols.marginal[node] += amount
-        _send(graph, search.by[node], amount)
+        _send(graph, np.int64(search.by[node]), amount)
     else:
         rows.marginal[node] -= amount
     while i != s:
-        cell = search.row_by[i]
+        cell = np.int64(search.row_by[i])
         _send(graph, cell, -amount)
         j = graph.heads[cell]
-        _send(graph, search.by[j], amount)
+        _send(graph, np.int64(search.by[j]), amount)
         i = graph.tails[search.by[j]]
     rows.marginal[s] += amount
 
@@ -313,7 +314,7 @@ def ship_tight(graph, rows, cols, tight):
         for cell in range(graph.pointers[i], graph.pointers[i + 1]):
             if need <= 0:
                 break
-            j = graph.heads[cell]
+            j = np.int64(graph.heads[cell])
             if graph.cost[cell] - rows.potential[i] - cols.potential[j] <= tight:
                 amount = min(need, _most(cols, j) - cols.marginal[j])
                 if amount > 0:

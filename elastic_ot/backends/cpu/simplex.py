@@ -17,9 +17,10 @@ import numpy as np
 from numba import njit
 
 from ..protocol import Array
+from .flags import INSIDE_ALLOCATING, OUTSIDE_ALLOCATING
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy", forceinline=True)
+compiled = njit(**OUTSIDE_ALLOCATING)
+inner = njit(forceinline=True, **INSIDE_ALLOCATING)
 
 REFRESH = 1000  # pivots after which potentials are summed anew
 PATIENCE, FEW = 30, 1000  # pivots, the first times the number of nodes, after which twice as much counts as rounding
