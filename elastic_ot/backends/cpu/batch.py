@@ -23,6 +23,7 @@ from numba.extending import overload
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Batch, Side
 from .dense import (
     SERIAL_BELOW,
+    _clear,
     _frozen,
     _potential,
     _power,
@@ -34,7 +35,6 @@ from .dense import (
     inner,
     log,
     moves,
-    whole,
 )
 from .threads import available, split
 from .vectors import fill
@@ -130,7 +130,7 @@ def _absorbed(c, inv2, beta2, alpha, p, least, huge):
         return total, alpha
     top = _highest(c, inv2, beta2)
     if top == -np.inf:
-        p[:] = 0.0
+        _clear(p)
         return 0.0, 0.0
     return _sum(c, inv2, beta2, as_like(-top, beta2), p), -top / LOG2E
 
@@ -147,7 +147,7 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i,
             u[i + q] = 0.0
             base[i + q] = 0.0
             if row.log_weight[i + q] == -np.inf:
-                p[:] = 0.0
+                _clear(p)
             else:
                 c, least = cost[k, i + q][:m], max(low * row.weight[i + q], tiny)
                 if cold:
@@ -160,7 +160,7 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i,
 
 @inner
 def _products(kernel, i, m, v, s):
-    """Four rows of K v. By index, because views of rows would be counted."""
+    """Four rows of K v."""
     s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
     for lo in range(0, m, LONGEST):
         s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
@@ -318,6 +318,14 @@ def _spread(u, limit):
     return out > 0
 
 
+@moves
+def _clear_beside(out, n, m):
+    """Zeros outside of the first n rows and m columns."""
+    for i in range(out.shape[0]):
+        for j in range(m if i < n else 0, out.shape[1]):
+            out[i, j] = 0.0
+
+
 @inner
 def _scaled_row(p, x, v, least, out):
     for j in range(v.size):
@@ -330,96 +338,7 @@ def _multiply(kernel, mass, u, v, n, m, out):
     least = as_like(1.7e-38 if kernel.itemsize == 4 else 3.2e-308, kernel)
     for i in range(n):
         _scaled_row(kernel[i][:m], as_like(mass * u[i], kernel), v, least, out[i][:m])
-        out[i, m:] = 0.0
-    out[n:] = 0.0
-
-
-@whole
-def _solve(q, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans, work):
-    """Iterations on problem which[q] until its residual is at most its goal, or there were enough."""
-    k = which[q]
-    count, end_cols, cold, measured = plan
-    kernel, u, before, base, v, new, fresh, col_base, beta2, acc, spare, s, limits = work
-    n, m = batch.row_count[k], batch.col_count[k]
-    where, inv_double = (batch.cost_of[k], n, m), batch.inv_epsilon[k] * LOG2E
-    inv2 = as_like(inv_double, beta2)
-    row, col, alpha, beta = _side(rows, k), _side(cols, k), alphas[k][:n], betas[k][:m]
-    u, before, base = u[:n], before[:n], base[:n]
-    v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
-    beta2, acc, spare = beta2[:m], acc[:m], spare[:, :m]
-    vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
-    for i in range(n, n + 4):
-        kernel[i, :] = 0.0
-    absorb, iteration = True, 0
-    while iteration < count:
-        if absorb:
-            for j in range(m):
-                col_base[j] = beta[j]
-                beta2[j] = beta[j] * LOG2E
-                fresh[j] = 1.0 if beta[j] > -np.inf else 0.0
-        total = 0.0
-        for j in range(m):
-            v[j] = fresh[j]
-            total += fresh[j]
-        for i in range(n):
-            before[i] = u[i]
-        unseen = max(1e-250, limits[4] * total), limits[4], limits[5]
-        row_error, least = _row_pass(
-            cost, where, inv2, row, omega[0], kernel, vectors, alpha, absorb, cold and iteration == 0, range_, unseen
-        )
-        if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE_SCALING):
-            row_error = -1.0
-        col_error = _column_update(col, omega[1], col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
-        if col_error < 0.0 and not absorb:
-            _logs(before, base, alpha)
-            _logs(fresh, col_base, beta)
-            absorb = True
-            continue
-        iteration += 1
-        done[q] = iteration
-        looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
-        if col_error < 0.0:  # an iteration in the log domain
-            if row_error < 0.0:
-                row_error = _rows_by_highest(cost, where, inv_double, row, omega[0], alpha, beta, u)
-            else:
-                _logs(u, base, u)
-            if looks and end_cols and row_error <= goal[k]:
-                residual[q] = row_error
-                return
-            for i in range(n):
-                alpha[i], u[i] = u[i], 0.0
-            if moves:
-                col_error = _columns_by_highest(cost, where, inv_double, col, omega[1], alpha, beta, spare)
-                if looks:
-                    residual[q] = row_error if end_cols else col_error
-                if looks and not end_cols and col_error <= goal[k]:
-                    return
-                for j in range(m):
-                    beta[j] = spare[1, j]
-            absorb = True
-            continue
-        if looks:
-            error = row_error if end_cols else col_error
-            residual[q] = error
-            if error <= goal[k]:
-                _logs(before if end_cols else u, base, alpha)
-                _logs(fresh, col_base, beta)
-                return
-        if moves:
-            for j in range(m):
-                fresh[j] = new[j]
-        absorb = _spread(u, limit) or _spread(fresh, limit)
-        if absorb or iteration == count:
-            _logs(u, base, alpha)
-            _logs(fresh, col_base, beta)
-    if plans.shape[0] > 0:
-        if absorb:
-            _plan_of(k, cost, batch, alphas, betas, plans)
-            plans[k] *= as_like(batch.mass[k], plans)
-        else:
-            for j in range(m):
-                v[j] = fresh[j]
-            _multiply(kernel, batch.mass[k], u, v, n, m, plans[k])
+    _clear_beside(out, n, m)
 
 
 # --- tiny problems, side by side --------------------------------------------------------------------------------------
@@ -575,8 +494,9 @@ def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measur
     for z in range(s.size):
         error[0, z] = 0.0
         error[1, z] = 0.0
+    one = np.int64(1)  # a literal would be a type of its own
     for i in range(n):
-        _lane_sums(kernel, i * m, 1, m, v, s)
+        _lane_sums(kernel, i * m, one, m, v, s)
         for z in range(s.size):
             before[i, z] = u[i, z]
         if plain[0]:
@@ -605,7 +525,7 @@ def _lane_floors(u, size, low, unseen, least):
 
 @moves
 def _unsound(sums, weight, size, least, high, left):
-    """Leave lanes with sums outside (least, high) to `_solve`; how many sums that were."""
+    """Leave lanes with sums outside (least, high) to `_sweep_rows`; how many sums that were."""
     out = 0
     for i in range(size):
         for z in range(sums.shape[1]):
@@ -630,7 +550,7 @@ def _outside(x, weight, size, low, high):
 
 @moves
 def _leave(x, weight, size, low, high, left):
-    """Leave lanes with an entry in use outside (low, high) to `_solve`: left = -1."""
+    """Leave lanes with an entry in use outside (low, high) to `_sweep_rows`: left = -1."""
     for i in range(size):
         for z in range(left.size):
             if left[z] == 1.0 and weight[i, z] > 0.0 and not (low < x[i, z] < high):
@@ -682,96 +602,6 @@ def _plain_lanes(side, omega, which, first, lanes):
     return plain
 
 
-@whole
-def _solve_lanes(first, cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans, work):
-    """Iterate on the `LANES` problems from which[first] on until residuals meet goals, or there were enough iterations.
-
-    done is -1 for a problem that only `_solve` can do.
-    """
-    count, end_cols, cold, measured = plan
-    c, kernel, a, b, sides, bases, scalings, left, error, s, top, limits = work
-    n, m, lanes = cost.shape[1], cost.shape[2], left.size
-    low, high, limit, reach, least, most, unseen = limits
-    codes = rows.code[which[first]], cols.code[which[first]]
-    plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
-    _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
-    _gather_side(cols, m, which, first, plain[1], 1e-9 * least, sides[1])
-    _gather(betas, m, which, first, b)
-    _gather_costs(cost, batch, n, m, which, first, c)
-    if not cold or omega[0] != 1.0:
-        _gather(alphas, n, which, first, a)
-    if cold and omega[0] != 1.0:
-        _lane_guesses(c, n, m, a, b)
-    held = min(lanes, which.size - first)
-    for z in range(lanes):
-        left[z] = 1.0 if z < held else 0.0
-    gone = False
-    u, v, before, new, acc = scalings
-    absorb, fresh = True, cold and omega[0] == 1.0
-    for iteration in range(count):
-        if absorb:
-            _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
-            fresh = False
-            if iteration > 0 or omega[0] != 1.0:
-                gone = _outside(u, sides[0][0], n, least, most) > 0
-                if gone:
-                    _leave(u, sides[0][0], n, least, most, left)
-        if gone:
-            _empty(sides[0], n, plain[0], left)
-            _empty(sides[1], m, plain[1], left)
-            gone = False
-        _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
-        spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
-        # plain scalings within the limit come from sums that are
-        if not (plain[0] and plain[1] and spread == 0):
-            _lane_floors(u, n, low, unseen, top)
-            gone = _unsound(acc, sides[1][0], m, top, high, left) > 0
-        if spread > 0:
-            _leave(u, sides[0][0], n, least, most, left)
-            _leave(new, sides[1][0], m, least, most, left)
-            gone = True
-        if measured and iteration > 0:
-            busy = 0
-            for z in range(held):
-                if left[z] == 1.0:
-                    busy += 1
-                    found = error[0, z] if end_cols else error[1, z]
-                    residual[first + z], done[first + z] = found, iteration + 1
-                    if found <= goal[which[first + z]]:
-                        left[z] = 0.0
-                        busy -= 1
-                        _scatter(before if end_cols else u, bases[0], n, which[first + z], z, alphas)
-                        _scatter(v, bases[1], m, which[first + z], z, betas)
-            if busy == 0:
-                break
-        if measured or end_cols or iteration + 1 < count:
-            for j in range(m):
-                for z in range(lanes):
-                    v[j, z] = new[j, z]
-        absorb = spread > 0
-        if absorb or iteration + 1 == count:
-            _lane_logs(u, bases[0], n, a)
-            _lane_logs(v, bases[1], m, b)
-    if plans.shape[0] > 0:
-        _lane_plans(kernel, n, m, u, v, c)
-        for z in range(held):
-            k = which[first + z]
-            p = plans[k]
-            for i in range(n):
-                for j in range(m):
-                    p[i, j] = batch.mass[k] * c[i * m + j, z]
-    for z in range(held):
-        k = which[first + z]
-        if left[z] == 1.0:
-            done[first + z] = count
-            for i in range(n):
-                alphas[k, i] = a[i, z]
-            for j in range(m):
-                betas[k, j] = b[j, z]
-        elif left[z] == -1.0:
-            done[first + z] = -1
-
-
 # --- the plan and its sums --------------------------------------------------------------------------------------------
 
 
@@ -790,40 +620,15 @@ def _plan_of(k, cost, batch, alpha, beta, out):
     for i in range(n):
         p = out[k, i]
         _plan_row(cost[where, i][:m], inv2, alpha[k, i] * LOG2E, beta[k], p)
-        for j in range(m, p.size):
-            p[j] = 0.0
-    out[k, n:] = 0.0
-
-
-@whole
-def _plan_lanes(first, cost, batch, alpha, beta, y, p, out):
-    """Plans of tiny problems, a lane each."""
-    n, m, lanes = out.shape[1], out.shape[2], min(y.shape[1], out.shape[0] - first)
-    for z in range(lanes):
-        k = first + z
-        inv2, c = batch.inv_epsilon[k] * LOG2E, cost[batch.cost_of[k]]
-        for i in range(n):
-            start = alpha[k, i] * LOG2E
-            for j in range(m):
-                inside = i < batch.row_count[k] and j < batch.col_count[k]
-                y[i * m + j, z] = start + beta[k, j] * LOG2E - c[i, j] * inv2 if inside else -np.inf
-    least = -125.0 if p.itemsize == 4 else -1021.0
-    for q in range(n * m):
-        for z in range(p.shape[1]):
-            e = entry(y[q, z], p)
-            p[q, z] = e if y[q, z] > least else 0.0
-    for z in range(lanes):
-        for i in range(n):
-            for j in range(m):
-                out[first + z, i, j] = p[i * m + j, z]
+    _clear_beside(out[k], n, m)
 
 
 @inner
 def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
     n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
     acc, sums, b = col_sum[k], row_sum[k], beta[k]
-    acc[:] = 0.0
-    sums[:] = 0.0
+    _clear(acc)
+    _clear(sums)
     for i in range(n):
         start, s, c = alpha[k, i] * LOG2E, 0.0, cost[where, i]
         if start > -np.inf:
@@ -835,31 +640,211 @@ def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
-# Thread t of so many. `task` = (cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual), as
-# `_solve` takes it.
+# Thread t of so many. Loops over problems, or groups of them, stand in here: a function for one of them, whether Numba
+# or LLVM inlines it, would take as long again to compile.
 
 
 @entry_point
 def _sweep_rows(t, threads, task, scratch):
-    cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, plans = task
+    """Iterate on one problem after another until its residual is at most its goal, or there were enough iterations."""
+    cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans = task
+    count, end_cols, cold, measured = plan
     for q in range(t, which.size, threads):
-        _solve(q, cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, plans, scratch)
+        k = which[q]
+        kernel, u, before, base, v, new, fresh, col_base, beta2, acc, spare, s, limits = scratch
+        n, m = batch.row_count[k], batch.col_count[k]
+        where, inv_double = (batch.cost_of[k], n, m), batch.inv_epsilon[k] * LOG2E
+        inv2 = as_like(inv_double, beta2)
+        row, col, alpha, beta = _side(rows, k), _side(cols, k), alphas[k][:n], betas[k][:m]
+        u, before, base = u[:n], before[:n], base[:n]
+        v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
+        beta2, acc, spare = beta2[:m], acc[:m], spare[:, :m]
+        vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
+        for i in range(n, n + 4):
+            _clear(kernel[i])
+        absorb, met, iteration = count >= 0, False, 0  # True, but of no type of its own, which all were compiled for
+        while iteration < count:
+            if absorb:
+                for j in range(m):
+                    col_base[j] = beta[j]
+                    beta2[j] = beta[j] * LOG2E
+                    fresh[j] = 1.0 if beta[j] > -np.inf else 0.0
+            total = 0.0
+            for j in range(m):
+                v[j] = fresh[j]
+                total += fresh[j]
+            for i in range(n):
+                before[i] = u[i]
+            unseen = max(1e-250, limits[4] * total), limits[4], limits[5]
+            row_error, least = _row_pass(
+                cost,
+                where,
+                inv2,
+                row,
+                omega[0],
+                kernel,
+                vectors,
+                alpha,
+                absorb,
+                cold and iteration == 0,
+                range_,
+                unseen,
+            )
+            if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE_SCALING):
+                row_error = -1.0
+            col_error = _column_update(col, omega[1], col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
+            if col_error < 0.0 and not absorb:
+                _logs(before, base, alpha)
+                _logs(fresh, col_base, beta)
+                absorb = True
+                continue
+            iteration += 1
+            done[q] = iteration
+            looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
+            if col_error < 0.0:  # an iteration in the log domain
+                if row_error < 0.0:
+                    row_error = _rows_by_highest(cost, where, inv_double, row, omega[0], alpha, beta, u)
+                else:
+                    _logs(u, base, u)
+                if looks and end_cols and row_error <= goal[k]:
+                    residual[q] = row_error
+                    met = True
+                    break
+                for i in range(n):
+                    alpha[i], u[i] = u[i], 0.0
+                if moves:
+                    col_error = _columns_by_highest(cost, where, inv_double, col, omega[1], alpha, beta, spare)
+                    if looks:
+                        residual[q] = row_error if end_cols else col_error
+                    if looks and not end_cols and col_error <= goal[k]:
+                        met = True
+                        break
+                    for j in range(m):
+                        beta[j] = spare[1, j]
+                absorb = True
+                continue
+            if looks:
+                error = row_error if end_cols else col_error
+                residual[q] = error
+                if error <= goal[k]:
+                    _logs(before if end_cols else u, base, alpha)
+                    _logs(fresh, col_base, beta)
+                    met = True
+                    break
+            if moves:
+                for j in range(m):
+                    fresh[j] = new[j]
+            absorb = _spread(u, limit) or _spread(fresh, limit)
+            if absorb or iteration == count:
+                _logs(u, base, alpha)
+                _logs(fresh, col_base, beta)
+        if plans.shape[0] > 0 and not met:
+            if absorb:
+                _plan_of(k, cost, batch, alphas, betas, plans)
+                for i in range(n):
+                    for j in range(m):
+                        plans[k, i, j] *= as_like(batch.mass[k], plans)
+            else:
+                for j in range(m):
+                    v[j] = fresh[j]
+                _multiply(kernel, batch.mass[k], u, v, n, m, plans[k])
 
 
 @entry_point
 def _sweep_lanes(t, threads, task, scratch):
-    cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, plans = task
+    """Iterate on groups of `LANES` problems until their residuals meet their goals, or there were enough iterations.
+
+    done is -1 for a problem that only `_sweep_rows` can do.
+    """
+    cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans = task
     c, kernel, row, col, row_light, col_light, strengths, small, error, s, limits = scratch
+    count, end_cols, cold, measured = plan
+    n, m, lanes = cost.shape[1], cost.shape[2], small.shape[1]
+    low, high, limit, reach, least, most, unseen = limits
     side = row_light[0], row[0], row[1], strengths[0], strengths[1]
     other = col_light[0], col[0], col[1], strengths[2], strengths[3]
-    scalings = row_light[1], col_light[1], row_light[2], col_light[2], col_light[3]
-    vectors = row[2], col[2], (side, other), (row[3], col[3]), scalings
-    work = (c, kernel, *vectors, small[0], error, s, small[1], limits)
-    lanes = small.shape[1]
-    groups = (which.size + lanes - 1) // lanes
-    for group in range(t, groups, threads):
+    a, b, sides, bases, left, top = row[2], col[2], (side, other), (row[3], col[3]), small[0], small[1]
+    u, v, before, new, acc = row_light[1], col_light[1], row_light[2], col_light[2], col_light[3]
+    scalings = u, v, before, new, acc
+    for group in range(t, (which.size + lanes - 1) // lanes, threads):
         first = group * lanes
-        _solve_lanes(first, cost, batch, rows, cols, omega, alpha, beta, which, goal, plan, done, residual, plans, work)
+        codes = rows.code[which[first]], cols.code[which[first]]
+        plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
+        _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
+        _gather_side(cols, m, which, first, plain[1], 1e-9 * least, sides[1])
+        _gather(betas, m, which, first, b)
+        _gather_costs(cost, batch, n, m, which, first, c)
+        if not cold or omega[0] != 1.0:
+            _gather(alphas, n, which, first, a)
+        if cold and omega[0] != 1.0:
+            _lane_guesses(c, n, m, a, b)
+        held = min(lanes, which.size - first)
+        for z in range(lanes):
+            left[z] = 1.0 if z < held else 0.0
+        gone = False
+        absorb, fresh = True, cold and omega[0] == 1.0
+        for iteration in range(count):
+            if absorb:
+                _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
+                fresh = False
+                if iteration > 0 or omega[0] != 1.0:
+                    gone = _outside(u, sides[0][0], n, least, most) > 0
+                    if gone:
+                        _leave(u, sides[0][0], n, least, most, left)
+            if gone:
+                _empty(sides[0], n, plain[0], left)
+                _empty(sides[1], m, plain[1], left)
+                gone = False
+            _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
+            spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
+            # plain scalings within the limit come from sums that are
+            if not (plain[0] and plain[1] and spread == 0):
+                _lane_floors(u, n, low, unseen, top)
+                gone = _unsound(acc, sides[1][0], m, top, high, left) > 0
+            if spread > 0:
+                _leave(u, sides[0][0], n, least, most, left)
+                _leave(new, sides[1][0], m, least, most, left)
+                gone = True
+            if measured and iteration > 0:
+                busy = 0
+                for z in range(held):
+                    if left[z] == 1.0:
+                        busy += 1
+                        found = error[0, z] if end_cols else error[1, z]
+                        residual[first + z], done[first + z] = found, iteration + 1
+                        if found <= goal[which[first + z]]:
+                            left[z] = 0.0
+                            busy -= 1
+                            _scatter(before if end_cols else u, bases[0], n, which[first + z], z, alphas)
+                            _scatter(v, bases[1], m, which[first + z], z, betas)
+                if busy == 0:
+                    break
+            if measured or end_cols or iteration + 1 < count:
+                for j in range(m):
+                    for z in range(lanes):
+                        v[j, z] = new[j, z]
+            absorb = spread > 0
+            if absorb or iteration + 1 == count:
+                _lane_logs(u, bases[0], n, a)
+                _lane_logs(v, bases[1], m, b)
+        if plans.shape[0] > 0:
+            _lane_plans(kernel, n, m, u, v, c)
+            for z in range(held):
+                k = which[first + z]
+                p = plans[k]
+                for i in range(n):
+                    for j in range(m):
+                        p[i, j] = batch.mass[k] * c[i * m + j, z]
+        for z in range(held):
+            k = which[first + z]
+            if left[z] == 1.0:
+                done[first + z] = count
+                for i in range(n):
+                    alphas[k, i] = a[i, z]
+                for j in range(m):
+                    betas[k, j] = b[j, z]
+            elif left[z] == -1.0:
+                done[first + z] = -1
 
 
 @entry_point
@@ -870,9 +855,28 @@ def _plans(t, threads, cost, batch, alpha, beta, out):
 
 @entry_point
 def _tiny_plans(t, threads, cost, batch, alpha, beta, y, p, out):
-    lanes = y.shape[1]
+    """Plans of tiny problems, a lane each."""
+    n, m, lanes = out.shape[1], out.shape[2], y.shape[1]
+    least = -125.0 if p.itemsize == 4 else -1021.0
     for group in range(t, (out.shape[0] + lanes - 1) // lanes, threads):
-        _plan_lanes(group * lanes, cost, batch, alpha, beta, y, p, out)
+        first = group * lanes
+        held = min(lanes, out.shape[0] - first)
+        for z in range(held):
+            k = first + z
+            inv2, c = batch.inv_epsilon[k] * LOG2E, cost[batch.cost_of[k]]
+            for i in range(n):
+                start = alpha[k, i] * LOG2E
+                for j in range(m):
+                    inside = i < batch.row_count[k] and j < batch.col_count[k]
+                    y[i * m + j, z] = start + beta[k, j] * LOG2E - c[i, j] * inv2 if inside else -np.inf
+        for q in range(n * m):
+            for z in range(p.shape[1]):
+                e = entry(y[q, z], p)
+                p[q, z] = e if y[q, z] > least else 0.0
+        for z in range(held):
+            for i in range(n):
+                for j in range(m):
+                    out[first + z, i, j] = p[i * m + j, z]
 
 
 @entry_point
@@ -908,6 +912,14 @@ def _split(run: Callable[[int, int], None], entries: int, problems: int) -> None
     """run(thread, threads); the kernels release the interpreter lock."""
     threads = 1 if entries < SERIAL_BELOW else max(1, min(available(), problems))
     split(lambda t: run(t, threads), threads)
+
+
+def _all_frozen(values: Any) -> Any:
+    """Every array in nested tuples read-only, so that kernels are compiled once, and for derivatives as well."""
+    if not isinstance(values, tuple):
+        return _frozen(values) if isinstance(values, np.ndarray) else values
+    parts = (_all_frozen(x) for x in values)
+    return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
 
 
 def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
@@ -964,7 +976,7 @@ def batch_sweeps(
     plan = count, end == "cols", cold, goal is not None
     goals = residual if goal is None else goal
     out = np.empty((0, 0, 0), cost.dtype) if plans is None else plans
-    problem = _frozen(cost), batch, rows, cols, omega, alpha, beta
+    problem = *_all_frozen((cost, batch, rows, cols)), omega, alpha, beta
 
     def sweep(some: Array, lanes: bool, done: Array, residual: Array) -> None:
         def run(t: int, threads: int) -> None:
@@ -975,7 +987,7 @@ def batch_sweeps(
 
         # scalings in float32 would miss the kinks of a penalty, where potentials have to be exact
         smooth = not {rows.code[some[0]], cols.code[some[0]]} & KINKED
-        task = *problem, some, goals, plan, done, residual, out
+        task = *problem, _frozen(some), goals, plan, done, residual, out
         _split(run, some.size * n * m * count, some.size // LANES if lanes else some.size)
 
     rule = 4 * rows.code[which] + cols.code[which]  # lanes need one rule for all

@@ -40,6 +40,8 @@ from ..protocol import (
 from .batch import (
     LANES,
     SIDE_BY_SIDE,
+    _all_frozen,
+    _clear_beside,
     _collected,
     _gather,
     _gather_costs,
@@ -51,7 +53,7 @@ from .batch import (
     _split,
     as_like,
 )
-from .dense import LN2, _advance, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
+from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
 
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache
 
@@ -133,7 +135,7 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
     for i in range(n):
         p = kernel[i][:m]
         if row.log_weight[i] == -np.inf:
-            p[:] = 0.0
+            _clear(p)
             continue
         c = cost[k, i][:m]
         base[i] = alpha[i] - row.log_weight[i]
@@ -143,7 +145,7 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
             base[i] = -top * LN2
             _fill(c, inv2, beta2, -top, p)
     for i in range(n, n + 4):  # K is read four rows at a time
-        kernel[i, :] = 0.0
+        _clear(kernel[i])
 
 
 @moves
@@ -158,8 +160,8 @@ def _sound_weights(weight, size, limit):
 @inner
 def _rows_ahead(kernel, n, m, row, plain, base, v, kept, total, u, acc, s, limit):
     """The rows' half step, and acc = K^T u; False where a number leaves the range."""
-    acc[:] = 0.0
-    weight = row.weight  # the tuple is not touched in the loop: every look at it counts references
+    _clear(acc)
+    weight = row.weight
     for i in range(0, n, 4):
         _products(kernel, i, m, v, s)
         for q in range(i, min(i + 4, n)):
@@ -218,7 +220,7 @@ def _columns_back(col, plain, product, bar, kept, total, weight_bar, y, sums):
 def _rows_back(kernel, where, row, plain, product, columns, rows, bars, acc, s, sums):
     """The rest of the columns' half step (if there is one `after`), the rows' half step: x, and acc = K^T x."""
     (_, n, m), (u, y, after), (x, kept, total), (bar, weight_bar) = where, columns, rows, bars
-    acc[:] = 0.0
+    _clear(acc)
     s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
     weight = row.weight
     for i in range(0, n, 4):
@@ -294,12 +296,11 @@ def _cost_bar(cost, where, kernel, factors, moved, z, inv_epsilon, out):
         if has:
             _begin(z, as_like(-mass * u[i], kernel), v, bar[i][:m], p)
         else:
-            z[:] = 0.0
+            _clear(z)
         for r in range(0, left.shape[0], 4):
             _combine(z, left, right, r, i)
         total += _finish(p, cost[k, i][:m], z, scale, out[i][:m])
-        out[i, m:] = 0.0
-    out[n:] = 0.0
+    _clear_beside(out, n, m)
     return total
 
 
@@ -335,10 +336,11 @@ def _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, work):
             if not _columns_ahead(col, plain[1], col_base, acc, kept[1][t], totals[1][t], new, limit):
                 return False
         else:
-            last[:] = v
+            for j in range(m):
+                last[j] = v[j]
     row_bar, col_bar, row_weight, col_weight = out.a[k][:n], out.b[k][:m], base[:n], col_base[:m]
-    row_bar[:] = 0.0
-    col_bar[:] = 0.0
+    _clear(row_bar)
+    _clear(col_bar)
     if has:
         _plan_sums(kernel, n, m, left[count - 1], last, plan_bar[k], batch.mass[k], row_bar, col_bar)
     for i in range(n):  # K is not made again: its base gives way to derivatives in weights
@@ -347,14 +349,14 @@ def _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, work):
     for j in range(m):
         col_weight[j] = col_bar[j] if product else 0.0
         col_bar[j] += col_bars[k, j]
-    sums[:] = 0.0
+    _clear_beside(sums, 0, 0)
     for t in range(count - 1, -1, -1):
         after, y, x = t + 1 < count or end_cols, right[t][:m], left[count + t]
         if after:
             _columns_back(col, plain[1], product, col_bar, kept[1][t], totals[1][t], col_weight, y, sums[1])
-            col_bar[:] = 0.0
+            _clear(col_bar)
         else:
-            y[:] = 0.0
+            _clear(y)
         steps = (left[t], y, after), (x, kept[0][t], totals[0][t]), (row_bar, row_weight)
         _rows_back(kernel, where, row, plain[0], product, steps[0], steps[1], steps[2], acc, s, sums[0])
         v = right[count + t]
@@ -378,10 +380,9 @@ def _pull_rows(k, cost, batch, rows, cols, ends, start, plan, bars, out, work):
 
 @inner
 def _over_weights(out, side, weight_bar, mass, size):
-    out[:] = 0.0
-    for i in range(size):
-        if side.log_weight[i] > -np.inf:
-            out[i] = weight_bar[i] / (side.weight[i] * mass)
+    for i in range(out.size):
+        used = i < size and side.log_weight[i] > -np.inf
+        out[i] = weight_bar[i] / (side.weight[i] * mass) if used else 0.0
 
 
 # --- the optimum ------------------------------------------------------------------------------------------------------
@@ -519,7 +520,7 @@ def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, o
         x[i] = inverse[i] * row_rest[i]
         _open_columns(p, has, bar, x[i], inverse[i], side, residual, squares)
     for i in range(n, n + 4):
-        kernel[i, :] = 0.0
+        _clear(kernel[i])
     heavy = 0.0
     for j in range(m):
         free = diagonal[j] > 0.0
@@ -528,7 +529,7 @@ def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, o
         rest = max(diagonal[j] - squares[j], FLOOR * diagonal[j])
         krylov.preconditioner[j] = 1.0 / rest if free and rest > 0.0 else 0.0
     _project(diagonal, residual, rigid)
-    left, solved = PRODUCTS, False
+    left, solved = np.int64(PRODUCTS), False  # a literal would be a type of its own
     for _ in range(ROUNDS):
         left -= _improve(kernel, n, inverse, diagonal, krylov, y, acc, s, ROUNDING * size, left)
         _complete(kernel, n, inverse, row_rest, side, diagonal, rigid, y, x, residual, s)
@@ -542,15 +543,14 @@ def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, o
     if not solved:
         return False
     dot = 0.0
-    out.cols[k, :] = 0.0
+    _clear(out.cols[k])
     for i in range(n):
         q, bar, start = out.cost[k, i], plan_bar[k if has else 0][i if has else 0], (alpha[i] + log_mass) * LOG2E
         exponents, scale, acc = (inv2, beta2, start), batch.inv_epsilon[k], out.cols[k][:m]
         row_rest[i], part = _tangent_row(costs[i][:m], exponents, kernel[i][:m], scale, has, bar, x[i], y, q[:m], acc)
         dot += part
-        q[m:] = 0.0
     out.dot[k] = dot
-    out.cost[k, n:] = 0.0
+    _clear_beside(out.cost[k], n, m)
     return True
 
 
@@ -793,86 +793,6 @@ def _lane_finish(which, first, batch, rows, cols, c, kernel, moved, found, start
         out.cols[k] = sums[3, z] * inv_epsilon * (batch.mass[k] if cols.code[k] == 3 else 1.0)
 
 
-@whole
-def _pull_lanes(first, cost, batch, rows, cols, ends, start, plan, bars, which, out, work):
-    """Replay the iterations of a group of problems from which[first] on and differentiate them backwards."""
-    count, end_cols, product, has = plan
-    matrices, (row_side, col_side), bases, steps, (row_kept, col_kept), found, vectors, small, limit = work
-    (c, kernel, moved), (u, v, s, t), (row_bar, col_bar, spare) = matrices, steps, vectors
-    (row_weight, col_weight, sums), (base, col_base, beta, begin), (top, drop, sound, masses) = found, bases, small
-    n, m, lanes = cost.shape[1], cost.shape[2], top.size
-    codes = rows.code[which[first]], cols.code[which[first]]
-    plain = _plain_lanes(rows, 1.0, which, first, lanes), _plain_lanes(cols, 1.0, which, first, lanes)
-    sound[:] = 1.0
-    _lane_side(rows, n, which, first, plain[0], limit, row_side, sound)
-    _lane_side(cols, m, which, first, plain[1], limit, col_side, sound)
-    _gather(ends[1], m, which, first, beta)
-    _gather(start, m, which, first, begin)
-    _gather_costs(cost, batch, n, m, which, first, c)
-    for z in range(lanes):
-        masses[z] = batch.mass[which[min(first + z, which.size - 1)]]
-    _lane_kernel(c, n, m, beta, begin, kernel, base, col_base, v, top)
-    ended = count if end_cols else count - 1
-    for step in range(count):
-        for i in range(n):
-            at = step * n + i
-            _lane_product(kernel, i * m, 1, m, v, step * m, s, at)
-            if plain[0]:
-                _lane_divide(row_side[0], i, s, at, u, at)
-            else:
-                _lane_scale(codes[0], row_side, i, base, s, row_kept, at, u, at)
-        if step < ended:
-            for j in range(m):
-                at = step * m + j
-                _lane_product(kernel, j, m, n, u, step * n, t, at)
-                if plain[1]:
-                    _lane_divide(col_side[0], j, t, at, v, at + m)
-                else:
-                    _lane_scale(codes[1], col_side, j, col_base, t, col_kept, at, v, at + m)
-    _lane_range(s, count * n, 1.0 / limit, limit, sound)
-    _lane_range(t, ended * m, 1.0 / limit, limit, sound)
-    _lane_range(u, count * n, 0.0, limit, sound)
-    _lane_range(v, (ended + 1) * m, 0.0, limit, sound)
-    row_bar[:, :] = 0.0
-    col_bar[:, :] = 0.0
-    moved[:, :] = 0.0
-    if has:
-        _lane_gather(bars[0], which, first, m, moved)
-        _lane_plan_sums(kernel, n, m, u, (count - 1) * n, v, ended * m, moved, masses, row_bar, col_bar)
-    _lane_begin(bars[1], which, first, product, row_bar, row_weight, spare[0])
-    _lane_begin(bars[2], which, first, product, col_bar, col_weight, spare[1])
-    sums[:, :] = 0.0
-    for step in range(count - 1, -1, -1):
-        after = step < ended
-        for j in range(m):
-            at = step * m + j
-            if not after:
-                for z in range(lanes):
-                    t[at, z] = 0.0
-            elif plain[1]:
-                _lane_divide_back(product, j, col_bar, t, at, col_weight)
-            else:
-                weight, rho, code = col_side[0], col_side[3], codes[1]
-                _lane_scale_back(code, product, weight, rho, j, col_bar, col_kept, t, at, col_weight, sums, 2)
-        for i in range(n):
-            at = step * n + i
-            if after:
-                _lane_product(kernel, i * m, 1, m, t, step * m, drop, 0)
-                _lane_drop(drop, product, row_bar, row_weight, i, u, at)
-            if plain[0]:
-                _lane_divide_back(product, i, row_bar, s, at, row_weight)
-            else:
-                weight, rho, code = row_side[0], row_side[3], codes[0]
-                _lane_scale_back(code, product, weight, rho, i, row_bar, row_kept, s, at, row_weight, sums, 0)
-        for j in range(m):
-            _lane_product(kernel, j, m, n, s, step * n, drop, 0)
-            _lane_drop(drop, product, col_bar, col_weight, j, v, step * m + j)
-        if step % 2 == 0:
-            _lane_outer(moved, n, m, step, count, u, t, s, v)
-    pulled = row_weight, col_weight, col_bar, sums
-    _lane_finish(which, first, batch, rows, cols, c, kernel, moved, pulled, start, sound, out)
-
-
 # --- entry points -----------------------------------------------------------------------------------------------------
 # Thread t of so many; `task` as the functions above take it.
 
@@ -886,11 +806,88 @@ def _iterations(t, threads, task, which, out, scratch):
 
 
 @entry_point
-def _tiny_iterations(t, threads, task, which, out, scratch):
+def _tiny_iterations(thread, threads, task, which, out, scratch):
+    """Replay the iterations of groups of problems and differentiate them backwards."""
     cost, batch, rows, cols, ends, start, plan, bars = task
-    lanes = scratch[0][0].shape[1]
-    for group in range(t, (which.size + lanes - 1) // lanes, threads):
-        _pull_lanes(group * lanes, cost, batch, rows, cols, ends, start, plan, bars, which, out, scratch)
+    count, end_cols, product, has = plan
+    matrices, (row_side, col_side), bases, steps, (row_kept, col_kept), found, vectors, small, limit = scratch
+    (c, kernel, moved), (u, v, s, t), (row_bar, col_bar, spare) = matrices, steps, vectors
+    (row_weight, col_weight, sums), (base, col_base, beta, begin), (top, drop, sound, masses) = found, bases, small
+    n, m, lanes = cost.shape[1], cost.shape[2], top.size
+    for group in range(thread, (which.size + lanes - 1) // lanes, threads):
+        first = group * lanes
+        codes = rows.code[which[first]], cols.code[which[first]]
+        plain = _plain_lanes(rows, 1.0, which, first, lanes), _plain_lanes(cols, 1.0, which, first, lanes)
+        for z in range(lanes):
+            sound[z] = 1.0
+        _lane_side(rows, n, which, first, plain[0], limit, row_side, sound)
+        _lane_side(cols, m, which, first, plain[1], limit, col_side, sound)
+        _gather(ends[1], m, which, first, beta)
+        _gather(start, m, which, first, begin)
+        _gather_costs(cost, batch, n, m, which, first, c)
+        for z in range(lanes):
+            masses[z] = batch.mass[which[min(first + z, which.size - 1)]]
+        _lane_kernel(c, n, m, beta, begin, kernel, base, col_base, v, top)
+        ended = count if end_cols else count - 1
+        zero, one, two = np.int64(0), np.int64(1), np.int64(2)  # literals would be types of their own
+        for step in range(count):
+            for i in range(n):
+                at = step * n + i
+                _lane_product(kernel, i * m, one, m, v, step * m, s, at)
+                if plain[0]:
+                    _lane_divide(row_side[0], i, s, at, u, at)
+                else:
+                    _lane_scale(codes[0], row_side, i, base, s, row_kept, at, u, at)
+            if step < ended:
+                for j in range(m):
+                    at = step * m + j
+                    _lane_product(kernel, j, m, n, u, step * n, t, at)
+                    if plain[1]:
+                        _lane_divide(col_side[0], j, t, at, v, at + m)
+                    else:
+                        _lane_scale(codes[1], col_side, j, col_base, t, col_kept, at, v, at + m)
+        _lane_range(s, count * n, 1.0 / limit, limit, sound)
+        _lane_range(t, ended * m, 1.0 / limit, limit, sound)
+        _lane_range(u, count * n, 0.0, limit, sound)
+        _lane_range(v, (ended + 1) * m, 0.0, limit, sound)
+        _clear_beside(row_bar, 0, 0)
+        _clear_beside(col_bar, 0, 0)
+        _clear_beside(moved, 0, 0)
+        if has:
+            _lane_gather(bars[0], which, first, m, moved)
+            _lane_plan_sums(kernel, n, m, u, (count - 1) * n, v, ended * m, moved, masses, row_bar, col_bar)
+        _lane_begin(bars[1], which, first, product, row_bar, row_weight, spare[0])
+        _lane_begin(bars[2], which, first, product, col_bar, col_weight, spare[1])
+        _clear_beside(sums, 0, 0)
+        for step in range(count - 1, -1, -1):
+            after = step < ended
+            for j in range(m):
+                at = step * m + j
+                if not after:
+                    for z in range(lanes):
+                        t[at, z] = 0.0
+                elif plain[1]:
+                    _lane_divide_back(product, j, col_bar, t, at, col_weight)
+                else:
+                    weight, rho, code = col_side[0], col_side[3], codes[1]
+                    _lane_scale_back(code, product, weight, rho, j, col_bar, col_kept, t, at, col_weight, sums, two)
+            for i in range(n):
+                at = step * n + i
+                if after:
+                    _lane_product(kernel, i * m, one, m, t, step * m, drop, zero)
+                    _lane_drop(drop, product, row_bar, row_weight, i, u, at)
+                if plain[0]:
+                    _lane_divide_back(product, i, row_bar, s, at, row_weight)
+                else:
+                    weight, rho, code = row_side[0], row_side[3], codes[0]
+                    _lane_scale_back(code, product, weight, rho, i, row_bar, row_kept, s, at, row_weight, sums, zero)
+            for j in range(m):
+                _lane_product(kernel, j, m, n, s, step * n, drop, zero)
+                _lane_drop(drop, product, col_bar, col_weight, j, v, step * m + j)
+            if step % 2 == 0:
+                _lane_outer(moved, n, m, step, count, u, t, s, v)
+        pulled = row_weight, col_weight, col_bar, sums
+        _lane_finish(which, first, batch, rows, cols, c, kernel, moved, pulled, start, sound, out)
 
 
 @entry_point
@@ -909,20 +906,11 @@ def _plan_dots(t, threads, task, out, dots):
         for i in range(n):
             q = out[k, i]
             dot += _plan_dot_row(cost[where, i][:m], inv2, beta[k], alpha[k, i] * LOG2E, q[:m])
-            q[m:] = 0.0
-        out[k, n:] = 0.0
+        _clear_beside(out[k], n, m)
         dots[k] = dot
 
 
 # --- the functions of `protocol` --------------------------------------------------------------------------------------
-
-
-def _all_frozen(values: Any) -> Any:
-    """Every array in nested tuples read-only, so that kernels are compiled once."""
-    if not isinstance(values, tuple):
-        return _frozen(values) if isinstance(values, np.ndarray) else values
-    parts = (_all_frozen(x) for x in values)
-    return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
 
 
 def _rows_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
