@@ -51,6 +51,7 @@ def numpy_call(name: str) -> Call:
 def torch_call() -> Call:
     import numba  # noqa: F401
     import torch
+    import torch._dynamo  # which torch loads before it first calls any operator that is written in Python
 
     cost = torch.rand(64, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     warm = torch.ones(3, requires_grad=True)
