@@ -39,9 +39,9 @@ def assign(
     Parameters
     ----------
     cost : array_like, shape (n, m) or (B, n, m), or Cost
-        Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly; they must
-        not exceed 2**50 in size. Integers and `maximize` cost one copy (float32 if it holds them exactly). With a
-        leading dimension many problems, and the result is a `BatchAssignment`.
+        Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly, and so are
+        whole numbers in floats; integers must not exceed 2**50 in size. Both and `maximize` cost one copy (float32 if
+        it holds them exactly). With a leading dimension many problems, and the result is a `BatchAssignment`.
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional

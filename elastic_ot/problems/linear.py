@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..arrays.ingest import as_array, ingest_cost
 from ..costs.base import KnownCost, is_cost
 from ..costs.blocks import Negative, checked_cost
+from ..costs.dense import SCAN_ENTRIES
 from ..costs.scan import known_cost
 from ..errors import InfeasibleError
 from .build import build
@@ -63,18 +64,21 @@ def _assignment_cost(cost: Any, maximize: bool, mask: Any) -> tuple[KnownCost, b
     array = as_array("cost", cost)
     integral = _integral("cost", array)
     small = integral and array.ndim == 2 and array.size > 0 and _largest(array) <= 2**24
-    matrix = ingest_cost(array.astype(np.float32) if small else array)  # exact, and half of the memory
+    matrix = ingest_cost(array.astype(np.float32, copy=False) if small else array)  # exact, and half of the memory
     n, m = matrix.shape
     if maximize:
         if np.isposinf(matrix.max()):
             i, j = np.argwhere(np.isposinf(matrix))[0]
             raise ValueError(f"cost[{i}, {j}] is inf; with maximize=True a forbidden pair has -inf")
-        matrix = np.negative(matrix, out=matrix if integral else None)  # integers are a copy already
+        own = array.dtype.kind in "biu"  # these are a copy already
+        matrix = np.negative(matrix, out=matrix if own else None)
     return known_cost(matrix, mask, np.ones(n, bool), np.ones(m, bool)), integral
 
 
 def _integral(name: str, array: NDArray[Any]) -> bool:
-    """True for integers, which float64 must hold exactly."""
+    """True for integers, which float64 must hold exactly, and for whole numbers in floats, inf among them."""
+    if array.dtype.kind == "f":
+        return array.ndim == 2 and _whole(array)
     if array.dtype.kind not in "biu":
         return False
     if array.size and array.dtype.itemsize == 8 and _largest(array) > LARGEST_INTEGER:
@@ -85,8 +89,26 @@ def _integral(name: str, array: NDArray[Any]) -> bool:
     return True
 
 
-def _largest(array: NDArray[Any]) -> int:
-    """The largest integer in size."""
+def _whole(matrix: NDArray[np.floating]) -> bool:
+    """True if all entries but inf are whole and of a size at which sums of a few are exact; mostly one row tells.
+
+    Potentials can then be whole, and paths end at many more cells than they do where sums are rounded.
+    """
+    matrix = matrix if matrix.flags.c_contiguous else matrix.T
+    step = max(1, SCAN_ENTRIES // max(1, matrix.shape[1]))
+    for at in [0, *range(1, len(matrix), step)]:
+        block = matrix[at : at + step if at else 1]
+        sizes = np.abs(block)
+        exact = (np.rint(block) == block) & ((sizes <= np.float64(LARGEST_INTEGER)) | np.isinf(sizes))
+        if not exact.all():
+            return False
+    return True
+
+
+def _largest(array: NDArray[Any]) -> float:
+    """The largest number in size; inf does not count."""
+    if array.dtype.kind == "f":
+        return float(np.abs(array).max(where=np.isfinite(array), initial=0.0))
     return max(-int(array.min()), int(array.max()))
 
 

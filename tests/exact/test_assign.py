@@ -143,6 +143,32 @@ def test_integers_are_solved_exactly(dtype, maximize):
         assert result.gap == 0.0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_whole_numbers_in_floats_are_solved_as_integers_are(dtype, maximize):
+    rng = np.random.default_rng(4)
+    offsets = 50 * rng.integers(0, 20, (8, 1)) + 50 * rng.integers(0, 20, (1, 11))
+    cost = (rng.integers(0, 30, (8, 11)) + offsets).astype(dtype)
+    cost[rng.random((8, 11)) < 0.2] = -INF if maximize else INF
+    before = cost.copy()
+    for matrix in (cost, cost.T):
+        result = eot.assign(matrix, maximize)
+        assert_proved(result, matrix, maximize)
+        assert_as_cheap_as_scipy(result, matrix, maximize)
+        assert result.gap == 0.0
+        assert isinstance(result.cost, float)
+    assert (cost == before).all()
+
+
+@pytest.mark.parametrize("large", [2.0**40, 2.0**49, 2.0**53 + 2, 1e200])
+def test_floats_are_whole_numbers_at_any_size(large):
+    """Beyond 2**50 they are what floats are, while integers are refused."""
+    rng = np.random.default_rng(5)
+    cost = np.diag([large] * 6) + rng.integers(0, 9, (6, 6))
+    result = eot.assign(cost)
+    assert_as_cheap_as_scipy(result, cost)
+
+
 def test_small_integers_are_summed_without_overflow():
     cost = np.full((5, 5), 127, np.int8)
     assert eot.assign(cost).cost == 5 * 127

@@ -331,7 +331,7 @@ def pivot(graph, tree, slack, least, usual, work):
     """
     nodes, cells = tree.spare.size, graph.heads.size
     block = max(32, int(BLOCK * np.sqrt(cells)))
-    far = LEAST_NUMBER
+    far = max(LEAST_NUMBER, FAR * least)
     for cell in range(cells):
         far = max(far, min(FAR * abs(graph.cost[cell]), LARGEST_NUMBER))
     patience = PATIENCE * nodes + FEW
