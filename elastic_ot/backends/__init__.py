@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from .protocol import Backend, BatchBackend, BatchDerivatives, Paths
+    from .protocol import Backend, BatchBackend, BatchDerivatives, DenseSimplex, Paths
 
 
 def load_for(matrix: Any) -> Backend:
@@ -77,3 +77,8 @@ def load_paths() -> Paths:
 def load_small() -> Any:
     """Return the module that solves a small problem in one call, imported on first use."""
     return importlib.import_module(f"{__name__}.cpu.small")
+
+
+def load_simplex() -> DenseSimplex:
+    """Return the module of the network simplex on small matrices, imported on first use."""
+    return cast("DenseSimplex", importlib.import_module(f"{__name__}.cpu.dense_simplex"))

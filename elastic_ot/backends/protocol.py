@@ -161,6 +161,38 @@ class Nodes(NamedTuple):
     high: float
 
 
+class SimplexRules(NamedTuple):
+    """What counts as rounding in `DenseSimplex.solve`.
+
+    A cell costs less than its potentials if it does by more than `tight` times these, `whole` times where costs are
+    integers. Masses are integers of so many `bits` that agree to `dust`. Where many costs differ by less than 1 /
+    `alike` of them, digits of sums would be lost.
+    """
+
+    tight: float
+    whole: float
+    bits: int
+    dust: int
+    alike: float
+
+
+class SimplexResult(NamedTuple):
+    """Of many problems: their basis, a tree of rows and columns on the last column, with flow to or from `parents`.
+
+    Potentials (B, n + m) are those of rows, then of columns; flows are integers in `units` of mass. Facts (B, 8) are
+    the lowest and the largest cost, primal and dual value, each a sum and what rounding has lost of it, how much more
+    the plan costs than its potentials, and the size of what it costs. `solved` is false of problems that are left to
+    others.
+    """
+
+    potentials: Array
+    parents: Array
+    flows: Array
+    units: Array
+    facts: Array
+    solved: Array
+
+
 class Backend(Protocol):
     """What solvers and certificates may call. Names and argument order are the same in every module."""
 
@@ -525,6 +557,18 @@ class BatchDerivatives(Protocol):
 
     def batch_plan_dots(self, cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array, dots: Array) -> None:
         """`batch_plan`, and dots_k = <P, log P> of problem k."""
+
+
+class DenseSimplex(Protocol):
+    """Exact transport between fixed sides on all cells of small matrices, many in one call, by the network simplex."""
+
+    def solve(
+        self, costs: Array, weights: Array, rules: SimplexRules, found: SimplexResult, begin: int, end: int
+    ) -> None:
+        """Problems `begin` to `end` of costs (B, n, m) in float64 and C order, with positive weights (B, n + m).
+
+        A problem is not solved where a cell is forbidden, and where weights do not agree or rounding has no end.
+        """
 
 
 class Paths(Protocol):

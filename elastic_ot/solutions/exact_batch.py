@@ -13,6 +13,7 @@ from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..solvers.status import Status
 from .exact import ExactSolution
+from .exact_many import ManyExact
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class BatchExactSolution(Sequence[ExactSolution]):
 
     Attributes
     ----------
-    solutions : tuple of ExactSolution
+    solutions : sequence of ExactSolution
 
     Examples
     --------
@@ -36,7 +37,7 @@ class BatchExactSolution(Sequence[ExactSolution]):
     ((3,), (3, 4, 5), True)
     """
 
-    solutions: tuple[ExactSolution, ...]
+    solutions: Sequence[ExactSolution]
     status: Status = Status.OPTIMAL
 
     def __len__(self) -> int:
@@ -52,7 +53,7 @@ class BatchExactSolution(Sequence[ExactSolution]):
     def __getitem__(self, index: slice) -> tuple[ExactSolution, ...]: ...
 
     def __getitem__(self, index: int | slice) -> ExactSolution | tuple[ExactSolution, ...]:
-        return self.solutions[index]
+        return tuple(self.solutions[index]) if isinstance(index, slice) else self.solutions[index]
 
     def __repr__(self) -> str:
         n, m = self.solutions[0].problem.shape
@@ -104,5 +105,8 @@ class BatchExactSolution(Sequence[ExactSolution]):
         return np.stack([one.plan for one in self.solutions])
 
     def _all(self, name: str) -> NDArray[np.float64]:
+        known = self.solutions.all(name) if isinstance(self.solutions, ManyExact) else None
+        if known is not None:
+            return known
         stacked: NDArray[np.float64] = np.stack([getattr(one, name) for one in self.solutions])
         return stacked

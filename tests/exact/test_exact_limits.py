@@ -13,7 +13,7 @@ import elastic_ot as eot
 import helpers
 from elastic_ot.api import scipy_assignment
 from elastic_ot.backends.cpu import paths
-from elastic_ot.solvers.exact import clock
+from elastic_ot.solvers.exact import clock, small
 from helpers.slow_exact import CALLS, line
 
 
@@ -46,6 +46,7 @@ def test_limits_that_are_none(limit):
 def test_every_stage_looks_at_the_clock(sides, monkeypatch):
     """Each look may be the one at which the limit has passed: whichever it is, it is the error of the limit."""
     monkeypatch.setattr(paths, "PIECE", 1000)
+    monkeypatch.setattr(small, "CELLS_AT_ONCE", 0)
     cost, a, b = line(60)
     looks = []
     monkeypatch.setattr(clock.Clock, "check", lambda self: looks.append(sys._getframe(1).f_code.co_name))

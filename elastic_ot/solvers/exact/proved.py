@@ -15,10 +15,14 @@ from ..feasibility import Blocked
 from .clock import Clock
 from .pricing import Exact
 from .reduced import solve_exactly
+from .small import solved_at_once
 
 
 def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 0.0) -> Exact:
     """By rows as they are stored, whose kinks lie higher by `price`; nothing is returned without its proof."""
+    small = None if price else solved_at_once(problem, clock.check)
+    if small is not None:
+        return small
     found = solve_exactly(problem.by_rows, load_paths(), integral, clock.check, price)
     found = found.transpose() if problem.cost.fortran else found
     _refuse_blocked(found, problem)
