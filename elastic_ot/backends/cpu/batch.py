@@ -39,7 +39,7 @@ from .dense import (
 from .threads import available, split
 from .vectors import fill
 
-LANES = 256  # tiny problems side by side
+LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
 LONGEST = 2048  # entries that a float32 accumulator sums up
 KINKED = {1, 2}  # codes of the update rules with kinks
@@ -937,7 +937,12 @@ def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
     return kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4), limits
 
 
-def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
+def lanes_for(count: int) -> int:
+    """Lanes that so many problems take; those without a problem are swept for nothing."""
+    return min(LANES, -(-count // LEAST_LANES) * LEAST_LANES)
+
+
+def _lanes_scratch(n: int, m: int, lanes: int, fast: bool) -> tuple[Any, ...]:
     dtype = np.float32 if fast else np.float64
     # sums and scalings stay within these bounds, K is made again at the third
     limits = (
@@ -945,11 +950,11 @@ def _lanes_scratch(n: int, m: int, fast: bool) -> tuple[Any, ...]:
         if fast
         else (1e-250, 1e250, 1e100, 900.0, SMALL_SCALING, LARGE_SCALING, 4e-296)
     )
-    doubles = np.empty((4, n, LANES)), np.empty((4, m, LANES))
-    light = np.empty((3, n, LANES), dtype), np.empty((4, m, LANES), dtype)
-    strengths, small = np.empty((4, LANES)), np.empty((2, LANES))
-    error, s = np.empty((2, LANES), dtype), np.empty(LANES, dtype)
-    matrices = np.empty((n * m, LANES)), np.empty((n * m, LANES), dtype)
+    doubles = np.empty((4, n, lanes)), np.empty((4, m, lanes))
+    light = np.empty((3, n, lanes), dtype), np.empty((4, m, lanes), dtype)
+    strengths, small = np.empty((4, lanes)), np.empty((2, lanes))
+    error, s = np.empty((2, lanes), dtype), np.empty(lanes, dtype)
+    matrices = np.empty((n * m, lanes)), np.empty((n * m, lanes), dtype)
     return *matrices, *doubles, *light, strengths, small, error, s, limits
 
 
@@ -981,7 +986,7 @@ def batch_sweeps(
     def sweep(some: Array, lanes: bool, done: Array, residual: Array) -> None:
         def run(t: int, threads: int) -> None:
             if lanes:
-                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, fast and smooth))
+                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, lanes_for(some.size), fast and smooth))
             else:
                 _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
 
@@ -1012,7 +1017,8 @@ def batch_plan(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array)
         if out[0].size > SIDE_BY_SIDE:
             _plans(t, threads, frozen, batch, alpha, beta, out)
         else:
-            y, p = np.zeros((out[0].size, LANES)), np.empty((out[0].size, LANES), out.dtype)
+            lanes = lanes_for(out.shape[0])
+            y, p = np.zeros((out[0].size, lanes)), np.empty((out[0].size, lanes), out.dtype)
             _tiny_plans(t, threads, frozen, batch, alpha, beta, y, p, out)
 
     frozen = _frozen(cost)

@@ -39,6 +39,7 @@ from ..protocol import (
 )
 from .batch import (
     LANES,
+    LEAST_LANES,
     SIDE_BY_SIDE,
     _all_frozen,
     _clear_beside,
@@ -52,6 +53,7 @@ from .batch import (
     _side,
     _split,
     as_like,
+    lanes_for,
 )
 from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
 
@@ -924,9 +926,9 @@ def _rows_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
     return np.empty((n + 4, m), dtype), left, right, totals, kept, *vectors, np.empty(4), np.empty((2, 2)), limit
 
 
-def _lanes_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
-    lanes = LANES
-    while lanes > 32 and 2 * count * (n + m) * lanes * np.dtype(dtype).itemsize > LANE_BYTES:
+def _lanes_scratch(n: int, m: int, count: int, dtype: Any, problems: int) -> tuple[Any, ...]:
+    lanes = lanes_for(problems)
+    while lanes > LEAST_LANES and 2 * count * (n + m) * lanes * np.dtype(dtype).itemsize > LANE_BYTES:
         lanes //= 2
 
     def light(*shape: int) -> Array:
@@ -966,7 +968,8 @@ def batch_pull_back_iterations(
 ) -> None:
     def sweep(some: Array) -> None:
         def run(t: int, threads: int) -> None:
-            scratch = (_lanes_scratch if lanes else _rows_scratch)(n, m, count, dtype)
+            size = n, m, count, dtype
+            scratch = _lanes_scratch(*size, some.size) if lanes else _rows_scratch(*size)
             (_tiny_iterations if lanes else _iterations)(t, threads, task, _frozen(some), out, scratch)
 
         _split(run, 2 * some.size * n * m * (count + 2), some.size // LANES if lanes else some.size)
