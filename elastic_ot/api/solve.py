@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.ingest import ingest_vector
+from ..arrays.ingest import as_array, ingest_vector
+from ..arrays.libraries import is_bfloat16
 from ..arrays.origin import Origin, origin_of
 from ..costs.base import is_cost
 from ..errors import ConvergenceError, ConvergenceWarning
@@ -236,15 +237,19 @@ def _solve(
     plain = method == "auto" and relaxation == 1 and tol > 0 and all(option is None for option in asked)
     plain = plain and str(reference) == "product"
 
+    origin = _origin(cost, a, b, mask, init)
+
     def quickly() -> Solution | None:
         """In one compiled call, if that is the right way for this problem."""
-        found = solve_small(cost, a, b, epsilon, (rows, cols), *limits[:2]) if plain else None
-        return None if found is None else solution_from(found.problem, found.outcome, tol, Origin(), plan=found.plan)
+        if not plain or origin.index is not None:
+            return None
+        read = _read("cost", cost), _read("a", a), _read("b", b)
+        found = solve_small(*read, epsilon, (rows, cols), limits[0], limits[1])
+        return None if found is None else solution_from(found.problem, found.outcome, tol, origin, plan=found.plan)
 
     solution = quickly() if init is None else None
     if solution is not None:
         return solution
-    origin = _origin(cost, a, b, mask, init)
     with origin.here():
         if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
             if progress:
@@ -306,6 +311,13 @@ def _solve(
                 raise ConvergenceError(solution.message)
             warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
         return solution
+
+
+def _read(name: str, values: Any) -> Any:
+    """An array that offers its memory, read; anything else as it is."""
+    if type(values) is np.ndarray or not hasattr(values, "__dlpack__") or is_bfloat16(values):
+        return values
+    return as_array(name, values)
 
 
 def recall(

@@ -127,9 +127,9 @@ class Solution(Differentiable):
     @cached_property
     def plan(self) -> Any:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
-        if self.known_plan is not None:
-            return self.known_plan.astype(self.problem.cost.working_dtype, copy=False)
         with self.origin.here():
+            if self.known_plan is not None:
+                return self.origin.emit(self.known_plan.astype(self.problem.cost.working_dtype, copy=False))
             return self.origin.emit(export.plan(self.found))
 
     @cached_property

@@ -32,6 +32,7 @@ from .status import Status
 SMALL_ENTRIES = 1 << 18  # entries: beyond, threads pay
 NEWTON_SECONDS = 1.5e-3  # that Newton's method takes at least, most of it in Python
 ITERATION_SECONDS, ENTRY_SECONDS = 5e-8, 3e-10  # of an iteration here, and of each entry in it
+POWER_SECONDS = 3e-8  # of each row and column whose side is relaxed
 
 
 class Facts(NamedTuple):
@@ -76,7 +77,9 @@ def solve_small(
     kernels = load_small()
     plan, looks, facts = np.empty((n, m)), np.empty((kernels.NOTED, 3)), np.empty(len(Facts._fields))
     taus = rows.rule(epsilon, 1.0)[1], cols.rule(epsilon, 1.0)[1]
-    patience = max(SCALING_PATIENCE, NEWTON_SECONDS / (ITERATION_SECONDS + ENTRY_SECONDS * cost.size))
+    powers = n * (taus[0] < 1) + m * (taus[1] < 1)
+    seconds = ITERATION_SECONDS + ENTRY_SECONDS * cost.size + POWER_SECONDS * powers
+    patience = max(SCALING_PATIENCE, NEWTON_SECONDS / seconds)
     matrix = ingest_cost(cost)
     plainly = matrix.flags.c_contiguous and matrix.flags.writeable  # or it would be compiled once more
     read = matrix if plainly else matrix.copy(order="C")

@@ -88,6 +88,27 @@ def _row_pass(kernel, a, tau, shift, v, u, t):
 
 
 @whole
+def _translate(taus, b, u, v, t):
+    """Move (f, g) to (f + s, g - s), which leaves the plan, where the dual is largest; returns the rows' residual.
+
+    Rows that are exact carry sum a exp(-f / rho), which is to be sum b exp(-g / rho).
+    """
+    stretch_a, stretch_b = (1.0 - taus[0]) / taus[0], (1.0 - taus[1]) / taus[1]  # epsilon / rho
+    carried, asked = 0.0, 0.0
+    for j in range(v.size):
+        carried += v[j] * t[j]
+        asked += b[j] if stretch_b == 0.0 else b[j] * np.exp(-stretch_b * np.log(v[j] / b[j]))
+    step = np.log(carried / asked) / (stretch_a + stretch_b)
+    factor = np.exp(step)
+    for i in range(u.size):
+        u[i] *= factor
+    for j in range(v.size):
+        v[j] /= factor
+        t[j] *= factor
+    return carried * abs(np.expm1((taus[0] - 1.0) * step))
+
+
+@whole
 def _column_residual(b, tau, v, t, new):
     """Compute the next v, and what it would change marginals by in L1."""
     error, total = 0.0, 0.0
@@ -183,6 +204,7 @@ def solve_small(
     low, high = _range(cost)
     sum_a, sum_b = _sum(a), _sum(b)
     fixed = tau_a == 1.0 and tau_b == 1.0
+    translated = not fixed and tau_a > 0.0 and tau_b > 0.0
     if not (high - low <= span * epsilon and 0.0 < sum_a * sum_b < np.inf):
         return
     if not fixed and abs(low) > span * epsilon:
@@ -209,7 +231,9 @@ def solve_small(
             v[j] = b[j]
         for k in range(1, max_iter + 1):
             _row_pass(plan, a, tau_a, shift, v, u, t)
+            moved = _translate(taus, b, u, v, t) if translated else 0.0
             residual, total = _column_residual(b, tau_b, v, t, new)
+            residual += moved
             target = AIMED * tol * (mass if mass > 0.0 else total)
             if not residual < np.inf:
                 return
