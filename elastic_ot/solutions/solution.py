@@ -31,8 +31,8 @@ class Solution(Differentiable):
     """A transport plan P = R exp((f + g - C) / epsilon) with its certificate.
 
     Everything of size n x m is computed when asked for, from the cost that was passed in: do not change that array
-    while the solution is in use. Rows or columns without mass (zero weight, or nothing but forbidden cells) have
-    potential -inf.
+    while the solution is in use. Only a small problem, of up to 2**18 entries, may have its plan already. Rows or
+    columns without mass (zero weight, or nothing but forbidden cells) have potential -inf.
 
     Arrays are of the library that the cost came from, and on its device. In NumPy potentials and marginals are float64;
     in other libraries they have the dtype of the cost. `host` holds them in NumPy and float64 in any case.

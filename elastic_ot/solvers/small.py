@@ -102,6 +102,8 @@ def solve_small(
     )
     if problem.levels(budget=False) and lies_high(found.lowest, found.highest, epsilon):
         return None
+    if found.mass > problem.cost.largest_number:
+        return None  # the plan overflows
     measure = Measure(
         residual=found.residual,
         marginal_error=found.marginal_error,

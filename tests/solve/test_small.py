@@ -130,6 +130,8 @@ def unusual():
     yield "a stack", (cost[None], a, b, 0.1, eot.Fixed(), eot.Fixed())
     yield "a strength for each", (cost, a, b, 0.1, eot.KL(np.array([0.1, 0.2])), eot.Fixed())
     yield "no penalty", (cost, a, b, 0.1, "Fixed", eot.Fixed())
+    single = cost.astype(np.float32), 1e39 * a, 1e39 * b
+    yield "a plan that its dtype cannot hold", (*single, 0.1, eot.Fixed(), eot.Fixed())
     yield "a large matrix", (np.ones((1, SMALL_ENTRIES + 1)), None, None, 0.1, eot.Fixed(), eot.Fixed())
 
 
