@@ -25,7 +25,7 @@ class BatchExactSolution(Sequence[ExactSolution]):
 
     Attributes
     ----------
-    solutions : sequence of ExactSolution
+    solutions : Sequence of ExactSolution
 
     Examples
     --------
