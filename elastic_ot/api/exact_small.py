@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays.ingest import put_weights
 from ..problems.masses import SAME_MASS
 from ..solutions.exact_many import ManyExact
 from ..solvers.exact.clock import Clock
@@ -22,7 +22,8 @@ def exact_small(cost: Any, a: Any, b: Any, clock: Clock) -> ManyExact | None:
         return None
     count, n, m = stack.shape
     weights = np.empty((count, n + m))
-    if not (_put(a, weights[:, :n], cost.ndim) and _put(b, weights[:, n:], cost.ndim)):
+    put = weights[0] if cost.ndim == 2 else weights
+    if not (put_weights(a, put[..., :n]) and put_weights(b, put[..., n:])):
         return None
     if not is_small(n, m, weights):
         return None
@@ -35,16 +36,3 @@ def exact_small(cost: Any, a: Any, b: Any, clock: Clock) -> ManyExact | None:
         weights[:, n:] *= factors[:, None]
     found = solve_small(stack, weights, clock.check)
     return ManyExact(stack, weights, factors, found) if found.solved.all() else None
-
-
-def _put(given: Any, out: NDArray[np.float64], rank: int) -> bool:
-    """Weights of one side of all problems, of one problem by its number of axes, into their place; false for others."""
-    if given is None:
-        out[:] = 1.0 / out.shape[1]
-        return True
-    if type(given) is not np.ndarray or given.dtype.char != "d" or not given.dtype.isnative:
-        return False
-    if given.shape != out.shape[1:] and (rank == 2 or given.shape != out.shape):
-        return False
-    out[:] = given
-    return True

@@ -88,6 +88,22 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
     return vector.astype(np.float64)
 
 
+def is_real(array: NDArray[Any]) -> bool:
+    """Return True for dtypes that float64 stands for."""
+    return array.dtype.kind in "fiub" and array.dtype.itemsize <= 8
+
+
+def put_weights(given: Any, out: NDArray[np.float64]) -> bool:
+    """Write weights (n,) or (..., n) to `out` (..., n), uniform ones for None; False for anything unusual, unread."""
+    if given is None:
+        out[...] = 1.0 / out.shape[-1]
+        return True
+    if type(given) is not np.ndarray or not is_real(given) or given.shape not in (out.shape, out.shape[-1:]):
+        return False
+    out[...] = given
+    return True
+
+
 def ingest_mask(mask: Any, matrix: NDArray[Any]) -> NDArray[np.bool_]:
     """`mask` as a boolean matrix of the cost's shape, where the cost lies."""
     array = beside("mask", mask, matrix)

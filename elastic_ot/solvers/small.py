@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.ingest import ingest_cost
+from ..arrays.ingest import ingest_cost, is_real, put_weights
 from ..backends import load_small
 from ..backends.protocol import LOGARITHMIC
 from ..costs.dense import DenseCost
 from ..problems.masses import SAME_MASS
 from ..problems.mixed import strength_shape
-from ..problems.penalty import Penalty, Vector
+from ..problems.penalty import Penalty
 from ..problems.problem import Problem
 from ..problems.terms import lies_high
 from .driver import Outcome
@@ -64,7 +64,7 @@ def solve_small(
     cost: Any, a: Any, b: Any, epsilon: Any, penalties: tuple[Any, Any], tol: float, max_iter: int
 ) -> Small | None:
     """Return the solution, or None where the long way has to be taken: for anything unusual, and for hard problems."""
-    if not (type(cost) is np.ndarray and cost.ndim == 2 and 0 < cost.size <= SMALL_ENTRIES and _is_real(cost)):
+    if not (type(cost) is np.ndarray and cost.ndim == 2 and 0 < cost.size <= SMALL_ENTRIES and is_real(cost)):
         return None
     if not isinstance(epsilon, float | int) or not 0 < epsilon < math.inf:
         return None
@@ -72,7 +72,7 @@ def solve_small(
     rows, cols = (_at(penalty, epsilon) for penalty in penalties)
     n, m = cost.shape
     of_rows, of_cols = np.empty((4, n)), np.empty((6, m))
-    if rows is None or cols is None or not (_weigh(a, of_rows[0]) and _weigh(b, of_cols[0])):
+    if rows is None or cols is None or not (put_weights(a, of_rows[0]) and put_weights(b, of_cols[0])):
         return None
     kernels = load_small()
     if not kernels.solve_small.overloads and np.ptp(cost) > SAFE_EXPONENT * epsilon:
@@ -122,27 +122,12 @@ def solve_small(
     return Small(problem, Outcome(*vectors, measure, Status.CONVERGED, count, "scaling", history), plan)
 
 
-def _is_real(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "fiub" and array.dtype.itemsize <= 8
-
-
 def _at(penalty: Any, epsilon: float) -> Penalty | None:
     """Return the penalty at this epsilon if its update is a power."""
     if not isinstance(penalty, Penalty) or strength_shape(penalty):
         return None
     found = penalty.at(epsilon)
     return found if found.rule(epsilon, 1.0)[0] == LOGARITHMIC else None
-
-
-def _weigh(given: Any, out: Vector) -> bool:
-    """Write the weights; False if they are not an array of the right length."""
-    if given is None:
-        out[:] = 1.0 / out.size
-        return True
-    if type(given) is not np.ndarray or given.shape != out.shape or not _is_real(given):
-        return False
-    out[:] = given
-    return True
 
 
 def _history(looks: NDArray[np.float64], problem: Problem, seconds: float) -> History:

@@ -929,7 +929,7 @@ def _rows_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
 def _lanes_scratch(n: int, m: int, count: int, dtype: Any, problems: int) -> tuple[Any, ...]:
     lanes = lanes_for(problems)
     while lanes > LEAST_LANES and 2 * count * (n + m) * lanes * np.dtype(dtype).itemsize > LANE_BYTES:
-        lanes //= 2
+        lanes = max(LEAST_LANES, lanes // 2)
 
     def light(*shape: int) -> Array:
         return np.empty((*shape, lanes), dtype)

@@ -181,7 +181,7 @@ def solve_small(
     taus : pair of float
         Strengths of the updates: 1 for `Fixed`, 0 for `Free`, rho / (rho + epsilon) for `KL`.
     same : float
-        Relative difference of two fixed masses that is rounding; b is multiplied by facts[4].
+        Relative difference of two fixed masses that is rounding: b is multiplied by their ratio.
     span : float
         Range of the cost over epsilon up to which K holds it.
     cols_last : bool
@@ -194,8 +194,9 @@ def solve_small(
         Weights, potentials and marginals; the others are scratch.
     look : ndarray, shape (NOTED, 3)
         Iterations, residual and dual value, facts[2] times.
-    facts : ndarray, shape (10,)
-        Solved, iterations, looks, least and largest cost... in the order of `solvers.small.Facts`.
+    facts : ndarray, shape (12,)
+        Solved (1 or 0), iterations, looks, the range of the cost, the factor of b, then as in `Measure` residual,
+        marginal error, gap of relaxed sides, dual value and mass, and the size of the exponents.
     """
     a, f, row, u = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
     b, g, col, v, t, new = of_cols[0], of_cols[1], of_cols[2], of_cols[3], of_cols[4], of_cols[5]
