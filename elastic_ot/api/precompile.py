@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed
+from ..derivatives.layers import solved_layer
+from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
 from ..solvers.methods import METHODS
 from .assign import assign
 from .exact import exact
@@ -137,6 +138,10 @@ def _batch(rng: Any, dtype: Any) -> None:
 
 def _operators(rng: Any, dtype: Any) -> None:
     _batch(rng, dtype)
+    problem = rng.random((2, 5, 6)).astype(dtype), np.ones((2, 5)), np.ones((2, 6)), np.ones(2)
+    layer = solved_layer({"cols": Free(), "tol": 0, "max_iter": 3}, *problem)
+    assert layer is not None
+    layer.vjp(layer.plan, layer.f, layer.g)
     for shape in (SMALL_SHAPE, *BATCH_SHAPES):
         for rows in (Fixed(), KL(1.0), TV(0.5)):
             for options in (BLURRED, THREE_SWEEPS):

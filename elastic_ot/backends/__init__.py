@@ -79,6 +79,12 @@ def load_small() -> Any:
     return importlib.import_module(f"{__name__}.cpu.small")
 
 
+@cache
+def load_layers() -> Any:
+    """Return the module of fixed numbers of iterations of small problems, imported on first use."""
+    return importlib.import_module(f"{__name__}.cpu.layers")
+
+
 def load_simplex() -> DenseSimplex:
     """Return the module of the network simplex on small matrices, imported on first use."""
     return cast("DenseSimplex", importlib.import_module(f"{__name__}.cpu.dense_simplex"))

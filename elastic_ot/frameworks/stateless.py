@@ -2,7 +2,7 @@
 
 A `HostCall` takes arrays with leading dimensions, a problem each, and options as text, and gives arrays back. Matrices
 are NumPy arrays or, on a device, of CuPy; everything else is NumPy. Backward calls get the inputs and the float64
-potentials again and solve nothing.
+potentials again and solve nothing; where an object can be kept between the calls they get the solution as well.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from ..api.options import is_budget
 from ..api.solve import recall, recall_batch, solve_for
 from ..arrays.devices import library_of, lies_on_host, on_host
+from ..derivatives.layers import Layer, plain_layer, shared, solved_layer
 from ..derivatives.records import Gradients
 from ..problems.build import build
 from ..problems.build_batch import build_batch
 from ..problems.penalties import Fixed
+from ..solutions.batch import BatchSolution
+from ..solvers.status import Status
 from .options import SIDES, Shape, decode
 
 PAIR = "2"  # one number for the rows and one for the columns
@@ -37,12 +40,15 @@ class HostCall:
 
     Attributes
     ----------
+    begin : callable
+        Called as ``begin(options, *arrays)``; returns the solution: solved, or made of known potentials.
     function : callable
-        Called as ``function(options, *arrays)``; returns a tuple.
+        Called as ``function(options, solution, *arrays)``; returns a tuple.
     inputs, results : tuple of str
         What the arrays are: keys of `CORE`, which has their own dimensions.
     """
 
+    begin: Callable[..., Any]
     function: Callable[..., tuple[Any, ...]]
     inputs: tuple[str, ...]
     results: tuple[str, ...]
@@ -59,27 +65,35 @@ class HostCall:
 
     def __call__(self, arrays: Arrays, options: str) -> list[NDArray[Any]]:
         """The results, new arrays in C order; an input that a derivative does not depend on may be None."""
+        return self.kept(arrays, options)[1]
+
+    def kept(self, arrays: Arrays, options: str, solution: Any = None) -> tuple[Any, list[NDArray[Any]]]:
+        """The solution, which the derivatives of this call take in place of `begin`, and the results."""
         given = decode(options)
         ranks = [len(CORE[name]) for name in self.inputs]
-        leading = [x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None]
-        batch = np.broadcast_shapes(*leading)
-        views = [
-            None if x is None else library_of(x).broadcast_to(x, batch + x.shape[x.ndim - rank :])
-            for x, rank in zip(arrays, ranks, strict=True)
-        ]
+        leading = {x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None}
+        batch, views = leading.pop(), arrays
+        if leading:
+            batch = np.broadcast_shapes(batch, *leading)
+            views = [
+                None if x is None else library_of(x).broadcast_to(x, batch + x.shape[x.ndim - rank :])
+                for x, rank in zip(arrays, ranks, strict=True)
+            ]
         cost, a, b = arrays[:3]
         assert cost is not None
         assert a is not None
         assert b is not None
         dtypes = self.dtypes(cost.dtype, a.dtype, b.dtype, np.dtype(np.bool_), np.dtype(np.float64))
         shapes = self.shapes(batch, *cost.shape[-2:])
+        solution = self.begin(given, *views) if solution is None else solution
+        found = self.function(given, solution, *views)
         results = []
-        for name, shape, dtype, values in zip(self.results, shapes, dtypes, self.function(given, *views), strict=True):
+        for name, shape, dtype, values in zip(self.results, shapes, dtypes, found, strict=True):
             if not _serves(values, shape, dtype):
-                values, found = (library_of(cost) if is_matrix(name) else np).empty(shape, dtype), values
-                values[...] = found
+                values, one = (library_of(cost) if is_matrix(name) else np).empty(shape, dtype), values
+                values[...] = one
             results.append(values)
-        return results
+        return solution, results
 
 
 def is_matrix(name: str) -> bool:
@@ -94,12 +108,6 @@ def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
     return bool(values.flags.c_contiguous and (not lies_on_host(values) or values.flags.writeable))
 
 
-def _shared(x: NDArray[Any], rank: int) -> NDArray[Any]:
-    """Return values without the repetitions along leading dimensions, which then have size 1."""
-    kept = tuple(slice(0, 1) if x.strides[axis] == 0 else slice(None) for axis in range(x.ndim - rank))
-    return x[kept]
-
-
 def _penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
     """The options of a solve, penalties having the strengths that are given apart."""
     given = options.get("given", "")
@@ -110,13 +118,23 @@ def _penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
     return found
 
 
-def _solved(options: dict[str, Any], problem: Any, with_plan: bool = False) -> Any:
-    cost, a, b, epsilon, rho = problem
+def _solved(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, with_plan: bool = False) -> Any:
     options = {**_penalties(options, rho), "with_plan": with_plan}
     asarray = library_of(cost).asarray  # a call takes arrays of one place
     if cost.ndim == 2:
         return solve_for(cost, asarray(a), asarray(b), epsilon=float(epsilon), **options)
-    return solve_for(_shared(cost, 2), asarray(_shared(a, 1)), asarray(_shared(b, 1)), epsilon=epsilon, **options)
+    return solve_for(shared(cost, 2), asarray(shared(a, 1)), asarray(shared(b, 1)), epsilon=epsilon, **options)
+
+
+def for_derivatives(options: str, solution: Any) -> Any:
+    """The solution to keep: without its plan, and converged in the eyes of derivatives if nothing was to be said."""
+    if isinstance(solution, Layer):
+        return replace(solution, plan=None, f=None, g=None)
+    quiet = decode(options).get("on_failure") == "ignore" and solution.budget is None
+    if isinstance(solution, BatchSolution):
+        status = np.full_like(solution.status, Status.CONVERGED) if quiet else solution.status
+        return replace(solution, known_plans=None, status=status)
+    return replace(solution, known_plan=None, status=Status.CONVERGED if quiet else solution.status)
 
 
 def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -124,7 +142,21 @@ def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
 
-def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, f: Any, g: Any) -> Any:
+def _run(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any) -> Any:
+    """The solution with its plan."""
+    layer = solved_layer(_penalties(options, rho), cost, a, b, epsilon)
+    return _solved(options, cost, a, b, epsilon, rho, with_plan=True) if layer is None else layer
+
+
+def _rerun(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, *rest: Any) -> Any:
+    """The solution for a backward pass."""
+    layer = plain_layer(_penalties(options, rho), cost, a, b, epsilon)
+    return _recalled(options, cost, a, b, epsilon, rho, *rest) if layer is None else layer
+
+
+def _recalled(
+    options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, rho: Any, f: Any, g: Any, *bars: Any
+) -> Any:
     options = _penalties(options, rho)
     rows, cols = options.get("rows", Fixed()), options.get("cols", Fixed())
     reference = options.get("reference", "product")
@@ -136,23 +168,20 @@ def _recalled(options: dict[str, Any], cost: Any, a: Any, b: Any, epsilon: Any, 
     if cost.ndim == 2:
         problem = build(cost, a, b, float(epsilon), rows, cols, reference, None, precision)
         return recall(problem.levelled(budgeted), f, g, **how)
-    given = _shared(cost, 2), _shared(a, 1), _shared(b, 1), epsilon
+    given = shared(cost, 2), shared(a, 1), shared(b, 1), epsilon
     problems = build_batch(*given, rows, cols, reference, None, None, None, precision)
     return recall_batch(problems.levelled(budgeted), f, g, **how)
 
 
-def _plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem, with_plan=True)
+def _plan(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
     return found.plan, found.converged, *_potentials_of(found)
 
 
-def _log_plan(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem)
+def _log_plan(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
     return found.log_plan, found.converged, *_potentials_of(found)
 
 
-def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem)
+def _potentials(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
     f, g = _potentials_of(found)
     row_offset, col_offset = (
         np.reshape(x, (*found.f.shape[:-1], 1)) if np.ndim(x) else x for x in found.problem.offsets
@@ -160,17 +189,19 @@ def _potentials(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
     return f + row_offset, g + col_offset, found.converged, f, g
 
 
-def _value(options: dict[str, Any], *problem: Any) -> tuple[Any, ...]:
-    found = _solved(options, problem)
+def _value(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
     return found.value, found.converged, *_potentials_of(found)
 
 
-def _pull_back(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
-    *known, plan, f, g = arrays
-    return _inputs(options, _recalled(options, *known).vjp(plan=plan, f=f, g=g))
+def _pull_back(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    plan, f, g = arrays[len(SOLVED) :]
+    found = solution.vjp(plan=plan, f=f, g=g)
+    if found is None:
+        found = _recalled(options, *arrays[: len(SOLVED)]).vjp(plan=plan, f=f, g=g)
+    return _inputs(options, found)
 
 
-def _pull_back_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+def _pull_back_logs(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
     """By log P = log R + (f + g - C) / epsilon."""
     *known, bar, f_bar, g_bar = arrays
     cost, a, b, epsilon, _, f, g = known
@@ -179,7 +210,7 @@ def _pull_back_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     if allowed is not None:
         bar = xp.where(allowed, bar, 0.0)
     rows, cols = (on_host(bar.sum(axis=axis, dtype=np.float64)) for axis in (-1, -2))
-    width, solution = epsilon[..., None], _recalled(options, *known)
+    width = epsilon[..., None]
     found = solution.vjp(f=rows / width + f_bar, g=cols / width + g_bar)
     by_cost, by_a, by_b, by_epsilon, rho = _inputs(options, found)
     price = _levelled(solution, cost)
@@ -192,9 +223,8 @@ def _pull_back_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
     return by_cost, by_a + rows * a, by_b + cols * b, by_epsilon - moved / epsilon**2, rho
 
 
-def _push_forward_logs(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+def _push_forward_logs(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
     *known, cost, a, b, epsilon, rho = arrays
-    solution = _recalled(options, *known)
     found = solution.jvp(cost, a, b, *_strengths(options, epsilon, rho))
     xp, width, f, g = library_of(cost), np.asarray(known[3])[..., None], *known[5:]
     allowed, f, g = _allowed(known[0], f, g)
@@ -239,20 +269,19 @@ def _over_weights(options: dict[str, Any], weights: Any) -> NDArray[np.float64]:
     return inverse
 
 
-def _push_forward(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
-    *known, cost, a, b, epsilon, rho = arrays
-    found = _recalled(options, *known).jvp(cost, a, b, *_strengths(options, epsilon, rho))
+def _push_forward(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    cost, a, b, epsilon, rho = arrays[len(SOLVED) :]
+    found = solution.jvp(cost, a, b, *_strengths(options, epsilon, rho))
     return found.plan, found.f, found.g
 
 
-def _value_gradients(options: dict[str, Any], *known: Any) -> tuple[Any, ...]:
-    return _inputs(options, _recalled(options, *known).gradients())
+def _value_gradients(options: dict[str, Any], solution: Any, *known: Any) -> tuple[Any, ...]:
+    return _inputs(options, solution.gradients())
 
 
-def _value_hvp(options: dict[str, Any], *arrays: Any) -> tuple[Any, ...]:
+def _value_hvp(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
     """Differentiate the gradients of the value along a direction; see `_Parted` for one that parts fixed masses."""
-    *known, cost, a, b, epsilon, rho = arrays
-    solution = _recalled(options, *known)
+    cost, a, b, epsilon, rho = arrays[len(SOLVED) :]
     steps = _strengths(options, epsilon, rho)
     if not all(isinstance(side, Fixed) for side in (solution.problem.rows, solution.problem.cols)):
         return _inputs(options, solution.hvp(cost, a, b, *steps))
@@ -327,13 +356,13 @@ PROBLEM = ("cost", "a", "b", "epsilon", "rho")
 SOLVED = (*PROBLEM, "f", "g")
 OUTCOME = ("plan", "f", "g")
 LOGS = ("log_plan", "f", "g")
-plan = HostCall(_plan, PROBLEM, ("plan", "converged", "f", "g"))
-log_plan = HostCall(_log_plan, PROBLEM, ("log_plan", "converged", "f", "g"))
-potentials = HostCall(_potentials, PROBLEM, (*SHOWN, "converged", "f", "g"))
-value = HostCall(_value, PROBLEM, ("value", "converged", "f", "g"))
-pull_back = HostCall(_pull_back, (*SOLVED, *OUTCOME), PROBLEM)
-push_forward = HostCall(_push_forward, (*SOLVED, *PROBLEM), OUTCOME)
-pull_back_logs = HostCall(_pull_back_logs, (*SOLVED, *LOGS), PROBLEM)
-push_forward_logs = HostCall(_push_forward_logs, (*SOLVED, *PROBLEM), LOGS)
-value_gradients = HostCall(_value_gradients, SOLVED, PROBLEM)
-value_hvp = HostCall(_value_hvp, (*SOLVED, *PROBLEM), PROBLEM)
+plan = HostCall(_run, _plan, PROBLEM, ("plan", "converged", "f", "g"))
+log_plan = HostCall(_solved, _log_plan, PROBLEM, ("log_plan", "converged", "f", "g"))
+potentials = HostCall(_solved, _potentials, PROBLEM, (*SHOWN, "converged", "f", "g"))
+value = HostCall(_solved, _value, PROBLEM, ("value", "converged", "f", "g"))
+pull_back = HostCall(_rerun, _pull_back, (*SOLVED, *OUTCOME), PROBLEM)
+push_forward = HostCall(_recalled, _push_forward, (*SOLVED, *PROBLEM), OUTCOME)
+pull_back_logs = HostCall(_recalled, _pull_back_logs, (*SOLVED, *LOGS), PROBLEM)
+push_forward_logs = HostCall(_recalled, _push_forward_logs, (*SOLVED, *PROBLEM), LOGS)
+value_gradients = HostCall(_recalled, _value_gradients, SOLVED, PROBLEM)
+value_hvp = HostCall(_recalled, _value_hvp, (*SOLVED, *PROBLEM), PROBLEM)

@@ -168,12 +168,18 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
 
 
 def _differentiable(
-    op: Any, save: Callable[..., None], pull: Callable[..., Any], push: Callable[..., Any]
+    op: Any,
+    save: Callable[..., None],
+    pull: Callable[..., Any],
+    push: Callable[..., Any],
+    solve: HostCall | None = None,
 ) -> Callable[..., Any]:
     """`op` with derivatives, backward (`pull`) and forward (`push`).
 
     Compiled graphs hold the operator with its own autograd, which torch.func and forward mode do not understand
-    (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand.
+    (pytorch issues 168393, 179652); they get a Function, whose jvp in turn torch.compile does not understand. Plain
+    tensors of the host get one that calls `solve` itself and keeps the solution for the backward pass: of a small
+    problem that takes half the time.
     """
     op.register_autograd(pull, setup_context=save)
 
@@ -182,8 +188,12 @@ def _differentiable(
         forward, setup_context = staticmethod(op), staticmethod(save)
         backward, jvp = staticmethod(pull), staticmethod(push)
 
+    direct = None if solve is None else _keeping(solve, save, pull)
+
     def call(*arguments: Any) -> Any:
         if not torch.compiler.is_compiling():
+            if direct is not None and _are_plain(arguments[:-1]):
+                return direct.apply(*arguments)
             _refuse_nested_forward()
             return Function.apply(*arguments)
         if any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in arguments):
@@ -193,12 +203,63 @@ def _differentiable(
     return call
 
 
+def _keeping(solve: HostCall, save: Callable[..., None], pull: Callable[..., Any]) -> Any:
+    """A Function that solves on the host and keeps the solution for its backward pass."""
+
+    class Direct(torch.autograd.Function):
+        backward = staticmethod(pull)
+
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+            *tensors, options = arguments
+            solution, found = _on_host(solve, tensors, options)
+            ctx.solution = host_calls.for_derivatives(options, solution)
+            save(ctx, arguments, found)
+            return found
+
+    return Direct
+
+
 @torch.compiler.disable
 def _refuse_nested_forward() -> None:
     """Forward mode within forward mode drops the outer derivative of a Function, without an error."""
     levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
     if levels.count(torch._C._functorch.TransformType.Jvp) > 1:
         raise RuntimeError("elastic_ot.torch: jvp within jvp; use torch.func.hessian, or jacrev inside")
+
+
+def _are_plain(tensors: Sequence[Any]) -> bool:
+    """Return True for tensors of the host that nothing traces, transforms or differentiates forwards."""
+    return (
+        not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+        and not torch._C._len_torch_dispatch_stack()
+        and all(x is None or _lies_here(x) for x in tensors)
+    )
+
+
+def _lies_here(tensor: Any) -> bool:
+    """Return True for a dense tensor in this machine's memory; one that stands for many has no such key."""
+    plain = type(tensor) in (Tensor, torch.nn.Parameter)
+    return plain and torch._C._dispatch_keys(tensor).has(torch._C.DispatchKey.CPU)
+
+
+def _on_host(
+    call: HostCall, tensors: Sequence[Tensor | None], options: str, solution: Any = None
+) -> tuple[Any, tuple[Tensor, ...]]:
+    """The solution and the results of a call for tensors of the host."""
+    arrays = [None if x is None else x.numpy(force=True) for x in tensors]
+    solution, found = call.kept(arrays, options, solution)
+    return solution, tuple(map(torch.from_numpy, found))
+
+
+def _pulled(ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None) -> tuple[Tensor, ...]:
+    """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again."""
+    solution = getattr(ctx, "solution", None)
+    if solution is None or torch.is_grad_enabled() or not _are_plain(bars):
+        found: tuple[Tensor, ...] = op(*ctx.saved_tensors, *bars, ctx.options)
+        return found
+    return _on_host(call, (*ctx.saved_tensors, *bars), ctx.options, solution)[1]
 
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -223,7 +284,7 @@ def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
 
 
 def _plan_backward(ctx: Any, plan_bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_pull_back(*ctx.saved_tensors, plan_bar, f_bar, g_bar, ctx.options), None
+    return *_pulled(ctx, host_calls.pull_back, _pull_back, plan_bar, f_bar, g_bar), None
 
 
 def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -232,7 +293,7 @@ def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
 
 
 def _logs_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_pull_back_logs(*ctx.saved_tensors, bar, f_bar, g_bar, ctx.options), None
+    return *_pulled(ctx, host_calls.pull_back_logs, _pull_back_logs, bar, f_bar, g_bar), None
 
 
 def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -242,7 +303,7 @@ def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
 
 def _potentials_backward(ctx: Any, *bars: Any) -> tuple[Any, ...]:
     shown_f, shown_g, _, f, g = bars
-    return *_pull_back(*ctx.saved_tensors, None, shown_f + f, shown_g + g, ctx.options), None
+    return *_pulled(ctx, host_calls.pull_back, _pull_back, None, shown_f + f, shown_g + g), None
 
 
 def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -252,7 +313,7 @@ def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
 
 def _value_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
     """Differentiate the value backwards; the potentials are results only to be saved."""
-    found = _value_gradients(*ctx.saved_tensors, ctx.options)
+    found = _pulled(ctx, host_calls.value_gradients, _value_gradients)
     scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
     pairs = zip(found, host_calls.PROBLEM, strict=True)
     return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
@@ -293,6 +354,10 @@ def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[.
     return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
 
 
+def _solving(name: str, call: HostCall, pull: Callable[..., Any], push: Callable[..., Any]) -> Callable[..., Any]:
+    return _differentiable(_define(name, call), _save_solution, pull, push, solve=call)
+
+
 _pull_back = _last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
 _push_forward = _last("push_forward", host_calls.push_forward)
 _pull_back_logs = _last("pull_back_logs", host_calls.pull_back_logs)
@@ -301,9 +366,7 @@ _value_hvp = _last("value_hvp", host_calls.value_hvp)
 _value_gradients = _differentiable(
     _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
 )
-solve_plan = _differentiable(_define("plan", host_calls.plan), _save_solution, _plan_backward, _plan_jvp)
-solve_log_plan = _differentiable(_define("log_plan", host_calls.log_plan), _save_solution, _logs_backward, _logs_jvp)
-solve_potentials = _differentiable(
-    _define("potentials", host_calls.potentials), _save_solution, _potentials_backward, _potentials_jvp
-)
-solve_value = _differentiable(_define("value", host_calls.value), _save_solution, _value_backward, _value_jvp)
+solve_plan = _solving("plan", host_calls.plan, _plan_backward, _plan_jvp)
+solve_log_plan = _solving("log_plan", host_calls.log_plan, _logs_backward, _logs_jvp)
+solve_potentials = _solving("potentials", host_calls.potentials, _potentials_backward, _potentials_jvp)
+solve_value = _solving("value", host_calls.value, _value_backward, _value_jvp)
