@@ -19,10 +19,10 @@ from ..problems.penalties import KL, Elastic, Fixed, Free
 from ..problems.penalty import Penalty, Vector
 from .records import Gradients
 
-LARGEST = 1 << 18  # entries of a problem; its kernel belongs to one thread
-LONGEST = 2048  # entries of a row that a float32 sum takes
-TINY, MANY = 64, 64  # entries up to which problems are tiny; so many of them are faster side by side
-ITERATIONS = 64  # whose vectors are all kept
+LARGEST_LAYER = 1 << 18  # entries of a problem; its kernel belongs to one thread
+LONGEST_ROW = 2048  # entries of a row that a float32 sum takes
+TINY_LAYER, MANY_TINY = 64, 64  # entries up to which problems are tiny; so many of them are faster side by side
+MOST_ITERATIONS = 64  # whose vectors are all kept
 FAILURES = ("warn", "raise", "ignore", None)
 PLAIN = {"rows", "cols", "reference", "tol", "max_iter", "end", "on_failure", "given", "precision", "with_plan"}
 
@@ -108,7 +108,7 @@ def _are_plain(options: dict[str, Any]) -> bool:
     if not (options.keys() <= PLAIN and options.get("tol") == 0):
         return False
     count, end, reference = options["max_iter"], options.get("end"), options.get("reference", "product")
-    if not (type(count) is int and 1 <= count <= ITERATIONS and options.get("on_failure") in FAILURES):
+    if not (type(count) is int and 1 <= count <= MOST_ITERATIONS and options.get("on_failure") in FAILURES):
         return False
     return bool(end in (None, "rows", "cols") and str(reference) in ("product", "counting"))
 
@@ -118,7 +118,9 @@ def _fits(cost: Any) -> bool:
     if not isinstance(cost, np.ndarray) or cost.dtype not in (np.float32, np.float64):
         return False
     size, problems = cost.shape[-2] * cost.shape[-1], math.prod(cost.shape[:-2])
-    return bool(0 < size <= LARGEST and cost.shape[-1] <= LONGEST and (size > TINY or 0 < problems <= MANY))
+    return bool(
+        0 < size <= LARGEST_LAYER and cost.shape[-1] <= LONGEST_ROW and (size > TINY_LAYER or 0 < problems <= MANY_TINY)
+    )
 
 
 def _powers(penalty: Penalty, epsilon: Vector) -> Vector:

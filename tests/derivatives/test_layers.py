@@ -5,7 +5,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot.backends import load_layers
-from elastic_ot.derivatives.layers import LARGEST, LONGEST, MANY, plain_layer, solved_layer
+from elastic_ot.derivatives.layers import LARGEST_LAYER, LONGEST_ROW, MANY_TINY, plain_layer, solved_layer
 from elastic_ot.frameworks import stateless
 from elastic_ot.frameworks.options import encode, plain
 
@@ -113,7 +113,7 @@ def test_shared_costs_and_weights_are_read_once():
 def unusual():
     """What a layer does not serve, by name."""
     cost, a, b, epsilon = problems((2, 5, 7), np.float64)
-    fixed, many = options(eot.Fixed(), eot.Fixed()), np.zeros((MANY + 1, 4, 4))
+    fixed, many = options(eot.Fixed(), eot.Fixed()), np.zeros((MANY_TINY + 1, 4, 4))
     spots = {"inf": np.inf, "nan": np.nan, "high": 1e4}
     for name, value in spots.items():
         spoilt = cost.copy()
@@ -129,9 +129,15 @@ def unusual():
     yield "method", ({**fixed, "method": "log"}, cost, a, b, epsilon)
     yield "no iteration", ({**fixed, "max_iter": 0}, cost, a, b, epsilon)
     yield "a penalty with a kink", ({**fixed, "rows": eot.TV(1.0)}, cost, a, b, epsilon)
-    yield "many tiny ones", (fixed, many, np.ones((MANY + 1, 4)), np.ones((MANY + 1, 4)), np.ones(MANY + 1))
-    yield "large", (fixed, np.zeros((1, 2, LARGEST)), np.ones((1, 2)), np.ones((1, LARGEST)), np.ones(1))
-    yield "long rows", (fixed, np.zeros((1, 2, LONGEST + 1)), np.ones((1, 2)), np.ones((1, LONGEST + 1)), np.ones(1))
+    yield (
+        "many tiny ones",
+        (fixed, many, np.ones((MANY_TINY + 1, 4)), np.ones((MANY_TINY + 1, 4)), np.ones(MANY_TINY + 1)),
+    )
+    yield "large", (fixed, np.zeros((1, 2, LARGEST_LAYER)), np.ones((1, 2)), np.ones((1, LARGEST_LAYER)), np.ones(1))
+    yield (
+        "long rows",
+        (fixed, np.zeros((1, 2, LONGEST_ROW + 1)), np.ones((1, 2)), np.ones((1, LONGEST_ROW + 1)), np.ones(1)),
+    )
     yield "halves", (fixed, cost.astype(np.float16), a, b, epsilon)
 
 
