@@ -28,6 +28,7 @@ _HOME = {
     "Free": "problems.penalties",
     "Elastic": "problems.penalties",
     "Cost": "costs.base",
+    "PointCloud": "costs.points",
     "Newton": "solvers.newton",
     "Solution": "solutions.solution",
     "BatchSolution": "solutions.batch",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .backends.cpu.threads import get_num_threads as get_num_threads
     from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
+    from .costs.points import PointCloud as PointCloud
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable

@@ -88,6 +88,17 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
     return vector.astype(np.float64)
 
 
+def ingest_points(name: str, points: Any) -> NDArray[np.floating]:
+    """Points as a float32 or float64 array (n, d) in C order on the host, in what `ingest_cost` has for their dtype."""
+    array = as_numpy(name, points)
+    if array.ndim != 2:
+        advice = f"; a point a number is {name}[:, None]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}; it must be points (n, d){advice}")
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; it must be at least one point with one coordinate")
+    return np.ascontiguousarray(array, dtype=_working_dtype(name, array.dtype))
+
+
 def is_real(array: NDArray[Any]) -> bool:
     """Return True for dtypes that float64 stands for."""
     return array.dtype.kind in "fiub" and array.dtype.itemsize <= 8

@@ -12,9 +12,10 @@ Primitives write into arrays the caller owns and return nothing, except where sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Array = Any
+Metric = Literal["sqeuclidean", "euclidean", "cityblock", "cosine", "dot"]
 
 LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
 """Codes of the update rules (see `Backend.potential`)."""

@@ -60,6 +60,7 @@ class Cost(ABC):
 
     shape: tuple[int, int]
     dtype: Any
+    _mask_advice: ClassVar[str] = "let {name}.block return inf where an entry is forbidden"
 
     @abstractmethod
     def block(self, rows: slice, cols: slice) -> Any:
@@ -94,6 +95,10 @@ class Cost(ABC):
             out[here] = self.block(slice(int(row), int(row) + 1), slice(first, last))[0, j[here] - first]
         return out
 
+    def _known(self) -> KnownCost | None:
+        """Return it with the facts that it knows of itself; None has them looked for in all blocks."""
+        return None
+
 
 class KnownCost(Cost):
     """A cost with its range and its forbidden entries: what is asked of any cost above this layer.
@@ -101,7 +106,7 @@ class KnownCost(Cost):
     Attributes
     ----------
     lowest, highest : float
-        Range of the finite entries.
+        Range of the finite entries, or bounds on it where these are cheaper.
     row_reach, col_reach : ndarray of bool or None
         Rows and columns with an allowed entry among the partners in use; None if no entry is forbidden.
     stored : bool

@@ -25,9 +25,7 @@ def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_
     """Return a matrix or a user's cost with its facts; `row_on` and `col_on` say which rows and columns have weight."""
     if is_cost(given):
         if mask is not None:
-            raise ValueError(
-                f"mask is for a cost matrix; let {type(given).__name__}.block return inf where an entry is forbidden"
-            )
+            raise ValueError(f"mask is for a cost matrix; {given._mask_advice.format(name=type(given).__name__)}")
         return scan_cost(given, row_on, col_on)
     matrix: Any = given
     if mask is not None:
@@ -98,7 +96,8 @@ def _refuse_entries(block: Any, rows: slice, transposed: bool) -> None:
 def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
     """Return a user's cost with its facts; few entries are computed once and kept.
 
-    One pass over all blocks, each of which is checked: shape, dtype, and entries that are no costs.
+    One pass over all blocks, each of which is checked: shape, dtype, and entries that are no costs. No pass over those
+    of a cost that knows its facts.
     """
     shape, dtype = checked_cost(cost)
     if math.prod(shape) <= KEPT_ENTRIES:
@@ -106,6 +105,9 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
         block = checked_block(cost, shape, dtype, *whole)
         _refuse_block(cost, block, whole[0])
         return scan_matrix(block, row_on, col_on)
+    known = cost._known()
+    if known is not None:
+        return known
     strips = BlockCost(cost, shape, dtype).strips()
     facts = _facts(strips, row_on, col_on, lambda rows, block: _refuse_block(cost, block, rows))
     return BlockCost(cost, shape, dtype, *facts)

@@ -79,11 +79,6 @@ def test_every_public_name_is_there_and_is_listed():
     assert callable(eot.applications.attention_weights)
 
 
-def test_names_of_later_issues_are_absent():
-    for name in ("PointCloud",):
-        assert not hasattr(eot, name)
-
-
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="sinkhorn"):
         eot.sinkhorn  # noqa: B018
