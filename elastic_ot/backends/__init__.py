@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from .protocol import Backend, BatchBackend, BatchDerivatives, DenseSimplex, Paths
+    from .protocol import Backend, BatchBackend, BatchDerivatives, CloudBackend, DenseSimplex, Paths
 
 
 def load_for(matrix: Any) -> Backend:
@@ -34,6 +34,12 @@ def load(name: str = "cpu", device: int | None = None) -> Backend:
         return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect(device))
     module = "cpu.dense" if name == "cpu" else name
     return cast("Backend", importlib.import_module(f"{__name__}.{module}"))
+
+
+def load_cloud(name: str = "cpu") -> CloudBackend:
+    """Return the backend for costs between points, imported on first use: "cpu" or "reference"."""
+    module = {"cpu": "cpu.cloud", "reference": "reference_cloud"}[name]
+    return cast("CloudBackend", importlib.import_module(f"{__name__}.{module}"))
 
 
 def load_batch_for(stack: Any) -> BatchBackend:

@@ -439,6 +439,59 @@ class Backend(Protocol):
         """Do the iterations of `sparse_gradients` with P_ij = kernel_ij col_factor_j, read once a product."""
 
 
+class CloudBackend(Protocol):
+    """The primitives for costs between points, of which no matrix is stored: those of `Backend` that have their names.
+
+    A cloud is what `cloud` makes of points; only backends look into it.
+    """
+
+    def cloud(self, x: Array, y: Array, metric: Metric) -> Any:
+        """Return points (n, d) and (m, d) as the others read them; y may be x itself.
+
+        Their costs are, in double precision and by SciPy's names,
+
+            sqeuclidean  sum_k (x_ik - y_jk)^2          euclidean  its root          cityblock  sum_k |x_ik - y_jk|
+            dot          - sum_k x_ik y_jk              cosine     1 - <x_i, y_j> / (|x_i| |y_j|)
+        """
+
+    def transposed(self, cloud: Any) -> Any:
+        """Return it with rows and columns exchanged, without a copy."""
+
+    def shifted(self, cloud: Any, offset: float) -> Any:
+        """Return it with costs less `offset`, without a copy."""
+
+    def sweeps(
+        self,
+        cloud: Any,
+        inv_epsilon: float,
+        rows: Side,
+        cols: Side,
+        omega: tuple[float, float],
+        vectors: Vectors,
+        fast: bool,
+        count: int,
+    ) -> None:
+        """Do the iterations of `Backend.log_sweeps`.
+
+        `fast`: what belongs to pairs of points is in float32, relative to centres near both where there are few
+        coordinates; what belongs to one point is in double precision, and so are sums.
+        """
+
+    def marginals(
+        self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array
+    ) -> None:
+        """row_sum_i = sum_j P_ij and col_sum_j = sum_i P_ij in float64, one pass."""
+
+    def row_max(self, cloud: Any, inv_epsilon: float, beta: Array, out: Array) -> None:
+        """out_i = max_j (beta_j - C_ij inv_epsilon)."""
+
+    def apply(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
+        """Out = P x (n, k)."""
+
+    def entries(self, cloud: Any, x: Array, out: Array) -> None:
+        """Out = costs of other points x (k, d) and all columns, in the dtype of `out`."""
+
+
 class BatchBackend(Protocol):
     """The primitives for many problems in one call: the first axis of every array; a side has one rule for each."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_points
+from ..backends import load_cloud
 from ..backends.protocol import Metric
+from ..cached import cached_property
 from .base import Cost
+from .points_plan import PointCost
 
 METRICS: tuple[str, ...] = get_args(Metric)
 LEAST_SQUARE = 1e-30  # below which squares in float32 lose digits, because sums of them leave its range
@@ -81,7 +84,7 @@ class PointCloud(Cost):
     )
 
     def __init__(self, x: Any, y: Any = None, metric: str = "sqeuclidean") -> None:
-        if not isinstance(metric, str) or metric not in METRICS:
+        if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
         rows = _checked("x", x)
         cols = rows if y is None else _checked("y", y)
@@ -110,11 +113,21 @@ class PointCloud(Cost):
             return (-(x @ y.T)).astype(self.dtype, copy=False)
         from scipy.spatial.distance import cdist  # takes longer to import than a small solve
 
-        return cdist(x, y, self.metric).astype(self.dtype, copy=False)
+        metric: Any = self.metric
+        return cdist(x, y, metric).astype(self.dtype, copy=False)
 
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
         x, y = self.x[i].astype(np.float64), self.y[j].astype(np.float64)
         return self._paired(x, y).astype(self.dtype, copy=False)
+
+    def _known(self) -> PointCost:
+        low, high = extent(self.x.astype(np.float64), self.y.astype(np.float64), self.metric)
+        return PointCost(self, self.shape, self.dtype, low, high, cloud=self._cloud)
+
+    @cached_property
+    def _cloud(self) -> Any:
+        """The points as kernels read them."""
+        return load_cloud().cloud(self.x, self.y, cast("Metric", self.metric))
 
     def _paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
         """Costs of points and their partners."""
@@ -130,6 +143,28 @@ class PointCloud(Cost):
 
 def _normalised(points: NDArray[np.float64]) -> Any:
     return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def extent(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> tuple[float, float]:
+    """Return bounds on all entries, from boxes and balls around the points."""
+    if metric == "cosine":
+        return 0.0, 2.0
+    (x_low, x_high), (y_low, y_high) = ((z.min(axis=0), z.max(axis=0)) for z in (x, y))
+    if metric == "dot":
+        corners = [u * v for u in (x_low, x_high) for v in (y_low, y_high)]
+        ball = float(np.linalg.norm(x, axis=1).max() * np.linalg.norm(y, axis=1).max())
+        most = min(float(np.max(corners, axis=0).sum()), ball)
+        return -most, -max(float(np.min(corners, axis=0).sum()), -ball)
+    gaps = np.maximum(0.0, np.maximum(y_low - x_high, x_low - y_high))
+    spans = np.maximum(y_high - x_low, x_high - y_low)
+    if metric == "cityblock":
+        return float(gaps.sum()), float(spans.sum())
+    centres = 0.5 * (x_low + x_high), 0.5 * (y_low + y_high)
+    radii = sum(float(np.linalg.norm(z - c, axis=1).max()) for z, c in zip((x, y), centres, strict=True))
+    between = float(np.linalg.norm(centres[0] - centres[1]))
+    low = max(float(np.linalg.norm(gaps)), between - radii)
+    high = min(float(np.linalg.norm(spans)), between + radii)
+    return (low, high) if metric == "euclidean" else (low * low, high * high)
 
 
 def _checked(name: str, given: Any) -> NDArray[Any]:

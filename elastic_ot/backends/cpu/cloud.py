@@ -1,0 +1,517 @@
+"""The primitives of `CloudBackend` in Numba: passes over a plan between points, of which nothing is stored.
+
+A thread takes some rows at a time, computes their tiles from left to right (`tiles`), keeps the exponentials until the
+sums of the rows are known, and then adds them, each row times the change of its scaling, to its column sums: one read
+of the points and one exponential an entry. The rows are so few that their exponentials stay in its cache.
+
+What is rounded. In double precision everything is computed from coordinates less a common centre. In single precision
+a tile holds offsets from the centres of two blocks of neighbours, with X = X' + U and Y = Y' + V for centres U and V,
+
+    a_i + b_j + s <X_i, Y_j> = (a_i + s <X_i, V> - M) + (b_j + s <U, Y_j> - s <U, V> + M) + s <X'_i, Y'_j>,
+
+of which the two brackets are formed in double, 8 to 32 numbers a tile, and M is the largest of the first. Points of few
+coordinates are put in an order in which 32 in a row are neighbours, by halving them along the longest side of their
+box. In many coordinates neighbours are no nearer than others, and there is one centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Metric, Side, Vectors
+from . import dense
+from .dense import BRIEF_SERIAL_BELOW, LN2, _clear, _potential, inner, rows_kernel
+from .threads import available, split
+from .tiles import (
+    ABSOLUTE,
+    BLOCK,
+    DISTANCE,
+    PRODUCT,
+    SQUARES,
+    add_columns,
+    affine,
+    entries_of_tile,
+    fill_tile,
+    largest_of_tile,
+)
+
+NEAR = 8  # coordinates up to which blocks have centres of their own
+CACHED = 160 * 1024  # exponentials that a thread keeps at a time, if 8 rows have no more
+MANY = 32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
+PIECE = 16  # blocks whose row sums are added in the precision of their exponentials
+REMOVED = -1e30  # stands for -inf, of which no difference can be formed
+CANCELLING = 1e6  # largest squared distance over epsilon up to which double precision forgives inner products
+
+
+class Points(NamedTuple):
+    """One side of a cloud in blocks of `BLOCK`, coordinate after coordinate, the last block filled up.
+
+    `order` says which point stands where. `points` are in double precision, `single` are offsets from `centres`
+    (blocks, d), or without these the same in float32; both have their squared norms.
+    """
+
+    order: Array
+    points: Array
+    norms: Array
+    centres: Array
+    single: Array
+    single_norms: Array
+
+
+class Cloud(NamedTuple):
+    """Points of both sides, less `centre` and in `unit`.
+
+    Costs are `power` times what `tiles` computes by `kind`, less `offset`; squared distances are computed from inner
+    products, of which `factor` is 2.
+    """
+
+    rows: Points
+    cols: Points
+    metric: Metric
+    kind: int
+    factor: float
+    centre: Array
+    unit: float
+    offset: float
+
+    @property
+    def power(self) -> float:
+        return self.unit if self.kind in (DISTANCE, ABSOLUTE) else self.unit * self.unit
+
+
+# --- the way of points into blocks ------------------------------------------------------------------------------------
+
+KINDS = {
+    "sqeuclidean": (PRODUCT, 2.0),
+    "euclidean": (DISTANCE, -1.0),
+    "cityblock": (ABSOLUTE, -1.0),
+    "cosine": (PRODUCT, 1.0),
+    "dot": (PRODUCT, 1.0),
+}
+
+
+def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
+    kind, factor = KINDS[metric]
+    sides = [_directions(z, metric) for z in ((x,) if x is y else (x, y))]
+    centre = np.zeros(x.shape[1])
+    if metric not in ("cosine", "dot"):  # differences do not change
+        centre += 0.5 * (
+            np.min([z.min(axis=0) for z in sides], axis=0) + np.max([z.max(axis=0) for z in sides], axis=0)
+        )
+    largest = max(float(np.abs(z - centre).max()) for z in sides)
+    unit = 2.0 ** int(np.frexp(largest)[1]) if largest > 0 else 1.0
+    blocked = kind == PRODUCT and x.shape[1] <= NEAR
+    rows, *others = (_points((z - centre) / unit, blocked, factor == 2.0) for z in sides)
+    offset = -1.0 if metric == "cosine" else 0.0
+    return Cloud(rows, others[0] if others else rows, metric, kind, factor, centre, unit, offset)
+
+
+def _directions(x: Array, metric: Metric) -> Any:
+    """Points in double precision; under "cosine" on the unit sphere."""
+    x = np.asarray(x, np.float64)
+    return x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
+
+
+def transposed(cloud: Cloud) -> Cloud:
+    return cloud._replace(rows=cloud.cols, cols=cloud.rows)
+
+
+def shifted(cloud: Cloud, offset: float) -> Cloud:
+    return cloud._replace(offset=cloud.offset + offset)
+
+
+def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
+    order = _near_order(x) if blocked else np.arange(x.shape[0])
+    filled = _filled(x[order])
+    by_block = filled.reshape(-1, BLOCK, x.shape[1])
+    centres = 0.5 * (by_block.min(axis=1) + by_block.max(axis=1)) if blocked else np.empty((0, x.shape[1]))
+    offsets = (by_block - centres[:, None] if blocked else by_block).astype(np.float32)
+    norms = _norms(filled, squared)
+    rounded = norms if blocked else _norms(offsets.reshape(filled.shape).astype(np.float64), squared)
+    return Points(order, _turned(filled).reshape(-1), norms, centres, _turned(offsets).reshape(-1), rounded)
+
+
+def _filled(x: NDArray[Any]) -> NDArray[Any]:
+    """Points with the last one repeated until blocks are full."""
+    return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK, axis=0)])
+
+
+def _turned(x: NDArray[Any]) -> NDArray[Any]:
+    """(blocks, k, 32): in every block coordinate after coordinate."""
+    return np.ascontiguousarray(x.reshape(-1, BLOCK, x.shape[-1]).transpose(0, 2, 1))
+
+
+def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("nd,nd->n", x, x)) if squared else np.zeros(x.shape[0])
+
+
+def _near_order(x: NDArray[np.float64]) -> Any:
+    """Return an order in which every aligned run of `BLOCK` points has a small box."""
+    n, d = x.shape
+    size = BLOCK
+    while size < n:
+        size *= 2
+    order = np.minimum(np.arange(size), n)
+    x = np.vstack([x, np.full((1, d), np.nan)])  # nan comes last in every order, so that blocks stay full
+    while size > BLOCK:
+        cells = order.reshape(-1, size)
+        sides = [np.fmax.reduce(x[cells, k], axis=1) - np.fmin.reduce(x[cells, k], axis=1) for k in range(d)]
+        longest = np.argmax(sides, axis=0)
+        halves = np.argpartition(x[cells, longest[:, None]], size // 2, axis=1)
+        order = np.take_along_axis(cells, halves, axis=1).reshape(-1)
+        size //= 2
+    return order[order < n]
+
+
+# --- passes over blocks of rows, serial -------------------------------------------------------------------------------
+# `reading` is what all of them get: (kind, scale, rows, cols, b), a side being (points, what tiles read, centres).
+# `work` is a thread's own: (p, lanes, ends, a, sums, w). A strip is as many rows of a block as p has room for.
+
+
+@inner
+def _ends_of_block(reading, norms, block, base, ends, a):
+    """Form what the tiles of 32 rows add to their sums, from everything that is affine in one of its points."""
+    _, scale, (x, _, x_centres), (y, _, y_centres), b = reading
+    row_ends, col_ends, wide, row_slope, col_slope = ends
+    d, blocked, x_place = row_slope.size, x_centres.shape[0] > 0, BLOCK * row_slope.size * block
+    for r in range(BLOCK):
+        a[r] = max(base[BLOCK * block + r] * LOG2E, REMOVED) - norms[BLOCK * block + r]
+        wide[r] = a[r]
+    for c in range(b.size // BLOCK):
+        column, constant = BLOCK * c, 0.0
+        if blocked:
+            for k in range(d):
+                row_slope[k] = scale * y_centres[c, k]
+                col_slope[k] = scale * x_centres[block, k]
+                constant += col_slope[k] * y_centres[c, k]
+            affine(a, 0, x, x_place, row_slope, 0.0, wide)
+        top = wide[0]
+        for r in range(1, BLOCK):
+            top = max(top, wide[r])
+        for r in range(BLOCK):
+            row_ends[column + r] = wide[r] - top
+        if blocked:
+            affine(b, column, y, d * column, col_slope, top - constant, col_ends[column : column + BLOCK])
+        else:
+            for j in range(BLOCK):
+                col_ends[column + j] = b[column + j] + top
+
+
+@inner
+def _fill_strip(reading, block, first, work):
+    """Fill p with some rows of a block, tile by tile: 2^z; and their sums."""
+    kind, scale, (_, xs, _), (_, ys, _), b = reading
+    p, lanes, ends, _, sums, _ = work
+    rows, d, blocks = sums.size, ends[3].size, b.size // BLOCK
+    x_place = BLOCK * d * block + first
+    for r in range(rows):
+        sums[r] = 0.0
+    for piece in range(0, blocks, PIECE):
+        _clear(lanes)
+        for c in range(piece, min(piece + PIECE, blocks)):
+            column = BLOCK * c
+            fill_tile(
+                kind, ends[0], column + first, ends[1], column, xs, x_place, ys, d * column, d, scale, rows, p, lanes
+            )
+        for r in range(rows):
+            total = 0.0
+            for q in range(16 * r, 16 * r + 16):
+                total += lanes[q]
+            sums[r] += total
+
+
+@rows_kernel
+def _sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc, work, trust, lo, hi):
+    """Blocks lo to hi of rows: sums, taken relative to alpha - base, updates, and their share of the column sums.
+
+    False as soon as a sum cannot be trusted.
+    """
+    p, _, ends, a, sums, w = work
+    (low, tiny, huge), rows = trust, sums.size
+    _clear(acc)
+    for block in range(lo, hi):
+        _ends_of_block(reading, norms, block, base, ends, a)
+        for first in range(0, BLOCK, rows):
+            _fill_strip(reading, block, first, work)
+            for r in range(rows):
+                i = BLOCK * block + first + r
+                old, total = alpha[i], sums[r]
+                updated[i], row_sum[i], w[r] = old, 0.0, 0.0
+                if side.log_weight[i] > -np.inf:
+                    if not (max(low * side.weight[i], tiny) < total <= huge):
+                        return False
+                    potential = old - side.offset[i]
+                    ratio = side.log_weight[i] - (np.log(total) + (old - base[i])) + potential
+                    target = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+                    updated[i] = side.offset[i] + potential + omega * (target - potential)
+                    row_sum[i], w[r] = total, np.exp(updated[i] - base[i])
+            add_columns(p, w, rows, acc)
+    return True
+
+
+@rows_kernel
+def _row_max_blocks(reading, norms, base, out, work, lo, hi):
+    """The largest z of every row, under the potentials `base`."""
+    kind, scale, (_, xs, _), (_, ys, _), b = reading
+    _, lanes, ends, a, tops, _ = work
+    rows, d = tops.size, ends[3].size
+    for block in range(lo, hi):
+        _ends_of_block(reading, norms, block, base, ends, a)
+        for first in range(0, BLOCK, rows):
+            for q in range(lanes.size):
+                lanes[q] = 3.0 * REMOVED
+            x_place = BLOCK * d * block + first
+            for column in range(0, b.size, BLOCK):
+                row = column + first
+                largest_of_tile(kind, ends[0], row, ends[1], column, xs, x_place, ys, d * column, d, scale, rows, lanes)
+            for r in range(rows):
+                top = lanes[16 * r]
+                for q in range(16 * r + 1, 16 * r + 16):
+                    top = max(top, lanes[q])
+                out[BLOCK * block + first + r] = top
+
+
+@rows_kernel
+def _apply_blocks(reading, norms, alpha, columns, out, work, lo, hi):
+    """Rows of P x; `columns` (blocks, k, 32) is x in the blocks of y."""
+    p, _, ends, a, sums, _ = work
+    rows, count = sums.size, columns.shape[1]
+    for block in range(lo, hi):
+        _ends_of_block(reading, norms, block, alpha, ends, a)
+        for first in range(0, BLOCK, rows):
+            start = BLOCK * block + first
+            _fill_strip(reading, block, first, work)
+            for r in range(rows):
+                _clear(out[start + r])
+            for c in range(columns.shape[0]):
+                for r in range(rows):
+                    if alpha[start + r] > -np.inf:
+                        place = BLOCK * (rows * c + r)
+                        for q in range(count):
+                            total = 0.0
+                            for j in range(BLOCK):
+                                total += p[place + j] * columns[c, q, j]
+                            out[start + r, q] += total
+
+
+@rows_kernel
+def _entry_blocks(kind, scale, constant, xs, ys, d, zeros, order, out, tile, lo, hi):
+    """Costs of blocks lo to hi of rows, of columns that stand in some order."""
+    n, m = out.shape
+    for block in range(lo, hi):
+        row = BLOCK * block
+        for column in range(0, m, BLOCK):
+            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, BLOCK, tile)
+            for r in range(min(BLOCK, n - row)):
+                for j in range(min(BLOCK, m - column)):
+                    out[row + r, order[column + j]] = tile[BLOCK * r + j] + constant
+
+
+# --- the functions of `protocol` --------------------------------------------------------------------------------------
+
+
+class Reading(NamedTuple):
+    """A cloud at one epsilon in one precision: what passes get of it, and how many rows a strip has."""
+
+    cloud: Cloud
+    single: bool
+    kind: int
+    scale: float
+    inv2: float
+    row_norms: Array
+    col_norms: Array
+    height: int
+
+    @property
+    def blocks(self) -> int:
+        return int(self.row_norms.size) // BLOCK
+
+    @property
+    def threads(self) -> int:
+        entries = self.row_norms.size * self.col_norms.size
+        return 1 if entries < BRIEF_SERIAL_BELOW else min(available(), self.blocks)
+
+    def arguments(self, beta: Array) -> tuple[Any, ...]:
+        """What compiled passes know of the cloud and of the columns' potentials."""
+        rows, cols = (
+            (x.points, x.single if self.single else x.points, x.centres[: None if self.single else 0])
+            for x in (self.cloud.rows, self.cloud.cols)
+        )
+        order, b = self.cloud.cols.order, np.full(self.col_norms.size, REMOVED)
+        b[: order.size] = np.maximum(beta[order] * LOG2E, REMOVED) + self.inv2 * self.cloud.offset
+        return self.kind, self.scale, rows, cols, b - self.col_norms
+
+    def work(self) -> list[tuple[Any, ...]]:
+        """Memory for every thread."""
+        number, d, m = np.float32 if self.single else np.float64, self.cloud.centre.size, self.col_norms.size
+        found = []
+        for _ in range(self.threads):
+            ends = np.empty(m, number), np.empty(m, number), np.empty(BLOCK), np.empty(d), np.empty(d)
+            strip = np.empty(self.height * m, number), np.zeros(16 * self.height, number)
+            found.append((*strip, ends, np.empty(BLOCK), np.empty(self.height), np.empty(self.height, number)))
+        return found
+
+    def split(self, run: Callable[[int, int, int], None]) -> None:
+        """run(thread, lo, hi) over blocks of rows; the kernels release the interpreter lock."""
+        blocks, threads = self.blocks, self.threads
+        split(lambda t: run(t, t * blocks // threads, (t + 1) * blocks // threads), threads)
+
+
+def _reading(cloud: Cloud, inv_epsilon: float, single: bool) -> Reading:
+    inv2, kind, factor = inv_epsilon * LOG2E * cloud.power, cloud.kind, cloud.factor
+    norms = [points.single_norms if single else points.norms for points in (cloud.rows, cloud.cols)]
+    if metric_cancels(cloud) and not single and inv2 > CANCELLING:
+        kind, factor, norms = SQUARES, -1.0, [0.0 * x for x in norms]
+    m, d = norms[1].size, cloud.centre.size
+    height = next((h for h in (32, 16) if h * m <= CACHED or d >= MANY), 8)
+    return Reading(cloud, single, kind, factor * inv2, inv_epsilon * LOG2E, inv2 * norms[0], inv2 * norms[1], height)
+
+
+def metric_cancels(cloud: Cloud) -> bool:
+    """True if costs are differences of larger numbers, unless they are computed from differences of coordinates."""
+    return cloud.metric == "sqeuclidean"
+
+
+def _in_blocks(points: Points, x: Array, rest: float) -> Array:
+    """A vector in the order of blocks, `rest` where the last one is filled up."""
+    out = np.full(points.norms.size, rest)
+    out[: points.order.size] = x[points.order]
+    return out
+
+
+def _from_blocks(points: Points, x: Array, out: Array) -> None:
+    out[points.order] = x[: points.order.size]
+
+
+class _Sweep:
+    """Passes at one epsilon with one side of rows, in blocks, and what threads write to."""
+
+    def __init__(self, cloud: Cloud, inv_epsilon: float, side: Side, fast: bool) -> None:
+        self.reading, self.cols = _reading(cloud, inv_epsilon, fast), cloud.cols
+        rest = 0.0, -np.inf, 0.0
+        weight, log_weight, offset = (_in_blocks(cloud.rows, x, y) for x, y in zip(side[:3], rest, strict=True))
+        self.side = side._replace(weight=weight, log_weight=log_weight, offset=offset)
+        self.work = self.reading.work()
+        self.acc = np.empty((len(self.work), self.reading.col_norms.size))
+
+    def run(
+        self, omega: float, trust: tuple[float, float, float], base: Array, alpha: Array, beta: Array
+    ) -> tuple[bool, Array, Array]:
+        """Whether all sums could be trusted, the updated rows and their sums before, relative to alpha - base."""
+
+        def blocks(t: int, lo: int, hi: int) -> None:
+            sound[t] = _sweep_blocks(*given, updated, row_sum, self.acc[t], self.work[t], trust, lo, hi)
+
+        updated, row_sum = np.full_like(alpha, np.nan), np.full_like(alpha, np.nan)
+        given = self.reading.arguments(beta), self.reading.row_norms, self.side, omega, base, alpha
+        sound = [True] * len(self.work)
+        self.reading.split(blocks)
+        return all(sound), updated, row_sum
+
+    def column_sums(self, out: Array) -> None:
+        _from_blocks(self.cols, self.acc.sum(axis=0), out)
+
+
+ANY_SUM = 0.0, -1.0, np.inf
+
+
+def sweeps(
+    cloud: Cloud,
+    inv_epsilon: float,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    vectors: Vectors,
+    fast: bool,
+    count: int,
+) -> None:
+    sweep, points, trust = _Sweep(cloud, inv_epsilon, rows, fast), cloud.rows, TRUST_SINGLE if fast else TRUST_DOUBLE
+    alpha, total = _in_blocks(points, vectors.alpha, -np.inf), np.empty_like(vectors.log_col)
+    for _ in range(count):
+        dense._columns(cols, omega[1], vectors.beta, vectors.log_col, vectors.log_col_updated)
+        previous, base = alpha, alpha
+        sound, alpha, row_sum = sweep.run(omega[0], trust, base, previous, vectors.beta)
+        if not sound:  # sums that vanish or overflow, in early iterations: rows relative to their largest entries
+            base = -LN2 * _tops(cloud, inv_epsilon, vectors.beta)
+            _, alpha, row_sum = sweep.run(omega[0], ANY_SUM, base, previous, vectors.beta)
+        sweep.column_sums(total)
+        if not _logarithms(cols, total, vectors.log_col, trust):
+            _from_blocks(points, alpha, vectors.alpha)
+            _log_column_sums(cloud, inv_epsilon, cols, vectors)
+    used, log_row = sweep.side.log_weight > -np.inf, np.full_like(alpha, -np.inf)
+    log_row[used] = np.log(row_sum[used]) + (previous[used] - base[used])
+    for x, out in ((alpha, vectors.alpha), (previous, vectors.previous_alpha), (log_row, vectors.log_row)):
+        _from_blocks(points, x, out)
+
+
+def _logarithms(cols: Side, total: Array, log_col: Array, trust: tuple[float, float, float]) -> bool:
+    """Logarithms of column sums; true if all of them can be trusted."""
+    used, (_, tiny, huge) = cols.log_weight > -np.inf, trust
+    sound = (total > tiny) & (total < huge)
+    log_col[:] = np.where(used, np.log(np.where(sound, total, 1.0)), -np.inf)
+    return bool(np.all(sound | ~used))
+
+
+def _log_column_sums(cloud: Cloud, inv_epsilon: float, cols: Side, vectors: Vectors) -> None:
+    """log_col where a sum vanished or overflowed: relative to the maximum, two more passes (early iterations only)."""
+    top, total = np.empty_like(vectors.log_col), np.empty_like(vectors.log_col)
+    row_max(transposed(cloud), inv_epsilon, vectors.alpha, top)
+    used = np.isfinite(top) & np.isfinite(cols.log_weight)
+    shift = np.where(used, top, 0.0)
+    marginals(cloud, inv_epsilon, vectors.alpha, np.where(used, -shift, -np.inf), np.empty_like(vectors.alpha), total)
+    logarithm = np.log(np.where(used, total, 1.0)) + shift + np.where(used, vectors.beta, 0.0)
+    vectors.log_col[:] = np.where(used, logarithm, -np.inf)
+
+
+def marginals(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    nothing = np.zeros_like(alpha)
+    still = Side(nothing, np.where(np.isneginf(alpha), -np.inf, 0.0), nothing, CLIPPED, 0.0, 0.0)
+    sweep, alphas = _Sweep(cloud, inv_epsilon, still, fast=False), _in_blocks(cloud.rows, alpha, -np.inf)
+    _, _, sums = sweep.run(0.0, ANY_SUM, alphas, alphas, beta)  # an iteration that moves nothing
+    _from_blocks(cloud.rows, sums, row_sum)
+    sweep.column_sums(col_sum)
+    col_sum[np.isneginf(beta)] = 0.0
+
+
+def _tops(cloud: Cloud, inv_epsilon: float, beta: Array) -> Array:
+    """Largest entries of rows in base 2, in blocks."""
+
+    def run(t: int, lo: int, hi: int) -> None:
+        _row_max_blocks(arguments, reading.row_norms, base, out, work[t], lo, hi)
+
+    reading = _reading(cloud, inv_epsilon, single=False)._replace(height=8)
+    arguments, work = reading.arguments(beta), reading.work()
+    out, base = np.empty_like(reading.row_norms), np.zeros_like(reading.row_norms)
+    reading.split(run)
+    return out
+
+
+def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
+    _from_blocks(cloud.rows, _tops(cloud, inv_epsilon, beta), out)
+    out[:] = np.where(out > 0.5 * REMOVED, LN2 * out, -np.inf)
+
+
+def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _apply_blocks(arguments, reading.row_norms, alphas, columns, products, work[t], lo, hi)
+
+    reading, points = _reading(cloud, inv_epsilon, single=False), cloud.cols
+    arguments, work, alphas = reading.arguments(beta), reading.work(), _in_blocks(cloud.rows, alpha, -np.inf)
+    padded = np.zeros((points.norms.size, x.shape[1]))
+    padded[: points.order.size] = np.where((beta == -np.inf)[:, None], 0.0, x)[points.order]
+    columns, products = _turned(padded), np.empty((alphas.size, x.shape[1]))
+    reading.split(run)
+    out[cloud.rows.order] = products[: cloud.rows.order.size]
+
+
+def entries(cloud: Cloud, x: Array, out: Array) -> None:
+    x = (_directions(x, cloud.metric) - cloud.centre) / cloud.unit
+    xs, d = _turned(_filled(x)).reshape(-1), x.shape[1]
+    kind, factor = (SQUARES, -1.0) if metric_cancels(cloud) else (cloud.kind, cloud.factor)
+    zeros, tile = np.zeros(BLOCK), np.empty(BLOCK * BLOCK)
+    given = kind, -factor * cloud.power, -cloud.offset, xs, cloud.cols.points, d, zeros, cloud.cols.order
+    _entry_blocks(*given, out, tile, 0, xs.size // (d * BLOCK))

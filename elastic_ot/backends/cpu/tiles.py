@@ -1,0 +1,297 @@
+"""Tiles of a plan between points as explicit vectors, in LLVM IR: some rows times 32 columns, in registers.
+
+A tile is computed from two blocks of points, coordinate by coordinate,
+
+    z_ij = a_i + b_j + scale c_ij,      c_ij = sum_k x_ik y_jk, sum_k (x_ik - y_jk)^2, its root, or sum_k |x_ik - y_jk|,
+
+and what becomes of z differs: 2^z and its row sums (`fill`), the largest of every row (`largest`), or z itself
+(`entries`). Points lie in blocks of `BLOCK`, coordinate after coordinate, so that a vector holds one coordinate of
+neighbours. 4 rows times 2 vectors of sums, 8 rows where there are 32 registers, stay in registers over the loop on
+coordinates, as in a product of matrices; so one loop serves few coordinates and many. Vectors and exponentials are
+those of `vectors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .vectors import F32, F64, I32, I64, _as, _number, _Vectors
+
+BLOCK = 32
+PRODUCT, SQUARES, DISTANCE, ABSOLUTE = 0, 1, 2, 3
+"""What c is, in this order."""
+# Column sums begin with these numbers, which are taken away in double precision: sums of what has underflowed are then
+# no denormal numbers, with which processors compute slowly, and become 0.
+SEED = {F64: 2.0**-900, F32: 2.0**-100}
+
+
+class _Tile(_Vectors):
+    """The loops over the rows and columns of a tile."""
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any, number: ir.Type) -> None:
+        super().__init__(context, builder, number)
+        self.height = 8 if self.wide else 4
+        self.arguments = [
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(kinds, arguments, strict=True)
+        ]
+
+    def each(self, use: Callable[[Any, Any, Any], None]) -> None:
+        """Compute a tile; `use` gets row, first column and values of each vector."""
+        build = self.builder
+        _, a, a_first, b, b_first, *_, scale, rows = self.arguments[:12]
+        with cgutils.for_range_slice(build, I64(0), rows, I64(self.height), I64) as (i, _):
+            with cgutils.for_range_slice(build, I64(0), I64(BLOCK), I64(2 * self.lanes), I64) as (j, _):
+                sums = self._sums(i, j)
+                factor = self.splat(_as(build, scale, self.number))
+                columns = [build.add(j, I64(t * self.lanes)) for t in range(2)]
+                betas = [self.load(b, build.add(b_first, column)) for column in columns]
+                for u in range(self.height):
+                    row = build.add(i, I64(u))
+                    alpha = self.splat(build.load(build.gep(a, [build.add(a_first, row)])))
+                    for t in range(2):
+                        use(row, columns[t], self.fma(factor, build.load(sums[u][t]), build.fadd(alpha, betas[t])))
+
+    def _sums(self, i: Any, j: Any) -> list[list[Any]]:
+        """Where the sums c of some rows and columns are, once the loop over coordinates is done."""
+        build, kind = self.builder, self.arguments[0]
+        sums = [[cgutils.alloca_once(build, self.kind(self.number)) for _ in range(2)] for _ in range(self.height)]
+        for row in sums:
+            for place in row:
+                build.store(self.constant(0.0), place)
+        with build.if_else(build.icmp_signed("==", kind, I64(PRODUCT))) as (product, differences):
+            with product:
+                self._loop(i, j, sums, self.fma)
+            with differences, build.if_else(build.icmp_signed("==", kind, I64(ABSOLUTE))) as (absolute, squares):
+                with absolute:
+                    self._loop(i, j, sums, self._absolute)
+                with squares:
+                    self._loop(i, j, sums, self._square)
+                    with build.if_then(build.icmp_signed("==", kind, I64(DISTANCE))):
+                        for row in sums:
+                            for place in row:
+                                build.store(self._one("sqrt", build.load(place)), place)
+        return sums
+
+    def _loop(self, i: Any, j: Any, sums: list[list[Any]], add: Callable[[Any, Any, Any], Any]) -> None:
+        build = self.builder
+        xs, x_first, ys, y_first, dimension = self.arguments[5:10]
+        with cgutils.for_range(build, dimension, intp=I64) as loop:
+            place = build.mul(loop.index, I64(BLOCK))
+            y_place = build.add(build.add(y_first, place), j)
+            x_place = build.add(build.add(x_first, place), i)
+            y = [self.load(ys, build.add(y_place, I64(t * self.lanes))) for t in range(2)]
+            for u, row in enumerate(sums):
+                x = self.splat(build.load(build.gep(xs, [build.add(x_place, I64(u))])))
+                for t, sum_ in enumerate(row):
+                    build.store(add(x, y[t], build.load(sum_)), sum_)
+
+    def _square(self, x: Any, y: Any, total: Any) -> Any:
+        difference = self.builder.fsub(x, y)
+        return self.fma(difference, difference, total)
+
+    def _absolute(self, x: Any, y: Any, total: Any) -> Any:
+        return self.builder.fadd(total, self._one("fabs", self.builder.fsub(x, y)))
+
+    def _one(self, name: str, x: Any) -> Any:
+        return self.call(f"llvm.{name}.{self.suffix(self.number)}", x.type, x)
+
+    def larger(self, x: Any, y: Any) -> Any:
+        return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
+
+
+@intrinsic
+def _fill_tile(
+    typingctx: Any,
+    kind: Any,
+    a: Any,
+    a_first: Any,
+    b: Any,
+    b_first: Any,
+    xs: Any,
+    x_first: Any,
+    ys: Any,
+    y_first: Any,
+    d: Any,
+    scale: Any,
+    rows: Any,
+    p: Any,
+    sums: Any,
+) -> Any:
+    """p[rows b_first + 32 i + j] = 2^z_ij; adds to sums[16 i : 16 i + 16] what their sum is the row's sum of."""
+    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, p, sums)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
+        rows, out, totals = tile.arguments[11:]
+        first = builder.mul(rows, tile.arguments[4])
+
+        def use(row: Any, column: Any, z: Any) -> None:
+            e = tile.power(z)
+            tile.store(e, out, builder.add(builder.add(first, builder.mul(row, I64(BLOCK))), column))
+            place = builder.mul(row, I64(16))
+            tile.store(builder.fadd(tile.load(totals, place), e), totals, place)
+
+        tile.each(use)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _largest_of_tile(
+    typingctx: Any,
+    kind: Any,
+    a: Any,
+    a_first: Any,
+    b: Any,
+    b_first: Any,
+    xs: Any,
+    x_first: Any,
+    ys: Any,
+    y_first: Any,
+    d: Any,
+    scale: Any,
+    rows: Any,
+    tops: Any,
+) -> Any:
+    """tops[16 i : 16 i + 16] become at least z_ij, taken over j; all 16 together have the largest of the row."""
+    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, tops)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile = _Tile(context, builder, signature.args, arguments, _number(tops.dtype))
+        out = tile.arguments[12]
+
+        def use(row: Any, column: Any, z: Any) -> None:
+            place = builder.mul(row, I64(16))
+            tile.store(tile.larger(tile.load(out, place), z), out, place)
+
+        tile.each(use)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _entries_of_tile(
+    typingctx: Any,
+    kind: Any,
+    a: Any,
+    a_first: Any,
+    b: Any,
+    b_first: Any,
+    xs: Any,
+    x_first: Any,
+    ys: Any,
+    y_first: Any,
+    d: Any,
+    scale: Any,
+    rows: Any,
+    out: Any,
+) -> Any:
+    """out[32 i + j] = z_ij."""
+    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, out)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile = _Tile(context, builder, signature.args, arguments, _number(out.dtype))
+        entries = tile.arguments[12]
+
+        def use(row: Any, column: Any, z: Any) -> None:
+            tile.store(z, entries, builder.add(builder.mul(row, I64(BLOCK)), column))
+
+        tile.each(use)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
+    """out_j += sum_i w_i p_ij, for all tiles of a strip as `fill` leaves them; `out` is in double precision."""
+    signature = types.void(p, w, rows, out)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile, double = (
+            _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
+        )
+        source, factors, height, totals = tile.arguments
+        size = context.make_array(out)(context, builder, arguments[3]).nitems
+        seed = SEED[tile.number]
+        sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(BLOCK // tile.lanes)]
+        with cgutils.for_range_slice(builder, I64(0), size, I64(BLOCK), I64) as (column, _):
+            for total in sums:
+                builder.store(tile.constant(seed), total)
+            first = builder.mul(height, column)
+            with cgutils.for_range(builder, height, intp=I64) as loop:
+                factor = tile.splat(builder.load(builder.gep(factors, [loop.index])))
+                place = builder.add(first, builder.mul(loop.index, I64(BLOCK)))
+                for t, total in enumerate(sums):
+                    part = tile.load(source, builder.add(place, I64(t * tile.lanes)))
+                    builder.store(tile.fma(factor, part, builder.load(total)), total)
+            for t, total in enumerate(sums):
+                found = builder.load(total)
+                for half in range(0, tile.lanes, double.lanes):
+                    part = _part(builder, found, half, double.lanes)
+                    part = part if tile.number == F64 else builder.fpext(part, double.kind(F64))
+                    part = builder.fsub(part, double.constant(seed))
+                    place = builder.add(column, I64(t * tile.lanes + half))
+                    double.store(builder.fadd(double.load(totals, place), part), totals, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _affine(typingctx: Any, base: Any, first: Any, xs: Any, x_first: Any, slope: Any, shift: Any, out: Any) -> Any:
+    """out[i] = base[first + i] + shift + sum_k slope[k] xs[x_first + 32 k + i] for a block.
+
+    In double precision, rounded to what `out` holds.
+    """
+    signature = types.void(base, first, xs, x_first, slope, shift, out)
+    narrow = out.dtype == types.float32
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile = _Tile(context, builder, signature.args, arguments, F64)
+        bases, start, points, points_first, slopes, constant, result = tile.arguments
+        dimension = context.make_array(slope)(context, builder, arguments[4]).nitems
+        offset, step = tile.splat(constant), 4 * tile.lanes
+        sums = [cgutils.alloca_once(builder, tile.kind(F64)) for _ in range(4)]
+        with cgutils.for_range_slice(builder, I64(0), I64(BLOCK), I64(step), I64) as (i, _):
+            places = [builder.add(i, I64(t * tile.lanes)) for t in range(4)]
+            for place, total in zip(places, sums, strict=True):
+                builder.store(builder.fadd(tile.load(bases, builder.add(start, place)), offset), total)
+            with cgutils.for_range(builder, dimension, intp=I64) as loop:
+                factor = tile.splat(builder.load(builder.gep(slopes, [loop.index])))
+                row = builder.add(points_first, builder.mul(loop.index, I64(BLOCK)))
+                for place, total in zip(places, sums, strict=True):
+                    x = tile.load(points, builder.add(row, place))
+                    builder.store(tile.fma(factor, x, builder.load(total)), total)
+            for place, total in zip(places, sums, strict=True):
+                found = builder.load(total)
+                if narrow:
+                    found = builder.fptrunc(found, tile.kind(F32))
+                tile.store(found, result, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _part(builder: Any, x: Any, first: int, count: int) -> Any:
+    """Return some lanes of a vector."""
+    if x.type.count == count:
+        return x
+    return builder.shuffle_vector(x, x, ir.Constant(ir.VectorType(I32, count), list(range(first, first + count))))
+
+
+# to be called from compiled code
+fill_tile: Any = _fill_tile
+largest_of_tile: Any = _largest_of_tile
+entries_of_tile: Any = _entries_of_tile
+add_columns: Any = _add_columns
+affine: Any = _affine

@@ -1,0 +1,73 @@
+"""The primitives for clouds of points on the matrix of their costs: the oracle for kernels that never store one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import reference
+from .protocol import Array, Metric, Side, Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points, and the constant that is taken from their costs."""
+
+    x: Array
+    y: Array
+    metric: Metric
+    offset: float = 0.0
+
+    def costs(self, x: Array | None = None) -> Array:
+        """All costs, or those of other points than x, in double precision."""
+        x, y = (np.asarray(z, np.float64) for z in (self.x if x is None else x, self.y))
+        if self.metric == "cosine":
+            x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
+        if self.metric in ("cosine", "dot"):
+            costs = (self.metric == "cosine") - np.einsum("id,jd->ij", x, y)
+        else:
+            differences = x[:, None] - y[None]
+            costs = (np.abs(differences) if self.metric == "cityblock" else differences**2).sum(axis=2)
+        return (np.sqrt(costs) if self.metric == "euclidean" else costs) - self.offset
+
+
+def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
+    return Cloud(x, y, metric)
+
+
+def transposed(cloud: Cloud) -> Cloud:
+    return replace(cloud, x=cloud.y, y=cloud.x)
+
+
+def shifted(cloud: Cloud, offset: float) -> Cloud:
+    return replace(cloud, offset=cloud.offset + offset)
+
+
+def sweeps(
+    cloud: Cloud,
+    inv_epsilon: float,
+    rows: Side,
+    cols: Side,
+    omega: tuple[float, float],
+    vectors: Vectors,
+    fast: bool,
+    count: int,
+) -> None:
+    reference.log_sweeps(cloud.costs(), inv_epsilon, rows, cols, omega, *vectors, None, count)
+
+
+def marginals(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    reference.marginals(cloud.costs(), inv_epsilon, alpha, beta, row_sum, col_sum)
+
+
+def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
+    reference.row_max(cloud.costs(), inv_epsilon, beta, out)
+
+
+def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
+    reference.apply(cloud.costs(), inv_epsilon, alpha, beta, x, False, out)
+
+
+def entries(cloud: Cloud, x: Array, out: Array) -> None:
+    out[:, :] = cloud.costs(x)
