@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 
 import elastic_ot
 
-MODULES = ("dense", "batch", "batch_derivatives", "graph", "paths", "simplex", "small")
+MODULES = ("cloud", "dense", "batch", "batch_derivatives", "graph", "paths", "simplex", "small")
 PRINTED = """
 import hashlib, sys
 import numpy as np
@@ -49,6 +49,11 @@ if "batches" in wanted:
                     found = eot.solve(stack, epsilon=0.1, cols=cols, **options)
                     back = found.vjp(plan=pull)
                     print(shape, options, digest(found.f, found.plan, found.gap, back.cost, back.a))
+if "clouds" in wanted:
+    for dtype in (np.float32, np.float64):
+        x = rng.random((1100, 3)).astype(dtype)
+        found = eot.solve(eot.PointCloud(x, 1 - x), epsilon=0.1, tol=0, max_iter=7)
+        print("clouds", digest(found.f, found.g, found.apply(x)))
 if "exact" in wanted:
     found = eot.exact(cost, a, b)
     print("simplex", digest(found.f, found.g, found.plan))
@@ -57,7 +62,7 @@ if "exact" in wanted:
     found = eot.assign(rng.random((1100, 1000)))
     print("assignment", digest(found.row_ind, found.col_ind, found.u, found.v))
 """
-SLOW = ("small", "scaling", "stabilized", "epsilon_scaling", "newton", "gradients", "batches", "exact")
+SLOW = ("clouds", "small", "scaling", "stabilized", "epsilon_scaling", "newton", "gradients", "batches", "exact")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -33,6 +33,7 @@ from .tiles import (
     PRODUCT,
     SQUARES,
     add_columns,
+    add_products,
     affine,
     entries_of_tile,
     fill_tile,
@@ -40,7 +41,7 @@ from .tiles import (
 )
 
 NEAR = 8  # coordinates up to which blocks have centres of their own
-CACHED = 160 * 1024  # exponentials that a thread keeps at a time, if 8 rows have no more
+CACHED = 640 * 1024  # bytes of exponentials that a thread keeps at a time, if 8 rows have no more
 MANY = 32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
 PIECE = 16  # blocks whose row sums are added in the precision of their exponentials
 REMOVED = -1e30  # stands for -inf, of which no difference can be formed
@@ -242,7 +243,7 @@ def _sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, ac
                 old, total = alpha[i], sums[r]
                 updated[i], row_sum[i], w[r] = old, 0.0, 0.0
                 if side.log_weight[i] > -np.inf:
-                    if not (max(low * side.weight[i], tiny) < total <= huge):
+                    if not (max(low * side.weight[i], tiny) <= total <= huge):
                         return False
                     potential = old - side.offset[i]
                     ratio = side.log_weight[i] - (np.log(total) + (old - base[i])) + potential
@@ -276,39 +277,38 @@ def _row_max_blocks(reading, norms, base, out, work, lo, hi):
 
 
 @rows_kernel
-def _apply_blocks(reading, norms, alpha, columns, out, work, lo, hi):
-    """Rows of P x; `columns` (blocks, k, 32) is x in the blocks of y."""
+def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
+    """Rows of P x; `columns` is x in the blocks of y."""
     p, _, ends, a, sums, _ = work
-    rows, count = sums.size, columns.shape[1]
+    rows, count = sums.size, out.shape[1]
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, alpha, ends, a)
         for first in range(0, BLOCK, rows):
-            start = BLOCK * block + first
             _fill_strip(reading, block, first, work)
+            _clear(parts)
+            add_products(p, rows, columns, count, parts)
             for r in range(rows):
-                _clear(out[start + r])
-            for c in range(columns.shape[0]):
-                for r in range(rows):
-                    if alpha[start + r] > -np.inf:
-                        place = BLOCK * (rows * c + r)
-                        for q in range(count):
-                            total = 0.0
-                            for j in range(BLOCK):
-                                total += p[place + j] * columns[c, q, j]
-                            out[start + r, q] += total
+                i = BLOCK * block + first + r
+                for q in range(count):
+                    total, place = 0.0, 16 * (count * r + q)
+                    for t in range(place, place + 16):
+                        total += parts[t]
+                    out[i, q] = total if alpha[i] > -np.inf else 0.0
 
 
 @rows_kernel
 def _entry_blocks(kind, scale, constant, xs, ys, d, zeros, order, out, tile, lo, hi):
-    """Costs of blocks lo to hi of rows, of columns that stand in some order."""
+    """Costs of some rows and of blocks lo to hi of columns, which stand in some order."""
     n, m = out.shape
-    for block in range(lo, hi):
-        row = BLOCK * block
-        for column in range(0, m, BLOCK):
-            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, BLOCK, tile)
-            for r in range(min(BLOCK, n - row)):
-                for j in range(min(BLOCK, m - column)):
-                    out[row + r, order[column + j]] = tile[BLOCK * r + j] + constant
+    for row in range(0, n, BLOCK):
+        rows = min(BLOCK, n - row)
+        for column in range(BLOCK * lo, BLOCK * hi, BLOCK):
+            last = min(BLOCK, m - column)
+            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, (rows + 7) // 8 * 8, tile)
+            for r in range(rows):
+                line, place = out[row + r], BLOCK * r
+                for j in range(last):
+                    line[order[column + j]] = tile[place + j] + constant
 
 
 # --- the functions of `protocol` --------------------------------------------------------------------------------------
@@ -366,8 +366,8 @@ def _reading(cloud: Cloud, inv_epsilon: float, single: bool) -> Reading:
     norms = [points.single_norms if single else points.norms for points in (cloud.rows, cloud.cols)]
     if metric_cancels(cloud) and not single and inv2 > CANCELLING:
         kind, factor, norms = SQUARES, -1.0, [0.0 * x for x in norms]
-    m, d = norms[1].size, cloud.centre.size
-    height = next((h for h in (32, 16) if h * m <= CACHED or d >= MANY), 8)
+    row, d = norms[1].size * (4 if single else 8), cloud.centre.size
+    height = next((h for h in (32, 16) if h * row <= CACHED or d >= MANY), 8)
     return Reading(cloud, single, kind, factor * inv2, inv_epsilon * LOG2E, inv2 * norms[0], inv2 * norms[1], height)
 
 
@@ -416,7 +416,7 @@ class _Sweep:
         _from_blocks(self.cols, self.acc.sum(axis=0), out)
 
 
-ANY_SUM = 0.0, -1.0, np.inf
+ANY_SUM = 0.0, 0.0, np.inf
 
 
 def sweeps(
@@ -497,21 +497,26 @@ def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
 
 def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
     def run(t: int, lo: int, hi: int) -> None:
-        _apply_blocks(arguments, reading.row_norms, alphas, columns, products, work[t], lo, hi)
+        _apply_blocks(arguments, reading.row_norms, alphas, columns, parts[t], products, work[t], lo, hi)
 
-    reading, points = _reading(cloud, inv_epsilon, single=False), cloud.cols
+    reading, points, count = _reading(cloud, inv_epsilon, single=False), cloud.cols, x.shape[1]
     arguments, work, alphas = reading.arguments(beta), reading.work(), _in_blocks(cloud.rows, alpha, -np.inf)
-    padded = np.zeros((points.norms.size, x.shape[1]))
+    padded = np.zeros((points.norms.size, count))
     padded[: points.order.size] = np.where((beta == -np.inf)[:, None], 0.0, x)[points.order]
-    columns, products = _turned(padded), np.empty((alphas.size, x.shape[1]))
+    columns, products = _turned(padded).reshape(-1), np.empty((alphas.size, count))
+    parts = np.empty((len(work), 16 * reading.height * count))
     reading.split(run)
     out[cloud.rows.order] = products[: cloud.rows.order.size]
 
 
 def entries(cloud: Cloud, x: Array, out: Array) -> None:
+    def run(t: int) -> None:
+        _entry_blocks(*given, out, np.empty(BLOCK * BLOCK), t * blocks // threads, (t + 1) * blocks // threads)
+
     x = (_directions(x, cloud.metric) - cloud.centre) / cloud.unit
     xs, d = _turned(_filled(x)).reshape(-1), x.shape[1]
     kind, factor = (SQUARES, -1.0) if metric_cancels(cloud) else (cloud.kind, cloud.factor)
-    zeros, tile = np.zeros(BLOCK), np.empty(BLOCK * BLOCK)
-    given = kind, -factor * cloud.power, -cloud.offset, xs, cloud.cols.points, d, zeros, cloud.cols.order
-    _entry_blocks(*given, out, tile, 0, xs.size // (d * BLOCK))
+    blocks, points = cloud.cols.norms.size // BLOCK, cloud.cols
+    given = kind, -factor * cloud.power, -cloud.offset, xs, points.points, d, np.zeros(BLOCK), points.order
+    threads = 1 if out.size < BRIEF_SERIAL_BELOW // 4 else min(available(), blocks)
+    split(run, threads)

@@ -21,13 +21,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import F32, F64, I32, I64, _as, _number, _Vectors
+from .vectors import F32, F64, I32, I64, LEAST_POWER, _as, _number, _Vectors
 
 BLOCK = 32
 PRODUCT, SQUARES, DISTANCE, ABSOLUTE = 0, 1, 2, 3
 """What c is, in this order."""
-# Column sums begin with these numbers, which are taken away in double precision: sums of what has underflowed are then
-# no denormal numbers, with which processors compute slowly, and become 0.
+# Column sums begin with these numbers, which are taken away in double precision: so sums of tiny entries are no
+# denormal numbers, with which processors compute slowly, and become 0.
 SEED = {F64: 2.0**-900, F32: 2.0**-100}
 
 
@@ -42,8 +42,8 @@ class _Tile(_Vectors):
             for kind, value in zip(kinds, arguments, strict=True)
         ]
 
-    def each(self, use: Callable[[Any, Any, Any], None]) -> None:
-        """Compute a tile; `use` gets row, first column and values of each vector."""
+    def each(self, use: Callable[[Any, list[Any], list[Any]], None]) -> None:
+        """Compute a tile; `use` gets a row, the first columns of two vectors, and these."""
         build = self.builder
         _, a, a_first, b, b_first, *_, scale, rows = self.arguments[:12]
         with cgutils.for_range_slice(build, I64(0), rows, I64(self.height), I64) as (i, _):
@@ -55,8 +55,8 @@ class _Tile(_Vectors):
                 for u in range(self.height):
                     row = build.add(i, I64(u))
                     alpha = self.splat(build.load(build.gep(a, [build.add(a_first, row)])))
-                    for t in range(2):
-                        use(row, columns[t], self.fma(factor, build.load(sums[u][t]), build.fadd(alpha, betas[t])))
+                    ends = [build.fadd(alpha, beta) for beta in betas]
+                    use(row, columns, [self.fma(factor, build.load(c), z) for c, z in zip(sums[u], ends, strict=True)])
 
     def _sums(self, i: Any, j: Any) -> list[list[Any]]:
         """Where the sums c of some rows and columns are, once the loop over coordinates is done."""
@@ -102,6 +102,14 @@ class _Tile(_Vectors):
     def _one(self, name: str, x: Any) -> Any:
         return self.call(f"llvm.{name}.{self.suffix(self.number)}", x.type, x)
 
+    def exponential(self, z: Any) -> Any:
+        """2^z, and 0 where that underflows: products with what `power` has there would be denormal numbers."""
+        e = self.power(z)
+        if self.wide:
+            return e
+        least = self.constant(LEAST_POWER[self.number])
+        return self.builder.select(self.builder.fcmp_ordered(">", z, least), e, self.constant(0.0))
+
     def larger(self, x: Any, y: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
 
@@ -132,11 +140,12 @@ def _fill_tile(
         rows, out, totals = tile.arguments[11:]
         first = builder.mul(rows, tile.arguments[4])
 
-        def use(row: Any, column: Any, z: Any) -> None:
-            e = tile.power(z)
-            tile.store(e, out, builder.add(builder.add(first, builder.mul(row, I64(BLOCK))), column))
+        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
+            e, line = [tile.exponential(x) for x in z], builder.add(first, builder.mul(row, I64(BLOCK)))
+            for column, x in zip(columns, e, strict=True):
+                tile.store(x, out, builder.add(line, column))
             place = builder.mul(row, I64(16))
-            tile.store(builder.fadd(tile.load(totals, place), e), totals, place)
+            tile.store(builder.fadd(tile.load(totals, place), builder.fadd(*e)), totals, place)
 
         tile.each(use)
         return context.get_dummy_value()
@@ -168,9 +177,9 @@ def _largest_of_tile(
         tile = _Tile(context, builder, signature.args, arguments, _number(tops.dtype))
         out = tile.arguments[12]
 
-        def use(row: Any, column: Any, z: Any) -> None:
+        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
             place = builder.mul(row, I64(16))
-            tile.store(tile.larger(tile.load(out, place), z), out, place)
+            tile.store(tile.larger(tile.load(out, place), tile.larger(*z)), out, place)
 
         tile.each(use)
         return context.get_dummy_value()
@@ -202,8 +211,9 @@ def _entries_of_tile(
         tile = _Tile(context, builder, signature.args, arguments, _number(out.dtype))
         entries = tile.arguments[12]
 
-        def use(row: Any, column: Any, z: Any) -> None:
-            tile.store(z, entries, builder.add(builder.mul(row, I64(BLOCK)), column))
+        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
+            for column, x in zip(columns, z, strict=True):
+                tile.store(x, entries, builder.add(builder.mul(row, I64(BLOCK)), column))
 
         tile.each(use)
         return context.get_dummy_value()
@@ -242,6 +252,38 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
                     part = builder.fsub(part, double.constant(seed))
                     place = builder.add(column, I64(t * tile.lanes + half))
                     double.store(builder.fadd(double.load(totals, place), part), totals, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: Any) -> Any:
+    """out[16 (count i + q) :][:16] += what sum_j p_ij x_jq is the sum of, for all tiles of a strip.
+
+    `xs` has `count` numbers of every column, in blocks as points are.
+    """
+    signature = types.void(p, rows, xs, count, out)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
+        source, height, columns, number, totals = tile.arguments
+        size = context.make_array(xs)(context, builder, arguments[2]).nitems
+        width = builder.mul(number, I64(BLOCK))
+        with cgutils.for_range_slice(builder, I64(0), size, width, I64) as (first, block):
+            with cgutils.for_range(builder, height, intp=I64) as row:
+                place = builder.mul(builder.add(builder.mul(block, height), row.index), I64(BLOCK))
+                with cgutils.for_range(builder, number, intp=I64) as loop:
+                    column = builder.add(first, builder.mul(loop.index, I64(BLOCK)))
+                    where = builder.mul(builder.add(builder.mul(row.index, number), loop.index), I64(16))
+                    for start in range(0, 16, tile.lanes):  # so many chains of additions go on at a time
+                        sum_ = tile.load(totals, builder.add(where, I64(start)))
+                        for t in range(start, BLOCK, 16):
+                            entries, x = (
+                                tile.load(z, builder.add(at, I64(t))) for z, at in ((source, place), (columns, column))
+                            )
+                            sum_ = tile.fma(entries, x, sum_)
+                        tile.store(sum_, totals, builder.add(where, I64(start)))
         return context.get_dummy_value()
 
     return signature, generate
@@ -294,4 +336,5 @@ fill_tile: Any = _fill_tile
 largest_of_tile: Any = _largest_of_tile
 entries_of_tile: Any = _entries_of_tile
 add_columns: Any = _add_columns
+add_products: Any = _add_products
 affine: Any = _affine
