@@ -488,6 +488,18 @@ class CloudBackend(Protocol):
     def apply(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
         """Out = P x (n, k)."""
 
+    def rounded_sums(
+        self,
+        cloud: Any,
+        inv_epsilon: float,
+        alpha: Array,
+        beta: Array,
+        parts: tuple[Array, Array, Array, Array],
+        divergence: Array,
+        transport: Array,
+    ) -> None:
+        """Row sums of KL(Q | P) and of C * Q; `parts` are row_factor, col_factor, row_rest, col_rest."""
+
     def entries(self, cloud: Any, x: Array, out: Array) -> None:
         """Out = costs of other points x (k, d) and all columns, in the dtype of `out`."""
 

@@ -69,5 +69,17 @@ def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array,
     reference.apply(cloud.costs(), inv_epsilon, alpha, beta, x, False, out)
 
 
+def rounded_sums(
+    cloud: Cloud,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    parts: tuple[Array, Array, Array, Array],
+    divergence: Array,
+    transport: Array,
+) -> None:
+    reference.rounded_sums(cloud.costs(), inv_epsilon, alpha, beta, *parts, divergence, transport)
+
+
 def entries(cloud: Cloud, x: Array, out: Array) -> None:
     out[:, :] = cloud.costs(x)

@@ -46,6 +46,11 @@ class PointPlan(TiledPlan):
         else:
             self.kernels.apply(self.cloud, self.inv_epsilon, alpha, beta, x, out)
 
+    def rounded_sums(
+        self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
+    ) -> None:
+        self.kernels.rounded_sums(self.cloud, self.inv_epsilon, alpha, beta, parts, divergence, transport)
+
 
 @dataclass(frozen=True, eq=False)
 class PointCost(BlockCost):

@@ -112,7 +112,8 @@ def test_sweeps_hold_from_potentials_that_are_far_off(far, fast):
 def test_passes_over_the_plan_agree(metric, d, inv_epsilon):
     n, m = 45, 67
     (x, y), (_, _, alpha, beta) = points(n, m, d), sides(n, m)
-    z, results = np.random.default_rng(3).normal(size=(m, 3)), []
+    rng, results = np.random.default_rng(3), []
+    z, parts = rng.normal(size=(m, 3)), (rng.random(n), rng.random(m), rng.random(n), rng.random(m))
     costs = reference_cloud.cloud(x, y, metric).costs()
     alpha = alpha + inv_epsilon * (costs - costs.min(axis=0)).min(axis=1)  # entries of all sizes up to 1 or so
     beta = beta + inv_epsilon * costs.min(axis=0)
@@ -125,7 +126,9 @@ def test_passes_over_the_plan_agree(metric, d, inv_epsilon):
         product, costs = np.empty((n, 3)), np.empty((n, m))
         backend.apply(cloud, inv_epsilon, alpha, beta, z, product)
         backend.entries(cloud, x, costs)
-        results.append((row_sum, col_sum, row_max, col_max, product, costs))
+        divergence, transport = np.empty(n), np.empty(n)
+        backend.rounded_sums(cloud, inv_epsilon, alpha, beta, parts, divergence, transport)
+        results.append((row_sum, col_sum, row_max, col_max, product, costs, divergence, transport))
     error = 1e-13 + 1e-15 * inv_epsilon  # of exponents, which are differences of costs over epsilon
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=20 * error, atol=20 * error)
@@ -217,7 +220,7 @@ def only_compiled(name, machine_code):
     setattr(cloud, name, compile)
 
 code, (x, z) = {}, np.random.default_rng(0).random((2, 40, 3))
-for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks", "_entry_blocks"):
+for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks", "_rounded_blocks", "_entry_blocks"):
     only_compiled(name, code)
 dense._columns = lambda *arguments: None
 one, side = np.ones(40), Side(*np.ones((3, 40)), 0, 1.0, 0.0)
@@ -228,6 +231,7 @@ with np.errstate(all="ignore"):
         assert "zmm" in code["_sweep_blocks"] and "vscalef" in code["_sweep_blocks"]
     cloud.row_max(points, 1.0, one, one)
     cloud.apply(points, 1.0, one, one, z, x)
+    cloud.rounded_sums(points, 1.0, one, one, (one, one, one, one), one, one)
     cloud.entries(points, x, np.empty((40, 40)))
 assert all("zmm" in text for text in code.values()), code.keys()
 """

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Metric, Side, Vectors
 from . import dense
-from .dense import BRIEF_SERIAL_BELOW, LN2, _clear, _potential, inner, rows_kernel
+from .dense import BRIEF_SERIAL_BELOW, LN2, _clear, _potential, exp2, inner, log, rows_kernel
 from .threads import available, split
 from .tiles import (
     ABSOLUTE,
@@ -297,8 +297,9 @@ def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
 
 
 @rows_kernel
-def _entry_blocks(kind, scale, constant, xs, ys, d, zeros, order, out, tile, lo, hi):
+def _entry_blocks(costing, zeros, order, out, tile, lo, hi):
     """Costs of some rows and of blocks lo to hi of columns, which stand in some order."""
+    kind, scale, constant, xs, ys, d = costing
     n, m = out.shape
     for row in range(0, n, BLOCK):
         rows = min(BLOCK, n - row)
@@ -309,6 +310,51 @@ def _entry_blocks(kind, scale, constant, xs, ys, d, zeros, order, out, tile, lo,
                 line, place = out[row + r], BLOCK * r
                 for j in range(last):
                     line[order[column + j]] = tile[place + j] + constant
+
+
+@inner
+def _rounded_line(costs, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest):
+    """What 32 entries of a row add to KL(Q | P) and to <C, Q>."""
+    kl, moved = 0.0, 0.0
+    for j in range(BLOCK):
+        exponent = alpha + beta[j] - costs[j] * inv_epsilon
+        p = exp2(exponent * LOG2E)
+        q = row_factor * p * col_factor[j] + row_rest * col_rest[j]
+        inside = exponent > -np.inf and q > 1e-300
+        ratio = log(q if inside else 1.0) - (exponent if inside else 0.0)
+        kl += q * ratio - q + p if inside else p
+        moved += q * costs[j] if inside else 0.0
+    return kl, moved
+
+
+@rows_kernel
+def _rounded_blocks(costing, sides, inv_epsilon, divergence, transport, tile, lo, hi):
+    """Blocks lo to hi of rows of `CloudBackend.rounded_sums`; `sides` has potentials, factors and rests in blocks."""
+    kind, scale, constant, xs, ys, d, zeros = costing
+    (alpha, row_factor, row_rest), (beta, col_factor, col_rest) = sides
+    for row in range(BLOCK * lo, BLOCK * hi, BLOCK):
+        for r in range(BLOCK):
+            divergence[row + r], transport[row + r] = 0.0, 0.0
+        for first in range(0, beta.size, BLOCK):
+            last = first + BLOCK
+            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * first, d, scale, BLOCK, tile)
+            for q in range(tile.size):
+                tile[q] += constant
+            for r in range(BLOCK):
+                i = row + r
+                if alpha[i] > -np.inf:
+                    kl, moved = _rounded_line(
+                        tile[BLOCK * r : BLOCK * r + BLOCK],
+                        inv_epsilon,
+                        alpha[i],
+                        beta[first:last],
+                        row_factor[i],
+                        col_factor[first:last],
+                        row_rest[i],
+                        col_rest[first:last],
+                    )
+                    divergence[i] += kl
+                    transport[i] += moved
 
 
 # --- the functions of `protocol` --------------------------------------------------------------------------------------
@@ -509,14 +555,42 @@ def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array,
     out[cloud.rows.order] = products[: cloud.rows.order.size]
 
 
+def rounded_sums(
+    cloud: Cloud,
+    inv_epsilon: float,
+    alpha: Array,
+    beta: Array,
+    parts: tuple[Array, Array, Array, Array],
+    divergence: Array,
+    transport: Array,
+) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _rounded_blocks(costing, sides, inv_epsilon, *sums, np.empty(BLOCK * BLOCK), lo, hi)
+
+    reading, (row_factor, col_factor, row_rest, col_rest) = _reading(cloud, inv_epsilon, single=False), parts
+    costing = *_costing(cloud, cloud.rows.points), np.zeros(BLOCK)
+    sides = tuple(
+        tuple(_in_blocks(points, x, rest) for x, rest in zip(vectors, (-np.inf, 0.0, 0.0), strict=True))
+        for points, vectors in ((cloud.rows, (alpha, row_factor, row_rest)), (cloud.cols, (beta, col_factor, col_rest)))
+    )
+    sums = np.empty_like(reading.row_norms), np.empty_like(reading.row_norms)
+    reading.split(run)
+    for found, out in zip(sums, (divergence, transport), strict=True):
+        _from_blocks(cloud.rows, found, out)
+
+
+def _costing(cloud: Cloud, xs: Array) -> tuple[Any, ...]:
+    """How tiles compute costs, squared distances from differences: kind, scale, constant, points, coordinates."""
+    kind, factor = (SQUARES, -1.0) if metric_cancels(cloud) else (cloud.kind, cloud.factor)
+    return kind, -factor * cloud.power, -cloud.offset, xs, cloud.cols.points, cloud.centre.size
+
+
 def entries(cloud: Cloud, x: Array, out: Array) -> None:
     def run(t: int) -> None:
-        _entry_blocks(*given, out, np.empty(BLOCK * BLOCK), t * blocks // threads, (t + 1) * blocks // threads)
+        tile, (lo, hi) = np.empty(BLOCK * BLOCK), (k * blocks // threads for k in (t, t + 1))
+        _entry_blocks(costing, np.zeros(BLOCK), cloud.cols.order, out, tile, lo, hi)
 
     x = (_directions(x, cloud.metric) - cloud.centre) / cloud.unit
-    xs, d = _turned(_filled(x)).reshape(-1), x.shape[1]
-    kind, factor = (SQUARES, -1.0) if metric_cancels(cloud) else (cloud.kind, cloud.factor)
-    blocks, points = cloud.cols.norms.size // BLOCK, cloud.cols
-    given = kind, -factor * cloud.power, -cloud.offset, xs, points.points, d, np.zeros(BLOCK), points.order
+    costing, blocks = _costing(cloud, _turned(_filled(x)).reshape(-1)), cloud.cols.norms.size // BLOCK
     threads = 1 if out.size < BRIEF_SERIAL_BELOW // 4 else min(available(), blocks)
     split(run, threads)
