@@ -12,11 +12,12 @@ import pytest
 
 from elastic_ot.backends import load_cloud, protocol, reference_cloud
 from elastic_ot.backends.cpu import cloud as cpu
+from elastic_ot.backends.cpu import point_blocks
 from elastic_ot.backends.cpu.tiles import BLOCK
 from elastic_ot.backends.protocol import Vectors
 from helpers.sweeps import RULES, assert_same, side
 
-METRICS = list(cpu.KINDS)
+METRICS = list(point_blocks.KINDS)
 PRIMITIVES = [x for x, value in vars(protocol.CloudBackend).items() if inspect.isfunction(value) and x[0] != "_"]
 SHAPES = [(1, 7), (33, 1), (13, 29), (64, 97)]  # blocks that are full, and that are not
 TARGETS = {"AVX2": "haswell", "SSE2": "x86-64"}
@@ -152,6 +153,13 @@ def test_points_of_any_size_are_solved_in_their_unit(scale):
         assert_same(far, near, 0, 1e-5 if fast else 1e-12)
 
 
+def test_sides_of_inner_products_may_have_very_different_sizes():
+    (x, y), arguments = points(45, 67, 3), sides(45, 67)
+    for fast in (False, True):
+        found = run(cpu, cpu.cloud(1e-30 * x, 1e30 * y, "dot"), 5.0, *arguments, fast=fast)
+        assert_same(found, run(cpu, cpu.cloud(x, y, "dot"), 5.0, *arguments, fast=fast), 0, 1e-5 if fast else 1e-12)
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_points_far_from_the_origin_keep_their_digits(fast):
     x, y = (np.round(z, 3) for z in points(45, 67, 3))
@@ -165,7 +173,7 @@ def test_points_far_from_the_origin_keep_their_digits(fast):
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 500, 1025])
 def test_the_order_of_points_is_a_permutation_with_neighbours_in_blocks(n, d):
     x = np.random.default_rng(0).random((n, d))
-    order = cpu._near_order(x)
+    order = point_blocks._near_order(x)
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     if n >= 500:
         size, blocks = 0.0, range(0, n - n % BLOCK, BLOCK)
@@ -206,7 +214,7 @@ def test_on_other_targets(target, tmp_path):
 COMPILED = """
 import numpy as np
 from numba import typeof
-from elastic_ot.backends.cpu import cloud, dense
+from elastic_ot.backends.cpu import cloud
 from elastic_ot.backends.protocol import Side, Vectors
 
 def only_compiled(name, machine_code):
@@ -222,7 +230,6 @@ def only_compiled(name, machine_code):
 code, (x, z) = {}, np.random.default_rng(0).random((2, 40, 3))
 for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks", "_rounded_blocks", "_entry_blocks"):
     only_compiled(name, code)
-dense._columns = lambda *arguments: None
 one, side = np.ones(40), Side(*np.ones((3, 40)), 0, 1.0, 0.0)
 with np.errstate(all="ignore"):
     points = cloud.cloud(x, z, "sqeuclidean")

@@ -9,9 +9,8 @@ a tile holds offsets from the centres of two blocks of neighbours, with X = X' +
 
     a_i + b_j + s <X_i, Y_j> = (a_i + s <X_i, V> - M) + (b_j + s <U, Y_j> - s <U, V> + M) + s <X'_i, Y'_j>,
 
-of which the two brackets are formed in double, 8 to 32 numbers a tile, and M is the largest of the first. Points of few
-coordinates are put in an order in which 32 in a row are neighbours, by halving them along the longest side of their
-box. In many coordinates neighbours are no nearer than others, and there is one centre.
+of which the two brackets are formed in double, 32 numbers each for a pair of blocks, and M is the largest of the
+first. In many coordinates there is one centre for all (`point_blocks`).
 """
 
 from __future__ import annotations
@@ -20,152 +19,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Metric, Side, Vectors
-from . import dense
-from .dense import BRIEF_SERIAL_BELOW, LN2, _clear, _potential, exp2, inner, log, rows_kernel
+from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Side, Vectors
+from ..updates import log_column_sums
+from .dense import BRIEF_SERIAL_BELOW, LN2, _clear, _columns, _potential, exp2, inner, log, rows_kernel
+from .point_blocks import Cloud, by_coordinate
+from .point_blocks import cloud as cloud
+from .point_blocks import shifted as shifted
+from .point_blocks import transposed as transposed
 from .threads import available, split
-from .tiles import (
-    ABSOLUTE,
-    BLOCK,
-    DISTANCE,
-    PRODUCT,
-    SQUARES,
-    add_columns,
-    add_products,
-    affine,
-    entries_of_tile,
-    fill_tile,
-    largest_of_tile,
-)
+from .tiles import BLOCK, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
 
-NEAR = 8  # coordinates up to which blocks have centres of their own
 CACHED = 640 * 1024  # bytes of exponentials that a thread keeps at a time, if 8 rows have no more
 MANY = 32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
 PIECE = 16  # blocks whose row sums are added in the precision of their exponentials
+ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
 REMOVED = -1e30  # stands for -inf, of which no difference can be formed
 CANCELLING = 1e6  # largest squared distance over epsilon up to which double precision forgives inner products
-
-
-class Points(NamedTuple):
-    """One side of a cloud in blocks of `BLOCK`, coordinate after coordinate, the last block filled up.
-
-    `order` says which point stands where. `points` are in double precision, `single` are offsets from `centres`
-    (blocks, d), or without these the same in float32; both have their squared norms.
-    """
-
-    order: Array
-    points: Array
-    norms: Array
-    centres: Array
-    single: Array
-    single_norms: Array
-
-
-class Cloud(NamedTuple):
-    """Points of both sides, less `centre` and in `unit`.
-
-    Costs are `power` times what `tiles` computes by `kind`, less `offset`; squared distances are computed from inner
-    products, of which `factor` is 2.
-    """
-
-    rows: Points
-    cols: Points
-    metric: Metric
-    kind: int
-    factor: float
-    centre: Array
-    unit: float
-    offset: float
-
-    @property
-    def power(self) -> float:
-        return self.unit if self.kind in (DISTANCE, ABSOLUTE) else self.unit * self.unit
-
-
-# --- the way of points into blocks ------------------------------------------------------------------------------------
-
-KINDS = {
-    "sqeuclidean": (PRODUCT, 2.0),
-    "euclidean": (DISTANCE, -1.0),
-    "cityblock": (ABSOLUTE, -1.0),
-    "cosine": (PRODUCT, 1.0),
-    "dot": (PRODUCT, 1.0),
-}
-
-
-def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
-    kind, factor = KINDS[metric]
-    sides = [_directions(z, metric) for z in ((x,) if x is y else (x, y))]
-    centre = np.zeros(x.shape[1])
-    if metric not in ("cosine", "dot"):  # differences do not change
-        centre += 0.5 * (
-            np.min([z.min(axis=0) for z in sides], axis=0) + np.max([z.max(axis=0) for z in sides], axis=0)
-        )
-    largest = max(float(np.abs(z - centre).max()) for z in sides)
-    unit = 2.0 ** int(np.frexp(largest)[1]) if largest > 0 else 1.0
-    blocked = kind == PRODUCT and x.shape[1] <= NEAR
-    rows, *others = (_points((z - centre) / unit, blocked, factor == 2.0) for z in sides)
-    offset = -1.0 if metric == "cosine" else 0.0
-    return Cloud(rows, others[0] if others else rows, metric, kind, factor, centre, unit, offset)
-
-
-def _directions(x: Array, metric: Metric) -> Any:
-    """Points in double precision; under "cosine" on the unit sphere."""
-    x = np.asarray(x, np.float64)
-    return x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
-
-
-def transposed(cloud: Cloud) -> Cloud:
-    return cloud._replace(rows=cloud.cols, cols=cloud.rows)
-
-
-def shifted(cloud: Cloud, offset: float) -> Cloud:
-    return cloud._replace(offset=cloud.offset + offset)
-
-
-def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
-    order = _near_order(x) if blocked else np.arange(x.shape[0])
-    filled = _filled(x[order])
-    by_block = filled.reshape(-1, BLOCK, x.shape[1])
-    centres = 0.5 * (by_block.min(axis=1) + by_block.max(axis=1)) if blocked else np.empty((0, x.shape[1]))
-    offsets = (by_block - centres[:, None] if blocked else by_block).astype(np.float32)
-    norms = _norms(filled, squared)
-    rounded = norms if blocked else _norms(offsets.reshape(filled.shape).astype(np.float64), squared)
-    return Points(order, _turned(filled).reshape(-1), norms, centres, _turned(offsets).reshape(-1), rounded)
-
-
-def _filled(x: NDArray[Any]) -> NDArray[Any]:
-    """Points with the last one repeated until blocks are full."""
-    return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK, axis=0)])
-
-
-def _turned(x: NDArray[Any]) -> NDArray[Any]:
-    """(blocks, k, 32): in every block coordinate after coordinate."""
-    return np.ascontiguousarray(x.reshape(-1, BLOCK, x.shape[-1]).transpose(0, 2, 1))
-
-
-def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
-    return np.asarray(np.einsum("nd,nd->n", x, x)) if squared else np.zeros(x.shape[0])
-
-
-def _near_order(x: NDArray[np.float64]) -> Any:
-    """Return an order in which every aligned run of `BLOCK` points has a small box."""
-    n, d = x.shape
-    size = BLOCK
-    while size < n:
-        size *= 2
-    order = np.minimum(np.arange(size), n)
-    x = np.vstack([x, np.full((1, d), np.nan)])  # nan comes last in every order, so that blocks stay full
-    while size > BLOCK:
-        cells = order.reshape(-1, size)
-        sides = [np.fmax.reduce(x[cells, k], axis=1) - np.fmin.reduce(x[cells, k], axis=1) for k in range(d)]
-        longest = np.argmax(sides, axis=0)
-        halves = np.argpartition(x[cells, longest[:, None]], size // 2, axis=1)
-        order = np.take_along_axis(cells, halves, axis=1).reshape(-1)
-        size //= 2
-    return order[order < n]
 
 
 # --- passes over blocks of rows, serial -------------------------------------------------------------------------------
@@ -410,27 +280,11 @@ class Reading(NamedTuple):
 def _reading(cloud: Cloud, inv_epsilon: float, single: bool) -> Reading:
     inv2, kind, factor = inv_epsilon * LOG2E * cloud.power, cloud.kind, cloud.factor
     norms = [points.single_norms if single else points.norms for points in (cloud.rows, cloud.cols)]
-    if metric_cancels(cloud) and not single and inv2 > CANCELLING:
+    if cloud.cancels and not single and inv2 > CANCELLING:
         kind, factor, norms = SQUARES, -1.0, [0.0 * x for x in norms]
     row, d = norms[1].size * (4 if single else 8), cloud.centre.size
     height = next((h for h in (32, 16) if h * row <= CACHED or d >= MANY), 8)
     return Reading(cloud, single, kind, factor * inv2, inv_epsilon * LOG2E, inv2 * norms[0], inv2 * norms[1], height)
-
-
-def metric_cancels(cloud: Cloud) -> bool:
-    """True if costs are differences of larger numbers, unless they are computed from differences of coordinates."""
-    return cloud.metric == "sqeuclidean"
-
-
-def _in_blocks(points: Points, x: Array, rest: float) -> Array:
-    """A vector in the order of blocks, `rest` where the last one is filled up."""
-    out = np.full(points.norms.size, rest)
-    out[: points.order.size] = x[points.order]
-    return out
-
-
-def _from_blocks(points: Points, x: Array, out: Array) -> None:
-    out[points.order] = x[: points.order.size]
 
 
 class _Sweep:
@@ -439,7 +293,7 @@ class _Sweep:
     def __init__(self, cloud: Cloud, inv_epsilon: float, side: Side, fast: bool) -> None:
         self.reading, self.cols = _reading(cloud, inv_epsilon, fast), cloud.cols
         rest = 0.0, -np.inf, 0.0
-        weight, log_weight, offset = (_in_blocks(cloud.rows, x, y) for x, y in zip(side[:3], rest, strict=True))
+        weight, log_weight, offset = (cloud.rows.in_blocks(x, y) for x, y in zip(side[:3], rest, strict=True))
         self.side = side._replace(weight=weight, log_weight=log_weight, offset=offset)
         self.work = self.reading.work()
         self.acc = np.empty((len(self.work), self.reading.col_norms.size))
@@ -459,10 +313,7 @@ class _Sweep:
         return all(sound), updated, row_sum
 
     def column_sums(self, out: Array) -> None:
-        _from_blocks(self.cols, self.acc.sum(axis=0), out)
-
-
-ANY_SUM = 0.0, 0.0, np.inf
+        self.cols.from_blocks(self.acc.sum(axis=0), out)
 
 
 def sweeps(
@@ -475,10 +326,16 @@ def sweeps(
     fast: bool,
     count: int,
 ) -> None:
+    def largest(out: Array) -> None:
+        row_max(transposed(cloud), inv_epsilon, vectors.alpha, out)
+
+    def sums(beta: Array, out: Array) -> None:
+        marginals(cloud, inv_epsilon, vectors.alpha, beta, np.empty_like(vectors.alpha), out)
+
     sweep, points, trust = _Sweep(cloud, inv_epsilon, rows, fast), cloud.rows, TRUST_SINGLE if fast else TRUST_DOUBLE
-    alpha, total = _in_blocks(points, vectors.alpha, -np.inf), np.empty_like(vectors.log_col)
+    alpha, total = points.in_blocks(vectors.alpha, -np.inf), np.empty_like(vectors.log_col)
     for _ in range(count):
-        dense._columns(cols, omega[1], vectors.beta, vectors.log_col, vectors.log_col_updated)
+        _columns(cols, omega[1], vectors.beta, vectors.log_col, vectors.log_col_updated)
         previous, base = alpha, alpha
         sound, alpha, row_sum = sweep.run(omega[0], trust, base, previous, vectors.beta)
         if not sound:  # sums that vanish or overflow, in early iterations: rows relative to their largest entries
@@ -486,12 +343,12 @@ def sweeps(
             _, alpha, row_sum = sweep.run(omega[0], ANY_SUM, base, previous, vectors.beta)
         sweep.column_sums(total)
         if not _logarithms(cols, total, vectors.log_col, trust):
-            _from_blocks(points, alpha, vectors.alpha)
-            _log_column_sums(cloud, inv_epsilon, cols, vectors)
+            points.from_blocks(alpha, vectors.alpha)
+            log_column_sums(cols, vectors.beta, vectors.log_col, largest, sums)
     used, log_row = sweep.side.log_weight > -np.inf, np.full_like(alpha, -np.inf)
     log_row[used] = np.log(row_sum[used]) + (previous[used] - base[used])
     for x, out in ((alpha, vectors.alpha), (previous, vectors.previous_alpha), (log_row, vectors.log_row)):
-        _from_blocks(points, x, out)
+        points.from_blocks(x, out)
 
 
 def _logarithms(cols: Side, total: Array, log_col: Array, trust: tuple[float, float, float]) -> bool:
@@ -502,23 +359,12 @@ def _logarithms(cols: Side, total: Array, log_col: Array, trust: tuple[float, fl
     return bool(np.all(sound | ~used))
 
 
-def _log_column_sums(cloud: Cloud, inv_epsilon: float, cols: Side, vectors: Vectors) -> None:
-    """log_col where a sum vanished or overflowed: relative to the maximum, two more passes (early iterations only)."""
-    top, total = np.empty_like(vectors.log_col), np.empty_like(vectors.log_col)
-    row_max(transposed(cloud), inv_epsilon, vectors.alpha, top)
-    used = np.isfinite(top) & np.isfinite(cols.log_weight)
-    shift = np.where(used, top, 0.0)
-    marginals(cloud, inv_epsilon, vectors.alpha, np.where(used, -shift, -np.inf), np.empty_like(vectors.alpha), total)
-    logarithm = np.log(np.where(used, total, 1.0)) + shift + np.where(used, vectors.beta, 0.0)
-    vectors.log_col[:] = np.where(used, logarithm, -np.inf)
-
-
 def marginals(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
     nothing = np.zeros_like(alpha)
     still = Side(nothing, np.where(np.isneginf(alpha), -np.inf, 0.0), nothing, CLIPPED, 0.0, 0.0)
-    sweep, alphas = _Sweep(cloud, inv_epsilon, still, fast=False), _in_blocks(cloud.rows, alpha, -np.inf)
+    sweep, alphas = _Sweep(cloud, inv_epsilon, still, fast=False), cloud.rows.in_blocks(alpha, -np.inf)
     _, _, sums = sweep.run(0.0, ANY_SUM, alphas, alphas, beta)  # an iteration that moves nothing
-    _from_blocks(cloud.rows, sums, row_sum)
+    cloud.rows.from_blocks(sums, row_sum)
     sweep.column_sums(col_sum)
     col_sum[np.isneginf(beta)] = 0.0
 
@@ -537,7 +383,7 @@ def _tops(cloud: Cloud, inv_epsilon: float, beta: Array) -> Array:
 
 
 def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
-    _from_blocks(cloud.rows, _tops(cloud, inv_epsilon, beta), out)
+    cloud.rows.from_blocks(_tops(cloud, inv_epsilon, beta), out)
     out[:] = np.where(out > 0.5 * REMOVED, LN2 * out, -np.inf)
 
 
@@ -546,13 +392,13 @@ def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array,
         _apply_blocks(arguments, reading.row_norms, alphas, columns, parts[t], products, work[t], lo, hi)
 
     reading, points, count = _reading(cloud, inv_epsilon, single=False), cloud.cols, x.shape[1]
-    arguments, work, alphas = reading.arguments(beta), reading.work(), _in_blocks(cloud.rows, alpha, -np.inf)
+    arguments, work, alphas = reading.arguments(beta), reading.work(), cloud.rows.in_blocks(alpha, -np.inf)
     padded = np.zeros((points.norms.size, count))
     padded[: points.order.size] = np.where((beta == -np.inf)[:, None], 0.0, x)[points.order]
-    columns, products = _turned(padded).reshape(-1), np.empty((alphas.size, count))
+    columns, products = by_coordinate(padded), np.empty((alphas.size, count))
     parts = np.empty((len(work), 16 * reading.height * count))
     reading.split(run)
-    out[cloud.rows.order] = products[: cloud.rows.order.size]
+    cloud.rows.from_blocks(products, out)
 
 
 def rounded_sums(
@@ -570,18 +416,18 @@ def rounded_sums(
     reading, (row_factor, col_factor, row_rest, col_rest) = _reading(cloud, inv_epsilon, single=False), parts
     costing = *_costing(cloud, cloud.rows.points), np.zeros(BLOCK)
     sides = tuple(
-        tuple(_in_blocks(points, x, rest) for x, rest in zip(vectors, (-np.inf, 0.0, 0.0), strict=True))
+        tuple(points.in_blocks(x, rest) for x, rest in zip(vectors, (-np.inf, 0.0, 0.0), strict=True))
         for points, vectors in ((cloud.rows, (alpha, row_factor, row_rest)), (cloud.cols, (beta, col_factor, col_rest)))
     )
     sums = np.empty_like(reading.row_norms), np.empty_like(reading.row_norms)
     reading.split(run)
     for found, out in zip(sums, (divergence, transport), strict=True):
-        _from_blocks(cloud.rows, found, out)
+        cloud.rows.from_blocks(found, out)
 
 
 def _costing(cloud: Cloud, xs: Array) -> tuple[Any, ...]:
     """How tiles compute costs, squared distances from differences: kind, scale, constant, points, coordinates."""
-    kind, factor = (SQUARES, -1.0) if metric_cancels(cloud) else (cloud.kind, cloud.factor)
+    kind, factor = (SQUARES, -1.0) if cloud.cancels else (cloud.kind, cloud.factor)
     return kind, -factor * cloud.power, -cloud.offset, xs, cloud.cols.points, cloud.centre.size
 
 
@@ -590,7 +436,6 @@ def entries(cloud: Cloud, x: Array, out: Array) -> None:
         tile, (lo, hi) = np.empty(BLOCK * BLOCK), (k * blocks // threads for k in (t, t + 1))
         _entry_blocks(costing, np.zeros(BLOCK), cloud.cols.order, out, tile, lo, hi)
 
-    x = (_directions(x, cloud.metric) - cloud.centre) / cloud.unit
-    costing, blocks = _costing(cloud, _turned(_filled(x)).reshape(-1)), cloud.cols.norms.size // BLOCK
+    costing, blocks = _costing(cloud, cloud.blocks_of(x)), cloud.cols.norms.size // BLOCK
     threads = 1 if out.size < BRIEF_SERIAL_BELOW // 4 else min(available(), blocks)
     split(run, threads)

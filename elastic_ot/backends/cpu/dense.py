@@ -26,6 +26,7 @@ from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
+from ..updates import log_column_sums
 from .flags import INSIDE, OUTSIDE
 from .threads import available, split, team
 from .vectors import fill
@@ -1112,15 +1113,12 @@ def log_sweeps(
 
 
 def _log_column_sums(cost: Array, inv_epsilon: float, cols: Side, alpha: Array, beta: Array, log_col: Array) -> None:
-    """log_col where a sum vanished or overflowed: relative to the maximum, two more passes (early iterations only)."""
-    top, total = np.empty_like(log_col), np.empty_like(log_col)
-    col_max(cost, inv_epsilon, alpha, top)
-    reached = np.isfinite(top) & np.isfinite(cols.log_weight)
-    shift = np.where(reached, top, 0.0)
-    marginals(cost, inv_epsilon, alpha, np.where(reached, -shift, -np.inf), np.empty_like(alpha), total)
-    log_col[:] = np.where(
-        reached, np.log(np.where(reached, total, 1.0)) + shift + np.where(reached, beta, 0.0), -np.inf
-    )
+    """log_col where a sum vanished or overflowed (early iterations only)."""
+
+    def sums(beta: Array, out: Array) -> None:
+        marginals(cost, inv_epsilon, alpha, beta, np.empty_like(alpha), out)
+
+    log_column_sums(cols, beta, log_col, lambda out: col_max(cost, inv_epsilon, alpha, out), sums)
 
 
 def scaling_sweeps(

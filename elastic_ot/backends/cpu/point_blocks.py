@@ -1,0 +1,154 @@
+"""Points as kernels read them: in blocks of neighbours, coordinate after coordinate, in a unit of their own.
+
+Points of few coordinates are put in an order in which 32 in a row are neighbours, by halving them along the longest
+side of their box. In many coordinates neighbours are no nearer than others, and the order stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..protocol import Array, Metric
+from .tiles import ABSOLUTE, BLOCK, DISTANCE, PRODUCT
+
+NEAR = 8  # coordinates up to which blocks have centres of their own
+KINDS = {  # what tiles compute, and how often that counts in minus the cost
+    "sqeuclidean": (PRODUCT, 2.0),
+    "euclidean": (DISTANCE, -1.0),
+    "cityblock": (ABSOLUTE, -1.0),
+    "cosine": (PRODUCT, 1.0),
+    "dot": (PRODUCT, 1.0),
+}
+
+
+class Points(NamedTuple):
+    """One side of a cloud in blocks of `BLOCK`, coordinate after coordinate, the last block filled up.
+
+    `order` says which point stands where. `points` are in double precision, `single` are offsets from `centres`
+    (blocks, d), or without these the same in float32; both have their squared norms where costs need them.
+    """
+
+    order: Array
+    points: Array
+    norms: Array
+    centres: Array
+    single: Array
+    single_norms: Array
+
+    def in_blocks(self, x: Array, rest: float) -> Array:
+        """A vector in this order, `rest` where the last block is filled up."""
+        out = np.full(self.norms.size, rest)
+        out[: self.order.size] = x[self.order]
+        return out
+
+    def from_blocks(self, x: Array, out: Array) -> None:
+        """Write a vector, or rows, in the order of the user's points."""
+        out[self.order] = x[: self.order.size]
+
+
+class Cloud(NamedTuple):
+    """Points of both sides, less `centre` and each in its unit.
+
+    Costs are `power` times what `tiles` computes by `kind`, less `offset`; squared distances are computed from inner
+    products, of which `factor` is 2.
+    """
+
+    rows: Points
+    cols: Points
+    metric: Metric
+    kind: int
+    factor: float
+    centre: Array
+    units: tuple[float, float]
+    offset: float
+
+    @property
+    def power(self) -> float:
+        row, col = self.units
+        return row if self.kind in (DISTANCE, ABSOLUTE) else row * col
+
+    @property
+    def cancels(self) -> bool:
+        """Costs are differences of larger numbers, unless they are computed from differences of coordinates."""
+        return self.metric == "sqeuclidean"
+
+    def blocks_of(self, x: Array) -> Array:
+        """Other points for rows, in their order, in the unit of rows and in blocks."""
+        return by_coordinate(_filled((_directions(x, self.metric) - self.centre) / self.units[0]))
+
+
+def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
+    (kind, factor), same = KINDS[metric], x is y
+    sides = [_directions(z, metric) for z in ((x,) if same else (x, y))]
+    centre = np.zeros(x.shape[1])
+    if metric not in ("cosine", "dot"):  # differences do not change
+        corners = [*(z.min(axis=0) for z in sides), *(z.max(axis=0) for z in sides)]
+        centre = 0.5 * (np.min(corners, axis=0) + np.max(corners, axis=0))
+    sizes = [float(np.abs(z - centre).max()) for z in sides]
+    if metric != "dot":  # of inner products alone, each side may have a unit of its own
+        sizes = [max(sizes)] * len(sizes)
+    units = [2.0 ** int(np.frexp(size)[1]) if size > 0 else 1.0 for size in sizes]
+    blocked = kind == PRODUCT and x.shape[1] <= NEAR
+    found = [_points((z - centre) / unit, blocked, factor == 2.0) for z, unit in zip(sides, units, strict=True)]
+    offset = -1.0 if metric == "cosine" else 0.0
+    return Cloud(found[0], found[-1], metric, kind, factor, centre, (units[0], units[-1]), offset)
+
+
+def transposed(cloud: Cloud) -> Cloud:
+    return cloud._replace(rows=cloud.cols, cols=cloud.rows, units=cloud.units[::-1])
+
+
+def shifted(cloud: Cloud, offset: float) -> Cloud:
+    return cloud._replace(offset=cloud.offset + offset)
+
+
+def by_coordinate(x: Array) -> Array:
+    """Numbers of points, as many as fill blocks: in every block coordinate after coordinate."""
+    return np.ascontiguousarray(x.reshape(-1, BLOCK, x.shape[-1]).transpose(0, 2, 1)).reshape(-1)
+
+
+def _directions(x: Array, metric: Metric) -> Any:
+    """Points in double precision; under "cosine" on the unit sphere."""
+    x = np.asarray(x, np.float64)
+    return x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
+
+
+def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
+    order = _near_order(x) if blocked else np.arange(x.shape[0])
+    filled = _filled(x[order])
+    blocks = filled.reshape(-1, BLOCK, x.shape[1])
+    centres = 0.5 * (blocks.min(axis=1) + blocks.max(axis=1)) if blocked else np.empty((0, x.shape[1]))
+    single = (blocks - centres[:, None] if blocked else blocks).astype(np.float32)
+    norms = _norms(filled, squared)
+    rounded = norms if blocked else _norms(single.reshape(filled.shape).astype(np.float64), squared)
+    return Points(order, by_coordinate(filled), norms, centres, by_coordinate(single), rounded)
+
+
+def _filled(x: NDArray[Any]) -> NDArray[Any]:
+    """Points with the last one repeated until blocks are full."""
+    return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK, axis=0)])
+
+
+def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("nd,nd->n", x, x)) if squared else np.zeros(x.shape[0])
+
+
+def _near_order(x: NDArray[np.float64]) -> Any:
+    """Return an order in which every aligned run of `BLOCK` points has a small box."""
+    n, d = x.shape
+    size = BLOCK
+    while size < n:
+        size *= 2
+    order = np.minimum(np.arange(size), n)
+    x = np.vstack([x, np.full((1, d), np.nan)])  # nan comes last in every order, so that blocks stay full
+    while size > BLOCK:
+        cells = order.reshape(-1, size)
+        sides = [np.fmax.reduce(x[cells, k], axis=1) - np.fmin.reduce(x[cells, k], axis=1) for k in range(d)]
+        longest = np.argmax(sides, axis=0)
+        halves = np.argpartition(x[cells, longest[:, None]], size // 2, axis=1)
+        order = np.take_along_axis(cells, halves, axis=1).reshape(-1)
+        size //= 2
+    return order[order < n]
