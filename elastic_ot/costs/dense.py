@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import library_of, on_host, row_chunks
 from ..arrays.half import finite, is_half, widened, working_dtype
 from ..backends import load_for
-from .base import STRIP, KnownCost
+from .base import STRIP, Cost, KnownCost
 from .dense_plan import DensePlan
 
 SCAN_ENTRIES = 1 << 16  # entries looked at together, so that validation allocates nothing of the size of the matrix
@@ -31,6 +31,8 @@ class DenseCost(KnownCost):
         Range of the finite entries.
     row_reach, col_reach : ndarray of bool or None
         Rows and columns with an allowed entry among the partners in use; None if no entry is masked.
+    user : Cost or None
+        Whose entries were computed once and kept.
     """
 
     matrix: NDArray[np.floating]
@@ -38,6 +40,7 @@ class DenseCost(KnownCost):
     highest: float
     row_reach: NDArray[np.bool_] | None = None
     col_reach: NDArray[np.bool_] | None = None
+    user: Cost | None = None
     stored: ClassVar[bool] = True
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
         whole = slice(0, shape[0]), slice(0, shape[1])
         block = checked_block(cost, shape, dtype, *whole)
         _refuse_block(cost, block, whole[0])
-        return scan_matrix(block, row_on, col_on)
+        return replace(scan_matrix(block, row_on, col_on), user=cost)
     known = cost._known()
     if known is not None:
         return known

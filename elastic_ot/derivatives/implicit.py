@@ -30,6 +30,7 @@ import numpy as np
 from ..arrays.devices import library_of
 from ..problems.penalty import Vector
 from ..solvers.found import Found
+from .cloud import CloudPoint, point_at
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix, Tangents
 from .sides import Optimum
@@ -37,10 +38,11 @@ from .sides import Optimum
 
 def pull_back(solved: Found, plan: Matrix | None, f: Vector | None, g: Vector | None) -> Gradients:
     """Vector-Jacobian product: from dL/dP, dL/df and dL/dg to the derivatives of L in the inputs."""
-    point = Point(solved)
+    point = point_at(solved)
     found = _pull(point, plan, f, g)
     if point.problem.amount is None:
         return found
+    refuse_price(point)
     # the price keeps the mass: what it follows
     found = replace(found, cost=found.cost.copy())
     carried = _pull(point, library_of(found.cost).ones_like(found.cost), None, None)
@@ -61,15 +63,17 @@ def _pull(point: Point, plan: Matrix | None, f: Vector | None, g: Vector | None)
     x, y = point.solve(row_side, col_side)
     moved = point.tangent(x, y, plan)
     a, b, rows, cols = optimum.pull(x, y, bars, -moved.rows, -moved.cols)
-    return Gradients(point.oriented(moved.plan), a, b, moved.dot, float(rows), float(cols))
+    slopes = point.slopes(moved.plan)
+    return Gradients(a=a, b=b, epsilon=moved.dot, rows=float(rows), cols=float(cols), **slopes)
 
 
 def push_forward(solved: Found, direction: Direction) -> Tangents:
     """Jacobian-vector product: the derivatives of plan and potentials along a direction of the inputs."""
-    point = Point(solved)
+    point = point_at(solved)
     moved, f, g = pushed(point, direction)
     if point.problem.amount is None:
         return Tangents(point.oriented(moved.plan), f, g)
+    refuse_price(point)
     plan, mass = moved.plan.copy(), float(moved.rows.sum())
     moved, by_price = _push_price(point)
     share = -mass / float(moved.rows.sum())
@@ -82,6 +86,14 @@ def _push_price(point: Point) -> tuple[Moved, tuple[Vector, Vector]]:
     cost = library_of(point.plan).full(point.problem.shape, -1.0)
     moved, f, g = pushed(point, Direction(cost=cost))
     return moved, (f, g)
+
+
+def refuse_price(point: Point) -> None:
+    """Refuse derivatives of a plan of given mass between points, whose price follows all costs."""
+    if isinstance(point, CloudPoint):
+        raise ValueError(
+            "derivatives through a plan of given mass need a cost matrix; pass PointCloud.block(...) as an array"
+        )
 
 
 def _slope(carried: Gradients) -> float:
@@ -99,10 +111,10 @@ def pushed(point: Point, direction: Direction) -> tuple[Moved, Vector, Vector]:
     optimum, epsilon, step = point.optimum, point.problem.epsilon, direction.step(point.problem)
     wanted = optimum.demand_steps(step)
     _check_masses(optimum, *wanted)
-    held = optimum.held(step)
-    moved = point.tangent(*held, direction.cost, -step.epsilon)
+    held, bar = optimum.held(step), point.bar_of(direction)
+    moved = point.tangent(*held, bar, -step.epsilon)
     x, y = point.solve(epsilon * (wanted[0] - moved.rows), epsilon * (wanted[1] - moved.cols))
-    moved = point.tangent(held[0] + x, held[1] + y, direction.cost, -step.epsilon)
+    moved = point.tangent(held[0] + x, held[1] + y, bar, -step.epsilon)
     return moved, *optimum.potential_steps(step, x, y)
 
 

@@ -8,6 +8,7 @@ say which directions are left out.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..arrays.devices import library_of, on_host, row_chunks
 from ..backends.protocol import PRODUCTS, ROUNDING, ROUNDS, SOUND, UNSOUND
+from ..backends.reference import gradients_with
 from ..costs.dense import SCAN_ENTRIES
 from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
@@ -24,31 +26,28 @@ from .records import Matrix
 
 if TYPE_CHECKING:
     from ..backends.protocol import Backend
+    from ..costs.operator import PlanOperator
 
 DIRECT = 1500  # rows or columns, of the shorter side, up to which S is decomposed where iterations fail
 MOST_PRODUCTS = 20_000
 
 
-class LinearSystem:
-    """The system at one optimum, in the orientation of the stored plan.
+class LinearSystem(ABC):
+    """The system at one optimum.
 
     Parameters
     ----------
-    plan : ndarray, shape (n, m)
     row_diagonal, col_diagonal : ndarray
         D_a and D_b; 0 marks what is outside of the system.
     rigid : bool
         (1, -1) changes nothing, so S is singular along 1.
-    backend : Backend
     """
 
-    def __init__(self, plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, backend: Backend) -> None:
-        self.plan, self.row_diagonal, self.col_diagonal, self.rigid = plan, row_diagonal, col_diagonal, rigid
-        self.backend, self.free = backend, col_diagonal > 0
-        self.inverse = _inverse(row_diagonal)
-        squares = _weighted_squares(self.inverse, plan)
-        gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
-        self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
+    reduced: krylov.System
+
+    def __init__(self, row_diagonal: Vector, col_diagonal: Vector, rigid: bool) -> None:
+        self.row_diagonal, self.col_diagonal, self.rigid = row_diagonal, col_diagonal, rigid
+        self.free, self.inverse = col_diagonal > 0, _inverse(row_diagonal)
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """(x, y), 0 outside of the system."""
@@ -61,8 +60,9 @@ class LinearSystem:
             if self._solved(residual, y, size):
                 return x, y
             left -= done
-        if min(self.plan.shape) <= DIRECT:
-            return self._decomposed(row_side, col_side)
+        exact = self._decomposed(row_side, col_side)
+        if exact is not None:
+            return exact
         y, x, residual, _ = self._improve(row_side, col_side, y, residual, ROUNDING * size, MOST_PRODUCTS)
         if not self._solved(residual, y, size) and float(np.abs(residual).sum()) > UNSOUND * size:
             warnings.warn(
@@ -86,11 +86,13 @@ class LinearSystem:
             residual -= self.col_diagonal * (residual.sum() / self.col_diagonal.sum())
         return x, residual
 
+    @abstractmethod
     def _product(self, x: Vector, transpose: bool) -> Vector:
-        """By the backend, because threads of a BLAS wait for each other on a busy machine, longer than this takes."""
-        out = np.empty(self.plan.shape[1 if transpose else 0])
-        self.backend.dense_product(self.plan, x, transpose, out)
-        return out
+        """P x, or P^T x."""
+
+    def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector] | None:
+        """The solution without iterations, None where that takes too long."""
+        return None
 
     def _improve(
         self, row_side: Vector, col_side: Vector, y: Vector, residual: Vector, goal: float, budget: int
@@ -99,12 +101,66 @@ class LinearSystem:
         y = y + step
         return y, *self._complete(row_side, col_side, y), done
 
-    def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
+
+class StoredSystem(LinearSystem):
+    """The system with a stored plan (n, m), in its orientation."""
+
+    def __init__(self, plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, backend: Backend) -> None:
+        super().__init__(row_diagonal, col_diagonal, rigid)
+        self.plan, self.backend = plan, backend
+        squares = _weighted_squares(self.inverse, plan)
+        gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
+        self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
+
+    def _product(self, x: Vector, transpose: bool) -> Vector:
+        """By the backend, because threads of a BLAS wait for each other on a busy machine, longer than this takes."""
+        out = np.empty(self.plan.shape[1 if transpose else 0])
+        self.backend.dense_product(self.plan, x, transpose, out)
+        return out
+
+    def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector] | None:
         """By the eigenvalues of the shorter side's matrix."""
+        if min(self.plan.shape) > DIRECT:
+            return None
         if self.plan.shape[0] >= self.plan.shape[1]:
             return _decomposed(self.plan, self.row_diagonal, self.col_diagonal, row_side, col_side)
         y, x = _decomposed(self.plan.T, self.col_diagonal, self.row_diagonal, col_side, row_side)
         return x, y
+
+
+class OperatorSystem(LinearSystem):
+    """The system with a plan that is computed whenever it is read; and one with its squares, for S's diagonal.
+
+    Each is an operator with its potentials, see `costs.operator.PlanOperator.apply`.
+    """
+
+    def __init__(
+        self,
+        plan: tuple[PlanOperator, Vector, Vector],
+        squares: tuple[PlanOperator, Vector, Vector],
+        row_diagonal: Vector,
+        col_diagonal: Vector,
+        rigid: bool,
+    ) -> None:
+        super().__init__(row_diagonal, col_diagonal, rigid)
+        self.plan = plan
+        gradients = partial(gradients_with, self._gram, col_diagonal)
+        found, entries = _applied(squares, self.inverse, True), row_diagonal.size * col_diagonal.size
+        self.reduced = krylov.System(col_diagonal, self.free, gradients, found, PRODUCTS, entries=entries)
+
+    def _product(self, x: Vector, transpose: bool) -> Vector:
+        return _applied(self.plan, x, transpose)
+
+    def _gram(self, x: Vector) -> Vector:
+        return self._product(self.inverse * self._product(x, False), True)
+
+
+def _applied(operator: tuple[PlanOperator, Vector, Vector], x: Vector, transpose: bool) -> Vector:
+    """P x, or P^T x."""
+    plan, alpha, beta = operator
+    out = np.empty(((beta if transpose else alpha).size, 1))
+    plan.apply(alpha, beta, x[:, None], transpose, out)
+    return out[:, 0]
 
 
 def _decomposed(

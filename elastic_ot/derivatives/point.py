@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from ..cached import cached_property
 from ..plans.view import View
 from ..problems.penalty import Vector
 from ..solvers.found import Found
-from .linear_system import LinearSystem
-from .records import Matrix
+from .linear_system import StoredSystem
+from .records import Direction, Matrix
 from .sides import Optimum, Side
 
 
@@ -46,6 +47,22 @@ class Point:
     def oriented(self, matrix: Matrix) -> Matrix:
         """A matrix of kernels as the user sees it, or the other way round."""
         return self.view.oriented(matrix)
+
+    def bar_of(self, direction: Direction) -> Any:
+        """Return the change of the costs along a direction, for `tangent`."""
+        return direction.cost
+
+    def slopes(self, change: Matrix) -> dict[str, Any]:
+        """Return derivatives in the costs, which a change of the plan is, by their names in `Gradients`."""
+        return {"cost": self.oriented(change)}
+
+    def value_slopes(self) -> dict[str, Any]:
+        """Return those of the optimal value."""
+        return {"cost": self.oriented(self.plan) if self.problem.cost.stored else None}
+
+    def slopes_step(self, change: Matrix, direction: Direction) -> dict[str, Any]:
+        """Return the change of `value_slopes` along a direction, given that of the plan."""
+        return self.slopes(change)
 
     @cached_property
     def plan(self) -> Matrix:
@@ -82,5 +99,5 @@ class Point:
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
         optimum, backend = self.optimum, self.view.task.backend
-        system = LinearSystem(self.plan, *self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all()), backend)
+        system = StoredSystem(self.plan, *self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all()), backend)
         return self.problem.turned(*system.solve(*self.problem.turned(row_side, col_side)))

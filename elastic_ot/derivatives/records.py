@@ -23,14 +23,16 @@ class Gradients:
     Attributes
     ----------
     cost : ndarray, shape (n, m), or None
-        Of CuPy if the cost lies on a device. The gradient of the optimal value, which is the plan, is None for a cost
-        that is not stored.
+        Of CuPy if the cost lies on a device. None for a `PointCloud`, which has derivatives in its points. That of the
+        optimal value, which is the plan, is None for every cost that is not stored.
     a, b : ndarray, shapes (n,) and (m,)
         With two `Fixed` sides the sums of a and b move together; gradients are those of the potentials' gauge.
     epsilon : float
         At held strengths rho, also where `Elastic` was asked for.
     rows, cols : float
         In the strength rho of the penalty; 0 where it has none.
+    x, y : ndarray, shapes (n, d) and (m, d), or None
+        In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two.
     """
 
     cost: Any
@@ -39,6 +41,8 @@ class Gradients:
     epsilon: float
     rows: float
     cols: float
+    x: Matrix | None = None
+    y: Matrix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,12 @@ class Tangents:
 
     Attributes
     ----------
-    plan : ndarray, shape (n, m)
-        Of CuPy if the cost lies on a device.
+    plan : ndarray, shape (n, m), or None
+        Of CuPy if the cost lies on a device. None between points that have too many pairs for a matrix.
     f, g : ndarray, shapes (n,) and (m,)
     """
 
-    plan: Matrix
+    plan: Matrix | None
     f: Vector
     g: Vector
 
@@ -67,6 +71,8 @@ class Direction:
     epsilon: float = 0.0
     rows: float = 0.0
     cols: float = 0.0
+    x: Matrix | None = None
+    y: Matrix | None = None
 
     def turned(self, problem: Problem) -> Direction:
         """The direction of `Problem.by_rows`."""
@@ -81,7 +87,16 @@ class Direction:
         return Step(a, b, self.epsilon, self.rows, self.cols)
 
 
-def direction_of(problem: Problem, cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Direction:
+def direction_of(
+    problem: Problem,
+    cost: Any,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rows: Any,
+    cols: Any,
+    points: tuple[Any, Any] = (None, None),
+) -> Direction:
     """The direction that a user gave; refuses wrong shapes, and changes of a strength that a penalty has not."""
     numbers = [
         0.0 if x is None else ingest_number(name, x)
@@ -90,6 +105,14 @@ def direction_of(problem: Problem, cost: Any, a: Any, b: Any, epsilon: Any, rows
     for name, penalty, step in (("rows", problem.rows, numbers[1]), ("cols", problem.cols, numbers[2])):
         if step and not hasattr(penalty, "rho"):
             raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
-    shape = problem.shape
+    shape, user = problem.shape, getattr(problem.cost, "user", None)
+    sides, moved = [getattr(user, name, None) for name in ("x", "y")], []
+    for name, step, side in zip(("x", "y"), points, sides, strict=True):
+        if step is not None and side is None:
+            raise ValueError(f"{name} is a direction of points and the cost is a matrix; give the direction as cost")
+        moved.append(ingest_bar(name, step, () if side is None else side.shape))
+    if cost is not None and sides[0] is not None:
+        raise ValueError("cost is a direction of a matrix and the cost is a PointCloud; give x, y or both")
     by_cost = ingest_bar("cost", cost, shape, like=problem.cost.memory)
-    return Direction(by_cost, ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:]), *numbers)
+    by_a, by_b = ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:])
+    return Direction(by_cost, by_a, by_b, numbers[0], numbers[1], numbers[2], moved[0], moved[1])

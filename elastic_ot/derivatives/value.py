@@ -10,14 +10,15 @@ from ..arrays.devices import library_of
 from ..plans.export import transport_cost
 from ..problems.penalties import Fixed
 from ..solvers.found import Found
-from .implicit import parts_of, pushed
+from .cloud import point_at
+from .implicit import parts_of, pushed, refuse_price
 from .point import Point
 from .records import Direction, Gradients
 
 
 def value_gradients(solved: Found) -> Gradients:
     """Return derivatives of the optimal value, by the envelope theorem: only what stands in the objective counts."""
-    point = Point(solved)
+    point = point_at(solved)
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential
     exponents = float(f @ rows.marginal + g @ cols.marginal) - transport_cost(solved)
@@ -32,16 +33,17 @@ def value_gradients(solved: Found) -> Gradients:
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
         b += problem.epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
     strengths = float(rows.value_by_strength()), float(cols.value_by_strength())
-    cost = point.oriented(point.plan) if problem.cost.stored else None
-    return Gradients(cost, a, b, entropy, *strengths)
+    rows_strength, cols_strength = strengths
+    return Gradients(a=a, b=b, epsilon=entropy, rows=rows_strength, cols=cols_strength, **point.value_slopes())
 
 
 def push_value_gradients(solved: Found, direction: Direction) -> Gradients:
     """The derivative of `value_gradients` along a direction: the Hessian of the optimal value times that."""
-    point = Point(solved)
+    point = point_at(solved)
     found, mass = _push_gradients(point, direction)
     if point.problem.amount is None:
         return found
+    refuse_price(point)
     found = replace(found, cost=found.cost.copy())
     lower = Direction(cost=library_of(point.plan).full(point.problem.shape, -1.0))
     by_price, carried = _push_gradients(point, lower)
@@ -67,7 +69,7 @@ def _push_gradients(point: Point, direction: Direction) -> tuple[Gradients, floa
         b += epsilon * (np.where(cols.used, step_a, 0.0) - cols.over_weights(moved.cols - share_b * step.b))
         entropy += float(step.a @ (allowed_b - share_a) + step.b @ (allowed_a - share_b))
     found = Gradients(
-        cost=point.oriented(moved.plan),
+        **point.slopes_step(moved.plan, direction),
         a=a,
         b=b,
         epsilon=entropy,

@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays.ingest import ingest_bar
 from ..arrays.origin import Origin
 from ..derivatives import batch
+from ..derivatives.cloud import cloud_of, in_costs, in_points
 from ..derivatives.implicit import pull_back, push_forward
 from ..derivatives.records import Gradients, Tangents, direction_of
 from ..derivatives.unrolled import pull_back_iterations, push_forward_iterations
@@ -43,7 +44,8 @@ class Differentiable(ABC):
         Returns
         -------
         Gradients
-            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device.
+            Arrays in NumPy and float64; that in the cost is one of CuPy if the cost lies on a device. A `PointCloud`
+            has ``x`` and ``y``, those in the points, in place of it.
 
         Warns
         -----
@@ -98,12 +100,22 @@ class Differentiable(ABC):
                 *(ingest_bar(name, bar, size) for name, bar, size in (("f", f, shape[:1]), ("g", g, shape[1:]))),
             )
             if self.found.budget is not None:
-                return pull_back_iterations(self.found, *bars)
+                found, cloud = pull_back_iterations(self.found, *bars), cloud_of(self.found.problem)
+                return found if cloud is None else in_points(cloud, found)
             self._warn_unconverged()
             return pull_back(self.found, *bars)
 
     def jvp(
-        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+        self,
+        cost: Any = None,
+        a: Any = None,
+        b: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
     ) -> Tangents:
         """Derivatives of plan and potentials along a direction of the inputs (forward differentiation).
 
@@ -120,6 +132,8 @@ class Differentiable(ABC):
             Direction of epsilon, at held strengths rho.
         rows, cols : float, optional
             Directions of the strengths rho.
+        x, y : array_like, shapes (n, d) and (m, d), optional
+            Directions of the points of a `PointCloud`, in place of that of the cost.
 
         Returns
         -------
@@ -147,14 +161,25 @@ class Differentiable(ABC):
         True
         """
         with self.origin.here():
-            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols)
+            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols, (x, y))
             if self.found.budget is not None:
+                cloud = cloud_of(self.found.problem)
+                direction = direction if cloud is None else in_costs(cloud, direction)
                 return push_forward_iterations(self.found, direction)
             self._warn_unconverged()
             return push_forward(self.found, direction)
 
     def hvp(
-        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+        self,
+        cost: Any = None,
+        a: Any = None,
+        b: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
     ) -> Gradients:
         """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
 
@@ -163,7 +188,7 @@ class Differentiable(ABC):
 
         Parameters
         ----------
-        cost, a, b, epsilon, rows, cols
+        cost, a, b, epsilon, rows, cols, x, y
             The direction, as in `jvp`.
 
         Returns
@@ -193,7 +218,7 @@ class Differentiable(ABC):
         if self.found.budget is not None:
             raise ValueError(NO_OPTIMUM)
         with self.origin.here():
-            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols)
+            direction = direction_of(self.found.problem, cost, a, b, epsilon, rows, cols, (x, y))
             self._warn_unconverged()
             return push_value_gradients(self.found, direction)
 

@@ -120,7 +120,7 @@ def test_derivatives_through_the_plan_are_those_of_the_matrix():
         (found.jvp(a=f), expected.jvp(a=f)),
         (found.hvp(epsilon=1.0), expected.hvp(epsilon=1.0)),
     ):
-        for name in vars(one):
+        for name in (x for x, found in vars(one).items() if found is not None):  # points have two more
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-8)
 
 

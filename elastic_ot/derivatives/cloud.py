@@ -1,0 +1,238 @@
+"""Derivatives in the points of a cloud: those of a cost matrix, passed on to points a strip of rows at a time.
+
+A change of the plan is never stored: its strips are computed where they are read, for the sums over rows and columns
+that the linear system asks for, and for the products with points that derivatives in these are (`costs.slopes`). With
+P the plan and c the metric,
+
+    dL/dx_i = sum_j dL/dC_ij dc(x_i, y_j)/dx_i,
+
+where dL/dC is P for the optimal value, and as in `implicit` for a function of the plan and the potentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..cached import cached_property
+from ..costs.base import LARGEST_PLAN, STRIP
+from ..costs.points import PointCloud
+from ..costs.slopes import Pair, slopes_of
+from ..problems.penalty import Vector
+from ..problems.problem import Problem
+from ..solvers.found import Found
+from .linear_system import OperatorSystem
+from .point import Moved, Point
+from .records import Direction, Gradients, Matrix
+
+Bar = Callable[[slice], Matrix]
+"""Some rows of a matrix (n, m)."""
+
+
+def cloud_of(problem: Problem) -> PointCloud | None:
+    """Return the points that a problem's costs lie between, None if it has other costs."""
+    user = getattr(problem.cost, "user", None)
+    return user if isinstance(user, PointCloud) else None
+
+
+def point_at(solved: Found) -> Point:
+    """Return the solution, for derivatives in the matrix or in the points."""
+    cloud = cloud_of(solved.problem)
+    return Point(solved) if cloud is None else CloudPoint(solved, cloud)
+
+
+class Places:
+    """Points and a direction of them as `Slopes` reads them."""
+
+    def __init__(self, cloud: PointCloud, direction: Direction | None = None) -> None:
+        self.slopes, self.points = slopes_of(cloud.metric), Pair(*(z.astype(np.float64) for z in (cloud.x, cloud.y)))
+        self.at = Pair(*(self.slopes.settled(z) for z in self.points))
+        given = (None, None) if direction is None else (direction.x, direction.y)
+        steps = (np.zeros_like(z) if step is None else step for z, step in zip(self.points, given, strict=True))
+        self.given = Pair(*steps)
+        self.moves = any(step is not None for step in given)
+
+    @cached_property
+    def step(self) -> Pair:
+        """The direction of `at`."""
+        return Pair(*(self.slopes.moved(z, step) for z, step in zip(self.points, self.given, strict=True)))
+
+    def costs(self, rows: slice) -> Matrix:
+        """The change of some rows of costs."""
+        return self.slopes.push(_strip(self.at, rows), _strip(self.step, rows))
+
+    def pulled(self, strips: Iterator[tuple[slice, Matrix]]) -> Pair:
+        """Derivatives in the points as `at` has them."""
+        return self._summed(strips, lambda rows, w: self.slopes.pull(_strip(self.at, rows), w))
+
+    def bent(self, strips: Iterator[tuple[slice, Matrix]]) -> Pair:
+        """The change of `pulled` at held weights."""
+        return self._summed(strips, lambda rows, w: self.slopes.bend(_strip(self.at, rows), _strip(self.step, rows), w))
+
+    def returned(self, found: Pair) -> dict[str, Matrix]:
+        """Derivatives in the points, by name."""
+        x, y = (self.slopes.returned(z, bar) for z, bar in zip(self.points, found, strict=True))
+        return {"x": x, "y": y}
+
+    def returned_change(self, found: Pair, change: Pair) -> dict[str, Matrix]:
+        """The change of `returned`, given that of what it takes."""
+        parts = zip(self.points, self.given, found, change, strict=True)
+        x, y = (self.slopes.bent(*part) for part in parts)
+        return {"x": x, "y": y}
+
+    def _summed(self, strips: Iterator[tuple[slice, Matrix]], one: Callable[[slice, Matrix], Pair]) -> Pair:
+        out = Pair(*(np.zeros_like(z) for z in self.at))
+        for rows, weights in strips:
+            found = one(rows, weights)
+            out.x[rows] = found.x
+            out.y[:] += found.y
+        return out
+
+
+def _strip(pair: Pair, rows: slice) -> Pair:
+    return Pair(pair.x[rows], pair.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """P * (x 1^T + 1 y^T + slope log(P / R) - bar) / epsilon, strip by strip."""
+
+    point: CloudPoint
+    x: Vector
+    y: Vector
+    bar: Bar | None
+    slope: float
+
+    def strips(self) -> Iterator[tuple[slice, Matrix]]:
+        """Yield some rows at a time."""
+        for rows, moved, _ in self.with_logs():
+            yield rows, moved
+
+    def with_logs(self) -> Iterator[tuple[slice, Matrix, Matrix]]:
+        """Yield some rows of it, and of log(P / R)."""
+        epsilon = self.point.problem.epsilon
+        for rows, plan, logs in self.point.plans():
+            moved = (self.x[rows] / epsilon)[:, None] + self.y / epsilon + (self.slope / epsilon) * logs
+            if self.bar is not None:
+                moved -= self.bar(rows) / epsilon
+            moved *= plan
+            yield rows, moved, logs
+
+
+class CloudPoint(Point):
+    """A solution between points; the plan of a `Moved` is a `Change`."""
+
+    def __init__(self, solved: Found, cloud: PointCloud) -> None:
+        super().__init__(solved)
+        self.cloud = cloud
+
+    @cached_property
+    def places(self) -> Places:
+        """The points."""
+        return Places(self.cloud)
+
+    def plans(self) -> Iterator[tuple[slice, Matrix, Matrix]]:
+        """Yield some rows of the plan in float64 and of log(P / R), 0 where that is not finite."""
+        problem, view, m = self.problem, self.view, self.problem.shape[1]
+        alpha, step, every = view.alpha + np.log(view.problem.mass), max(1, STRIP // m), slice(0, m)
+        row_log, col_log = self._logs
+        for first in range(0, problem.shape[0], step):
+            rows = slice(first, min(first + step, problem.shape[0]))
+            plan = view.task.plan.part(rows, every, alpha[rows], view.beta)
+            logs = problem.cost.block(rows, every) * -view.task.inv_epsilon
+            logs += (alpha - row_log)[rows, None] + (view.beta - col_log)
+            yield rows, plan, np.where(plan > 0, logs, 0.0)
+
+    def tangent(self, x: Vector, y: Vector, bar: Any, slope: float = 0.0) -> Moved:
+        """`Point.tangent`; `bar` is a matrix, or a function that returns some rows of one."""
+        rows_of = bar if bar is None or callable(bar) else partial(_rows_of, bar)
+        change = Change(self, x, y, rows_of, slope)
+        rows, cols, dot = np.zeros_like(x), np.zeros_like(y), 0.0
+        for strip, moved, logs in change.with_logs():
+            rows[strip] = moved.sum(axis=1)
+            cols += moved.sum(axis=0)
+            dot += float(np.einsum("ij,ij->", moved, logs))
+        plan: Any = change
+        return Moved(plan, rows, cols, dot)
+
+    def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
+        """`Point.solve`, where the plan is not stored by products that compute it."""
+        if self.problem.cost.stored:
+            return super().solve(row_side, col_side)
+        alpha, view = self.view.alpha + np.log(self.view.problem.mass), self.view
+        squared = self.problem.cost.plan(2.0 * view.task.inv_epsilon)
+        system = OperatorSystem(
+            (view.task.plan, alpha, view.beta),
+            (squared, 2.0 * alpha, 2.0 * view.beta),
+            *self.optimum.diagonals,
+            bool(self.optimum.rigid.all()),
+        )
+        return system.solve(row_side, col_side)
+
+    def bar_of(self, direction: Direction) -> Bar | None:
+        """`Point.bar_of`: what the costs do when the points move."""
+        places = Places(self.cloud, direction)
+        return places.costs if places.moves else None
+
+    def oriented(self, matrix: Any) -> Any:
+        """The change as a matrix, None if that were too large."""
+        if not isinstance(matrix, Change):
+            return super().oriented(matrix)
+        if self.problem.cost.entries > LARGEST_PLAN:
+            return None
+        return np.concatenate([moved for _, moved in matrix.strips()])
+
+    def slopes(self, change: Any) -> dict[str, Any]:
+        """`Point.slopes`, in the points."""
+        return {"cost": None, **self.places.returned(self.places.pulled(change.strips()))}
+
+    def value_slopes(self) -> dict[str, Any]:
+        """`Point.value_slopes`, in the points."""
+        return {"cost": None, **self.places.returned(self._value_pulled)}
+
+    def slopes_step(self, change: Any, direction: Direction) -> dict[str, Any]:
+        """`Point.slopes_step`: the plan changes, and so does what the points see of it."""
+        found = self.places.pulled(change.strips())
+        places = Places(self.cloud, direction)
+        if not places.moves:
+            return {"cost": None, **self.places.returned(found)}
+        bent = places.bent((rows, plan) for rows, plan, _ in self.plans())
+        found = Pair(*(x + y for x, y in zip(found, bent, strict=True)))
+        return {"cost": None, **places.returned_change(self._value_pulled, found)}
+
+    @cached_property
+    def _value_pulled(self) -> Pair:
+        """What `Slopes.pull` makes of the plan: products with points where the metric is made of inner products."""
+        if self.cloud.metric in ("euclidean", "cityblock") or self.problem.cost.stored:
+            return self.places.pulled((rows, plan) for rows, plan, _ in self.plans())
+        (x, y), view = self.places.at, self.view
+        alpha, r, c = view.alpha + np.log(view.problem.mass), self.optimum.rows.marginal, self.optimum.cols.marginal
+        carried = Pair(np.empty_like(x), np.empty_like(y))
+        view.task.plan.apply(alpha, view.beta, y, False, carried.x)
+        view.task.plan.apply(alpha, view.beta, x, True, carried.y)
+        if self.cloud.metric == "sqeuclidean":
+            return Pair(2.0 * (r[:, None] * x - carried.x), 2.0 * (c[:, None] * y - carried.y))
+        return Pair(-carried.x, -carried.y)
+
+
+def _rows_of(matrix: Matrix, rows: slice) -> Matrix:
+    return matrix[rows]
+
+
+def in_points(cloud: PointCloud, found: Gradients) -> Gradients:
+    """Return derivatives in the points in place of those in the costs between them."""
+    places, whole = Places(cloud), slice(0, cloud.shape[0])
+    slopes: dict[str, Any] = {"cost": None, **places.returned(places.pulled(iter([(whole, found.cost)])))}
+    return replace(found, **slopes)
+
+
+def in_costs(cloud: PointCloud, direction: Direction) -> Direction:
+    """Return the direction with the costs that follow the points."""
+    places = Places(cloud, direction)
+    if not places.moves:
+        return direction
+    return replace(direction, cost=places.costs(slice(0, cloud.shape[0])), x=None, y=None)
