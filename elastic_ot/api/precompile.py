@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..costs.points import PointCloud
 from ..derivatives.layers import solved_layer
 from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
 from ..solvers.methods import METHODS
@@ -58,8 +59,8 @@ def precompile(*parts: str) -> Compilation:
     Parameters
     ----------
     *parts : str
-        Of ``"solve"``, ``"batch"``, ``"torch"``, ``"jax"``, ``"exact"`` and ``"assign"``, or ``"all"``; ``"solve"`` if
-        there is none. The frameworks need not be installed: what their operators call is compiled.
+        Of ``"solve"``, ``"clouds"``, ``"batch"``, ``"torch"``, ``"jax"``, ``"exact"`` and ``"assign"``, or ``"all"``;
+        ``"solve"`` if there is none. The frameworks need not be installed: what their operators call is compiled.
 
     Returns
     -------
@@ -105,6 +106,14 @@ def _solve(rng: Any, dtype: Any) -> None:
     for rows in (Fixed(), KL(1.0)):
         for options in (BLURRED, THREE_SWEEPS):
             _differentiate(solve(rng.random(SMALL_SHAPE).astype(dtype), rows=rows, **options))
+
+
+def _clouds(rng: Any, dtype: Any) -> None:
+    x = rng.random((SPLIT_SHAPE[0], 2)).astype(dtype)
+    for tol in BOTH_TOLERANCES:
+        solution = solve(PointCloud(x, 1.0 - x[1:]), tol=tol, method="log", max_iter=3, **BLURRED)
+    solution.apply(np.ones(x.shape[0] - 1))
+    solution.bounds()
 
 
 def _read(solution: Any) -> None:
@@ -177,6 +186,7 @@ def _proved(solution: Any) -> None:
 
 CALLS: dict[str, Callable[[Any, Any], None]] = {
     "solve": _solve,
+    "clouds": _clouds,
     "batch": _batch,
     "torch": _operators,
     "jax": _operators,

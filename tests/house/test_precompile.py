@@ -154,6 +154,6 @@ def test_the_command_compiles_what_it_is_asked_for_and_says_where(capsys):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(ValueError, match="part 'tourch' is unknown; choose from solve, batch, torch, jax"):
+    with pytest.raises(ValueError, match="part 'tourch' is unknown; choose from solve, clouds, batch, torch, jax"):
         eot.precompile("tourch")
     assert cli.main(["compile", "--tourch"]) == 2

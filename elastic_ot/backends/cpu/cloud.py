@@ -30,7 +30,7 @@ from .point_blocks import transposed as transposed
 from .threads import available, split
 from .tiles import BLOCK, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
 
-CACHED = 640 * 1024  # bytes of exponentials that a thread keeps at a time, if 8 rows have no more
+STRIP_ROWS, HIGH_STRIP_ROWS = 8, 32  # whose exponentials are kept until their sums are known; measured
 MANY = 32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
 PIECE = 16  # blocks whose row sums are added in the precision of their exponentials
 ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
@@ -282,8 +282,7 @@ def _reading(cloud: Cloud, inv_epsilon: float, single: bool) -> Reading:
     norms = [points.single_norms if single else points.norms for points in (cloud.rows, cloud.cols)]
     if cloud.cancels and not single and inv2 > CANCELLING:
         kind, factor, norms = SQUARES, -1.0, [0.0 * x for x in norms]
-    row, d = norms[1].size * (4 if single else 8), cloud.centre.size
-    height = next((h for h in (32, 16) if h * row <= CACHED or d >= MANY), 8)
+    height = HIGH_STRIP_ROWS if cloud.centre.size >= MANY else STRIP_ROWS
     return Reading(cloud, single, kind, factor * inv2, inv_epsilon * LOG2E, inv2 * norms[0], inv2 * norms[1], height)
 
 
@@ -375,7 +374,7 @@ def _tops(cloud: Cloud, inv_epsilon: float, beta: Array) -> Array:
     def run(t: int, lo: int, hi: int) -> None:
         _row_max_blocks(arguments, reading.row_norms, base, out, work[t], lo, hi)
 
-    reading = _reading(cloud, inv_epsilon, single=False)._replace(height=8)
+    reading = _reading(cloud, inv_epsilon, single=False)
     arguments, work = reading.arguments(beta), reading.work()
     out, base = np.empty_like(reading.row_norms), np.zeros_like(reading.row_norms)
     reading.split(run)
