@@ -13,11 +13,11 @@ import pytest
 from elastic_ot.backends import load_cloud, protocol, reference_cloud
 from elastic_ot.backends.cpu import cloud as cpu
 from elastic_ot.backends.cpu import point_blocks
-from elastic_ot.backends.cpu.tiles import BLOCK
+from elastic_ot.backends.cpu.tiles import BLOCK_POINTS
 from elastic_ot.backends.protocol import Vectors
 from helpers.sweeps import RULES, assert_same, side
 
-METRICS = list(point_blocks.KINDS)
+METRICS = list(point_blocks.TILE_KINDS)
 PRIMITIVES = [x for x, value in vars(protocol.CloudBackend).items() if inspect.isfunction(value) and x[0] != "_"]
 SHAPES = [(1, 7), (33, 1), (13, 29), (64, 97)]  # blocks that are full, and that are not
 TARGETS = {"AVX2": "haswell", "SSE2": "x86-64"}
@@ -176,9 +176,9 @@ def test_the_order_of_points_is_a_permutation_with_neighbours_in_blocks(n, d):
     order = point_blocks._near_order(x)
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     if n >= 500:
-        size, blocks = 0.0, range(0, n - n % BLOCK, BLOCK)
+        size, blocks = 0.0, range(0, n - n % BLOCK_POINTS, BLOCK_POINTS)
         for first in blocks:
-            size += np.ptp(x[order[first : first + BLOCK]], axis=0).max() / len(blocks)
+            size += np.ptp(x[order[first : first + BLOCK_POINTS]], axis=0).max() / len(blocks)
         # boxes of 1/16 of the points or less, each side halved in turn
         assert size <= 1.2 * (1 / 16) ** (1 / max(d, 2)) or d == 8
 

@@ -28,11 +28,13 @@ from .point_blocks import cloud as cloud
 from .point_blocks import shifted as shifted
 from .point_blocks import transposed as transposed
 from .threads import available, split
-from .tiles import BLOCK, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
+from .tiles import BLOCK_POINTS, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
 
 STRIP_ROWS, HIGH_STRIP_ROWS = 8, 32  # whose exponentials are kept until their sums are known; measured
-MANY = 32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
-PIECE = 16  # blocks whose row sums are added in the precision of their exponentials
+MANY_COORDINATES = (
+    32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
+)
+SUMMED_BLOCKS = 16  # blocks whose row sums are added in the precision of their exponentials
 ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
 REMOVED = -1e30  # stands for -inf, of which no difference can be formed
 CANCELLING = 1e6  # largest squared distance over epsilon up to which double precision forgives inner products
@@ -48,12 +50,12 @@ def _ends_of_block(reading, norms, block, base, ends, a):
     """Form what the tiles of 32 rows add to their sums, from everything that is affine in one of its points."""
     _, scale, (x, _, x_centres), (y, _, y_centres), b = reading
     row_ends, col_ends, wide, row_slope, col_slope = ends
-    d, blocked, x_place = row_slope.size, x_centres.shape[0] > 0, BLOCK * row_slope.size * block
-    for r in range(BLOCK):
-        a[r] = max(base[BLOCK * block + r] * LOG2E, REMOVED) - norms[BLOCK * block + r]
+    d, blocked, x_place = row_slope.size, x_centres.shape[0] > 0, BLOCK_POINTS * row_slope.size * block
+    for r in range(BLOCK_POINTS):
+        a[r] = max(base[BLOCK_POINTS * block + r] * LOG2E, REMOVED) - norms[BLOCK_POINTS * block + r]
         wide[r] = a[r]
-    for c in range(b.size // BLOCK):
-        column, constant = BLOCK * c, 0.0
+    for c in range(b.size // BLOCK_POINTS):
+        column, constant = BLOCK_POINTS * c, 0.0
         if blocked:
             for k in range(d):
                 row_slope[k] = scale * y_centres[c, k]
@@ -61,14 +63,14 @@ def _ends_of_block(reading, norms, block, base, ends, a):
                 constant += col_slope[k] * y_centres[c, k]
             affine(a, 0, x, x_place, row_slope, 0.0, wide)
         top = wide[0]
-        for r in range(1, BLOCK):
+        for r in range(1, BLOCK_POINTS):
             top = max(top, wide[r])
-        for r in range(BLOCK):
+        for r in range(BLOCK_POINTS):
             row_ends[column + r] = wide[r] - top
         if blocked:
-            affine(b, column, y, d * column, col_slope, top - constant, col_ends[column : column + BLOCK])
+            affine(b, column, y, d * column, col_slope, top - constant, col_ends[column : column + BLOCK_POINTS])
         else:
-            for j in range(BLOCK):
+            for j in range(BLOCK_POINTS):
                 col_ends[column + j] = b[column + j] + top
 
 
@@ -77,14 +79,14 @@ def _fill_strip(reading, block, first, work):
     """Fill p with some rows of a block, tile by tile: 2^z; and their sums."""
     kind, scale, (_, xs, _), (_, ys, _), b = reading
     p, lanes, ends, _, sums, _ = work
-    rows, d, blocks = sums.size, ends[3].size, b.size // BLOCK
-    x_place = BLOCK * d * block + first
+    rows, d, blocks = sums.size, ends[3].size, b.size // BLOCK_POINTS
+    x_place = BLOCK_POINTS * d * block + first
     for r in range(rows):
         sums[r] = 0.0
-    for piece in range(0, blocks, PIECE):
+    for piece in range(0, blocks, SUMMED_BLOCKS):
         _clear(lanes)
-        for c in range(piece, min(piece + PIECE, blocks)):
-            column = BLOCK * c
+        for c in range(piece, min(piece + SUMMED_BLOCKS, blocks)):
+            column = BLOCK_POINTS * c
             fill_tile(
                 kind, ends[0], column + first, ends[1], column, xs, x_place, ys, d * column, d, scale, rows, p, lanes
             )
@@ -106,10 +108,10 @@ def _sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, ac
     _clear(acc)
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, base, ends, a)
-        for first in range(0, BLOCK, rows):
+        for first in range(0, BLOCK_POINTS, rows):
             _fill_strip(reading, block, first, work)
             for r in range(rows):
-                i = BLOCK * block + first + r
+                i = BLOCK_POINTS * block + first + r
                 old, total = alpha[i], sums[r]
                 updated[i], row_sum[i], w[r] = old, 0.0, 0.0
                 if side.log_weight[i] > -np.inf:
@@ -132,18 +134,18 @@ def _row_max_blocks(reading, norms, base, out, work, lo, hi):
     rows, d = tops.size, ends[3].size
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, base, ends, a)
-        for first in range(0, BLOCK, rows):
+        for first in range(0, BLOCK_POINTS, rows):
             for q in range(lanes.size):
                 lanes[q] = 3.0 * REMOVED
-            x_place = BLOCK * d * block + first
-            for column in range(0, b.size, BLOCK):
+            x_place = BLOCK_POINTS * d * block + first
+            for column in range(0, b.size, BLOCK_POINTS):
                 row = column + first
                 largest_of_tile(kind, ends[0], row, ends[1], column, xs, x_place, ys, d * column, d, scale, rows, lanes)
             for r in range(rows):
                 top = lanes[16 * r]
                 for q in range(16 * r + 1, 16 * r + 16):
                     top = max(top, lanes[q])
-                out[BLOCK * block + first + r] = top
+                out[BLOCK_POINTS * block + first + r] = top
 
 
 @rows_kernel
@@ -153,12 +155,12 @@ def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
     rows, count = sums.size, out.shape[1]
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, alpha, ends, a)
-        for first in range(0, BLOCK, rows):
+        for first in range(0, BLOCK_POINTS, rows):
             _fill_strip(reading, block, first, work)
             _clear(parts)
             add_products(p, rows, columns, count, parts)
             for r in range(rows):
-                i = BLOCK * block + first + r
+                i = BLOCK_POINTS * block + first + r
                 for q in range(count):
                     total, place = 0.0, 16 * (count * r + q)
                     for t in range(place, place + 16):
@@ -171,13 +173,13 @@ def _entry_blocks(costing, zeros, order, out, tile, lo, hi):
     """Costs of some rows and of blocks lo to hi of columns, which stand in some order."""
     kind, scale, constant, xs, ys, d = costing
     n, m = out.shape
-    for row in range(0, n, BLOCK):
-        rows = min(BLOCK, n - row)
-        for column in range(BLOCK * lo, BLOCK * hi, BLOCK):
-            last = min(BLOCK, m - column)
+    for row in range(0, n, BLOCK_POINTS):
+        rows = min(BLOCK_POINTS, n - row)
+        for column in range(BLOCK_POINTS * lo, BLOCK_POINTS * hi, BLOCK_POINTS):
+            last = min(BLOCK_POINTS, m - column)
             entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, (rows + 7) // 8 * 8, tile)
             for r in range(rows):
-                line, place = out[row + r], BLOCK * r
+                line, place = out[row + r], BLOCK_POINTS * r
                 for j in range(last):
                     line[order[column + j]] = tile[place + j] + constant
 
@@ -186,7 +188,7 @@ def _entry_blocks(costing, zeros, order, out, tile, lo, hi):
 def _rounded_line(costs, inv_epsilon, alpha, beta, row_factor, col_factor, row_rest, col_rest):
     """What 32 entries of a row add to KL(Q | P) and to <C, Q>."""
     kl, moved = 0.0, 0.0
-    for j in range(BLOCK):
+    for j in range(BLOCK_POINTS):
         exponent = alpha + beta[j] - costs[j] * inv_epsilon
         p = exp2(exponent * LOG2E)
         q = row_factor * p * col_factor[j] + row_rest * col_rest[j]
@@ -202,19 +204,19 @@ def _rounded_blocks(costing, sides, inv_epsilon, divergence, transport, tile, lo
     """Blocks lo to hi of rows of `CloudBackend.rounded_sums`; `sides` has potentials, factors and rests in blocks."""
     kind, scale, constant, xs, ys, d, zeros = costing
     (alpha, row_factor, row_rest), (beta, col_factor, col_rest) = sides
-    for row in range(BLOCK * lo, BLOCK * hi, BLOCK):
-        for r in range(BLOCK):
+    for row in range(BLOCK_POINTS * lo, BLOCK_POINTS * hi, BLOCK_POINTS):
+        for r in range(BLOCK_POINTS):
             divergence[row + r], transport[row + r] = 0.0, 0.0
-        for first in range(0, beta.size, BLOCK):
-            last = first + BLOCK
-            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * first, d, scale, BLOCK, tile)
+        for first in range(0, beta.size, BLOCK_POINTS):
+            last = first + BLOCK_POINTS
+            entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * first, d, scale, BLOCK_POINTS, tile)
             for q in range(tile.size):
                 tile[q] += constant
-            for r in range(BLOCK):
+            for r in range(BLOCK_POINTS):
                 i = row + r
                 if alpha[i] > -np.inf:
                     kl, moved = _rounded_line(
-                        tile[BLOCK * r : BLOCK * r + BLOCK],
+                        tile[BLOCK_POINTS * r : BLOCK_POINTS * r + BLOCK_POINTS],
                         inv_epsilon,
                         alpha[i],
                         beta[first:last],
@@ -244,7 +246,7 @@ class Reading(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        return int(self.row_norms.size) // BLOCK
+        return int(self.row_norms.size) // BLOCK_POINTS
 
     @property
     def threads(self) -> int:
@@ -266,9 +268,9 @@ class Reading(NamedTuple):
         number, d, m = np.float32 if self.single else np.float64, self.cloud.centre.size, self.col_norms.size
         found = []
         for _ in range(self.threads):
-            ends = np.empty(m, number), np.empty(m, number), np.empty(BLOCK), np.empty(d), np.empty(d)
+            ends = np.empty(m, number), np.empty(m, number), np.empty(BLOCK_POINTS), np.empty(d), np.empty(d)
             strip = np.empty(self.height * m, number), np.zeros(16 * self.height, number)
-            found.append((*strip, ends, np.empty(BLOCK), np.empty(self.height), np.empty(self.height, number)))
+            found.append((*strip, ends, np.empty(BLOCK_POINTS), np.empty(self.height), np.empty(self.height, number)))
         return found
 
     def split(self, run: Callable[[int, int, int], None]) -> None:
@@ -282,7 +284,7 @@ def _reading(cloud: Cloud, inv_epsilon: float, single: bool) -> Reading:
     norms = [points.single_norms if single else points.norms for points in (cloud.rows, cloud.cols)]
     if cloud.cancels and not single and inv2 > CANCELLING:
         kind, factor, norms = SQUARES, -1.0, [0.0 * x for x in norms]
-    height = HIGH_STRIP_ROWS if cloud.centre.size >= MANY else STRIP_ROWS
+    height = HIGH_STRIP_ROWS if cloud.centre.size >= MANY_COORDINATES else STRIP_ROWS
     return Reading(cloud, single, kind, factor * inv2, inv_epsilon * LOG2E, inv2 * norms[0], inv2 * norms[1], height)
 
 
@@ -410,10 +412,10 @@ def rounded_sums(
     transport: Array,
 ) -> None:
     def run(t: int, lo: int, hi: int) -> None:
-        _rounded_blocks(costing, sides, inv_epsilon, *sums, np.empty(BLOCK * BLOCK), lo, hi)
+        _rounded_blocks(costing, sides, inv_epsilon, *sums, np.empty(BLOCK_POINTS * BLOCK_POINTS), lo, hi)
 
     reading, (row_factor, col_factor, row_rest, col_rest) = _reading(cloud, inv_epsilon, single=False), parts
-    costing = *_costing(cloud, cloud.rows.points), np.zeros(BLOCK)
+    costing = *_costing(cloud, cloud.rows.points), np.zeros(BLOCK_POINTS)
     sides = tuple(
         tuple(points.in_blocks(x, rest) for x, rest in zip(vectors, (-np.inf, 0.0, 0.0), strict=True))
         for points, vectors in ((cloud.rows, (alpha, row_factor, row_rest)), (cloud.cols, (beta, col_factor, col_rest)))
@@ -432,9 +434,9 @@ def _costing(cloud: Cloud, xs: Array) -> tuple[Any, ...]:
 
 def entries(cloud: Cloud, x: Array, out: Array) -> None:
     def run(t: int) -> None:
-        tile, (lo, hi) = np.empty(BLOCK * BLOCK), (k * blocks // threads for k in (t, t + 1))
-        _entry_blocks(costing, np.zeros(BLOCK), cloud.cols.order, out, tile, lo, hi)
+        tile, (lo, hi) = np.empty(BLOCK_POINTS * BLOCK_POINTS), (k * blocks // threads for k in (t, t + 1))
+        _entry_blocks(costing, np.zeros(BLOCK_POINTS), cloud.cols.order, out, tile, lo, hi)
 
-    costing, blocks = _costing(cloud, cloud.blocks_of(x)), cloud.cols.norms.size // BLOCK
+    costing, blocks = _costing(cloud, cloud.blocks_of(x)), cloud.cols.norms.size // BLOCK_POINTS
     threads = 1 if out.size < BRIEF_SERIAL_BELOW // 4 else min(available(), blocks)
     split(run, threads)

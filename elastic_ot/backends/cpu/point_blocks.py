@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..protocol import Array, Metric
-from .tiles import ABSOLUTE, BLOCK, DISTANCE, PRODUCT
+from .tiles import ABSOLUTE, BLOCK_POINTS, DISTANCE, PRODUCT
 
-NEAR = 8  # coordinates up to which blocks have centres of their own
-KINDS = {  # what tiles compute, and how often that counts in minus the cost
+FEW_COORDINATES = 8  # coordinates up to which blocks have centres of their own
+TILE_KINDS = {  # what tiles compute, and how often that counts in minus the cost
     "sqeuclidean": (PRODUCT, 2.0),
     "euclidean": (DISTANCE, -1.0),
     "cityblock": (ABSOLUTE, -1.0),
@@ -25,7 +25,7 @@ KINDS = {  # what tiles compute, and how often that counts in minus the cost
 
 
 class Points(NamedTuple):
-    """One side of a cloud in blocks of `BLOCK`, coordinate after coordinate, the last block filled up.
+    """One side of a cloud in blocks of `BLOCK_POINTS`, coordinate after coordinate, the last block filled up.
 
     `order` says which point stands where. `points` are in double precision, `single` are offsets from `centres`
     (blocks, d), or without these the same in float32; both have their squared norms where costs need them.
@@ -81,7 +81,7 @@ class Cloud(NamedTuple):
 
 
 def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
-    (kind, factor), same = KINDS[metric], x is y
+    (kind, factor), same = TILE_KINDS[metric], x is y
     sides = [_directions(z, metric) for z in ((x,) if same else (x, y))]
     centre = np.zeros(x.shape[1])
     if metric not in ("cosine", "dot"):  # differences do not change
@@ -91,7 +91,7 @@ def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
     if metric != "dot":  # of inner products alone, each side may have a unit of its own
         sizes = [max(sizes)] * len(sizes)
     units = [2.0 ** int(np.frexp(size)[1]) if size > 0 else 1.0 for size in sizes]
-    blocked = kind == PRODUCT and x.shape[1] <= NEAR
+    blocked = kind == PRODUCT and x.shape[1] <= FEW_COORDINATES
     found = [_points((z - centre) / unit, blocked, factor == 2.0) for z, unit in zip(sides, units, strict=True)]
     offset = -1.0 if metric == "cosine" else 0.0
     return Cloud(found[0], found[-1], metric, kind, factor, centre, (units[0], units[-1]), offset)
@@ -107,7 +107,7 @@ def shifted(cloud: Cloud, offset: float) -> Cloud:
 
 def by_coordinate(x: Array) -> Array:
     """Numbers of points, as many as fill blocks: in every block coordinate after coordinate."""
-    return np.ascontiguousarray(x.reshape(-1, BLOCK, x.shape[-1]).transpose(0, 2, 1)).reshape(-1)
+    return np.ascontiguousarray(x.reshape(-1, BLOCK_POINTS, x.shape[-1]).transpose(0, 2, 1)).reshape(-1)
 
 
 def _directions(x: Array, metric: Metric) -> Any:
@@ -119,7 +119,7 @@ def _directions(x: Array, metric: Metric) -> Any:
 def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
     order = _near_order(x) if blocked else np.arange(x.shape[0])
     filled = _filled(x[order])
-    blocks = filled.reshape(-1, BLOCK, x.shape[1])
+    blocks = filled.reshape(-1, BLOCK_POINTS, x.shape[1])
     centres = 0.5 * (blocks.min(axis=1) + blocks.max(axis=1)) if blocked else np.empty((0, x.shape[1]))
     single = (blocks - centres[:, None] if blocked else blocks).astype(np.float32)
     norms = _norms(filled, squared)
@@ -129,7 +129,7 @@ def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
 
 def _filled(x: NDArray[Any]) -> NDArray[Any]:
     """Points with the last one repeated until blocks are full."""
-    return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK, axis=0)])
+    return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK_POINTS, axis=0)])
 
 
 def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
@@ -137,14 +137,14 @@ def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
 
 
 def _near_order(x: NDArray[np.float64]) -> Any:
-    """Return an order in which every aligned run of `BLOCK` points has a small box."""
+    """Return an order in which every aligned run of `BLOCK_POINTS` points has a small box."""
     n, d = x.shape
-    size = BLOCK
+    size = BLOCK_POINTS
     while size < n:
         size *= 2
     order = np.minimum(np.arange(size), n)
     x = np.vstack([x, np.full((1, d), np.nan)])  # nan comes last in every order, so that blocks stay full
-    while size > BLOCK:
+    while size > BLOCK_POINTS:
         cells = order.reshape(-1, size)
         sides = [np.fmax.reduce(x[cells, k], axis=1) - np.fmin.reduce(x[cells, k], axis=1) for k in range(d)]
         longest = np.argmax(sides, axis=0)

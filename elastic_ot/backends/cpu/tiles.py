@@ -4,11 +4,11 @@ A tile is computed from two blocks of points, coordinate by coordinate,
 
     z_ij = a_i + b_j + scale c_ij,      c_ij = sum_k x_ik y_jk, sum_k (x_ik - y_jk)^2, its root, or sum_k |x_ik - y_jk|,
 
-and what becomes of z differs: 2^z and its row sums (`fill`), the largest of every row (`largest`), or z itself
-(`entries`). Points lie in blocks of `BLOCK`, coordinate after coordinate, so that a vector holds one coordinate of
-neighbours. 4 rows times 2 vectors of sums, 8 rows where there are 32 registers, stay in registers over the loop on
-coordinates, as in a product of matrices; so one loop serves few coordinates and many. Vectors and exponentials are
-those of `vectors`.
+and what becomes of z differs: 2^z and its row sums (`fill_tile`), the largest of every row (`largest_of_tile`), or z
+itself (`entries_of_tile`). Points lie in blocks of `BLOCK_POINTS`, coordinate after coordinate, so that a vector holds
+one coordinate of neighbours. 4 rows times 2 vectors of sums, 8 rows where there are 32 registers, stay in registers over
+the loop on coordinates, as in a product of matrices; so one loop serves few coordinates and many. Vectors are those of
+`vectors`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .vectors import (
     _Vectors,
 )
 
-BLOCK = 32
+BLOCK_POINTS = 32
 PRODUCT, SQUARES, DISTANCE, ABSOLUTE = 0, 1, 2, 3
 """What c is, in this order."""
 PRECISE = {F64: 11, F32: 5}  # degree of the polynomial for 2^r: 2.3e-16 and 1.5e-7 relative
@@ -61,7 +61,7 @@ class _Tile(_Vectors):
         build = self.builder
         _, a, a_first, b, b_first, *_, scale, rows = self.arguments[:12]
         with cgutils.for_range_slice(build, I64(0), rows, I64(self.height), I64) as (i, _):
-            with cgutils.for_range_slice(build, I64(0), I64(BLOCK), I64(2 * self.lanes), I64) as (j, _):
+            with cgutils.for_range_slice(build, I64(0), I64(BLOCK_POINTS), I64(2 * self.lanes), I64) as (j, _):
                 sums = self._sums(i, j)
                 factor = self.splat(_as(build, scale, self.number))
                 columns = [build.add(j, I64(t * self.lanes)) for t in range(2)]
@@ -97,7 +97,7 @@ class _Tile(_Vectors):
         build = self.builder
         xs, x_first, ys, y_first, dimension = self.arguments[5:10]
         with cgutils.for_range(build, dimension, intp=I64) as loop:
-            place = build.mul(loop.index, I64(BLOCK))
+            place = build.mul(loop.index, I64(BLOCK_POINTS))
             y_place = build.add(build.add(y_first, place), j)
             x_place = build.add(build.add(x_first, place), i)
             y = [self.load(ys, build.add(y_place, I64(t * self.lanes))) for t in range(2)]
@@ -167,7 +167,7 @@ def _fill_tile(
     p: Any,
     sums: Any,
 ) -> Any:
-    """p[rows b_first + 32 i + j] = 2^z_ij; adds to sums[16 i : 16 i + 16] what their sum is the row's sum of."""
+    """p[rows b_first + 32 i + j] = 2^z_ij, and sums[16 i : 16 i + 16] grow by numbers that add up to those of row i."""
     signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, p, sums)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -176,7 +176,7 @@ def _fill_tile(
         first = builder.mul(rows, tile.arguments[4])
 
         def use(row: Any, columns: list[Any], z: list[Any]) -> None:
-            e, line = [tile.exponential(x) for x in z], builder.add(first, builder.mul(row, I64(BLOCK)))
+            e, line = [tile.exponential(x) for x in z], builder.add(first, builder.mul(row, I64(BLOCK_POINTS)))
             for column, x in zip(columns, e, strict=True):
                 tile.store(x, out, builder.add(line, column))
             place = builder.mul(row, I64(16))
@@ -205,7 +205,7 @@ def _largest_of_tile(
     rows: Any,
     tops: Any,
 ) -> Any:
-    """tops[16 i : 16 i + 16] become at least z_ij, taken over j; all 16 together have the largest of the row."""
+    """tops[16 i : 16 i + 16] grow until the largest of them is at least every z_ij."""
     signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, tops)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -248,7 +248,7 @@ def _entries_of_tile(
 
         def use(row: Any, columns: list[Any], z: list[Any]) -> None:
             for column, x in zip(columns, z, strict=True):
-                tile.store(x, entries, builder.add(builder.mul(row, I64(BLOCK)), column))
+                tile.store(x, entries, builder.add(builder.mul(row, I64(BLOCK_POINTS)), column))
 
         tile.each(use)
         return context.get_dummy_value()
@@ -268,14 +268,14 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
         source, factors, height, totals = tile.arguments
         size = context.make_array(out)(context, builder, arguments[3]).nitems
         seed = SEED[tile.number]
-        sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(BLOCK // tile.lanes)]
-        with cgutils.for_range_slice(builder, I64(0), size, I64(BLOCK), I64) as (column, _):
+        sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(BLOCK_POINTS // tile.lanes)]
+        with cgutils.for_range_slice(builder, I64(0), size, I64(BLOCK_POINTS), I64) as (column, _):
             for total in sums:
                 builder.store(tile.constant(seed), total)
             first = builder.mul(height, column)
             with cgutils.for_range(builder, height, intp=I64) as loop:
                 factor = tile.splat(builder.load(builder.gep(factors, [loop.index])))
-                place = builder.add(first, builder.mul(loop.index, I64(BLOCK)))
+                place = builder.add(first, builder.mul(loop.index, I64(BLOCK_POINTS)))
                 for t, total in enumerate(sums):
                     part = tile.load(source, builder.add(place, I64(t * tile.lanes)))
                     builder.store(tile.fma(factor, part, builder.load(total)), total)
@@ -294,7 +294,7 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
 
 @intrinsic
 def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: Any) -> Any:
-    """out[16 (count i + q) :][:16] += what sum_j p_ij x_jq is the sum of, for all tiles of a strip.
+    """out[16 (count i + q) :][:16] grow by numbers that add up to sum_j p_ij x_jq, for all tiles of a strip.
 
     `xs` has `count` numbers of every column, in blocks as points are.
     """
@@ -304,16 +304,16 @@ def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: A
         tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
         source, height, columns, number, totals = tile.arguments
         size = context.make_array(xs)(context, builder, arguments[2]).nitems
-        width = builder.mul(number, I64(BLOCK))
+        width = builder.mul(number, I64(BLOCK_POINTS))
         with cgutils.for_range_slice(builder, I64(0), size, width, I64) as (first, block):
             with cgutils.for_range(builder, height, intp=I64) as row:
-                place = builder.mul(builder.add(builder.mul(block, height), row.index), I64(BLOCK))
+                place = builder.mul(builder.add(builder.mul(block, height), row.index), I64(BLOCK_POINTS))
                 with cgutils.for_range(builder, number, intp=I64) as loop:
-                    column = builder.add(first, builder.mul(loop.index, I64(BLOCK)))
+                    column = builder.add(first, builder.mul(loop.index, I64(BLOCK_POINTS)))
                     where = builder.mul(builder.add(builder.mul(row.index, number), loop.index), I64(16))
                     for start in range(0, 16, tile.lanes):  # so many chains of additions go on at a time
                         sum_ = tile.load(totals, builder.add(where, I64(start)))
-                        for t in range(start, BLOCK, 16):
+                        for t in range(start, BLOCK_POINTS, 16):
                             entries, x = (
                                 tile.load(z, builder.add(at, I64(t))) for z, at in ((source, place), (columns, column))
                             )
@@ -339,13 +339,13 @@ def _affine(typingctx: Any, base: Any, first: Any, xs: Any, x_first: Any, slope:
         dimension = context.make_array(slope)(context, builder, arguments[4]).nitems
         offset, step = tile.splat(constant), 4 * tile.lanes
         sums = [cgutils.alloca_once(builder, tile.kind(F64)) for _ in range(4)]
-        with cgutils.for_range_slice(builder, I64(0), I64(BLOCK), I64(step), I64) as (i, _):
+        with cgutils.for_range_slice(builder, I64(0), I64(BLOCK_POINTS), I64(step), I64) as (i, _):
             places = [builder.add(i, I64(t * tile.lanes)) for t in range(4)]
             for place, total in zip(places, sums, strict=True):
                 builder.store(builder.fadd(tile.load(bases, builder.add(start, place)), offset), total)
             with cgutils.for_range(builder, dimension, intp=I64) as loop:
                 factor = tile.splat(builder.load(builder.gep(slopes, [loop.index])))
-                row = builder.add(points_first, builder.mul(loop.index, I64(BLOCK)))
+                row = builder.add(points_first, builder.mul(loop.index, I64(BLOCK_POINTS)))
                 for place, total in zip(places, sums, strict=True):
                     x = tile.load(points, builder.add(row, place))
                     builder.store(tile.fma(factor, x, builder.load(total)), total)
