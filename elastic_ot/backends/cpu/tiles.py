@@ -6,9 +6,9 @@ A tile is computed from two blocks of points, coordinate by coordinate,
 
 and what becomes of z differs: 2^z and its row sums (`fill_tile`), the largest of every row (`largest_of_tile`), or z
 itself (`entries_of_tile`). Points lie in blocks of `BLOCK_POINTS`, coordinate after coordinate, so that a vector holds
-one coordinate of neighbours. 4 rows times 2 vectors of sums, 8 rows where there are 32 registers, stay in registers over
-the loop on coordinates, as in a product of matrices; so one loop serves few coordinates and many. Vectors are those of
-`vectors`.
+one coordinate of neighbours. 4 rows times 2 vectors of sums, 8 rows where there are 32 registers, stay in registers
+over the loop on coordinates, as in a product of matrices; so one loop serves few coordinates and many. Vectors are
+those of `vectors`.
 """
 
 from __future__ import annotations
