@@ -29,6 +29,7 @@ _HOME = {
     "Elastic": "problems.penalties",
     "Cost": "costs.base",
     "PointCloud": "costs.points",
+    "Grid": "costs.grid",
     "Newton": "solvers.newton",
     "Solution": "solutions.solution",
     "BatchSolution": "solutions.batch",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
     from .costs.points import PointCloud as PointCloud
+    from .costs.grid import Grid as Grid
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable

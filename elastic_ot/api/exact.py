@@ -9,6 +9,7 @@ import numpy as np
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import is_cost
+from ..costs.grid import flat_weights
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
@@ -99,6 +100,7 @@ def exact(
     if mass is not None:
         rows, cols = bounded_sides(mass, rows, cols)
     if is_cost(cost):
+        a, b = flat_weights(cost, a, b)
         return _exact(cost, a, b, rows, cols, mask, mass, clock)
     stack = as_array("cost", cost)
     if stack.ndim != 3:

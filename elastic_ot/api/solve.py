@@ -16,6 +16,7 @@ from ..arrays.ingest import as_array, ingest_vector
 from ..arrays.libraries import is_bfloat16
 from ..arrays.origin import Origin, origin_of
 from ..costs.base import is_cost
+from ..costs.grid import flat_weights
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.batch import BatchProblem
 from ..problems.build import build
@@ -237,6 +238,7 @@ def _solve(
     plain = method == "auto" and relaxation == 1 and tol > 0 and all(option is None for option in asked)
     plain = plain and str(reference) == "product"
 
+    a, b = flat_weights(cost, a, b)
     origin = _origin(cost, a, b, mask, init)
 
     def quickly() -> Solution | None:

@@ -80,6 +80,12 @@ def load_paths() -> Paths:
 
 
 @cache
+def load_grid() -> Any:
+    """Return the module of sums over fibres of a grid, imported on first use."""
+    return importlib.import_module(f"{__name__}.cpu.grid")
+
+
+@cache
 def load_small() -> Any:
     """Return the module that solves a small problem in one call, imported on first use."""
     return importlib.import_module(f"{__name__}.cpu.small")

@@ -132,6 +132,11 @@ class KnownCost(Cost):
         return n * m
 
     @property
+    def work(self) -> int:
+        """Entries that a pass over the cost reads, or what takes as long."""
+        return self.entries
+
+    @property
     def masked(self) -> bool:
         """True if some entry is forbidden."""
         return self.row_reach is not None

@@ -186,7 +186,7 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, c
     plan = task.plan.with_sides(rows, cols)
     scratch = task.plan.scratch(False)
     weight = problem.b / problem.mass
-    longest = max(1, min(POLISH_BLOCK, int(POLISH_ENTRIES / problem.cost.entries)))
+    longest = max(1, min(POLISH_BLOCK, int(POLISH_ENTRIES / problem.cost.work)))
     for done in range(0, POLISH_SWEEPS, longest):
         omega, count = ((1.0, 0.0), 1) if done == 0 else ((1.0, 1.0), longest)
         plan.sweep(omega, vectors, scratch, count)

@@ -32,7 +32,7 @@ def run_budget(task: Task, start: Start, count: int, rows_first: bool) -> Outcom
             state = State(task, *initial_alphas(task, start), start.end, start.omega, start.fast, scratch)
             sweep(state, (0.0, 0.0), 1)
             again = count
-        block = max(1, int(BLOCK_ENTRIES / task.problem.cost.entries))  # Ctrl-C waits for one
+        block = max(1, int(BLOCK_ENTRIES / task.problem.cost.work))  # Ctrl-C waits for one
         for done in range(0, again, block):
             sweep(state, state.omega, min(block, again - done))
         iterate, found = state.iterate(), state.measure()

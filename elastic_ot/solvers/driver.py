@@ -339,7 +339,7 @@ class _Run:
         met = self.on_target and bool(self.log) and self.log[-1].residual <= self.aim * self.scale
         if limits.callback is not None or met:
             return 1
-        count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.entries))
+        count = min(self._predicted(), LONGEST_BLOCK, int(BLOCK_ENTRIES / problem.cost.work))
         if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
             count = min(count, TRANSLATED_BLOCK)
         if limits.time_limit is not None:

@@ -1,0 +1,74 @@
+"""Sums over one axis of a grid in the log domain, fibre by fibre: right where products of exponentials underflow.
+
+A fibre t has the numbers of one line of the grid, and c (n, m) is the cost along its axis. Elementary functions are
+those of `dense`. Numba's cache watches this file only: after a change of `dense` in a checkout, delete the cache
+(`__pycache__`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..protocol import LOG2E, Array
+from .dense import BRIEF_SERIAL_BELOW, LN2, _largest, rows_kernel
+from .threads import available, split
+from .vectors import fill
+
+
+@rows_kernel
+def _max_fibres(t, c, scale, out, lo, hi):
+    for f in range(lo, hi):
+        for i in range(c.shape[0]):
+            out[f, i] = _largest(c[i], scale, t[f])
+
+
+@rows_kernel
+def _sum_fibres(t2, c, scale2, wanted, log_sum, fields, slopes, means, p, lo, hi):
+    """Write log sums and means of the entries that are wanted, see `repair`; t2 and scale2 are in base 2."""
+    for f in range(lo, hi):
+        for i in range(c.shape[0]):
+            if not wanted[f, i]:
+                continue
+            top = _largest(c[i], scale2, t2[f])
+            if top == -np.inf:
+                log_sum[f, i] = -np.inf
+                for q in range(slopes.size):
+                    means[q, f, i] = 0.0
+                continue
+            total = fill(c[i], scale2, t2[f], -top, p)
+            log_sum[f, i] = np.log(total) + top * LN2
+            for q in range(slopes.size):
+                mean = 0.0
+                for j in range(p.size):
+                    mean += p[j] * (fields[q, f, j] + slopes[q] * c[i, j])
+                means[q, f, i] = mean / total
+
+
+def _over_fibres(run: Callable[[int, int, int], None], fibres: int, entries: int) -> None:
+    """run(thread, lo, hi) over blocks of fibres."""
+    threads = 1 if entries < BRIEF_SERIAL_BELOW else min(available(), fibres)
+    split(lambda k: run(k, k * fibres // threads, (k + 1) * fibres // threads), threads)
+
+
+def fibre_max(t: Array, c: Array, scale: float, out: Array) -> None:
+    """out[f, i] = max_j (t[f, j] - c[i, j] scale)."""
+    _over_fibres(lambda k, lo, hi: _max_fibres(t, c, scale, out, lo, hi), t.shape[0], t.shape[0] * c.size)
+
+
+def repair(
+    t: Array, c: Array, scale: float, wanted: Array, log_sum: Array, fields: Array, slopes: Array, means: Array
+) -> None:
+    """Write what is wanted of log_sum[f, i] = log sum_j w_j, and of means[q, f, i], with w_j = exp(t[f, j] - c[i, j] scale).
+
+    A mean is sum_j w_j (fields[q, f, j] + slopes[q] c[i, j]) / sum_j w_j.
+    """
+    t2, scale2 = t * LOG2E, scale * LOG2E
+    _over_fibres(
+        lambda k, lo, hi: _sum_fibres(
+            t2, c, scale2, wanted, log_sum, fields, slopes, means, np.empty(c.shape[1]), lo, hi
+        ),
+        t.shape[0],
+        int(wanted.sum()) * c.shape[1],
+    )

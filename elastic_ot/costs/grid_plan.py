@@ -1,0 +1,176 @@
+"""The cost between grids with its facts, and its plan: passes that sum over one axis after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import load
+from ..backends.protocol import Array, Vectors
+from ..backends.updates import update_change
+from .blocks import BlockCost
+from .grid import Grid
+from .separable import Separable
+from .tiled_plan import TiledPlan
+
+FIELDS = 8  # right-hand sides that are averaged together
+SEARCHED = 1 << 26  # entries up to which a support may be searched for: that is a pass over all of them
+
+
+@dataclass(frozen=True, eq=False)
+class GridCost(BlockCost):
+    """A `Grid` with its facts, transposed or not, less a constant.
+
+    Entries are float64 whatever the grid's dtype: then those of blocks and sums over axes agree.
+
+    Attributes
+    ----------
+    matrices : tuple of ndarray
+        Of what this cost is, the constant taken off the first one.
+    """
+
+    matrices: tuple[NDArray[np.float64], ...] = ()
+
+    @property
+    def working_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.user.dtype)
+
+    @property
+    def work(self) -> int:
+        n, m = self.shape
+        return (n + m) * max(sum(c.shape) for c in self.matrices)
+
+    @property
+    def _grids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return tuple(c.shape[0] for c in self.matrices), tuple(c.shape[1] for c in self.matrices)
+
+    def block(self, rows: slice, cols: slice) -> NDArray[np.float64]:
+        i, j = (
+            np.unravel_index(np.arange(part.start, part.stop), shape)
+            for part, shape in zip((rows, cols), self._grids, strict=True)
+        )
+        return _sum([matrix[p[:, None], q] for matrix, p, q in zip(self.matrices, i, j, strict=True)])
+
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.float64]:
+        first, second = (np.unravel_index(x, shape) for x, shape in zip((i, j), self._grids, strict=True))
+        return _sum([matrix[p, q] for matrix, p, q in zip(self.matrices, first, second, strict=True)])
+
+    def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> GridPlan:
+        return GridPlan(self, inv_epsilon, load(), rows, cols)
+
+    def transpose(self) -> GridCost:
+        turned: Any = super().transpose()
+        return replace(turned, matrices=tuple(np.ascontiguousarray(c.T) for c in self.matrices))
+
+    def shifted(self, offset: float, dtype: Any = None) -> GridCost:
+        moved: Any = super().shifted(offset, self.dtype)
+        return replace(moved, matrices=(self.matrices[0] - offset, *self.matrices[1:]))
+
+
+def known_grid(grid: Grid) -> GridCost:
+    """Return a grid's cost with its facts: its range is the sum of those of the axes."""
+    matrices = tuple(c.astype(np.float64) for c in grid.matrices)
+    lowest, highest = (float(sum(map(end, matrices))) for end in (np.min, np.max))
+    return GridCost(grid, grid.shape, np.dtype(np.float64), lowest, highest, matrices=matrices)
+
+
+def _sum(terms: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    total = terms[0].copy()
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class GridPlan(TiledPlan):
+    """`PlanOperator` for a cost that is a sum over axes; what iterations and certificates need reads no entry of it."""
+
+    forward: Separable = field(init=False)
+    backward: Separable = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert isinstance(self.cost, GridCost)
+        matrices = self.cost.matrices
+        object.__setattr__(self, "forward", Separable(matrices, self.inv_epsilon))
+        turned = [np.ascontiguousarray(c.T) for c in matrices]
+        object.__setattr__(self, "backward", Separable(turned, self.inv_epsilon))
+
+    def scratch(self, fast: bool, brief: bool = False) -> None:
+        """Return nothing: a pass makes its own vectors."""
+
+    def _iterate(self, omega: tuple[float, float], vectors: Vectors, scratch: Any) -> None:
+        alpha, beta, log_row, log_col, previous, updated = vectors
+        change = update_change(self.cols, omega[1], beta, log_col, self.backend.potential)
+        beta += change
+        np.add(log_col, change, out=updated)
+        np.add(alpha, self.forward.log_sums(beta), out=log_row)
+        previous[:] = alpha
+        alpha += update_change(self.rows, omega[0], alpha, log_row, self.backend.potential)
+        np.add(beta, self.backward.log_sums(alpha), out=log_col)
+
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+        np.exp(alpha + self.forward.log_sums(beta), out=row_sum)
+        np.exp(beta + self.backward.log_sums(alpha), out=col_sum)
+
+    def row_max(self, beta: Array, out: Array) -> None:
+        out[:] = self.forward.largest(beta)
+
+    def col_max(self, alpha: Array, out: Array) -> None:
+        out[:] = self.backward.largest(alpha)
+
+    def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
+        kernel, inner, outer = (self.backward, alpha, beta) if transpose else (self.forward, beta, alpha)
+        for first in range(0, x.shape[1], FIELDS):
+            some = slice(first, first + FIELDS)
+            fields = np.ascontiguousarray(x[:, some].T)
+            log_sum, means = kernel.means(inner, fields, np.zeros(len(fields)))
+            np.multiply(np.exp(outer + log_sum)[:, None], means.T, out=out[:, some])
+
+    def rounded_sums(
+        self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
+    ) -> None:
+        """Write row sums of C * Q, and bounds on those of KL(Q | P), see `Backend.rounded_sums`.
+
+        For Q = A + B, with A = diag(row_factor) P diag(col_factor) and B = row_rest col_rest^T, of masses s and t, and
+        any share q, KL(Q | P) <= KL(A | q P) + KL(B | (1 - q) P): both are sums over axes, and q = s / (s + t) makes
+        the sum least. Without B it is KL(Q | P) itself.
+        """
+        row_factor, col_factor, row_rest, col_rest = parts
+        with np.errstate(divide="ignore"):
+            log_u, log_v = np.log(row_factor), np.log(col_factor)
+        fields = np.stack([np.zeros_like(log_v), np.where(col_factor > 0, log_v, 0.0)])
+        log_sum, (cost, moved) = self.forward.means(beta + log_v, fields, np.array([1.0, 0.0]))
+        scaled = row_factor * np.exp(alpha + log_sum)
+        plain = np.exp(alpha + (self.forward.log_sums(beta) if log_v.any() else log_sum))
+        transport[:] = scaled * cost
+        divergence[:] = scaled * (np.where(row_factor > 0, log_u, 0.0) + moved - 1.0) + plain
+        row_rest, col_rest = np.where(np.isfinite(alpha), row_rest, 0.0), np.where(np.isfinite(beta), col_rest, 0.0)
+        kept, added = float(scaled.sum()), float(row_rest.sum() * col_rest.sum())
+        if added == 0.0:
+            return
+        costs = self._product_costs(col_rest)
+        logs = _own_logs(row_rest, alpha) * col_rest.sum() + row_rest * _own_logs(col_rest, beta).sum()
+        transport += row_rest * costs
+        divergence += logs + row_rest * (costs * self.inv_epsilon - col_rest.sum())
+        divergence += scaled * np.log1p(added / kept) - row_rest * col_rest.sum() * np.log(added / (kept + added))
+
+    def _product_costs(self, col_weight: Array) -> Array:
+        """C col_weight: on every axis the product with the sums over the others."""
+        assert isinstance(self.cost, GridCost)
+        matrices = self.cost.matrices
+        weight = col_weight.reshape([c.shape[1] for c in matrices])
+        total = np.zeros([c.shape[0] for c in matrices])
+        for k, c in enumerate(matrices):
+            others = tuple(axis for axis in range(weight.ndim) if axis != k)
+            total += np.expand_dims(c @ weight.sum(axis=others), tuple(axis for axis in others))
+        return total.reshape(-1)
+
+
+def _own_logs(rest: Array, potential: Array) -> Array:
+    """rest (log rest - potential), 0 where rest is."""
+    here = rest > 0
+    return np.where(here, rest * (np.log(np.where(here, rest, 1.0)) - np.where(here, potential, 0.0)), 0.0)
