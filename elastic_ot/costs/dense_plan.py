@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..arrays.devices import library_of
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
+from .operator import Product
 
 SUPPORT_SHARE = 0.45  # of the cost's memory that a support may take, together with a sparse matrix of it
 
@@ -53,6 +55,9 @@ class DensePlan:
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
         self.backend.apply(self.matrix, self.inv_epsilon, alpha, beta, x, transpose, out)
+
+    def products(self, alpha: Array, beta: Array) -> Product:
+        return partial(self.apply, alpha, beta)
 
     def tangent(
         self,

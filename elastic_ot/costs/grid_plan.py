@@ -12,11 +12,13 @@ from ..backends import load
 from ..backends.protocol import Array, Vectors
 from ..backends.updates import update_change
 from .blocks import BlockCost
-from .grid import Grid
-from .separable import Separable
+from .grid import Grid, entries_at, entries_between
+from .operator import Product
+from .separable import Averages, Separable
 from .tiled_plan import TiledPlan
 
 FIELDS = 8  # right-hand sides that are averaged together
+PRODUCT = 8  # times as fast as a sweep over entries is a product of matrices
 SEARCHED = 1 << 26  # entries up to which a support may be searched for: that is a pass over all of them
 
 
@@ -40,23 +42,13 @@ class GridCost(BlockCost):
 
     @property
     def work(self) -> int:
-        n, m = self.shape
-        return (n + m) * max(sum(c.shape) for c in self.matrices)
-
-    @property
-    def _grids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return tuple(c.shape[0] for c in self.matrices), tuple(c.shape[1] for c in self.matrices)
+        return max(sum(self.shape) * max(sum(c.shape) for c in self.matrices) // PRODUCT, sum(self.shape))
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        i, j = (
-            np.unravel_index(np.arange(part.start, part.stop), shape)
-            for part, shape in zip((rows, cols), self._grids, strict=True)
-        )
-        return _sum([matrix[p[:, None], q] for matrix, p, q in zip(self.matrices, i, j, strict=True)])
+        return entries_between(self.matrices, rows, cols)
 
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.float64]:
-        first, second = (np.unravel_index(x, shape) for x, shape in zip((i, j), self._grids, strict=True))
-        return _sum([matrix[p, q] for matrix, p, q in zip(self.matrices, first, second, strict=True)])
+        return entries_at(self.matrices, i, j)
 
     def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> GridPlan:
         return GridPlan(self, inv_epsilon, load(), rows, cols)
@@ -77,13 +69,6 @@ def known_grid(grid: Grid) -> GridCost:
     return GridCost(grid, grid.shape, np.dtype(np.float64), lowest, highest, matrices=matrices)
 
 
-def _sum(terms: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    total = terms[0].copy()
-    for term in terms[1:]:
-        total += term
-    return total
-
-
 @dataclass(frozen=True, eq=False)
 class GridPlan(TiledPlan):
     """`PlanOperator` for a cost that is a sum over axes; what iterations and certificates need reads no entry of it."""
@@ -96,8 +81,7 @@ class GridPlan(TiledPlan):
         assert isinstance(self.cost, GridCost)
         matrices = self.cost.matrices
         object.__setattr__(self, "forward", Separable(matrices, self.inv_epsilon))
-        turned = [np.ascontiguousarray(c.T) for c in matrices]
-        object.__setattr__(self, "backward", Separable(turned, self.inv_epsilon))
+        object.__setattr__(self, "backward", Separable([c.T for c in matrices], self.inv_epsilon))
 
     def scratch(self, fast: bool, brief: bool = False) -> None:
         """Return nothing: a pass makes its own vectors."""
@@ -116,6 +100,9 @@ class GridPlan(TiledPlan):
         np.exp(alpha + self.forward.log_sums(beta), out=row_sum)
         np.exp(beta + self.backward.log_sums(alpha), out=col_sum)
 
+    def cell_share(self) -> float:
+        return super().cell_share() if self.cost.entries <= SEARCHED else 0.0
+
     def row_max(self, beta: Array, out: Array) -> None:
         out[:] = self.forward.largest(beta)
 
@@ -124,11 +111,15 @@ class GridPlan(TiledPlan):
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
         kernel, inner, outer = (self.backward, alpha, beta) if transpose else (self.forward, beta, alpha)
-        for first in range(0, x.shape[1], FIELDS):
-            some = slice(first, first + FIELDS)
-            fields = np.ascontiguousarray(x[:, some].T)
-            log_sum, means = kernel.means(inner, fields, np.zeros(len(fields)))
-            np.multiply(np.exp(outer + log_sum)[:, None], means.T, out=out[:, some])
+        _multiply(kernel.held(inner), outer, x, out)
+
+    def products(self, alpha: Array, beta: Array) -> Product:
+        plain, transposed = self.forward.held(beta), self.backward.held(alpha)
+
+        def product(x: Array, transpose: bool, out: Array) -> None:
+            _multiply(*((transposed, beta) if transpose else (plain, alpha)), x, out)
+
+        return product
 
     def rounded_sums(
         self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
@@ -168,6 +159,14 @@ class GridPlan(TiledPlan):
             others = tuple(axis for axis in range(weight.ndim) if axis != k)
             total += np.expand_dims(c @ weight.sum(axis=others), tuple(axis for axis in others))
         return total.reshape(-1)
+
+
+def _multiply(average: Averages, outer: Array, x: Array, out: Array) -> None:
+    """Write sums as what their terms add up to, times a mean of x."""
+    total = np.exp(outer + average.log_sum)[:, None]
+    for first in range(0, x.shape[1], FIELDS):
+        some = slice(first, first + FIELDS)
+        np.multiply(total, average(np.ascontiguousarray(x[:, some].T)).T, out=out[:, some])
 
 
 def _own_logs(rest: Array, potential: Array) -> Array:

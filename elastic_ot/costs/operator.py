@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
+
+
+Product = Callable[[Array, bool, Array], None]
+"""Writes P x, or P^T x: (x, transpose, out), see `PlanOperator.apply`."""
 
 
 class PlanOperator(Protocol):
@@ -57,6 +62,9 @@ class PlanOperator(Protocol):
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
         """Write P x, or P^T x with `transpose`, for x of shape (m, k) or (n, k)."""
+
+    def products(self, alpha: Array, beta: Array) -> Product:
+        """Return `apply` at these potentials, for many x one after the other."""
 
     def tangent(
         self,

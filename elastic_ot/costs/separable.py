@@ -1,10 +1,16 @@
-"""Sums over a grid of exponentials whose exponents are sums over axes, one axis at a time, at any epsilon."""
+"""Sums over a grid of exponentials whose exponents are sums over axes, one axis at a time, right at any epsilon.
+
+    log sum_j exp(t_j - sum_k c^k[i_k, j_k] / epsilon)
+
+is d sums over one axis each, of the numbers that the last one has left. Along an axis the largest number of every fibre
+is taken off, and what remains is a product of matrices. Where that product is so small that terms may have underflown
+(at a small epsilon) the sum is computed anew, relative to its own largest term.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +18,16 @@ from numpy.typing import NDArray
 from ..backends import load_grid
 
 Array = NDArray[np.float64]
-LOST = 1e-280  # sums below may lack terms that have underflown; terms lost are below 1e-300
+LOST = 1e-280  # sums below may lack terms that count: those that have underflown are below 1e-305 each
 SAFE = 600.0  # nats of a reduced cost up to which no sum is as small as that: exp(-600) = 1e-261
-HOPELESS = 3000.0  # nats from where on nearly all sums are: not tried
+HOPELESS = 3000.0  # nats from where on most sums are, so that products are a waste; measured
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The cost along an axis, c (n, m), over epsilon, with reductions that make its kernel as even as they can.
+    """The cost c (n, m) along an axis and its kernel, which is as even as shifts of rows and columns make it.
 
-    exp(-c inv_epsilon) = exp(-row_i - col_j) kernel_ij, all of kernel in (0, 1] and 1 somewhere in each row.
+    exp(-c inv_epsilon) = exp(-row_i - col_j) kernel_ij, with kernel in [0, 1]; nats of it reach down to -span.
     """
 
     c: Array
@@ -32,113 +38,139 @@ class Axis:
     span: float = field(init=False)
 
     def __post_init__(self) -> None:
-        scaled = self.c * self.inv_epsilon
-        row = scaled.min(axis=1)
-        scaled -= row[:, None]
-        col = scaled.min(axis=0)
-        scaled -= col
-        span = float(scaled.max())
-        np.negative(scaled, out=scaled)
-        for name, value in (("row", row), ("col", col), ("span", span), ("kernel", np.exp(scaled, out=scaled))):
+        nats = self.c * self.inv_epsilon
+        row = nats.min(axis=1)
+        nats -= row[:, None]
+        col = nats.min(axis=0)
+        nats -= col
+        span = float(nats.max())
+        for name, value in (("row", row), ("col", col), ("span", span), ("kernel", np.exp(-nats))):
             object.__setattr__(self, name, value)
-
-    def transpose(self) -> Axis:
-        return Axis(np.ascontiguousarray(self.c.T), self.inv_epsilon)
 
 
 class Separable:
-    """The kernel exp(-sum_k c^k[i_k, j_k] inv_epsilon), applied to functions on the grid of the columns j."""
+    """The kernel exp(-sum_k c^k[i_k, j_k] inv_epsilon) from the grid of the points j to that of the points i."""
 
     def __init__(self, costs: Sequence[Array], inv_epsilon: float) -> None:
-        self.axes = [Axis(c, inv_epsilon) for c in costs]
-        self.shape_in = tuple(c.shape[1] for c in costs)
-        self.inv_epsilon = inv_epsilon
+        self.axes = [Axis(np.ascontiguousarray(c), inv_epsilon) for c in costs]
+        self.shape = tuple(c.shape[1] for c in costs)
 
-    def log_sums(self, beta: Array) -> Array:
-        """log sum_j exp(beta_j) kernel_ij, flat."""
-        t = beta.reshape(self.shape_in)
+    def log_sums(self, t: Array) -> Array:
+        """log sum_j exp(t_j) kernel_ij, flat."""
+        t = t.reshape(self.shape)
         for k, axis in enumerate(self.axes):
-            t, _ = _reduced(axis, t, k, np.empty((0, *t.shape)), np.empty(0))
+            t = Stage(axis, t, k).log_sum
         return t.reshape(-1)
 
-    def means(self, beta: Array, fields: Array, slopes: Array) -> tuple[Array, Array]:
-        """The log sums, and means under their terms as weights of fields[q]_j + slopes[q] cost_ij: (n,), (q, n)."""
-        t, z = beta.reshape(self.shape_in), fields.reshape(-1, *self.shape_in)
+    def means(self, t: Array, fields: Array, slopes: Array) -> tuple[Array, Array]:
+        """The log sums (n,), and means (q, n) of fields[q]_j + slopes[q] cost_ij with the terms for weights."""
+        t, fields = t.reshape(self.shape), fields.reshape(-1, *self.shape)
         for k, axis in enumerate(self.axes):
-            t, z = _reduced(axis, t, k, z, slopes)
-        return t.reshape(-1), z.reshape(slopes.size, -1)
+            stage = Stage(axis, t, k)
+            t, fields = stage.log_sum, stage.means(fields, slopes)
+        return t.reshape(-1), fields.reshape(slopes.size, -1)
 
-    def largest(self, beta: Array) -> Array:
-        """max_j (beta_j - cost_ij inv_epsilon), flat."""
-        t = beta.reshape(self.shape_in)
+    def held(self, t: Array) -> Averages:
+        """The log sums, and what it takes for means of many fields one after the other."""
+        return Averages(self, t)
+
+    def largest(self, t: Array) -> Array:
+        """max_j (t_j - cost_ij inv_epsilon), flat."""
+        t = t.reshape(self.shape)
         for k, axis in enumerate(self.axes):
-            fibres = np.ascontiguousarray(np.moveaxis(t, k, -1))
-            out = np.empty((*fibres.shape[:-1], axis.c.shape[0]))
-            flat = fibres.reshape(-1, fibres.shape[-1])
-            load_grid().fibre_max(flat, axis.c, self.inv_epsilon, out.reshape(flat.shape[0], -1))
-            t = np.moveaxis(out, -1, k)
+            lines = _lines(t, k)
+            out = np.empty((len(lines), axis.c.shape[0]))
+            load_grid().fibre_max(lines, axis.c, axis.inv_epsilon, out)
+            t = _from_lines(out, k, t.shape)
         return np.ascontiguousarray(t).reshape(-1)
 
 
-def _reduced(axis: Axis, t: Array, k: int, fields: Array, slopes: Array) -> tuple[Array, Array]:
-    """Sum over axis k: log sum_j exp(t_j - c_ij inv_epsilon) and the means of fields[q]_j + slopes[q] c_ij."""
-    along = [1] * t.ndim
-    along[k] = -1
-    if axis.span > HOPELESS:
-        log_sum, means = _empty(t, axis, k), _empty(fields, axis, k + 1)
-        return _repaired(axis, t, k, fields, slopes, np.ones(log_sum.shape, bool), log_sum, means)
-    shifted = t - axis.col.reshape(along)
-    top = shifted.max(axis=k, keepdims=True)
-    top[np.isneginf(top)] = 0.0
-    shifted -= top
-    weights = np.exp(shifted, out=shifted)
-    total = contract(axis.kernel, weights, k)
-    means = np.empty((slopes.size, *total.shape))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for q, slope in enumerate(slopes):
-            np.divide(contract(axis.kernel, weights * fields[q], k), total, out=means[q])
-            if slope:
-                means[q] += slope * contract(axis.c * axis.kernel, weights, k) / total
-        log_sum = np.log(total)
-    log_sum += top
-    log_sum -= axis.row.reshape(along)
-    lost = total < LOST if axis.span > SAFE else total == 0.0
-    if lost.any():
-        return _repaired(axis, t, k, fields, slopes, lost, log_sum, means)
-    return log_sum, means
+class Averages:
+    """Means under the terms of `Separable.log_sums` at one t: on every axis, what is left of its stage."""
+
+    def __init__(self, kernel: Separable, t: Array) -> None:
+        self.shape, self.stages = kernel.shape, []
+        t = t.reshape(self.shape)
+        for k, axis in enumerate(kernel.axes):
+            self.stages.append(Stage(axis, t, k))
+            t = self.stages[-1].log_sum
+        self.log_sum = t.reshape(-1)
+
+    def __call__(self, fields: Array) -> Array:
+        """Means (q, n) of fields (q, m)."""
+        count, none = len(fields), np.zeros(len(fields))
+        fields = fields.reshape(-1, *self.shape)
+        for stage in self.stages:
+            fields = stage.means(fields, none)
+        return fields.reshape(count, -1)
 
 
-def _repaired(
-    axis: Axis, t: Array, k: int, fields: Array, slopes: Array, lost: NDArray[np.bool_], log_sum: Array, means: Array
-) -> tuple[Array, Array]:
-    """The lost entries computed anew, relative to the largest term of each."""
-    n, m = axis.c.shape
-    flat, mask, out = (np.ascontiguousarray(np.moveaxis(x, k, -1)) for x in (t, lost, log_sum))
-    given, found = (np.ascontiguousarray(np.moveaxis(x, k + 1, -1)) for x in (fields, means))
-    count = flat.size // m
-    load_grid().repair(
-        flat.reshape(count, m),
-        axis.c,
-        axis.inv_epsilon,
-        mask.reshape(count, n),
-        out.reshape(count, n),
-        given.reshape(-1, count, m),
-        slopes,
-        found.reshape(-1, count, n),
-    )
-    return np.moveaxis(out, -1, k), np.moveaxis(found, -1, k + 1)
+class Stage:
+    """The sum over axis k: log_sum = log sum_j exp(t_j - c_ij inv_epsilon), and its terms as weights."""
+
+    def __init__(self, axis: Axis, t: Array, k: int) -> None:
+        self.axis, self.t, self.k = axis, t, k
+        self.lost: NDArray[np.bool_] | None = None
+        if axis.span > HOPELESS:
+            self.log_sum = np.empty((*t.shape[:k], axis.c.shape[0], *t.shape[k + 1 :]))
+            self.lost = np.ones(self.log_sum.shape, bool)
+        else:
+            self._sum()
+        if self.lost is not None:
+            self.means(np.empty((0, *t.shape)), np.empty(0))
+
+    def _sum(self) -> None:
+        axis, k = self.axis, self.k
+        along = [-1 if other == k else 1 for other in range(self.t.ndim)]
+        weights = self.t - axis.col.reshape(along)
+        top = weights.max(axis=k, keepdims=True)
+        top[np.isneginf(top)] = 0.0
+        weights -= top
+        self.weights = np.exp(weights, out=weights)
+        self.total = contract(axis.kernel, weights, k)
+        with np.errstate(divide="ignore"):
+            self.log_sum = np.log(self.total)
+        self.log_sum += top
+        self.log_sum -= axis.row.reshape(along)
+        if axis.span > SAFE:
+            lost = self.total < LOST
+            self.lost = lost if lost.any() else None
+
+    def means(self, fields: Array, slopes: Array) -> Array:
+        """Means of fields[q]_j + slopes[q] c_ij over axis k with the terms for weights, 0 where there are none."""
+        axis, k = self.axis, self.k
+        found = np.empty((slopes.size, *self.log_sum.shape))
+        if axis.span <= HOPELESS:
+            with np.errstate(divide="ignore"):
+                inverse = np.where(self.total > 0, 1.0 / self.total, 0.0)
+            for q, slope in enumerate(slopes):
+                np.multiply(contract(axis.kernel, self.weights * fields[q], k), inverse, out=found[q])
+                if slope:
+                    found[q] += slope * inverse * contract(axis.c * axis.kernel, self.weights, k)
+        if self.lost is None:
+            return found
+        lines, sums = _lines(self.t, k), _lines(self.log_sum, k)
+        given, repaired = (_lines(x, k + 1).reshape(slopes.size, len(lines), x.shape[k + 1]) for x in (fields, found))
+        load_grid().repair(lines, axis.c, axis.inv_epsilon, _lines(self.lost, k), sums, given, slopes, repaired)
+        self.log_sum = _from_lines(sums, k, self.t.shape)
+        return _from_lines(repaired.reshape(-1, repaired.shape[2]), k + 1, (slopes.size, *self.t.shape))
 
 
-def _empty(x: Array, axis: Axis, k: int) -> Array:
-    return np.empty((*x.shape[:k], axis.c.shape[0], *x.shape[k + 1 :]))
+def _lines(x: NDArray, k: int) -> NDArray:
+    """The fibres of x along axis k, one a row; a copy, but where they lie so."""
+    return np.array(np.moveaxis(x, k, -1), order="C").reshape(-1, x.shape[k])
+
+
+def _from_lines(lines: Array, k: int, shape: tuple[int, ...]) -> Array:
+    """What `_lines` has made of an array that had this shape but for axis k."""
+    return np.moveaxis(lines.reshape(*shape[:k], *shape[k + 1 :], lines.shape[1]), -1, k)
 
 
 def contract(kernel: Array, x: Array, k: int) -> Array:
-    """sum_j kernel_ij x[..., j, ...] over axis k: products of matrices."""
+    """sum_j kernel_ij x[..., j, ...] over axis k."""
     rest = int(np.prod(x.shape[k + 1 :], dtype=np.int64))
     if rest == 1:
-        out: Any = x.reshape(-1, x.shape[k]) @ kernel.T
+        product = x.reshape(-1, x.shape[k]) @ kernel.T
     else:
-        out = np.matmul(kernel, x.reshape(-1, x.shape[k], rest))
-    found: Array = out.reshape(*x.shape[:k], kernel.shape[0], *x.shape[k + 1 :])
-    return found
+        product = np.matmul(kernel, x.reshape(-1, x.shape[k], rest))
+    return product.reshape(*x.shape[:k], kernel.shape[0], *x.shape[k + 1 :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 from ..backends.updates import update_change
 from .base import STRIP, KnownCost
+from .operator import Product
 
 SUPPORT_CELLS = 1 << 24  # entries of a support, at most
 
@@ -102,6 +104,9 @@ class TiledPlan:
                 out += share
             else:
                 self.backend.apply(block, self.inv_epsilon, alpha[rows], beta, x, False, out[rows])
+
+    def products(self, alpha: Array, beta: Array) -> Product:
+        return partial(self.apply, alpha, beta)
 
     def tangent(
         self,

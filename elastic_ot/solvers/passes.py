@@ -186,18 +186,18 @@ class OperatorPasses(StoredPasses):
         found = few_cells_system(state, row_weight, diagonal, free, drop)
         if found is not None:
             return found
-        plan, alpha, beta = state.task.plan, state.alpha.copy(), state.beta.copy()
-        rows, cols = np.empty((alpha.size, 1)), np.empty((beta.size, 1))
+        product = state.task.plan.products(state.alpha.copy(), state.beta.copy())
+        rows, cols = np.empty((state.alpha.size, 1)), np.empty((state.beta.size, 1))
 
         def gram(direction: Vector) -> Vector:
-            plan.apply(alpha, beta, direction[:, None], False, rows)
-            plan.apply(alpha, beta, row_weight[:, None] * rows, True, cols)
+            product(direction[:, None], False, rows)
+            product(row_weight[:, None] * rows, True, cols)
             return cols[:, 0]
 
         def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
             return gradients_with(gram, diagonal, krylov, goal, radius, count)
 
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=rows.size * cols.size)
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=state.task.problem.cost.work)
 
 
 @dataclass(eq=False)
@@ -297,6 +297,9 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
     None if they are too many to take less memory than the cost.
     """
     task = state.task
+    limit = task.plan.cell_share()
+    if limit == 0:
+        return None
     n, m = task.problem.shape
     share = max(KEPT * tol, 1e-17)
     r, c = attained(state)
@@ -308,7 +311,6 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
         task.plan.support_sizes(state.alpha, state.beta, (row_least, col_least), which, sizes)
         return sizes
 
-    limit = task.plan.cell_share()
     if n > 2 * SAMPLED_ROWS:
         which = np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
         if sizes_of(which).mean() > 1.5 * limit * m:

@@ -121,5 +121,9 @@ def kernel_passes(task: Task, exact: bool) -> KernelPasses | OperatorPasses:
 
 
 def kernel_is_small(task: Task) -> bool:
-    """True if levels above the target may keep a kernel, whatever memory the target will have."""
-    return task.problem.cost.entries < STORED
+    """True if levels above the target may keep a kernel, whatever memory the target will have, or need none.
+
+    Where a pass reads far less than all entries, products with the plan are as cheap as sweeps.
+    """
+    cost = task.problem.cost
+    return cost.entries < STORED or cost.work < cost.entries
