@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +18,6 @@ from .operator import Product
 from .separable import Averages, Separable
 from .tiled_plan import TiledPlan
 
-FIELDS = 8  # right-hand sides that are averaged together
 PRODUCT = 8  # times as fast as a sweep over entries is a product of matrices
 SEARCHED = 1 << 26  # entries up to which a support may be searched for: that is a pass over all of them
 
@@ -110,16 +110,14 @@ class GridPlan(TiledPlan):
         out[:] = self.backward.largest(alpha)
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
-        kernel, inner, outer = (self.backward, alpha, beta) if transpose else (self.forward, beta, alpha)
-        _multiply(kernel.held(inner), outer, x, out)
+        if transpose:
+            _product(self.backward, alpha, beta)(x, out)
+        else:
+            _product(self.forward, beta, alpha)(x, out)
 
     def products(self, alpha: Array, beta: Array) -> Product:
-        plain, transposed = self.forward.held(beta), self.backward.held(alpha)
-
-        def product(x: Array, transpose: bool, out: Array) -> None:
-            _multiply(*((transposed, beta) if transpose else (plain, alpha)), x, out)
-
-        return product
+        plain, transposed = _product(self.forward, beta, alpha), _product(self.backward, alpha, beta)
+        return lambda x, transpose, out: (transposed if transpose else plain)(x, out)
 
     def rounded_sums(
         self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
@@ -161,12 +159,16 @@ class GridPlan(TiledPlan):
         return total.reshape(-1)
 
 
-def _multiply(average: Averages, outer: Array, x: Array, out: Array) -> None:
-    """Write sums as what their terms add up to, times a mean of x."""
-    total = np.exp(outer + average.log_sum)[:, None]
-    for first in range(0, x.shape[1], FIELDS):
-        some = slice(first, first + FIELDS)
-        np.multiply(total, average(np.ascontiguousarray(x[:, some].T)).T, out=out[:, some])
+def _product(kernel: Separable, inner: Array, outer: Array) -> Callable[[Array, Array], None]:
+    """Return what writes sums over x, column by column: what their terms add up to, times a mean of x."""
+    average = Averages(kernel, inner)
+    total = np.exp(outer + average.log_sum)
+
+    def product(x: Array, out: Array) -> None:
+        for q in range(x.shape[1]):
+            out[:, q] = total * average(np.ascontiguousarray(x[:, q]))
+
+    return product
 
 
 def _own_logs(rest: Array, potential: Array) -> Array:

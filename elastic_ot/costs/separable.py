@@ -9,6 +9,7 @@ is taken off, and what remains is a product of matrices. Where that product is s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -70,10 +71,6 @@ class Separable:
             t, fields = stage.log_sum, stage.means(fields, slopes)
         return t.reshape(-1), fields.reshape(slopes.size, -1)
 
-    def held(self, t: Array) -> Averages:
-        """The log sums, and what it takes for means of many fields one after the other."""
-        return Averages(self, t)
-
     def largest(self, t: Array) -> Array:
         """max_j (t_j - cost_ij inv_epsilon), flat."""
         t = t.reshape(self.shape)
@@ -82,7 +79,7 @@ class Separable:
             out = np.empty((len(lines), axis.c.shape[0]))
             load_grid().fibre_max(lines, axis.c, axis.inv_epsilon, out)
             t = _from_lines(out, k, t.shape)
-        return np.ascontiguousarray(t).reshape(-1)
+        return t.reshape(-1)
 
 
 class Averages:
@@ -95,14 +92,14 @@ class Averages:
             self.stages.append(Stage(axis, t, k))
             t = self.stages[-1].log_sum
         self.log_sum = t.reshape(-1)
+        self.none = np.zeros(1)
 
-    def __call__(self, fields: Array) -> Array:
-        """Means (q, n) of fields (q, m)."""
-        count, none = len(fields), np.zeros(len(fields))
-        fields = fields.reshape(-1, *self.shape)
+    def __call__(self, field: Array) -> Array:
+        """The mean of a field (m,)."""
+        fields = field.reshape(1, *self.shape)
         for stage in self.stages:
-            fields = stage.means(fields, none)
-        return fields.reshape(count, -1)
+            fields = stage.means(fields, self.none)
+        return fields.reshape(-1)
 
 
 class Stage:
@@ -112,48 +109,73 @@ class Stage:
         self.axis, self.t, self.k = axis, t, k
         self.lost: NDArray[np.bool_] | None = None
         if axis.span > HOPELESS:
-            self.log_sum = np.empty((*t.shape[:k], axis.c.shape[0], *t.shape[k + 1 :]))
+            self.log_sum = np.empty(_replaced(t.shape, k, axis.c.shape[0]))
             self.lost = np.ones(self.log_sum.shape, bool)
         else:
             self._sum()
         if self.lost is not None:
-            self.means(np.empty((0, *t.shape)), np.empty(0))
+            self._repair(np.empty((0, *t.shape)), np.empty(0), np.empty((0, *self.log_sum.shape)))
 
     def _sum(self) -> None:
-        axis, k = self.axis, self.k
-        along = [-1 if other == k else 1 for other in range(self.t.ndim)]
-        weights = self.t - axis.col.reshape(along)
-        top = weights.max(axis=k, keepdims=True)
-        top[np.isneginf(top)] = 0.0
-        weights -= top
-        self.weights = np.exp(weights, out=weights)
-        self.total = contract(axis.kernel, weights, k)
-        with np.errstate(divide="ignore"):
-            self.log_sum = np.log(self.total)
-        self.log_sum += top
-        self.log_sum -= axis.row.reshape(along)
+        axis, k, backend = self.axis, self.k, load_grid()
+        t = self.t - axis.col.reshape(_along(k, self.t.ndim)) if axis.col.any() else np.ascontiguousarray(self.t)
+        top = np.asarray(t.max(axis=k))
+        empty = np.isneginf(top)
+        top[empty] = 0.0
+        self.weights = np.empty(t.shape)
+        backend.exponentials(*_by_rows(t, k, np.zeros(t.shape[k]), -top), _rows(self.weights, k))
+        if empty.any():
+            self.weights *= np.expand_dims(~empty, k)
+        total = contract(axis.kernel, self.weights, k)
+        self.log_sum = np.empty(total.shape)
+        backend.logarithms(*_by_rows(total, k, -axis.row, top), _rows(self.log_sum, k))
         if axis.span > SAFE:
-            lost = self.total < LOST
+            lost = total < LOST
             self.lost = lost if lost.any() else None
+        with np.errstate(divide="ignore"):
+            self.inverse = np.divide(1.0, total, out=total, where=total > 0)
 
     def means(self, fields: Array, slopes: Array) -> Array:
         """Means of fields[q]_j + slopes[q] c_ij over axis k with the terms for weights, 0 where there are none."""
         axis, k = self.axis, self.k
         found = np.empty((slopes.size, *self.log_sum.shape))
         if axis.span <= HOPELESS:
-            with np.errstate(divide="ignore"):
-                inverse = np.where(self.total > 0, 1.0 / self.total, 0.0)
             for q, slope in enumerate(slopes):
-                np.multiply(contract(axis.kernel, self.weights * fields[q], k), inverse, out=found[q])
+                np.multiply(contract(axis.kernel, self.weights * fields[q], k), self.inverse, out=found[q])
                 if slope:
-                    found[q] += slope * inverse * contract(axis.c * axis.kernel, self.weights, k)
-        if self.lost is None:
-            return found
+                    found[q] += slope * self.inverse * contract(axis.c * axis.kernel, self.weights, k)
+        return found if self.lost is None else self._repair(fields, slopes, found)
+
+    def _repair(self, fields: Array, slopes: Array, means: Array) -> Array:
+        """Compute what is lost of the log sums and of the means anew, relative to the largest term of each."""
+        assert self.lost is not None
+        axis, k = self.axis, self.k
         lines, sums = _lines(self.t, k), _lines(self.log_sum, k)
-        given, repaired = (_lines(x, k + 1).reshape(slopes.size, len(lines), x.shape[k + 1]) for x in (fields, found))
+        given, repaired = (_lines(x, k + 1).reshape(slopes.size, len(lines), x.shape[k + 1]) for x in (fields, means))
         load_grid().repair(lines, axis.c, axis.inv_epsilon, _lines(self.lost, k), sums, given, slopes, repaired)
         self.log_sum = _from_lines(sums, k, self.t.shape)
         return _from_lines(repaired.reshape(-1, repaired.shape[2]), k + 1, (slopes.size, *self.t.shape))
+
+
+def _along(k: int, ndim: int) -> list[int]:
+    """The shape of a vector along axis k."""
+    return [-1 if axis == k else 1 for axis in range(ndim)]
+
+
+def _replaced(shape: tuple[int, ...], k: int, size: int) -> tuple[int, ...]:
+    return *shape[:k], size, *shape[k + 1 :]
+
+
+def _rows(x: Array, k: int) -> Array:
+    """x as a matrix: a line along the last axis in each row, or what follows axis k."""
+    return x.reshape(-1, x.shape[-1] if k == x.ndim - 1 else math.prod(x.shape[k + 1 :]))
+
+
+def _by_rows(x: Array, k: int, along: Array, across: Array) -> tuple[Array, Array, Array]:
+    """x as `_rows` has it, and how a vector along axis k and an array of the other axes are added to it."""
+    if k == x.ndim - 1:
+        return _rows(x, k), across.reshape(-1), along[None]
+    return _rows(x, k), along, across.reshape(-1, math.prod(x.shape[k + 1 :]))
 
 
 def _lines(x: NDArray, k: int) -> NDArray:
@@ -163,14 +185,17 @@ def _lines(x: NDArray, k: int) -> NDArray:
 
 def _from_lines(lines: Array, k: int, shape: tuple[int, ...]) -> Array:
     """What `_lines` has made of an array that had this shape but for axis k."""
-    return np.moveaxis(lines.reshape(*shape[:k], *shape[k + 1 :], lines.shape[1]), -1, k)
+    return np.ascontiguousarray(np.moveaxis(lines.reshape(*shape[:k], *shape[k + 1 :], lines.shape[1]), -1, k))
 
 
 def contract(kernel: Array, x: Array, k: int) -> Array:
     """sum_j kernel_ij x[..., j, ...] over axis k."""
-    rest = int(np.prod(x.shape[k + 1 :], dtype=np.int64))
-    if rest == 1:
-        product = x.reshape(-1, x.shape[k]) @ kernel.T
+    out = np.empty(_replaced(x.shape, k, kernel.shape[0]))
+    if k == x.ndim - 1:
+        turned = np.ascontiguousarray(kernel.T)
+        load_grid().multiply(x.reshape(-1, x.shape[k]), turned[None], out.reshape(1, -1, kernel.shape[0]))
     else:
-        product = np.matmul(kernel, x.reshape(-1, x.shape[k], rest))
-    return product.reshape(*x.shape[:k], kernel.shape[0], *x.shape[k + 1 :])
+        rest = math.prod(x.shape[k + 1 :])
+        stacks = (y.reshape(-1, y.shape[k], rest) for y in (x, out))
+        load_grid().multiply(kernel, *stacks)
+    return out

@@ -12,9 +12,26 @@ from collections.abc import Callable
 import numpy as np
 
 from ..protocol import LOG2E, Array
-from .dense import BRIEF_SERIAL_BELOW, LN2, _largest, rows_kernel
+from .dense import BRIEF_SERIAL_BELOW, LN2, _largest, log, rows_kernel
+from .products import multiply as multiply
 from .threads import available, split
 from .vectors import fill
+
+
+@rows_kernel
+def _exp_rows(t, scalars, vectors2, out, lo, hi):
+    for r in range(lo, hi):
+        period = scalars.size
+        fill(t[r], -LOG2E, vectors2[r // period], scalars[r % period] * LOG2E, out[r])
+
+
+@rows_kernel
+def _log_rows(sums, scalars, vectors, out, lo, hi):
+    for r in range(lo, hi):
+        s, period = scalars[r % scalars.size], scalars.size
+        for j in range(sums.shape[1]):
+            x = sums[r, j]
+            out[r, j] = log(x) + (s + vectors[r // period, j]) if x > 0.0 else -np.inf
 
 
 @rows_kernel
@@ -50,6 +67,20 @@ def _over_fibres(run: Callable[[int, int, int], None], fibres: int, entries: int
     """run(thread, lo, hi) over blocks of fibres."""
     threads = 1 if entries < BRIEF_SERIAL_BELOW else min(available(), fibres)
     split(lambda k: run(k, k * fibres // threads, (k + 1) * fibres // threads), threads)
+
+
+def exponentials(t: Array, scalars: Array, vectors: Array, out: Array) -> None:
+    """out[r, j] = exp(t[r, j] + scalars[r % p] + vectors[r // p, j]), with p the number of scalars.
+
+    Without AVX-512, what is less than exp(-707) is that.
+    """
+    vectors2 = vectors * LOG2E
+    _over_fibres(lambda k, lo, hi: _exp_rows(t, scalars, vectors2, out, lo, hi), t.shape[0], t.size)
+
+
+def logarithms(sums: Array, scalars: Array, vectors: Array, out: Array) -> None:
+    """out[r, j] = log(sums[r, j]) + scalars[r % p] + vectors[r // p, j], -inf where a sum is 0."""
+    _over_fibres(lambda k, lo, hi: _log_rows(sums, scalars, vectors, out, lo, hi), sums.shape[0], sums.size)
 
 
 def fibre_max(t: Array, c: Array, scale: float, out: Array) -> None:
