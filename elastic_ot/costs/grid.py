@@ -88,11 +88,9 @@ class Grid(Cost):
     """
 
     def __init__(self, axes_x: Sequence[Any], axes_y: Sequence[Any] | None = None, metric: str = "sqeuclidean") -> None:
-        if not isinstance(metric, str) or metric not in METRICS:
-            raise ValueError(
-                f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}, or give any other sum over axes by "
-                f"Grid.from_matrices"
-            )
+        if metric not in METRICS:
+            known = ", ".join(map(repr, METRICS))
+            raise ValueError(f"metric is {metric!r}; choose from {known}, or use Grid.from_matrices for any other sum")
         first = _axes("axes_x", axes_x)
         second = first if axes_y is None else _axes("axes_y", axes_y)
         if len(first) != len(second):
@@ -106,8 +104,8 @@ class Grid(Cost):
         Parameters
         ----------
         matrices : sequence of array_like, shapes (n_k, m_k)
-            C_ij = matrices[0][i_1, j_1] + ... + matrices[d - 1][i_d, j_d], points in C order. Finite numbers: an angle's
-            distance round the circle, hours of a day and their price, a mixture of metrics.
+            C_ij = matrices[0][i_1, j_1] + ... + matrices[d - 1][i_d, j_d], points in C order; finite numbers. Distances
+            round a circle, prices between days and between hours, another metric on every axis.
 
         Returns
         -------
@@ -131,9 +129,9 @@ class Grid(Cost):
         >>> eot.Grid.from_matrices([week, round_the_clock]).shape
         (168, 168)
         """
-        found = [_matrix(f"matrices[{k}]", matrix) for k, matrix in enumerate(_sequence("matrices", matrices, "matrix"))]
+        given = _sequence("matrices", matrices, "matrix")
         grid = cls.__new__(cls)
-        grid._become(found)
+        grid._become([_matrix(f"matrices[{k}]", matrix) for k, matrix in enumerate(given)])
         return grid
 
     def _become(self, matrices: list[NDArray[np.floating]]) -> None:
@@ -237,12 +235,13 @@ def _refuse_infinite(name: str, array: NDArray[np.floating]) -> None:
 
 def _distances(x: NDArray[np.floating], y: NDArray[np.floating], metric: str) -> NDArray[np.floating]:
     """The metric along an axis: differences in float64, so that those of float32 are right to their last digit."""
-    dtype = np.result_type(x, y)
-    apart = np.subtract(x[:, None], y, dtype=np.float64)
-    found = apart * apart if metric == "sqeuclidean" else np.abs(apart)
+    with np.errstate(over="ignore"):
+        apart = np.subtract(x[:, None], y, dtype=np.float64)
+        found: NDArray[np.floating] = apart * apart if metric == "sqeuclidean" else np.abs(apart)
+        found = found.astype(np.result_type(x, y), copy=False)
     if not np.isfinite(found).all():
         raise ValueError(f"coordinates up to {np.abs(apart).max():.3g} apart overflow a {metric} cost; rescale them")
-    return found.astype(dtype, copy=False)
+    return found
 
 
 def flat_weights(cost: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -259,5 +258,6 @@ def _flat(name: str, weights: Any, shape: tuple[int, ...]) -> Any:
     if len(array.shape) == 1:
         return array
     if tuple(array.shape) != shape:
-        raise ValueError(f"{name} has shape {tuple(array.shape)}; on this Grid it must be {shape} or ({math.prod(shape)},)")
+        flat = f"({math.prod(shape)},)"
+        raise ValueError(f"{name} has shape {tuple(array.shape)}; on this Grid it must be {shape} or {flat}")
     return array.reshape(-1)

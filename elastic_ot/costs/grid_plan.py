@@ -38,7 +38,7 @@ class GridCost(BlockCost):
 
     @property
     def working_dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.user.dtype)
+        return self._user_dtype
 
     @property
     def work(self) -> int:
@@ -54,11 +54,13 @@ class GridCost(BlockCost):
         return GridPlan(self, inv_epsilon, load(), rows, cols)
 
     def transpose(self) -> GridCost:
-        turned: Any = super().transpose()
+        turned = super().transpose()
+        assert isinstance(turned, GridCost)
         return replace(turned, matrices=tuple(np.ascontiguousarray(c.T) for c in self.matrices))
 
     def shifted(self, offset: float, dtype: Any = None) -> GridCost:
-        moved: Any = super().shifted(offset, self.dtype)
+        moved = super().shifted(offset, self.dtype)
+        assert isinstance(moved, GridCost)
         return replace(moved, matrices=(self.matrices[0] - offset, *self.matrices[1:]))
 
 
@@ -172,6 +174,6 @@ def _product(kernel: Separable, inner: Array, outer: Array) -> Callable[[Array, 
 
 
 def _own_logs(rest: Array, potential: Array) -> Array:
-    """rest (log rest - potential), 0 where rest is."""
+    """Return rest (log rest - potential), 0 where rest is."""
     here = rest > 0
     return np.where(here, rest * (np.log(np.where(here, rest, 1.0)) - np.where(here, potential, 0.0)), 0.0)

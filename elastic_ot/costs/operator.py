@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 
-
 Product = Callable[[Array, bool, Array], None]
 """Writes P x, or P^T x: (x, transpose, out), see `PlanOperator.apply`."""
 

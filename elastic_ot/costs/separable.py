@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +58,14 @@ class Separable:
         self.shape = tuple(c.shape[1] for c in costs)
 
     def log_sums(self, t: Array) -> Array:
-        """log sum_j exp(t_j) kernel_ij, flat."""
+        """Return log sum_j exp(t_j) kernel_ij, flat."""
         t = t.reshape(self.shape)
         for k, axis in enumerate(self.axes):
             t = Stage(axis, t, k).log_sum
         return t.reshape(-1)
 
     def means(self, t: Array, fields: Array, slopes: Array) -> tuple[Array, Array]:
-        """The log sums (n,), and means (q, n) of fields[q]_j + slopes[q] cost_ij with the terms for weights."""
+        """Return the log sums (n,), and means (q, n) of fields[q]_j + slopes[q] cost_ij with the terms for weights."""
         t, fields = t.reshape(self.shape), fields.reshape(-1, *self.shape)
         for k, axis in enumerate(self.axes):
             stage = Stage(axis, t, k)
@@ -72,7 +73,7 @@ class Separable:
         return t.reshape(-1), fields.reshape(slopes.size, -1)
 
     def largest(self, t: Array) -> Array:
-        """max_j (t_j - cost_ij inv_epsilon), flat."""
+        """Return max_j (t_j - cost_ij inv_epsilon), flat."""
         t = t.reshape(self.shape)
         for k, axis in enumerate(self.axes):
             lines = _lines(t, k)
@@ -167,18 +168,18 @@ def _replaced(shape: tuple[int, ...], k: int, size: int) -> tuple[int, ...]:
 
 
 def _rows(x: Array, k: int) -> Array:
-    """x as a matrix: a line along the last axis in each row, or what follows axis k."""
+    """Return x as a matrix: a line along the last axis in each row, or what follows axis k."""
     return x.reshape(-1, x.shape[-1] if k == x.ndim - 1 else math.prod(x.shape[k + 1 :]))
 
 
 def _by_rows(x: Array, k: int, along: Array, across: Array) -> tuple[Array, Array, Array]:
-    """x as `_rows` has it, and how a vector along axis k and an array of the other axes are added to it."""
+    """Return x as `_rows` has it, and how a vector along axis k and an array of the other axes are added to it."""
     if k == x.ndim - 1:
         return _rows(x, k), across.reshape(-1), along[None]
     return _rows(x, k), along, across.reshape(-1, math.prod(x.shape[k + 1 :]))
 
 
-def _lines(x: NDArray, k: int) -> NDArray:
+def _lines(x: NDArray[Any], k: int) -> NDArray[Any]:
     """The fibres of x along axis k, one a row; a copy, but where they lie so."""
     return np.array(np.moveaxis(x, k, -1), order="C").reshape(-1, x.shape[k])
 
@@ -189,7 +190,7 @@ def _from_lines(lines: Array, k: int, shape: tuple[int, ...]) -> Array:
 
 
 def contract(kernel: Array, x: Array, k: int) -> Array:
-    """sum_j kernel_ij x[..., j, ...] over axis k."""
+    """Return sum_j kernel_ij x[..., j, ...] over axis k."""
     out = np.empty(_replaced(x.shape, k, kernel.shape[0]))
     if k == x.ndim - 1:
         turned = np.ascontiguousarray(kernel.T)

@@ -186,7 +186,8 @@ class OperatorPasses(StoredPasses):
         found = few_cells_system(state, row_weight, diagonal, free, drop)
         if found is not None:
             return found
-        product = state.task.plan.products(state.alpha.copy(), state.beta.copy())
+        task = state.task
+        product = task.plan.products(state.alpha.copy(), state.beta.copy())
         rows, cols = np.empty((state.alpha.size, 1)), np.empty((state.beta.size, 1))
 
         def gram(direction: Vector) -> Vector:
@@ -197,7 +198,7 @@ class OperatorPasses(StoredPasses):
         def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
             return gradients_with(gram, diagonal, krylov, goal, radius, count)
 
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=state.task.problem.cost.work)
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=task.problem.cost.work)
 
 
 @dataclass(eq=False)

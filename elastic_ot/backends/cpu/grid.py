@@ -91,7 +91,7 @@ def fibre_max(t: Array, c: Array, scale: float, out: Array) -> None:
 def repair(
     t: Array, c: Array, scale: float, wanted: Array, log_sum: Array, fields: Array, slopes: Array, means: Array
 ) -> None:
-    """Write what is wanted of log_sum[f, i] = log sum_j w_j, and of means[q, f, i], with w_j = exp(t[f, j] - c[i, j] scale).
+    """Write what is wanted of log_sum[f, i] = log sum_j w_j and of means[q, f, i], w_j = exp(t[f, j] - c[i, j] scale).
 
     A mean is sum_j w_j (fields[q, f, j] + slopes[q] c[i, j]) / sum_j w_j.
     """

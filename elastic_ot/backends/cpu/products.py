@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -70,10 +69,13 @@ def _tile(typingctx: Any, a: Any, rows: Any, start: Any, depth: Any, panel: Any,
     return types.none(a, rows, start, depth, panel, out), generate
 
 
+width_of: Any = _width  # to be called from compiled code
+
+
 @rows_kernel
 def _product_part(a, b, out, panel, tile, part, parts, by_rows):
     """One of so many parts of out = a @ b: some rows of all, or some of the panels, counted through the stack."""
-    width, inner, columns = _width(), b.shape[1], b.shape[2]
+    width, inner, columns = width_of(), b.shape[1], b.shape[2]
     panels = (columns + width - 1) // width
     total, n = b.shape[0] * panels, a.shape[0]
     low, high, top, bottom = 0, total, part * n // parts, (part + 1) * n // parts
