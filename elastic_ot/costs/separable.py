@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..backends import load_grid
 
 Array = NDArray[np.float64]
-LOST = 1e-280  # sums below may lack terms that count: those that have underflown are below 1e-305 each
+LEAST_SUM = 1e-280  # sums below may lack terms that count: those that have underflown are below 1e-305 each
 SAFE = 600.0  # nats of a reduced cost up to which no sum is as small as that: exp(-600) = 1e-261
-HOPELESS = 3000.0  # nats from where on most sums are, so that products are a waste; measured
+UNDERFLOWING = 3000.0  # nats from where on most sums are, so that products are a waste; measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Stage:
     def __init__(self, axis: Axis, t: Array, k: int) -> None:
         self.axis, self.t, self.k = axis, t, k
         self.lost: NDArray[np.bool_] | None = None
-        if axis.span > HOPELESS:
+        if axis.span > UNDERFLOWING:
             self.log_sum = np.empty(_replaced(t.shape, k, axis.c.shape[0]))
             self.lost = np.ones(self.log_sum.shape, bool)
         else:
@@ -131,7 +131,7 @@ class Stage:
         self.log_sum = np.empty(total.shape)
         backend.logarithms(*_by_rows(total, k, -axis.row, top), _rows(self.log_sum, k))
         if axis.span > SAFE:
-            lost = total < LOST
+            lost = total < LEAST_SUM
             self.lost = lost if lost.any() else None
         with np.errstate(divide="ignore"):
             self.inverse = np.divide(1.0, total, out=total, where=total > 0)
@@ -140,7 +140,7 @@ class Stage:
         """Means of fields[q]_j + slopes[q] c_ij over axis k with the terms for weights, 0 where there are none."""
         axis, k = self.axis, self.k
         found = np.empty((slopes.size, *self.log_sum.shape))
-        if axis.span <= HOPELESS:
+        if axis.span <= UNDERFLOWING:
             for q, slope in enumerate(slopes):
                 np.multiply(contract(axis.kernel, self.weights * fields[q], k), self.inverse, out=found[q])
                 if slope:
