@@ -115,7 +115,7 @@ class Stage:
         else:
             self._sum()
         if self.lost is not None:
-            self._repair(np.empty((0, *t.shape)), np.empty(0), np.empty((0, *self.log_sum.shape)))
+            self._repair(self.lost)
 
     def _sum(self) -> None:
         axis, k, backend = self.axis, self.k, load_grid()
@@ -145,17 +145,23 @@ class Stage:
                 np.multiply(contract(axis.kernel, self.weights * fields[q], k), self.inverse, out=found[q])
                 if slope:
                     found[q] += slope * self.inverse * contract(axis.c * axis.kernel, self.weights, k)
-        return found if self.lost is None else self._repair(fields, slopes, found)
+        return found if self.lost is None else self._repaired(fields, slopes, found)
 
-    def _repair(self, fields: Array, slopes: Array, means: Array) -> Array:
-        """Compute what is lost of the log sums and of the means anew, relative to the largest term of each."""
-        assert self.lost is not None
-        axis, k = self.axis, self.k
-        lines, sums = _lines(self.t, k), _lines(self.log_sum, k)
-        given, repaired = (_lines(x, k + 1).reshape(slopes.size, len(lines), x.shape[k + 1]) for x in (fields, means))
-        load_grid().repair(lines, axis.c, axis.inv_epsilon, _lines(self.lost, k), sums, given, slopes, repaired)
+    def _repair(self, lost: NDArray[np.bool_]) -> None:
+        """Compute the lost log sums anew, relative to the largest term of each."""
+        k = self.k
+        self.lines, self.wanted, sums = _lines(self.t, k), _lines(lost, k), _lines(self.log_sum, k)
+        self.sums = sums, np.empty(sums.shape, np.int64), np.empty(sums.shape, np.int64)
+        load_grid().fibre_sums(self.lines, self.axis.c, self.axis.inv_epsilon, self.wanted, *self.sums)
         self.log_sum = _from_lines(sums, k, self.t.shape)
-        return _from_lines(repaired.reshape(-1, repaired.shape[2]), k + 1, (slopes.size, *self.t.shape))
+
+    def _repaired(self, fields: Array, slopes: Array, means: Array) -> Array:
+        """The means, with those whose log sums were lost computed anew."""
+        k, count = self.k, len(self.lines)
+        given, found = (_lines(x, k + 1).reshape(slopes.size, count, x.shape[k + 1]) for x in (fields, means))
+        how = self.lines, self.axis.c, self.axis.inv_epsilon, self.wanted, self.sums
+        load_grid().fibre_means(*how, given, slopes, found)
+        return _from_lines(found.reshape(-1, found.shape[2]), k + 1, (slopes.size, *self.t.shape))
 
 
 def _along(k: int, ndim: int) -> list[int]:

@@ -17,6 +17,9 @@ from .products import multiply as multiply
 from .threads import available, split
 from .vectors import fill
 
+NEGLIGIBLE_BITS = 64.0  # bits below the largest term at which others are left out
+TERMS = 16  # terms that are left out together
+
 
 @rows_kernel
 def _exp_rows(t, scalars, vectors2, out, lo, hi):
@@ -42,25 +45,43 @@ def _max_fibres(t, c, scale, out, lo, hi):
 
 
 @rows_kernel
-def _sum_fibres(t2, c, scale2, wanted, log_sum, fields, slopes, means, p, lo, hi):
-    """Write log sums and means of the entries that are wanted, see `repair`; t2 and scale2 are in base 2."""
+def _sum_fibres(t2, c, scale2, wanted, log_sum, first, last, p, lo, hi):
+    """See `fibre_sums`; t2 and scale2 are in base 2."""
     for f in range(lo, hi):
         for i in range(c.shape[0]):
             if not wanted[f, i]:
                 continue
             top = _largest(c[i], scale2, t2[f])
+            begin, end = 0, c.shape[1]
             if top == -np.inf:
-                log_sum[f, i] = -np.inf
-                for q in range(slopes.size):
-                    means[q, f, i] = 0.0
+                log_sum[f, i], first[f, i], last[f, i] = -np.inf, 0, 0
                 continue
-            total = fill(c[i], scale2, t2[f], -top, p)
-            log_sum[f, i] = np.log(total) + top * LN2
+            while _largest(c[i, begin : begin + TERMS], scale2, t2[f, begin : begin + TERMS]) < top - NEGLIGIBLE_BITS:
+                begin += TERMS
+            while True:
+                before = max(end - TERMS, begin)
+                if _largest(c[i, before:end], scale2, t2[f, before:end]) >= top - NEGLIGIBLE_BITS:
+                    break
+                end = before
+            total = fill(c[i, begin:end], scale2, t2[f, begin:end], -top, p[begin:end])
+            log_sum[f, i], first[f, i], last[f, i] = np.log(total) + top * LN2, begin, end
+
+
+@rows_kernel
+def _mean_fibres(t2, c, scale2, wanted, log_sum, first, last, fields, slopes, means, p, lo, hi):
+    """See `fibre_means`; t2 and scale2 are in base 2."""
+    for f in range(lo, hi):
+        for i in range(c.shape[0]):
+            if not wanted[f, i]:
+                continue
+            begin, end = first[f, i], last[f, i]
+            if begin < end:
+                fill(c[i, begin:end], scale2, t2[f, begin:end], -log_sum[f, i] * LOG2E, p[begin:end])
             for q in range(slopes.size):
                 mean = 0.0
-                for j in range(p.size):
+                for j in range(begin, end):
                     mean += p[j] * (fields[q, f, j] + slopes[q] * c[i, j])
-                means[q, f, i] = mean / total
+                means[q, f, i] = mean
 
 
 def _over_fibres(run: Callable[[int, int, int], None], fibres: int, entries: int) -> None:
@@ -88,18 +109,36 @@ def fibre_max(t: Array, c: Array, scale: float, out: Array) -> None:
     _over_fibres(lambda k, lo, hi: _max_fibres(t, c, scale, out, lo, hi), t.shape[0], t.shape[0] * c.size)
 
 
-def repair(
-    t: Array, c: Array, scale: float, wanted: Array, log_sum: Array, fields: Array, slopes: Array, means: Array
-) -> None:
-    """Write what is wanted of log_sum[f, i] = log sum_j w_j and of means[q, f, i], w_j = exp(t[f, j] - c[i, j] scale).
+def fibre_sums(t: Array, c: Array, scale: float, wanted: Array, log_sum: Array, first: Array, last: Array) -> None:
+    """Write log_sum[f, i] = log sum_j exp(t[f, j] - c[i, j] scale) where wanted, relative to the largest term.
 
-    A mean is sum_j w_j (fields[q, f, j] + slopes[q] c[i, j]) / sum_j w_j.
+    Terms before first[f, i] and from last[f, i] on are below 2^-64 of the largest, and left out.
     """
     t2, scale2 = t * LOG2E, scale * LOG2E
-    _over_fibres(
-        lambda k, lo, hi: _sum_fibres(
-            t2, c, scale2, wanted, log_sum, fields, slopes, means, np.empty(c.shape[1]), lo, hi
-        ),
-        t.shape[0],
-        int(wanted.sum()) * c.shape[1],
-    )
+
+    def run(k: int, lo: int, hi: int) -> None:
+        _sum_fibres(t2, c, scale2, wanted, log_sum, first, last, np.empty(c.shape[1]), lo, hi)
+
+    _over_fibres(run, t.shape[0], int(wanted.sum()) * c.shape[1])
+
+
+def fibre_means(
+    t: Array,
+    c: Array,
+    scale: float,
+    wanted: Array,
+    sums: tuple[Array, Array, Array],
+    fields: Array,
+    slopes: Array,
+    means: Array,
+) -> None:
+    """Write means[q, f, i] = sum_j w_j (fields[q, f, j] + slopes[q] c[i, j]) with the terms of `fibre_sums` as weights.
+
+    `sums` is what that has written; its terms over their sum are the w_j.
+    """
+    t2, scale2, (log_sum, first, last) = t * LOG2E, scale * LOG2E, sums
+
+    def run(k: int, lo: int, hi: int) -> None:
+        _mean_fibres(t2, c, scale2, wanted, log_sum, first, last, fields, slopes, means, np.empty(c.shape[1]), lo, hi)
+
+    _over_fibres(run, t.shape[0], int(wanted.sum()) * c.shape[1])
