@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..backends.updates import update_change
 from .blocks import BlockCost
 from .grid import Grid, entries_at, entries_between
 from .operator import Product
-from .separable import Averages, Separable
+from .separable import Products, Separable
 from .tiled_plan import TiledPlan
 
 PRODUCT = 8  # times as fast as a sweep over entries is a product of matrices
@@ -112,14 +111,12 @@ class GridPlan(TiledPlan):
         out[:] = self.backward.largest(alpha)
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
-        if transpose:
-            _product(self.backward, alpha, beta)(x, out)
-        else:
-            _product(self.forward, beta, alpha)(x, out)
+        kernel, inner, outer = (self.backward, alpha, beta) if transpose else (self.forward, beta, alpha)
+        _by_columns(Products(kernel, inner, outer), x, out)
 
     def products(self, alpha: Array, beta: Array) -> Product:
-        plain, transposed = _product(self.forward, beta, alpha), _product(self.backward, alpha, beta)
-        return lambda x, transpose, out: (transposed if transpose else plain)(x, out)
+        plain, transposed = Products(self.forward, beta, alpha), Products(self.backward, alpha, beta)
+        return lambda x, transpose, out: _by_columns(transposed if transpose else plain, x, out)
 
     def rounded_sums(
         self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
@@ -161,16 +158,9 @@ class GridPlan(TiledPlan):
         return total.reshape(-1)
 
 
-def _product(kernel: Separable, inner: Array, outer: Array) -> Callable[[Array, Array], None]:
-    """Return what writes sums over x, column by column: what their terms add up to, times a mean of x."""
-    average = Averages(kernel, inner)
-    total = np.exp(outer + average.log_sum)
-
-    def product(x: Array, out: Array) -> None:
-        for q in range(x.shape[1]):
-            out[:, q] = total * average(np.ascontiguousarray(x[:, q]))
-
-    return product
+def _by_columns(product: Products, x: Array, out: Array) -> None:
+    for q in range(x.shape[1]):
+        out[:, q] = product(np.ascontiguousarray(x[:, q]))
 
 
 def _own_logs(rest: Array, potential: Array) -> Array:

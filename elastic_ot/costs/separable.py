@@ -37,6 +37,7 @@ class Axis:
     row: Array = field(init=False)
     col: Array = field(init=False)
     kernel: Array = field(init=False)
+    turned: Array = field(init=False)
     span: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,8 +47,22 @@ class Axis:
         col = nats.min(axis=0)
         nats -= col
         span = float(nats.max())
-        for name, value in (("row", row), ("col", col), ("span", span), ("kernel", np.exp(-nats))):
+        kernel = np.exp(-nats)
+        fields = {"row": row, "col": col, "span": span, "kernel": kernel, "turned": np.ascontiguousarray(kernel.T)}
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+    def contract(self, x: Array, k: int, times_cost: bool = False) -> Array:
+        """Return sum_j kernel_ij x[..., j, ...] over axis k; with `times_cost` of the kernel times c."""
+        n, m = self.c.shape
+        kernel, turned = (self.kernel * self.c, self.turned * self.c.T) if times_cost else (self.kernel, self.turned)
+        out = np.empty(_replaced(x.shape, k, n))
+        if k == x.ndim - 1:
+            load_grid().multiply(x.reshape(-1, m), turned[None], out.reshape(1, -1, n))
+        else:
+            rest = math.prod(x.shape[k + 1 :])
+            load_grid().multiply(kernel, x.reshape(-1, m, rest), out.reshape(-1, n, rest))
+        return out
 
 
 class Separable:
@@ -83,24 +98,40 @@ class Separable:
         return t.reshape(-1)
 
 
-class Averages:
-    """Means under the terms of `Separable.log_sums` at one t: on every axis, what is left of its stage."""
+class Products:
+    """Sums over exp(outer_i + t_j - sum_k c^k[i_k, j_k] inv_epsilon) x_j, of many x one after the other.
 
-    def __init__(self, kernel: Separable, t: Array) -> None:
+    A sum is what its terms add up to times the mean of x, and that mean one over axis after axis. Where no sum has
+    underflown, what stands between two products of matrices is multiplied together once.
+    """
+
+    def __init__(self, kernel: Separable, t: Array, outer: Array) -> None:
         self.shape, self.stages = kernel.shape, []
         t = t.reshape(self.shape)
         for k, axis in enumerate(kernel.axes):
             self.stages.append(Stage(axis, t, k))
             t = self.stages[-1].log_sum
-        self.log_sum = t.reshape(-1)
-        self.none = np.zeros(1)
+        self.total = np.exp(outer.reshape(t.shape) + t)
+        self.factors: list[Array] = []
+        if all(stage.lost is None for stage in self.stages):
+            before: Array | float = 1.0
+            for stage in self.stages:
+                self.factors.append(stage.weights * before)
+                before = stage.inverse
+            self.total *= before
 
-    def __call__(self, field: Array) -> Array:
-        """The mean of a field (m,)."""
-        fields = field.reshape(1, *self.shape)
-        for stage in self.stages:
-            fields = stage.means(fields, self.none)
-        return fields.reshape(-1)
+    def __call__(self, x: Array) -> Array:
+        """Return the sums (n,) for x (m,)."""
+        x = x.reshape(self.shape)
+        if self.factors:
+            for stage, factor in zip(self.stages, self.factors, strict=True):
+                x = stage.axis.contract(factor * x, stage.k)
+        else:
+            fields, none = x[None], np.zeros(1)
+            for stage in self.stages:
+                fields = stage.means(fields, none)
+            x = fields[0]
+        return (self.total * x).reshape(-1)
 
 
 class Stage:
@@ -127,7 +158,7 @@ class Stage:
         backend.exponentials(*_by_rows(t, k, np.zeros(t.shape[k]), -top), _rows(self.weights, k))
         if empty.any():
             self.weights *= np.expand_dims(~empty, k)
-        total = contract(axis.kernel, self.weights, k)
+        total = axis.contract(self.weights, k)
         self.log_sum = np.empty(total.shape)
         backend.logarithms(*_by_rows(total, k, -axis.row, top), _rows(self.log_sum, k))
         if axis.span > SAFE:
@@ -142,9 +173,9 @@ class Stage:
         found = np.empty((slopes.size, *self.log_sum.shape))
         if axis.span <= UNDERFLOWING:
             for q, slope in enumerate(slopes):
-                np.multiply(contract(axis.kernel, self.weights * fields[q], k), self.inverse, out=found[q])
+                np.multiply(axis.contract(self.weights * fields[q], k), self.inverse, out=found[q])
                 if slope:
-                    found[q] += slope * self.inverse * contract(axis.c * axis.kernel, self.weights, k)
+                    found[q] += slope * self.inverse * axis.contract(self.weights, k, times_cost=True)
         return found if self.lost is None else self._repaired(fields, slopes, found)
 
     def _repair(self, lost: NDArray[np.bool_]) -> None:
@@ -193,16 +224,3 @@ def _lines(x: NDArray[Any], k: int) -> NDArray[Any]:
 def _from_lines(lines: Array, k: int, shape: tuple[int, ...]) -> Array:
     """What `_lines` has made of an array that had this shape but for axis k."""
     return np.ascontiguousarray(np.moveaxis(lines.reshape(*shape[:k], *shape[k + 1 :], lines.shape[1]), -1, k))
-
-
-def contract(kernel: Array, x: Array, k: int) -> Array:
-    """Return sum_j kernel_ij x[..., j, ...] over axis k."""
-    out = np.empty(_replaced(x.shape, k, kernel.shape[0]))
-    if k == x.ndim - 1:
-        turned = np.ascontiguousarray(kernel.T)
-        load_grid().multiply(x.reshape(-1, x.shape[k]), turned[None], out.reshape(1, -1, kernel.shape[0]))
-    else:
-        rest = math.prod(x.shape[k + 1 :])
-        stacks = (y.reshape(-1, y.shape[k], rest) for y in (x, out))
-        load_grid().multiply(kernel, *stacks)
-    return out
