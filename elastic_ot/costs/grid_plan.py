@@ -79,10 +79,14 @@ class GridPlan(TiledPlan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "forward", Separable(self.matrices, self.inv_epsilon))
+        object.__setattr__(self, "backward", Separable([c.T for c in self.matrices], self.inv_epsilon))
+
+    @property
+    def matrices(self) -> tuple[NDArray[np.float64], ...]:
+        """The costs along the axes."""
         assert isinstance(self.cost, GridCost)
-        matrices = self.cost.matrices
-        object.__setattr__(self, "forward", Separable(matrices, self.inv_epsilon))
-        object.__setattr__(self, "backward", Separable([c.T for c in matrices], self.inv_epsilon))
+        return self.cost.matrices
 
     def scratch(self, fast: bool, brief: bool = False) -> None:
         """Return nothing: a pass makes its own vectors."""
@@ -123,33 +127,58 @@ class GridPlan(TiledPlan):
     ) -> None:
         """Write row sums of C * Q, and bounds on those of KL(Q | P), see `Backend.rounded_sums`.
 
-        For Q = A + B, with A = diag(row_factor) P diag(col_factor) and B = row_rest col_rest^T, of masses s and t, and
-        any share q, KL(Q | P) <= KL(A | q P) + KL(B | (1 - q) P): both are sums over axes, and q = s / (s + t) makes
-        the sum least. Without B it is KL(Q | P) itself.
+        Q = A + B with A = diag(row_factor) P diag(col_factor) and B = row_rest col_rest^T. Without B it is KL(A | P)
+        itself, which is a sum over axes; what B adds is no more than the smaller of two that are, row by row.
         """
         row_factor, col_factor, row_rest, col_rest = parts
         with np.errstate(divide="ignore"):
             log_u, log_v = np.log(row_factor), np.log(col_factor)
-        fields = np.stack([np.zeros_like(log_v), np.where(col_factor > 0, log_v, 0.0)])
+        finite_u, finite_v = np.where(row_factor > 0, log_u, 0.0), np.where(col_factor > 0, log_v, 0.0)
+        fields = np.stack([np.zeros_like(log_v), finite_v])
         log_sum, (cost, moved) = self.forward.means(beta + log_v, fields, np.array([1.0, 0.0]))
         scaled = row_factor * np.exp(alpha + log_sum)
         plain = np.exp(alpha + (self.forward.log_sums(beta) if log_v.any() else log_sum))
         transport[:] = scaled * cost
-        divergence[:] = scaled * (np.where(row_factor > 0, log_u, 0.0) + moved - 1.0) + plain
+        divergence[:] = scaled * (finite_u + moved - 1.0) + plain
         row_rest, col_rest = np.where(np.isfinite(alpha), row_rest, 0.0), np.where(np.isfinite(beta), col_rest, 0.0)
-        kept, added = float(scaled.sum()), float(row_rest.sum() * col_rest.sum())
-        if added == 0.0:
-            return
-        costs = self._product_costs(col_rest)
-        logs = _own_logs(row_rest, alpha) * col_rest.sum() + row_rest * _own_logs(col_rest, beta).sum()
-        transport += row_rest * costs
-        divergence += logs + row_rest * (costs * self.inv_epsilon - col_rest.sum())
-        divergence += scaled * np.log1p(added / kept) - row_rest * col_rest.sum() * np.log(added / (kept + added))
+        if row_rest.any() and col_rest.any():
+            costs = self._product_costs(col_rest)
+            transport += row_rest * costs
+            far = self._far_entropy((alpha, beta), row_rest, col_rest, costs, scaled)
+            near = self._near_entropy((alpha + log_u, beta + log_v), row_rest, col_rest)
+            near += row_rest * (finite_u * col_rest.sum() + finite_v @ col_rest)
+            divergence += np.minimum(far, np.where(np.isnan(near), np.inf, near))
+
+    def _far_entropy(
+        self, potentials: tuple[Array, Array], row_rest: Array, col_rest: Array, costs: Array, scaled: Array
+    ) -> Array:
+        """KL(A | q P) + KL(B | (1 - q) P) - KL(A | P), for the share q = s / (s + t) of the masses s of A and t of B.
+
+        KL is convex and homogeneous, so KL(A + B | P) is no more than the two together at any q; that one is the best.
+        """
+        kept, added, width = float(scaled.sum()), float(row_rest.sum() * col_rest.sum()), float(col_rest.sum())
+        logs = _own_logs(row_rest, potentials[0]) * width + row_rest * _own_logs(col_rest, potentials[1]).sum()
+        with np.errstate(divide="ignore", invalid="ignore"):  # A without any mass
+            shares = scaled * np.log1p(added / kept) - row_rest * width * np.log(added / (kept + added))
+        found: Array = logs + row_rest * (costs * self.inv_epsilon - width) + shares
+        return found
+
+    def _near_entropy(self, scaled: tuple[Array, Array], row_rest: Array, col_rest: Array) -> Array:
+        """Row sums of B^2 / A, small where P covers B: (a + b) log(1 + b / a) <= b + b^2 / a.
+
+        `scaled` are the potentials of A, whose inverse is a sum over axes in the exponent as A is.
+        """
+        inverse = Separable(self.matrices, -self.inv_epsilon)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            rows, cols = (
+                np.where(rest > 0, 2.0 * np.log(rest) - potential, -np.inf)
+                for rest, potential in zip((row_rest, col_rest), scaled, strict=True)
+            )
+            return np.exp(rows + inverse.log_sums(cols))
 
     def _product_costs(self, col_weight: Array) -> Array:
         """C col_weight: on every axis the product with the sums over the others."""
-        assert isinstance(self.cost, GridCost)
-        matrices = self.cost.matrices
+        matrices = self.matrices
         weight = col_weight.reshape([c.shape[1] for c in matrices])
         total = np.zeros([c.shape[0] for c in matrices])
         for k, c in enumerate(matrices):

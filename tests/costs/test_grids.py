@@ -118,6 +118,13 @@ def test_what_a_solution_gives(name, options):
     assert again.n_iter <= 2
 
 
+def test_the_gap_at_a_large_epsilon_is_of_second_order():
+    grid = some_grids()["plane"]
+    a, b = images(grid)
+    found = eot.solve(grid, a, b, epsilon=0.3, tol=1e-6)
+    assert found.gap <= 100 * found.residual**2 + 1e-14
+
+
 @pytest.mark.parametrize("end", ["rows", "cols"])
 def test_a_number_of_iterations(end):
     grid = some_grids()["unequal plane"]

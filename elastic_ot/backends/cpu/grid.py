@@ -31,10 +31,10 @@ def _exp_rows(t, scalars, vectors2, out, lo, hi):
 @rows_kernel
 def _log_rows(sums, scalars, vectors, out, lo, hi):
     for r in range(lo, hi):
-        s, period = scalars[r % scalars.size], scalars.size
-        for j in range(sums.shape[1]):
-            x = sums[r, j]
-            out[r, j] = log(x) + (s + vectors[r // period, j]) if x > 0.0 else -np.inf
+        x, y, shift, scalar = sums[r], out[r], vectors[r // scalars.size], scalars[r % scalars.size]
+        for j in range(x.size):
+            value = log(x[j]) + (scalar + shift[j])  # computed in any case, so that LLVM vectorises it
+            y[j] = value if x[j] > 0.0 else -np.inf
 
 
 @rows_kernel
