@@ -61,7 +61,8 @@ class Grid(Cost):
     Potentials and marginals are flat; ``solution.f.reshape(grid.shape_x)`` is an image again. Pixels without mass
     have the weight 0: there is no mask.
 
-    Up to 2**20 entries, two images of 32 x 32, the cost is computed once and kept as a matrix.
+    Up to 2**20 entries, two images of 32 x 32, the cost is computed once and kept as a matrix; along one axis alone it
+    is the matrix of that axis.
 
     See Also
     --------

@@ -18,6 +18,7 @@ from .separable import Products, Separable
 from .tiled_plan import TiledPlan
 
 PRODUCT = 8  # times as fast as a sweep over entries is a product of matrices
+LARGEST_SUPPORT = 4  # times the work of a sweep, in entries; measured
 SEARCHED = 1 << 26  # entries up to which a support may be searched for: that is a pass over all of them
 
 
@@ -106,7 +107,10 @@ class GridPlan(TiledPlan):
         np.exp(beta + self.backward.log_sums(alpha), out=col_sum)
 
     def cell_share(self) -> float:
-        return super().cell_share() if self.cost.entries <= SEARCHED else 0.0
+        """Return the share that makes a sweep over a support as long as one over the axes, but for huge plans 0."""
+        if self.cost.entries > SEARCHED:
+            return 0.0
+        return min(super().cell_share(), LARGEST_SUPPORT * self.cost.work / self.cost.entries)
 
     def row_max(self, beta: Array, out: Array) -> None:
         out[:] = self.forward.largest(beta)

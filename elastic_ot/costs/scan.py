@@ -112,7 +112,8 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
     if known is not None:
         return known
     if isinstance(cost, Grid):
-        return known_grid(cost)
+        # along one axis alone nothing is a sum, and the cost is that axis' matrix
+        return known_grid(cost) if len(cost.matrices) > 1 else scan_matrix(cost.matrices[0], row_on, col_on)
     strips = BlockCost(cost, shape, dtype).strips()
     facts = _facts(strips, row_on, col_on, lambda rows, block: _refuse_block(cost, block, rows))
     return BlockCost(cost, shape, dtype, *facts)

@@ -15,6 +15,7 @@ from .base import STRIP, KnownCost
 from .operator import Product
 
 SUPPORT_CELLS = 1 << 24  # entries of a support, at most
+ROWS_BETWEEN = 8  # rows that may be computed in vain between two that are wanted
 
 
 def strip_of(side: Side, rows: slice) -> Side:
@@ -170,6 +171,8 @@ class TiledPlan:
         wanted, at = which[order], 0
         while at < wanted.size:
             end = int(np.searchsorted(wanted, wanted[at] + step, side="left"))
+            apart = np.flatnonzero(np.diff(wanted[at:end]) > ROWS_BETWEEN)
+            end = at + int(apart[0]) + 1 if apart.size else end
             rows = slice(int(wanted[at]), int(wanted[end - 1]) + 1)
             yield order[at:end], rows, self.cost.block(rows, self.every)
             at = end
