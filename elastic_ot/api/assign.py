@@ -12,16 +12,15 @@ from ..arrays.origin import origin_of
 from ..costs.base import entries_of, is_cost
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
-from ..solutions.assignment_batch import BatchAssignment, batch_of
-from ..solvers.exact.assignment import assignment_potentials
+from ..solutions.assignment_batch import BatchAssignment
+from ..solvers.exact.assignment import assignment_potentials, solve_assignment
 from ..solvers.exact.clock import Clock
-from ..solvers.exact.proved import solve_proved
+from .assign_many import assign_many
 from .assign_within import assign_within, check_cost_limit
-from .each import each, of_each
 from .options import check_time_limit
 from .scipy_assignment import by_scipy, in_scipys_words
 
-SMALL = 1000  # rows or columns below which SciPy is as fast whatever the cost; measured, see the benchmarks
+SMALL = 1000  # rows or columns below which SciPy solves one problem without anything compiled, and stacks are one call
 
 
 def assign(
@@ -69,9 +68,12 @@ def assign(
 
     Notes
     -----
-    Small problems are solved by SciPy (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016).
-    For larger ones annealed entropic potentials choose a few cells a row, shortest augmenting paths solve the problem
-    on those, and the rest of the matrix is priced until nothing is left to gain, which proves the result.
+    A small problem is solved by SciPy (Crouse, *On implementing 2D rectangular assignment algorithms*, 2016). Stacks of
+    them, and one whose shorter side has up to 1500 entries, are solved by compiled shortest augmenting paths over whole
+    rows (Jonker and Volgenant, *A shortest augmenting path algorithm for dense and sparse linear assignment problems*,
+    1987). For larger and harder ones annealed entropic potentials choose a few cells a row, shortest augmenting paths
+    solve the problem on those, and the rest of the matrix is priced until nothing is left to gain, which proves the
+    result.
 
     Examples
     --------
@@ -128,7 +130,7 @@ def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Cl
 def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
     """By our own solver."""
     problem, integral = assignment_problem(cost, maximize, mask)
-    found = solve_proved(problem, integral, clock)
+    found = solve_assignment(problem, integral, clock)
     order = np.argsort(found.rows)
     row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
     total = total_of(entries_of(cost, row_ind, col_ind))
@@ -140,10 +142,5 @@ def _assign_each(stack: NDArray[Any], maximize: bool, mask: Any, limit: float | 
         raise ValueError(
             "cost_limit with many problems would match another number of pairs in each; solve one at a time"
         )
-    mask_of = of_each("mask", mask if mask is None else as_array("mask", mask), 2, len(stack))
-
-    def one(k: int) -> Any:
-        clock.check()
-        return _assign(stack[k], maximize, mask_of(k), None, clock)
-
-    return batch_of(list(each(len(stack), one)), stack, maximize, [mask_of(k) for k in range(len(stack))])
+    small = min(stack.shape[1:]) < SMALL
+    return assign_many(stack, maximize, mask, small, clock, lambda cost, of: _assign(cost, maximize, of, None, clock))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 
-def each(count: int, call: Callable[[int], Any]) -> Iterator[Any]:
+def each(which: Iterable[int], call: Callable[[int], Any]) -> Iterator[Any]:
     """The results of the calls; what they refuse is said with the number of the problem."""
-    for k in range(count):
+    for k in which:
         try:
             yield call(k)
         except (ValueError, TypeError, RuntimeError) as error:

@@ -117,7 +117,7 @@ def exact(
         a, b, mask, mass = (x(k) for x in of)
         return _exact(stack[k], a, b, rows, cols, mask, mass, clock)
 
-    return BatchExactSolution(tuple(each(count, one)))
+    return BatchExactSolution(tuple(each(range(count), one)))
 
 
 def _exact(

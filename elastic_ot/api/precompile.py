@@ -23,6 +23,7 @@ THREE_SWEEPS: dict[str, Any] = {**BLURRED, "tol": 0.0, "max_iter": 3}
 BOTH_TOLERANCES = 1e-6, 1e-9  # the first lets sweeps take float32
 SMALL_SHAPE, LARGE_SHAPE = (6, 7), (500, 500)  # the second is split over threads
 SPLIT_SHAPE = 1300, 1200  # here single passes are too
+FEW_CELLS = 1600  # rows of an assignment that is not solved on all cells
 BATCH_SHAPES = (3, 4, 5), (3, 20, 21), (300, 4, 5)
 ALL_METHODS: tuple[Any, ...] = tuple(METHODS)
 BUDGET_METHODS: tuple[Any, ...] = ("auto", "log", "scaling")
@@ -171,7 +172,7 @@ def _exact(rng: Any, dtype: Any) -> None:
 
 
 def _assign(rng: Any, dtype: Any) -> None:
-    for n in (6, 100, 400):
+    for n in (6, 1000, FEW_CELLS):
         cost = rng.random((n, n + 1)).astype(dtype)
         for costs in (cost, np.floor(100 * cost), np.floor(100 * cost).astype(np.int64), cost[:, :n]):
             assign(costs).u  # noqa: B018

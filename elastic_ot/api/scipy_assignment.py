@@ -78,7 +78,7 @@ def by_scipy(matrix: NDArray[Any], maximize: bool, mask: Any, clock: Clock | Non
             row_ind, col_ind = (clock or Clock()).watch(_scipy(), numbers, maximize)
     except (ValueError, TypeError):
         return None
-    if _may_be_huge(matrix):
+    if may_be_huge(matrix):
         return None
     return Assignment(row_ind, col_ind, matrix, maximize, allowed)
 
@@ -98,7 +98,7 @@ def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
     return numbers
 
 
-def _may_be_huge(matrix: NDArray[Any]) -> bool:
+def may_be_huge(matrix: NDArray[Any]) -> bool:
     """Return False if all integers are below `LARGEST_INTEGER` in size; one pass over the bits, if none is negative."""
     if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
         return False

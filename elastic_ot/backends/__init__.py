@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from .protocol import Backend, BatchBackend, BatchDerivatives, CloudBackend, DenseSimplex, Paths
+    from .protocol import Backend, BatchBackend, BatchDerivatives, CloudBackend, DenseAssignment, DenseSimplex, Paths
 
 
 def load_for(matrix: Any) -> Backend:
@@ -100,3 +100,8 @@ def load_layers() -> Any:
 def load_simplex() -> DenseSimplex:
     """Return the module of the network simplex on small matrices, imported on first use."""
     return cast("DenseSimplex", importlib.import_module(f"{__name__}.cpu.dense_simplex"))
+
+
+def load_assignment() -> DenseAssignment:
+    """Return the module of assignments on all cells of a matrix, imported on first use."""
+    return cast("DenseAssignment", importlib.import_module(f"{__name__}.cpu.dense_paths"))

@@ -194,6 +194,32 @@ class SimplexResult(NamedTuple):
     solved: Array
 
 
+class AssignmentRules(NamedTuple):
+    """When `DenseAssignment.solve` gives a problem up, and what it does not trust.
+
+    That is where more rows than `waiting` are left to be matched by paths, and where more rows than `read` have been
+    read for these. Where many costs differ by less than 1 / `alike` of them, digits of sums would be lost.
+    """
+
+    alike: float
+    waiting: int
+    read: int
+
+
+class AssignmentResult(NamedTuple):
+    """Of many problems: the columns (B, n) of rows, and potentials u (B, n) and v (B, m).
+
+    Facts (B, 4) are the lowest cost, by how much the assignment costs more than its potentials, and the sum and the
+    largest of the sizes of matched costs. `solved` is false of problems that are left to others.
+    """
+
+    matches: Array
+    u: Array
+    v: Array
+    facts: Array
+    solved: Array
+
+
 class Backend(Protocol):
     """What solvers and certificates may call. Names and argument order are the same in every module."""
 
@@ -634,6 +660,17 @@ class DenseSimplex(Protocol):
         """Problems `begin` to `end` of costs (B, n, m) in float64 and C order, with positive weights (B, n + m).
 
         A problem is not solved where a cell is forbidden, and where weights do not agree or rounding has no end.
+        """
+
+
+class DenseAssignment(Protocol):
+    """Assignments on all cells of matrices, many in one call, by shortest augmenting paths."""
+
+    def solve(self, costs: Array, rules: AssignmentRules, found: AssignmentResult, begin: int, end: int) -> None:
+        """Problems `begin` to `end` of costs (B, n, m), n <= m, in float64 and C order, which may be written to.
+
+        All rows are matched, at the least sum. +inf forbids a cell. A problem is not solved where that leaves no
+        assignment, where it has nan, -inf or numbers without a sum, and where the rules say so.
         """
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..solvers.exact.bellman import Pairing, batch_potentials
+from ..solvers.objective import assignment_gap
 from ..solvers.status import Status
 from .assignment import Assignment
 
@@ -28,7 +29,7 @@ class BatchAssignment(Sequence[Assignment]):
     cost : ndarray, shape (B,)
         Sums of the matched costs.
     u, v : ndarray of float64, shapes (B, n) and (B, m)
-        Potentials, computed when one of them is first read.
+        Potentials. Of large problems they are computed when one of them is first read.
     gap : ndarray of float64, shape (B,)
     status : Status
         `Status.OPTIMAL`.
@@ -51,10 +52,13 @@ class BatchAssignment(Sequence[Assignment]):
         masks: Sequence[NDArray[np.bool_] | None],
         row_ind: Pairing,
         col_ind: Pairing,
+        potentials: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     ) -> None:
         """Not made by users."""
         self.row_ind, self.col_ind = row_ind, col_ind
         self._costs, self._maximize, self._masks = costs, maximize, masks
+        if potentials is not None:
+            self.__dict__["potentials"] = potentials
 
     def __len__(self) -> int:
         return len(self._costs)
@@ -98,7 +102,8 @@ class BatchAssignment(Sequence[Assignment]):
     @property
     def gap(self) -> Vector:
         """abs(cost - sum(u) - sum(v)) of every problem, shape (B,)."""
-        return np.array([one.gap for one in self])
+        sums = zip(self.cost.tolist(), self.u, self.v, strict=True)
+        return np.array([assignment_gap((cost,), u, v) for cost, u, v in sums])
 
     def _matched(self) -> NDArray[Any]:
         matched: NDArray[Any] = self._costs[np.arange(len(self))[:, None], self.row_ind, self.col_ind]
@@ -116,8 +121,9 @@ def batch_of(
     """The assignments of one size together, with those potentials that are known."""
     _, n, m = costs.shape
     pairs = [np.array([one[side] for one in found], np.intp).reshape(len(found), min(n, m)) for side in (0, 1)]
-    out = BatchAssignment(costs, maximize, masks, *pairs)
     known = [one.known_potentials for one in found]
+    potentials = None
     if found and all(one is not None for one in known):
-        out.__dict__["potentials"] = tuple(np.stack(side) for side in zip(*known, strict=True))
-    return out
+        u, v = (np.stack(side) for side in zip(*known, strict=True))
+        potentials = u, v
+    return BatchAssignment(costs, maximize, masks, pairs[0], pairs[1], potentials)

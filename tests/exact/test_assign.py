@@ -18,6 +18,7 @@ from helpers.assignments import (
     assert_matching,
     assert_proved,
     begin_with_few_cells,
+    choose_cells,
     cloud,
     feasible_mask,
     matched_sum,
@@ -27,13 +28,15 @@ INF = np.inf
 OWN = 1  # nothing but an empty matrix is smaller
 
 
-@pytest.fixture(autouse=True, scope="module", params=["scipy", "own", "own from few cells"])
+@pytest.fixture(autouse=True, scope="module", params=["scipy", "all cells", "few cells", "grown"])
 def solver(request):
-    """Everything below holds for small matrices, which go to SciPy, and for what our own engine finds for them."""
+    """Everything below holds for small matrices, which go to SciPy, and for what our own solvers find for them."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "scipy":
             patch.setattr(unregularised, "SMALL", OWN)
-        if request.param == "own from few cells":
+        if request.param == "few cells":
+            choose_cells(patch)
+        if request.param == "grown":
             begin_with_few_cells(patch)
         yield request.param
 

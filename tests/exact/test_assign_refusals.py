@@ -11,18 +11,20 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import elastic_ot as eot
 from elastic_ot.api import assign as unregularised
-from helpers.assignments import assert_as_cheap_as_scipy, assert_proved, begin_with_few_cells
+from helpers.assignments import assert_as_cheap_as_scipy, assert_proved, begin_with_few_cells, choose_cells
 
 INF = np.inf
 
 
-@pytest.fixture(autouse=True, scope="module", params=["scipy", "own", "own from few cells"])
+@pytest.fixture(autouse=True, scope="module", params=["scipy", "all cells", "few cells", "grown"])
 def solver(request):
     """Whoever would solve the problem."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "scipy":
             patch.setattr(unregularised, "SMALL", 0)
-        if request.param == "own from few cells":
+        if request.param == "few cells":
+            choose_cells(patch)
+        if request.param == "grown":
             begin_with_few_cells(patch)
         yield request.param
 

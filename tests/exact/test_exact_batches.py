@@ -26,7 +26,7 @@ def test_assignments_are_proved_and_those_of_each_alone(shape, maximize, kind):
     for k, one in enumerate(result):
         assert_proved(one, costs[k], maximize)
         alone = eot.assign(costs[k], maximize)
-        assert (one.col_ind == alone.col_ind).all()
+        assert kind == "whole" or (one.col_ind == alone.col_ind).all()  # of several optima either may be found
         assert result.cost[k] == alone.cost
         assert (result.u[k] == one.u).all()
         assert result.gap[k] == one.gap

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from elastic_ot.solvers.exact import all_cells, small
 from elastic_ot.solvers.exact import pricing as exact
-from elastic_ot.solvers.exact import small
 from elastic_ot.solvers.exact.core import Core
 
 TIGHT = 3e-13  # of the largest number: the solver takes 1e-13 for rounding, for two potentials, and sums here round
@@ -16,7 +16,13 @@ def begin_with_few_cells(patch):
         patch.setattr(grow, "__defaults__", (2,))
     patch.setattr(exact, "LOOK_CELLS", 2)  # two, because the spread of a row's cheapest costs sets the scale
     patch.setattr(exact, "AGAIN", 1)
-    patch.setattr(small, "CELLS_AT_ONCE", 0)  # of which all cells are used at once
+    choose_cells(patch)
+
+
+def choose_cells(patch):
+    """Make the solver choose some cells of small problems, too, of which it takes all at once otherwise."""
+    patch.setattr(small, "CELLS_AT_ONCE", 0)
+    patch.setattr(all_cells, "LINES_AT_ONCE", 0)
 
 
 def cloud(rng, n, m):

@@ -35,7 +35,7 @@ def _polynomial(degree: int, low: float, high: float) -> list[float]:
     return [float(x) for x in np.linalg.solve(np.vander(nodes, increasing=True), 2.0**nodes)]
 
 
-class _Vectors:
+class Vectors:
     """Instructions on vectors of one kind of number, as many as a register of the target holds."""
 
     def __init__(self, context: Any, builder: Any, number: ir.Type) -> None:
@@ -150,7 +150,7 @@ def _fill(typingctx: Any, c: Any, inv2: Any, beta2: Any, start: Any, p: Any) -> 
     double = types.float64 in (inv2, start, beta2.dtype, p.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = _Vectors(context, builder, _number(result))
+        vectors = Vectors(context, builder, _number(result))
         exact = F64 if double else F32
         costs, betas, out = (
             context.make_array(kind)(context, builder, value).data
