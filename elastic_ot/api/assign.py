@@ -13,8 +13,10 @@ from ..costs.base import entries_of, is_cost
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment
-from ..solvers.exact.assignment import assignment_potentials, solve_assignment
+from ..solvers.exact.all_cells import assigned_at_once
+from ..solvers.exact.assignment import assignment_potentials
 from ..solvers.exact.clock import Clock
+from ..solvers.exact.proved import solve_proved
 from .assign_many import assign_many
 from .assign_within import assign_within, check_cost_limit
 from .options import check_time_limit
@@ -128,13 +130,18 @@ def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Cl
 
 
 def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
-    """By our own solver."""
-    problem, integral = assignment_problem(cost, maximize, mask)
-    found = solve_assignment(problem, integral, clock)
-    order = np.argsort(found.rows)
-    row_ind, col_ind = found.rows[order].astype(np.intp), found.cols[order].astype(np.intp)
+    """By our own solvers."""
+    known = mask if mask is None or is_cost(cost) else as_array("mask", mask)
+    found = None if is_cost(cost) else assigned_at_once(cost, maximize, known, clock.check)
+    if found is None:
+        problem, integral = assignment_problem(cost, maximize, mask)
+        exact = solve_proved(problem, integral, clock)
+        order = np.argsort(exact.rows)
+        pairs = exact.rows[order].astype(np.intp), exact.cols[order].astype(np.intp)
+        found = pairs, assignment_potentials(exact, maximize)
+    (row_ind, col_ind), potentials = found
     total = total_of(entries_of(cost, row_ind, col_ind))
-    return Assignment(row_ind, col_ind, None, maximize, cost=total, potentials=assignment_potentials(found, maximize))
+    return Assignment(row_ind, col_ind, None, maximize, cost=total, potentials=potentials)
 
 
 def _assign_each(stack: NDArray[Any], maximize: bool, mask: Any, limit: float | None, clock: Clock) -> BatchAssignment:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, ingest_mask
 from ..errors import InfeasibleError
-from ..problems.linear import LARGEST_INTEGER
+from ..problems.linear import may_be_huge
 from ..solutions.assignment import Assignment
 from ..solvers.exact.bellman import Pairing
 from ..solvers.exact.clock import Clock
@@ -96,12 +96,3 @@ def _without_offset(numbers: NDArray[Any], maximize: bool) -> NDArray[Any]:
             if abs(lowest) > LARGE_OFFSET * spread(costs, lowest, highest):
                 return numbers.astype(np.float64) - (-lowest if maximize else lowest)
     return numbers
-
-
-def may_be_huge(matrix: NDArray[Any]) -> bool:
-    """Return False if all integers are below `LARGEST_INTEGER` in size; one pass over the bits, if none is negative."""
-    if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
-        return False
-    bits = np.bitwise_or.reduce(matrix, axis=None)
-    most = LARGEST_INTEGER
-    return not (0 <= bits < most or (bits < 0 and matrix.max() < most and matrix.min() > -most))

@@ -667,7 +667,7 @@ class DenseAssignment(Protocol):
     """Assignments on all cells of matrices, many in one call, by shortest augmenting paths."""
 
     def solve(self, costs: Array, rules: AssignmentRules, found: AssignmentResult, begin: int, end: int) -> None:
-        """Problems `begin` to `end` of costs (B, n, m), n <= m, in float64 and C order, which may be written to.
+        """Problems `begin` to `end` of costs (B, n, m), n <= m, in float64 and C order.
 
         All rows are matched, at the least sum. +inf forbids a cell. A problem is not solved where that leaves no
         assignment, where it has nan, -inf or numbers without a sum, and where the rules say so.

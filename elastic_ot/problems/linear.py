@@ -112,6 +112,15 @@ def _largest(array: NDArray[Any]) -> float:
     return max(-int(array.min()), int(array.max()))
 
 
+def may_be_huge(matrix: NDArray[Any]) -> bool:
+    """Return False if all integers are below `LARGEST_INTEGER` in size; one pass over the bits, if none is negative."""
+    if matrix.dtype.itemsize < 8 or matrix.dtype.kind == "f":
+        return False
+    bits = np.bitwise_or.reduce(matrix, axis=None)
+    most = LARGEST_INTEGER
+    return not (0 <= bits < most or (bits < 0 and matrix.max() < most and matrix.min() > -most))
+
+
 def _check_bounded(problem: Problem) -> None:
     """Where both sides let mass grow without bound, no cell may earn more than the sides charge."""
     least = problem.rows.least_potential() + problem.cols.least_potential()

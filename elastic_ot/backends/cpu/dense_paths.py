@@ -36,7 +36,8 @@ class Scratch(NamedTuple):
     """Of one problem: the rows that hold columns, -1 for none; rows that wait for one; `held` is 0 for free columns.
 
     It is infinite for others. Of one search: distances of columns and the rows ahead of them; in the `order` of columns
-    reached, their distances and potentials, which are -inf meanwhile. `shifted` is a copy of the cost.
+    reached, their distances and potentials, which are -inf meanwhile. `shifted` is to be written, and `copy` is
+    the same memory, read-only as costs are.
     """
 
     holder: Array
@@ -48,6 +49,7 @@ class Scratch(NamedTuple):
     reached: Array
     before: Array
     shifted: Array
+    copy: Array
 
 
 @called
@@ -217,7 +219,7 @@ def _solve_each(costs, rules, found, at, begin, end):
         if close < 0:
             continue
         offset = found.facts[k, 0] if close else 0.0
-        cost = at.shifted if close else costs[k]
+        cost = at.copy if close else costs[k]
         if close:
             for i in range(n):
                 for j in range(m):
@@ -236,13 +238,21 @@ def solve(costs: Array, rules: AssignmentRules, found: AssignmentResult, begin: 
     def run(thread: int, threads: int) -> None:
         holder, waiting, order = np.empty((3, m), np.int64)
         held, distance, ahead, reached, before = np.empty((5, m))
-        at = Scratch(holder, waiting, order, held, distance, ahead, reached, before, np.empty((n, m)))
+        shifted = np.empty((n, m))
+        at = Scratch(holder, waiting, order, held, distance, ahead, reached, before, shifted, _frozen(shifted))
         some = begin + thread * (end - begin) // threads, begin + (thread + 1) * (end - begin) // threads
-        _solve_each(costs, rules, found, at, *some)
+        _solve_each(frozen, rules, found, at, *some)
 
-    cells = (end - begin) * n * m
+    frozen, cells = _frozen(costs), (end - begin) * n * m
     if end - begin == 1 or cells < SERIAL_CELLS:
         run(0, 1)
         return
     threads = max(1, min(available(), end - begin))
     split(lambda thread: run(thread, threads), threads)
+
+
+def _frozen(array: Array) -> Array:
+    """A read-only view: one mutability, or kernels would be compiled twice."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

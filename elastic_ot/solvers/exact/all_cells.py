@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ...backends import load_assignment
 from ...backends.protocol import AssignmentResult, AssignmentRules
-from ...problems.problem import Problem
+from ...problems.linear import may_be_huge
+from ...problems.penalty import Vector
 from .bellman import Pairing
-from .pricing import NONE, PROOF, Exact
+from .pricing import PROOF
 from .reduced import LARGE_OFFSET
 from .warm_start import Pause
 
@@ -37,43 +38,56 @@ class Assigned:
     solved: NDArray[np.bool_]
 
 
-def assign_at_once(costs: NDArray[Any], integral: bool, pause: Pause) -> Assigned:
-    """The cheapest assignments of costs (B, n, m); `pause` is called about once a second and may raise.
+def assign_at_once(
+    stack: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pause: Pause, patient: bool = True
+) -> Assigned | None:
+    """The best assignments of costs (B, n, m), None for what has to be looked at one by one: there may be a mistake.
 
-    With `integral` a proof leaves no gap.
+    The mask is for all or for each. `pause` is called about once a second and may raise. Problems that are hard for
+    this method are solved if `patient`.
     """
+    integral = stack.dtype.kind in "biu"
+    if stack.size == 0 or not (integral or stack.dtype.kind == "f") or may_be_huge(stack):
+        return None
+    costs = np.negative(stack, dtype=np.float64) if maximize else stack
+    if mask is not None:
+        if mask.dtype != np.bool_ or mask.shape not in (stack.shape, stack.shape[1:]) or np.isnan(stack).any():
+            return None
+        costs = np.where(mask, costs, np.float64(np.inf))
+    found = _by_rows(costs, integral, pause, patient)
+    return Assigned(found.row_ind, found.col_ind, 0.0 - found.u, 0.0 - found.v, found.solved) if maximize else found
+
+
+def assigned_at_once(
+    matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pause: Pause
+) -> tuple[tuple[Pairing, Pairing], tuple[Vector, Vector]] | None:
+    """Pairs and potentials of one problem, None where it is large or hard, or there may be a mistake."""
+    if matrix.ndim != 2 or min(matrix.shape) > LINES_AT_ONCE:
+        return None
+    found = assign_at_once(matrix[None], maximize, mask, pause, patient=False)
+    if found is None or not found.solved[0]:
+        return None
+    return (found.row_ind[0], found.col_ind[0]), (found.u[0], found.v[0])
+
+
+def _by_rows(costs: NDArray[Any], integral: bool, pause: Pause, patient: bool) -> Assigned:
+    """The cheapest assignments, by rows or by columns, whichever are fewer or lie together."""
     count, n, m = costs.shape
-    if n > m:
-        turned = assign_at_once(costs.transpose(0, 2, 1), integral, pause)
+    if n > m or (n == m and costs[0].flags.f_contiguous and not costs[0].flags.c_contiguous):
+        turned = _by_rows(costs.transpose(0, 2, 1), integral, pause, patient)
         order = np.argsort(turned.col_ind, axis=1)
-        pairs = np.take_along_axis(turned.col_ind, order, axis=1), np.take_along_axis(turned.row_ind, order, axis=1)
-        return Assigned(*pairs, turned.v, turned.u, turned.solved)
-    found = _solve(costs, integral, AssignmentRules(LARGE_OFFSET, n, np.iinfo(np.int64).max), pause)
+        row_ind, col_ind = (np.take_along_axis(side, order, axis=1) for side in (turned.col_ind, turned.row_ind))
+        return Assigned(row_ind, col_ind, turned.v, turned.u, turned.solved)
+    waiting, read = (n, np.iinfo(np.int64).max) if patient else (int(HARD * n), ROWS_READ * n)
+    found = _solve(costs, integral, AssignmentRules(LARGE_OFFSET, waiting, read), pause)
     rows = np.repeat(np.arange(n, dtype=np.intp)[None], count, axis=0)
     return Assigned(rows, found.matches.astype(np.intp, copy=False), found.u, found.v, found.solved)
-
-
-def assigned_at_once(problem: Problem, integral: bool, pause: Pause) -> Exact | None:
-    """The solution of an assignment problem, None where this is not for paths over whole rows."""
-    n, m = problem.shape
-    if min(n, m) > LINES_AT_ONCE or not problem.cost.stored:
-        return None
-    matrix = problem.cost.as_matrix()
-    turned = n > m or (n == m and not matrix.flags.c_contiguous)
-    matrix = matrix.T if turned else matrix
-    lines = len(matrix)
-    found = _solve(matrix[None], integral, AssignmentRules(LARGE_OFFSET, int(HARD * lines), ROWS_READ * lines), pause)
-    if not found.solved[0]:
-        return None
-    rows, cols = np.arange(lines, dtype=np.int32), found.matches[0].astype(np.int32)
-    exact = Exact(rows, cols, np.ones(lines), found.u[0], found.v[0], 1, True, NONE, NONE)
-    return exact.transpose() if turned else exact
 
 
 def _solve(costs: NDArray[Any], integral: bool, rules: AssignmentRules, pause: Pause) -> AssignmentResult:
     """Costs with no more rows than columns; what is solved is proved."""
     count, n, m = costs.shape
-    costs = np.require(costs, np.float64, ["C", "A", "W"])
+    costs = np.require(costs, np.float64, ["C", "A"])
     u, v, facts = np.zeros((count, n)), np.empty((count, m)), np.zeros((count, 4))
     found = AssignmentResult(np.empty((count, n), np.int64), u, v, facts, np.empty(count, np.bool_))
     assignment, step = load_assignment(), max(1, int(WORK_BEFORE_PAUSE // (n * n * m)))

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ...problems.linear import assignment_problem
 from ...problems.penalty import Vector
-from ...problems.problem import Problem
 from .all_cells import assigned_at_once
 from .bellman import Pairing, batch_potentials
 from .clock import Clock
@@ -28,13 +27,11 @@ def potentials_of(
     if min(matrix.shape) <= FEW_LINES:
         u, v = batch_potentials(matrix[None], maximize, [mask], pair[0][None], pair[1][None])
         return u[0], v[0]
-    return assignment_potentials(solve_assignment(*assignment_problem(matrix, maximize, mask), Clock()), maximize)
-
-
-def solve_assignment(problem: Problem, integral: bool, clock: Clock) -> Exact:
-    """The solution and its proof: on all cells at once where that is quick, else from a few of them."""
-    found = assigned_at_once(problem, integral, clock.check)
-    return solve_proved(problem, integral, clock) if found is None else found
+    clock = Clock()
+    found = assigned_at_once(matrix, maximize, mask, clock.check)
+    if found is not None:
+        return found[1]
+    return assignment_potentials(solve_proved(*assignment_problem(matrix, maximize, mask), clock), maximize)
 
 
 def assignment_potentials(found: Exact, maximize: bool) -> tuple[Vector, Vector]:
