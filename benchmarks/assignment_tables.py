@@ -116,6 +116,27 @@ def memory(figures: Figures) -> Report:
     return Report([table], [CommonGoal("peak memory above the cost, cost matrices", 0.2, False, cases)])
 
 
+def stacks(figures: Figures) -> Report:
+    kinds = list(dict.fromkeys(x["costs"] for x in figures))
+    shapes = list(dict.fromkeys((x["count"], x["n"]) for x in figures))
+    by_case = {(x["costs"], x["count"], x["n"]): x for x in figures}
+    rows, goals = [], []
+    for kind in kinds:
+        cells = []
+        for count, n in shapes:
+            ours, scipy = (by_case[kind, count, n][name] for name in (OURS.name, SCIPY.name))
+            cells.append(f"{milliseconds(ours)}, {times(scipy / ours)}x")
+            goals.append(Goal(f"{COSTS[kind].title}, {count} of n = {n}", ours / scipy, 1.0, False))
+        rows.append([COSTS[kind].title, *cells])
+    table = Table(
+        "Stacks: elastic_ot in one call, and a loop over SciPy",
+        ["", *(f"{count} of n = {n}" for count, n in shapes)],
+        rows,
+        "Time of elastic_ot with the potentials, and that of the loop, without any, in multiples of it.",
+    )
+    return Report([table], [CommonGoal("elastic_ot / SciPy, stacks, time", 1.0, False, goals)] if goals else [])
+
+
 def crossover(figures: Figures) -> Report:
     comparisons = read_comparisons(figures)
     sizes = [n for n, _ in figures["sizes"]]

@@ -11,15 +11,20 @@ and figure of stored numbers.
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
 
 from . import assignment_solvers, assignment_tables, fresh_processes, plots
-from .assignment_problems import COSTS, Case
+from .assignment_problems import COSTS, Case, Matrix
 from .assignment_solvers import EMD, LAPJV, OURS, SCIPY, SOLVERS, AssignmentSolver
 from .assignment_tables import stored, worst
 from .assignment_timing import Certificate, Comparison, Repeats, compare, predict
 from .report import Benchmark, Figures, Section, options
+from .timing import time_calls
 from .workers import SETTLE
 
+STACKED = ("uniform", "cube2", "integers", "cloud2")
 CLOUDS = ("cloud2", "cloud3", "cube2", "cube3", "cube8")
 
 
@@ -33,6 +38,8 @@ class Scale:
     rectangular_size: int
     single_size: int
     memory_sizes: tuple[int, ...]
+    stacks: tuple[tuple[int, int], ...]
+    stack_rounds: int
     repeats: Repeats
     crossover_repeats: Repeats
     limit: float
@@ -45,6 +52,8 @@ FULL = Scale(
     rectangular_size=1000,
     single_size=4000,
     memory_sizes=(2000, 4000),
+    stacks=((10_000, 4), (1000, 16), (200, 64), (50, 256), (8, 900)),
+    stack_rounds=15,
     repeats=Repeats(),
     crossover_repeats=Repeats(budget=0.5, most=11, once=0.5),
     limit=40.0,
@@ -56,6 +65,8 @@ QUICK = Scale(
     rectangular_size=100,
     single_size=200,
     memory_sizes=(1000,),
+    stacks=((100, 4), (20, 64)),
+    stack_rounds=3,
     repeats=Repeats(budget=0.05, most=20),
     crossover_repeats=Repeats(budget=0.05, most=3),
     limit=5.0,
@@ -115,6 +126,17 @@ class Bench:
         ]
         return [{**asdict(case), **fresh_processes.measure_assign(case)} for case in cases]
 
+    def stacks(self) -> Figures:
+        """Many problems of one size, in one call and in a loop over SciPy."""
+        found = []
+        for kind in self._chosen(STACKED):
+            for count, n in self.scale.stacks:
+                rng = np.random.default_rng((count, n))
+                costs = np.stack([COSTS[kind].draw(rng, n, n) for _ in range(count)])
+                calls = {OURS.name: partial(OURS.solve, costs), SCIPY.name: partial(solve_each, SCIPY, costs)}
+                found.append({"costs": kind, "count": count, "n": n, **time_calls(calls, self.scale.stack_rounds)})
+        return found
+
     def crossover(self) -> Figures:
         """Where the own engine passes SciPy: what the constant SMALL is chosen from."""
         found = []
@@ -152,9 +174,15 @@ class Bench:
         return [kind for kind in kinds if kind in self.costs]
 
 
+def solve_each(solver: AssignmentSolver, costs: Matrix) -> None:
+    """One problem after another."""
+    for cost in costs:
+        solver.solve(cost)
+
+
 def warm_up(kind: str, case: Case | None = None) -> None:
-    """Load compiled code and libraries, on a problem that the own engine solves."""
-    for warm in (case or Case(kind, 1000, 1000), Case(kind, 50, 50)):
+    """Load compiled code and libraries, on problems that the own solvers solve: on all cells, and on a few."""
+    for warm in (Case(kind, 1600, 1600), case or Case(kind, 1000, 1000), Case(kind, 50, 50)):
         cost = warm.build()
         OURS.solve(cost)
     for solver in SOLVERS:
@@ -173,6 +201,7 @@ ASSIGNMENT = Benchmark(
         "rectangular": Section(Bench.rectangular, assignment_tables.rectangular),
         "float32": Section(Bench.float32, assignment_tables.float32),
         "memory": Section(Bench.memory, assignment_tables.memory),
+        "stacks": Section(Bench.stacks, assignment_tables.stacks),
         "crossover": Section(Bench.crossover, assignment_tables.crossover),
     },
     plots.assignment,

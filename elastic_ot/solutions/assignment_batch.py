@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..cached import cached_property
 from ..problems.penalty import Vector
 from ..solvers.exact.bellman import Pairing, batch_potentials
-from ..solvers.objective import assignment_gap
+from ..solvers.objective import assignment_gaps
 from ..solvers.status import Status
 from .assignment import Assignment
 
@@ -102,8 +102,7 @@ class BatchAssignment(Sequence[Assignment]):
     @property
     def gap(self) -> Vector:
         """abs(cost - sum(u) - sum(v)) of every problem, shape (B,)."""
-        sums = zip(self.cost.tolist(), self.u, self.v, strict=True)
-        return np.array([assignment_gap((cost,), u, v) for cost, u, v in sums])
+        return assignment_gaps(self.cost, self.u, self.v)
 
     def _matched(self) -> NDArray[Any]:
         matched: NDArray[Any] = self._costs[np.arange(len(self))[:, None], self.row_ind, self.col_ind]

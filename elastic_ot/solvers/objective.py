@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ def unregularised_dual(problem: Problem, u: Vector, v: Vector) -> float:
 def assignment_gap(costs: tuple[float | int, ...], u: Vector, v: Vector) -> float:
     """Distance between what an assignment costs and the sum of its potentials."""
     return abs(math.fsum([*costs, *(-u).tolist(), *(-v).tolist()]))
+
+
+def assignment_gaps(costs: NDArray[Any], u: NDArray[np.float64], v: NDArray[np.float64]) -> Vector:
+    """`assignment_gap` of many assignments (B,) with potentials (B, n) and (B, m)."""
+    return np.abs([math.fsum(terms) for terms in np.hstack([costs[:, None].astype(float), -u, -v]).tolist()])
 
 
 def _penalty_value(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) -> float:
