@@ -24,7 +24,7 @@ def assign_many(
     """Of costs (B, n, m); `small` ones at once, and by `alone`, of a cost and its mask, what is not solved so."""
     mask = mask if mask is None else as_array("mask", mask)
     mask_of = of_each("mask", mask, 2, len(stack))
-    masks = [mask_of(k) for k in range(len(stack))]
+    masks = [None] * len(stack) if mask is None else [mask_of(k) for k in range(len(stack))]
 
     def one(k: int) -> Assignment:
         clock.check()
@@ -33,8 +33,9 @@ def assign_many(
     found = assign_at_once(stack, maximize, mask, clock.check) if small else None
     if found is None:
         return batch_of(list(each(range(len(stack)), one)), stack, maximize, masks)
-    others = np.flatnonzero(~found.solved)
-    for k, other in zip(others, each(others.tolist(), one), strict=True):
+    if found.solved.all():
+        return BatchAssignment(stack, maximize, masks, found.row_ind, found.col_ind, (found.u, found.v))
+    others = np.flatnonzero(~found.solved).tolist()
+    for k, other in zip(others, each(others, one), strict=True):
         found.row_ind[k], found.col_ind[k] = other
-    proof = None if others.size else (found.u, found.v)
-    return BatchAssignment(stack, maximize, masks, found.row_ind, found.col_ind, proof)
+    return BatchAssignment(stack, maximize, masks, found.row_ind, found.col_ind)

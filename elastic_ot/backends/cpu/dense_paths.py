@@ -33,11 +33,11 @@ FEW = 8  # cells a row that say what costs hardly differ from
 
 
 class Scratch(NamedTuple):
-    """Of one problem: the rows that hold columns, -1 for none; rows that wait for one; `held` is 0 for free columns.
+    """What a problem needs besides its results, and a search.
 
-    It is infinite for others. Of one search: distances of columns and the rows ahead of them; in the `order` of columns
-    reached, their distances and potentials, which are -inf meanwhile. `shifted` is to be written, and `copy` is
-    the same memory, read-only as costs are.
+    Of a problem: the row that holds a column, -1 for none, and `held`, then 0, else infinite; rows that wait for one.
+    Of a search: distances of columns and the rows ahead of them; columns in the order in which they were reached, with
+    their distances and their potentials, which are -inf meanwhile.
     """
 
     holder: Array
@@ -48,8 +48,6 @@ class Scratch(NamedTuple):
     ahead: Array
     reached: Array
     before: Array
-    shifted: Array
-    copy: Array
 
 
 @called
@@ -210,20 +208,24 @@ def _prove(cost, u, v, match, at, facts):
 
 
 @compiled
-def _solve_each(costs, rules, found, at, begin, end):
+def _solve_each(costs, rules, found, whole, vectors, shifted, copy, begin, end):
+    """`copy` is `shifted` once more, read-only as costs are: a cost without an offset."""
     n = costs.shape[1]
     m = costs.shape[2]
+    holder, waiting, order = whole[0], whole[1], whole[2]
+    held, distance, ahead, reached, before = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
+    at = Scratch(holder, waiting, order, held, distance, ahead, reached, before)
     for k in range(begin, end):
         found.solved[k] = False
         close = _look(costs[k], rules.alike, found.facts[k])
         if close < 0:
             continue
         offset = found.facts[k, 0] if close else 0.0
-        cost = at.copy if close else costs[k]
+        cost = copy if close else costs[k]
         if close:
             for i in range(n):
                 for j in range(m):
-                    at.shifted[i, j] = costs[k, i, j] - offset
+                    shifted[i, j] = costs[k, i, j] - offset
         if _solve(cost, rules, found.v[k], found.matches[k], at):
             _prove(cost, found.u[k], found.v[k], found.matches[k], at, found.facts[k])
             for i in range(n):
@@ -232,16 +234,12 @@ def _solve_each(costs, rules, found, at, begin, end):
 
 
 def solve(costs: Array, rules: AssignmentRules, found: AssignmentResult, begin: int, end: int) -> None:
-    """Problems `begin` to `end`; what is scratch belongs to a thread."""
     n, m = costs.shape[1:]
 
     def run(thread: int, threads: int) -> None:
-        holder, waiting, order = np.empty((3, m), np.int64)
-        held, distance, ahead, reached, before = np.empty((5, m))
-        shifted = np.empty((n, m))
-        at = Scratch(holder, waiting, order, held, distance, ahead, reached, before, shifted, _frozen(shifted))
+        whole, vectors, shifted = np.empty((3, m), np.int64), np.empty((5, m)), np.empty((n, m))
         some = begin + thread * (end - begin) // threads, begin + (thread + 1) * (end - begin) // threads
-        _solve_each(frozen, rules, found, at, *some)
+        _solve_each(frozen, rules, found, whole, vectors, shifted, _frozen(shifted), *some)
 
     frozen, cells = _frozen(costs), (end - begin) * n * m
     if end - begin == 1 or cells < SERIAL_CELLS:

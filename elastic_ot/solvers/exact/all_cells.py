@@ -23,6 +23,7 @@ from .warm_start import Pause
 LINES_AT_ONCE = 1500  # of the shorter side, up to which all cells are as quick as the choice of a few; measured
 HARD = 0.4  # of the rows without a column before the first path: the choice of a few cells is quicker
 ROWS_READ = 100  # times the number of rows: the same, of the rows read for paths
+ENDLESS = 2**62  # rows that no problem has to read
 WORK_BEFORE_PAUSE = 2e9  # n^2 m of the problems solved between two pauses; a second at most
 LARGEST_EXACT = 2.0**51  # up to which potentials of integers below 2**50 have exact sums with them
 
@@ -78,7 +79,7 @@ def _by_rows(costs: NDArray[Any], integral: bool, pause: Pause, patient: bool) -
         order = np.argsort(turned.col_ind, axis=1)
         row_ind, col_ind = (np.take_along_axis(side, order, axis=1) for side in (turned.col_ind, turned.row_ind))
         return Assigned(row_ind, col_ind, turned.v, turned.u, turned.solved)
-    waiting, read = (n, np.iinfo(np.int64).max) if patient else (int(HARD * n), ROWS_READ * n)
+    waiting, read = (n, ENDLESS) if patient else (int(HARD * n), ROWS_READ * n)
     found = _solve(costs, integral, AssignmentRules(LARGE_OFFSET, waiting, read), pause)
     rows = np.repeat(np.arange(n, dtype=np.intp)[None], count, axis=0)
     return Assigned(rows, found.matches.astype(np.intp, copy=False), found.u, found.v, found.solved)
@@ -94,13 +95,13 @@ def _solve(costs: NDArray[Any], integral: bool, rules: AssignmentRules, pause: P
     for at in range(0, count, step):
         pause()
         assignment.solve(costs, rules, found, at, min(at + step, count))
-    found.solved[found.solved & ~_proved(found, n, integral)] = False
+    np.logical_and(found.solved, _proved(found, n, integral), out=found.solved)
     return found
 
 
 def _proved(found: AssignmentResult, n: int, integral: bool) -> NDArray[np.bool_]:
     """Where an assignment costs what its potentials do, to rounding, or exactly."""
-    above, total, largest = found.facts[:, 1:].T
+    above, total, largest = (found.facts[:, k] for k in (1, 2, 3))
     if not integral:
         rounding: NDArray[np.bool_] = above <= PROOF * (total + 1e-3 * n * largest)
         return rounding
