@@ -78,8 +78,8 @@ if TYPE_CHECKING:
     from .backends.cpu.threads import get_num_threads as get_num_threads
     from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
-    from .costs.points import PointCloud as PointCloud
     from .costs.grid import Grid as Grid
+    from .costs.points import PointCloud as PointCloud
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable

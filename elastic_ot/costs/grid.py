@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import first_true
 from ..arrays.ingest import as_numpy, is_real
-from .base import Cost, is_cost
+from .axes import entries_at, entries_between
+from .base import Cost, KnownCost, is_cost
+from .dense import DenseCost
+from .grid_plan import GridCost
 
-METRICS = ("sqeuclidean", "cityblock")
+SUMMED_METRICS = ("sqeuclidean", "cityblock")
 
 
 class Grid(Cost):
@@ -88,9 +91,13 @@ class Grid(Cost):
     (True, (64, 48))
     """
 
+    _mask_advice: ClassVar[str] = (
+        "a {name} has none: give points without mass the weight 0, or pass its cost as a matrix"
+    )
+
     def __init__(self, axes_x: Sequence[Any], axes_y: Sequence[Any] | None = None, metric: str = "sqeuclidean") -> None:
-        if metric not in METRICS:
-            known = ", ".join(map(repr, METRICS))
+        if metric not in SUMMED_METRICS:
+            known = ", ".join(map(repr, SUMMED_METRICS))
             raise ValueError(f"metric is {metric!r}; choose from {known}, or use Grid.from_matrices for any other sum")
         first = _axes("axes_x", axes_x)
         second = first if axes_y is None else _axes("axes_y", axes_y)
@@ -143,6 +150,13 @@ class Grid(Cost):
         self.shape_x, self.shape_y = (tuple(c.shape[side] for c in matrices) for side in (0, 1))
         self.shape = math.prod(self.shape_x), math.prod(self.shape_y)
 
+    def _known(self) -> KnownCost:
+        """Along one axis alone nothing is a sum, and the cost is that axis' matrix."""
+        summed = along_axes(self)
+        if len(self.matrices) == 1:
+            return DenseCost(self.matrices[0], summed.lowest, summed.highest, user=self)
+        return summed
+
     def __repr__(self) -> str:
         return f"Grid({' x '.join(map(str, self.shape_x))} to {' x '.join(map(str, self.shape_y))}, {self.dtype})"
 
@@ -155,26 +169,11 @@ class Grid(Cost):
         return entries_at(self.matrices, i, j).astype(self.dtype, copy=False)
 
 
-def entries_between(matrices: Sequence[NDArray[Any]], rows: slice, cols: slice) -> NDArray[np.float64]:
-    """The sums over axes for some rows and columns, in float64."""
-    shape = tuple(c.shape[1] for c in matrices)
-    first, line = matrices[0], math.prod(shape[1:])
-    # whole lines of the second grid, those of its first axis that the columns lie in, need no index of each entry
-    low, high = cols.start // line, -(-cols.stop // line)
-    i = np.unravel_index(np.arange(rows.start, rows.stop), tuple(c.shape[0] for c in matrices))
-    total = first[i[0], low:high].astype(np.float64).reshape(-1, high - low, *[1] * (len(shape) - 1))
-    for k, (c, place) in enumerate(zip(matrices[1:], i[1:], strict=True), start=1):
-        total = total + c[place].reshape(len(place), *[-1 if axis == k else 1 for axis in range(len(shape))])
-    whole = total.reshape(total.shape[0], -1)
-    return np.ascontiguousarray(whole[:, cols.start - low * line : cols.stop - low * line])
-
-
-def entries_at(matrices: Sequence[NDArray[Any]], i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The sums over axes for single pairs, in float64."""
-    first, second = (
-        np.unravel_index(points, tuple(c.shape[side] for c in matrices)) for side, points in enumerate((i, j))
-    )
-    return np.asarray(sum(c[p, q].astype(np.float64) for c, p, q in zip(matrices, first, second, strict=True)))
+def along_axes(grid: Grid) -> GridCost:
+    """Return a grid's cost with its facts: its range is the sum of those of the axes."""
+    matrices = tuple(c.astype(np.float64) for c in grid.matrices)
+    lowest, highest = (float(sum(map(end, matrices))) for end in (np.min, np.max))
+    return GridCost(grid, grid.shape, np.dtype(np.float64), lowest, highest, matrices=matrices)
 
 
 def _sequence(name: str, values: Any, what: str) -> list[Any]:

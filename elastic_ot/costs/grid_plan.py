@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from ..backends import load
 from ..backends.protocol import Array, Vectors
 from ..backends.updates import update_change
+from .axes import entries_at, entries_between
 from .blocks import BlockCost
-from .grid import Grid, entries_at, entries_between
 from .operator import Product
 from .separable import Products, Separable
 from .tiled_plan import TiledPlan
 
-PRODUCT = 8  # times as fast as a sweep over entries is a product of matrices
+FASTER_PRODUCTS = 8  # times as fast as a sweep over entries is a product of matrices
 LARGEST_SUPPORT = 4  # times the work of a sweep, in entries; measured
 SEARCHED = 1 << 26  # entries up to which a support may be searched for: that is a pass over all of them
 
@@ -42,7 +42,7 @@ class GridCost(BlockCost):
 
     @property
     def work(self) -> int:
-        return max(sum(self.shape) * max(sum(c.shape) for c in self.matrices) // PRODUCT, sum(self.shape))
+        return max(sum(self.shape) * max(sum(c.shape) for c in self.matrices) // FASTER_PRODUCTS, sum(self.shape))
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         return entries_between(self.matrices, rows, cols)
@@ -62,13 +62,6 @@ class GridCost(BlockCost):
         moved = super().shifted(offset, self.dtype)
         assert isinstance(moved, GridCost)
         return replace(moved, matrices=(self.matrices[0] - offset, *self.matrices[1:]))
-
-
-def known_grid(grid: Grid) -> GridCost:
-    """Return a grid's cost with its facts: its range is the sum of those of the axes."""
-    matrices = tuple(c.astype(np.float64) for c in grid.matrices)
-    lowest, highest = (float(sum(map(end, matrices))) for end in (np.min, np.max))
-    return GridCost(grid, grid.shape, np.dtype(np.float64), lowest, highest, matrices=matrices)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,6 @@ from ..arrays.ingest import ingest_mask
 from .base import STRIP, Cost, KnownCost, is_cost
 from .blocks import BlockCost, block_name, checked_block, checked_cost
 from .dense import SCAN_ENTRIES, DenseCost
-from .grid import Grid
-from .grid_plan import known_grid
 
 Mask = NDArray[np.bool_]
 KEPT_ENTRIES = STRIP  # entries of a user's cost up to which it is computed once and kept as a matrix
@@ -111,9 +109,6 @@ def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
     known = cost._known()
     if known is not None:
         return known
-    if isinstance(cost, Grid):
-        # along one axis alone nothing is a sum, and the cost is that axis' matrix
-        return known_grid(cost) if len(cost.matrices) > 1 else scan_matrix(cost.matrices[0], row_on, col_on)
     strips = BlockCost(cost, shape, dtype).strips()
     facts = _facts(strips, row_on, col_on, lambda rows, block: _refuse_block(cost, block, rows))
     return BlockCost(cost, shape, dtype, *facts)

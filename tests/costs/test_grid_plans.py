@@ -5,7 +5,7 @@ import pytest
 
 from elastic_ot.backends import load, reference
 from elastic_ot.backends.protocol import LOGARITHMIC, Side, Vectors
-from elastic_ot.costs.grid_plan import known_grid
+from elastic_ot.costs.grid import along_axes
 from helpers.grids import images, some_grids, whole
 
 NAMES = list(some_grids())
@@ -18,7 +18,7 @@ class Made:
     def __init__(self, name, span, turned=False):
         grid = some_grids()[name]
         matrix = whole(grid)
-        cost = known_grid(grid)
+        cost = along_axes(grid)
         if turned:
             cost, matrix = cost.transpose(), np.ascontiguousarray(matrix.T)
         self.inv_epsilon = span / (matrix.max() - matrix.min())
@@ -145,7 +145,7 @@ def test_rounded_plans(name, span, rest):
 def test_facts_are_those_of_the_matrix():
     for grid in some_grids().values():
         matrix = whole(grid)
-        for cost, expected in ((known_grid(grid), matrix), (known_grid(grid).transpose(), matrix.T)):
+        for cost, expected in ((along_axes(grid), matrix), (along_axes(grid).transpose(), matrix.T)):
             assert cost.lowest == pytest.approx(matrix.min(), abs=1e-15)
             assert cost.highest == pytest.approx(matrix.max(), abs=1e-15)
             np.testing.assert_allclose(cost.as_matrix(), expected, rtol=1e-14)

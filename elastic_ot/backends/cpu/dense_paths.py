@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from ..protocol import Array, AssignmentResult, AssignmentRules
+from .dense_simplex import LARGEST_TERM, SERIAL_CELLS
 from .flags import INSIDE, OUTSIDE
 from .row_minima import cheapest, relax
 from .threads import available, split
@@ -27,9 +28,7 @@ called = njit(**INSIDE)
 inner = njit(inline="always", **INSIDE)
 
 BIDS = 2  # times the number of rows: bids after which paths are quicker, in all; measured
-SERIAL_CELLS = 20_000  # cells of many problems, below which starting threads costs more than it brings
-LARGEST_TERM = 1e290  # up to which sums do not overflow
-FEW = 8  # cells a row that say what costs hardly differ from
+FEW_LINES = 8  # cells a row that say what costs hardly differ from
 
 
 class Scratch(NamedTuple):
@@ -73,7 +72,7 @@ def _look(cost, alike, facts):
     for i in range(n):
         for j in range(m):
             near += cost[i, j] < bound
-    return int(2 * near >= n * min(m, FEW))
+    return int(2 * near >= n * min(m, FEW_LINES))
 
 
 @inner

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from ..protocol import Array
 from .dense import BRIEF_SERIAL_BELOW, rows_kernel
 from .threads import available, split
-from .vectors import F64, I64, _Vectors
+from .vectors import F64, I64, Vectors
 
 TILE_ROWS, TILE_VECTORS = 4, 3  # of a tile: with two more registers they fill the 16 of AVX2
 TILE_WIDEST = 8 * TILE_VECTORS  # columns of a tile where a vector has 8 numbers
@@ -35,7 +35,7 @@ def _width(typingctx: Any) -> Any:
     """Return the columns of a tile."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return I64(_Vectors(context, builder, F64).lanes * TILE_VECTORS)
+        return I64(Vectors(context, builder, F64).lanes * TILE_VECTORS)
 
     return types.int64(), generate
 
@@ -45,7 +45,7 @@ def _tile(typingctx: Any, a: Any, rows: Any, start: Any, depth: Any, panel: Any,
     """Write a tile of the product of four rows of `a`, from `start` on, and a panel of so many short rows."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = _Vectors(context, builder, F64)
+        vectors = Vectors(context, builder, F64)
         matrix = context.make_array(a)(context, builder, arguments[0])
         length = builder.extract_value(matrix.shape, 1)
         numbers = cgutils.unpack_tuple(builder, arguments[1])

@@ -21,20 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import (
-    F32,
-    F64,
-    I32,
-    I64,
-    LARGEST_POWER,
-    LEAST_POWER,
-    MAGIC,
-    MANTISSA,
-    _as,
-    _number,
-    _polynomial,
-    _Vectors,
-)
+from .vectors import F32, F64, I32, I64, LARGEST_POWER, LEAST_POWER, MAGIC, MANTISSA, Vectors, _as, _number, _polynomial
 
 BLOCK_POINTS = 32
 PRODUCT, SQUARES, DISTANCE, ABSOLUTE = 0, 1, 2, 3
@@ -45,7 +32,7 @@ PRECISE = {F64: 11, F32: 5}  # degree of the polynomial for 2^r: 2.3e-16 and 1.5
 SEED = {F64: 2.0**-900, F32: 2.0**-100}
 
 
-class _Tile(_Vectors):
+class _Tile(Vectors):
     """The loops over the rows and columns of a tile."""
 
     def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any, number: ir.Type) -> None:
