@@ -28,7 +28,7 @@ called = njit(**INSIDE)
 inner = njit(inline="always", **INSIDE)
 
 BIDS = 2  # times the number of rows: bids after which paths are quicker, in all; measured
-FEW_LINES = 8  # cells a row that say what costs hardly differ from
+CELLS_LOOKED_AT = 8  # cells a row that say what costs hardly differ from
 
 
 class Scratch(NamedTuple):
@@ -72,7 +72,7 @@ def _look(cost, alike, facts):
     for i in range(n):
         for j in range(m):
             near += cost[i, j] < bound
-    return int(2 * near >= n * min(m, FEW_LINES))
+    return int(2 * near >= n * min(m, CELLS_LOOKED_AT))
 
 
 @inner
