@@ -59,6 +59,16 @@ def is_tracer(values: Any) -> bool:
     return any(base.__name__ == "Tracer" and base.__module__.startswith("jax") for base in type(values).__mro__)
 
 
+def is_abstract(values: Any) -> bool:
+    """True for what has no numbers: a tracer of JAX, or a tensor that stands for many of them or for none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor):
+        return is_tracer(values)
+    keys, kinds = torch._C._dispatch_keys(values), torch._C.DispatchKey
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(values)
+    return bool(wrapped or not (keys.has(kinds.CPU) or keys.has(kinds.CUDA)))
+
+
 def converted(values: Any, dtype: str) -> Any:
     """In another dtype, by the functions of its own library."""
     xp = namespace_of(values)

@@ -95,6 +95,9 @@ class Cost(ABC):
             out[here] = self.block(slice(int(row), int(row) + 1), slice(first, last))[0, j[here] - first]
         return out
 
+    def _refuse_call(self) -> None:  # noqa: B027 - most costs have nothing to refuse
+        """Raise if a call that computes with numbers cannot have this cost."""
+
     def _known(self) -> KnownCost | None:
         """Return it with the facts that it knows of itself; None has them looked for in all blocks."""
         return None

@@ -19,6 +19,7 @@ ON_HOST = np.empty((0, 0))  # on the host
 
 def checked_cost(cost: Cost) -> tuple[tuple[int, int], np.dtype[Any]]:
     """Return shape and dtype of a user's cost; refuses what they cannot be, by the name of its class."""
+    cost._refuse_call()
     name = type(cost).__name__
     shape: Any = getattr(cost, "shape", None)
     dtype: Any = getattr(cost, "dtype", None)

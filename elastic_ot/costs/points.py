@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_points
+from ..arrays.libraries import is_abstract, refuse_tracer
 from ..backends import load_cloud
 from ..backends.protocol import Metric
 from ..cached import cached_property
@@ -86,6 +87,10 @@ class PointCloud(Cost):
     def __init__(self, x: Any, y: Any = None, metric: str = "sqeuclidean") -> None:
         if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
+        self.given = x, x if y is None else y
+        if any(map(is_abstract, self.given)):
+            self._stand_for(*self.given, metric)
+            return
         rows = _checked("x", x)
         cols = rows if y is None else _checked("y", y)
         if rows.shape[1] != cols.shape[1]:
@@ -102,6 +107,20 @@ class PointCloud(Cost):
         if metric == "cosine":
             _refuse_origin("x", self.x)
             _refuse_origin("y", self.y)
+
+    def _stand_for(self, x: Any, y: Any, metric: str) -> None:
+        """Hold points whose numbers are not known yet, for the operators of PyTorch and JAX."""
+        self.x, self.y, self.metric, self.dtype = x, y, metric, x.dtype
+        self.shape = int(x.shape[0]), int(y.shape[0])
+
+    def _refuse_call(self) -> None:
+        for name, points in zip(("x", "y"), self.given, strict=True):
+            refuse_tracer(name, points)
+            if getattr(points, "requires_grad", False) or is_abstract(points):
+                raise TypeError(
+                    f"{name} is part of a computation that is differentiated or transformed; call an operator such as "
+                    f"elastic_ot.torch.value, or pass {name}.detach()"
+                )
 
     def __repr__(self) -> str:
         n, m = self.shape
@@ -169,7 +188,7 @@ def extent(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> tuple
 
 def _checked(name: str, given: Any) -> NDArray[Any]:
     """Return points whose coordinates and squared distances are finite in float64."""
-    points = ingest_points(name, given)
+    points = ingest_points(name, given.detach() if getattr(given, "requires_grad", False) else given)
     bad = ~np.isfinite(points)
     if bad.any():
         i, k = np.unravel_index(int(bad.argmax()), points.shape)

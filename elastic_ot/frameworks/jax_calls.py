@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
+from .calls import CORE, SHOWN, HostCall
 from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
-from .stateless import CORE, PROBLEM, SHOWN, SOLVED, HostCall
+from .stateless import PROBLEM
 
 try:
     import jax
@@ -97,10 +98,11 @@ def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
 
     def compute(arrays: Sequence[Any]) -> list[Any]:
         host = [None if x is None else np.asarray(x) for x in arrays]
-        if call.inputs == PROBLEM:
+        if call.solves:
             found = call(host, options)
             return [*found, *(x.view(np.uint32) for x in found[-2:])]
-        bits = slice(len(PROBLEM), len(SOLVED))
+        first = call.inputs.index("f")
+        bits = slice(first, first + 2)
         host[bits] = (np.ascontiguousarray(x).view(np.float64) for x in host[bits] if x is not None)
         return list(call(host, options))
 
@@ -116,19 +118,20 @@ def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
 
     @jax.jit
     def function(*arrays: Any) -> tuple[Array, ...]:
-        results = _results(call, *arrays[:3])
+        results = _results(call, *arrays)
         on_cpu = buffer_callback(in_place, results, vmap_method="expand_dims")
         return jax.lax.platform_dependent(*arrays, cpu=on_cpu, default=partial(elsewhere, results))
 
     return function
 
 
-def _results(call: HostCall, cost: Array, a: Array, b: Array) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """What `_on_host` returns."""
-    shapes = call.shapes(cost.shape[:-2], *cost.shape[-2:])
-    dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, jnp.bool_, cost.dtype)
+def _results(call: HostCall, *arrays: Array | None) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What `_on_host` returns, of these arrays or the first ones of them."""
+    assert arrays[0] is not None
+    shapes = call.shapes([None if x is None else x.shape for x in arrays])
+    dtypes = call.dtypes([None if x is None else x.dtype for x in arrays], jnp.bool_, arrays[0].dtype)
     found = tuple(map(jax.ShapeDtypeStruct, shapes, dtypes))
-    if call.inputs != PROBLEM:
+    if not call.solves:
         return found
     return *found, *(jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), jnp.uint32) for x in found[-2:])
 
@@ -185,7 +188,7 @@ def _differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
     def _(options: str, problem: Any, moves: Any) -> Any:
         *found, f, g = solve(options, *problem)
         known = (*_held(problem), f, g)
-        outcome = _results(push, *problem[:3])[len(absent) :]
+        outcome = _results(push, *problem)[len(absent) :]
 
         def forward(*moves: Array) -> tuple[Array, ...]:
             return _on_host(push, options)(*known, *moves)[len(absent) :]
@@ -235,6 +238,6 @@ def _(options: str, primals: Any, tangents: Any) -> Any:
     """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
     f, g, *problem = primals
     known = (*_held(tuple(problem)), f, g)
-    results = _results(host_calls.value_hvp, *problem[:3])
+    results = _results(host_calls.value_hvp, *problem)
     multiply = partial(_on_host(host_calls.value_hvp, options), *known)
     return _value_gradients(options, *primals), _linear(multiply, multiply, tangents[2:], results)

@@ -43,6 +43,15 @@ def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "tol": 0}
 
 
+def turned(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the problem with rows and columns exchanged."""
+    found = {name: value for name, value in options.items() if name not in SIDES}
+    found |= {other: options[side] for side, other in zip(SIDES, SIDES[::-1], strict=True) if side in options}
+    if options.get("end") in SIDES:
+        found["end"] = SIDES[1 - SIDES.index(options["end"])]
+    return found
+
+
 def check_divergence(options: Mapping[str, Any]) -> None:
     """Refuses what has no meaning for three problems at once."""
     for name in ("mask", "reference", "row_rho", "col_rho"):

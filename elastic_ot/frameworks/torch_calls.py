@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from ..arrays.devices import lies_on_host
 from ..arrays.ingest import as_array
 from ..arrays.origin import HOST, on_device
+from ..costs.base import Cost
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
+from .calls import CORE, HostCall, is_matrix
 from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
-from .stateless import CORE, PAIR, HostCall, is_matrix
 
 try:
     import torch
@@ -44,13 +45,13 @@ def prepared(
     options: dict[str, Any],
 ) -> Prepared:
     """A call, checked, with the same leading dimensions everywhere."""
-    text = _encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
+    text = encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
     check_matrix("cost", cost)
     a = uniform(cost.shape[-2], cost) if a is None else a
     b = uniform(cost.shape[-1], cost) if b is None else b
-    epsilon, row_rho, col_rho = (_number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
+    epsilon, row_rho, col_rho = (number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
     for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
-        _check(name, tensor, cost)
+        check_tensor(name, tensor, cost)
     dtype = cost.dtype if cost.is_floating_point() else torch.float64
     if dtype in HALF_DTYPES and torch.is_autocast_enabled(cost.device.type):
         dtype = torch.float32
@@ -71,7 +72,13 @@ def prepared(
     return Prepared(problem, text, dtype)
 
 
-def _check(name: str, tensor: Any, cost: Tensor | None = None) -> None:
+def check_tensor(name: str, tensor: Any, cost: Tensor | None = None) -> None:
+    """Refuse what is no tensor of real numbers on the CPU or a CUDA device, or not on the device of the cost."""
+    if isinstance(tensor, Cost):
+        raise TypeError(
+            f"{name} is a {type(tensor).__name__}, of which no matrix is stored; potentials, value, plan_apply and "
+            f"divergence take a PointCloud of tensors"
+        )
     if not isinstance(tensor, Tensor):
         raise TypeError(
             f"{name} must be a torch.Tensor, got {type(tensor).__name__}; elastic_ot.solve takes other arrays"
@@ -84,7 +91,7 @@ def _check(name: str, tensor: Any, cost: Tensor | None = None) -> None:
         raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
 
 
-def _number(value: float | Tensor, cost: Tensor) -> Tensor:
+def number(value: float | Tensor, cost: Tensor) -> Tensor:
     """In float64; beside the cost, if it is one number."""
     number = value.to(torch.float64) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
     return number.to(cost.device) if number.dim() == 0 else number
@@ -92,7 +99,7 @@ def _number(value: float | Tensor, cost: Tensor) -> Tensor:
 
 def check_matrix(name: str, cost: Any) -> None:
     """Refuse what is no tensor (..., n, m)."""
-    _check(name, cost)
+    check_tensor(name, cost)
     if cost.dim() < 2 or 0 in cost.shape[-2:]:
         raise ValueError(f"{name} has shape {tuple(cost.shape)}; it must be (..., n, m)")
 
@@ -110,7 +117,7 @@ def in_working_dtype(tensor: Tensor) -> Tensor:
 
 
 def _masked(cost: Tensor, mask: Any) -> Tensor:
-    _check("mask", mask, cost)
+    check_tensor("mask", mask, cost)
     check_mask(mask.dtype == torch.bool, mask.dtype, mask.shape, cost.shape)
     return torch.where(mask, cost, torch.inf)
 
@@ -131,10 +138,10 @@ def _given_back(values: Any, device: torch.device) -> Tensor:
 
 
 # Options are constants of a compiled graph: dynamo runs this and keeps the text.
-_encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
 
 
-def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
+def define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     """`call` as a torch operator elastic_ot::name(Tensor, ..., str options), with its fake kernel and its vmap."""
     count = len(call.inputs)
     arguments = ", ".join(f"Tensor{'?' if i in optional else ''} x{i}" for i in range(count))
@@ -150,10 +157,10 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
 
     @op.register_fake
     def _(*arguments: Any) -> tuple[Tensor, ...]:
-        cost, a, b = arguments[:3]
-        shapes = call.shapes(tuple(cost.shape[:-2]), *cost.shape[-2:])
-        dtypes = call.dtypes(cost.dtype, a.dtype, b.dtype, torch.bool, torch.float64)
-        return tuple(cost.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+        tensors = arguments[:-1]
+        shapes = call.shapes([None if x is None else tuple(x.shape) for x in tensors])
+        dtypes = call.dtypes([None if x is None else x.dtype for x in tensors], torch.bool, torch.float64)
+        return tuple(tensors[0].new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
 
     @op.register_vmap
     def _(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -167,7 +174,7 @@ def _define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     return op
 
 
-def _differentiable(
+def differentiable(
     op: Any,
     save: Callable[..., None],
     pull: Callable[..., Any],
@@ -253,21 +260,29 @@ def _on_host(
     return solution, tuple(map(torch.from_numpy, found))
 
 
-def _pulled(ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None) -> tuple[Tensor, ...]:
-    """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again."""
+def pulled(
+    ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None, known: Sequence[Tensor] | None = None
+) -> tuple[Tensor, ...]:
+    """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again.
+
+    It takes what `ctx` has saved, or `known`, and the bars.
+    """
+    known = ctx.saved_tensors if known is None else known
     solution = getattr(ctx, "solution", None)
     if solution is None or torch.is_grad_enabled() or not _are_plain(bars):
-        found: tuple[Tensor, ...] = op(*ctx.saved_tensors, *bars, ctx.options)
+        found: tuple[Tensor, ...] = op(*known, *bars, ctx.options)
         return found
-    return _on_host(call, (*ctx.saved_tensors, *bars), ctx.options, solution)[1]
+    return _on_host(call, (*known, *bars), ctx.options, solution)[1]
 
 
-def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Save the inputs and, the last two results, the potentials."""
     *problem, ctx.options = inputs
     _save(ctx, *problem, *output[-2:])
 
 
-def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Save the inputs, among which the potentials are."""
     *tensors, ctx.options = inputs
     _save(ctx, *tensors)
 
@@ -277,33 +292,33 @@ def _save(ctx: Any, *tensors: Tensor) -> None:
     ctx.save_for_forward(*tensors)
 
 
-def _moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
+def moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
     """Tangents of the inputs; None is 0."""
-    pairs = zip(ctx.saved_tensors[:INPUTS], tangents, strict=True)
+    pairs = zip(ctx.saved_tensors[: len(tangents)], tangents, strict=True)
     return [torch.zeros_like(x) if tangent is None else tangent for x, tangent in pairs]
 
 
 def _plan_backward(ctx: Any, plan_bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_pulled(ctx, host_calls.pull_back, _pull_back, plan_bar, f_bar, g_bar), None
+    return *pulled(ctx, host_calls.pull_back, _pull_back, plan_bar, f_bar, g_bar), None
 
 
 def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
-    plan, f, g = _push_forward(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    plan, f, g = _push_forward(*ctx.saved_tensors, *moves(ctx, tangents[:INPUTS]), ctx.options)
     return plan, None, f, g
 
 
 def _logs_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *_pulled(ctx, host_calls.pull_back_logs, _pull_back_logs, bar, f_bar, g_bar), None
+    return *pulled(ctx, host_calls.pull_back_logs, _pull_back_logs, bar, f_bar, g_bar), None
 
 
 def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
-    logs, f, g = _push_forward_logs(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    logs, f, g = _push_forward_logs(*ctx.saved_tensors, *moves(ctx, tangents[:INPUTS]), ctx.options)
     return logs, None, f, g
 
 
 def _potentials_backward(ctx: Any, *bars: Any) -> tuple[Any, ...]:
     shown_f, shown_g, _, f, g = bars
-    return *_pulled(ctx, host_calls.pull_back, _pull_back, None, shown_f + f, shown_g + g), None
+    return *pulled(ctx, host_calls.pull_back, _pull_back, None, shown_f + f, shown_g + g), None
 
 
 def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -311,24 +326,30 @@ def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
     return f, g, flag, torch.zeros_like(f), torch.zeros_like(g)
 
 
-def _value_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    """Differentiate the value backwards; the potentials are results only to be saved."""
-    found = _pulled(ctx, host_calls.value_gradients, _value_gradients)
-    scale = {"nm": bar[..., None, None], "n": bar[..., None], "m": bar[..., None], PAIR: bar[..., None], "": bar}
-    pairs = zip(found, host_calls.PROBLEM, strict=True)
-    return *((scale[CORE[name]] * x).to(x.dtype) for x, name in pairs), None
+def value_rules(
+    call: HostCall, op: Callable[..., Any], problem: Sequence[str]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How a value is differentiated, backward and forward, by its gradients: a host call and its operator.
 
+    The potentials are results only to be saved.
+    """
 
-def _value_jvp(ctx: Any, *tangents: Any) -> Any:
-    found = _value_gradients(*ctx.saved_tensors, ctx.options)
-    move = sum(
-        (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
-        if CORE[name]
-        else x * tangent
-        for x, tangent, name in zip(found, _moves(ctx, tangents[:INPUTS]), host_calls.PROBLEM, strict=True)
-    )
-    f, g = ctx.saved_tensors[INPUTS:]
-    return move, None, torch.zeros_like(f), torch.zeros_like(g)
+    def backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
+        found = zip(pulled(ctx, call, op), problem, strict=True)
+        return *((bar.reshape((*bar.shape, *[1] * len(CORE[name]))) * x).to(x.dtype) for x, name in found), None
+
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        found, count = op(*ctx.saved_tensors, ctx.options), len(problem)
+        move = sum(
+            (x * tangent).double().sum(dim=tuple(range(x.dim() - len(CORE[name]), x.dim())) or 0)
+            if CORE[name]
+            else x * tangent
+            for x, tangent, name in zip(found, moves(ctx, tangents[:count]), problem, strict=True)
+        )
+        f, g = ctx.saved_tensors[count:]
+        return move, None, torch.zeros_like(f), torch.zeros_like(g)
+
+    return backward, jvp
 
 
 def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
@@ -337,7 +358,7 @@ def _gradients_backward(ctx: Any, *directions: Tensor) -> tuple[Any, ...]:
 
 
 def _gradients_jvp(ctx: Any, *tangents: Any) -> Any:
-    return _value_hvp(*ctx.saved_tensors, *_moves(ctx, tangents[:INPUTS]), ctx.options)
+    return _value_hvp(*ctx.saved_tensors, *moves(ctx, tangents[:INPUTS]), ctx.options)
 
 
 def _refuse(*arguments: Any) -> Any:
@@ -350,23 +371,27 @@ def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
     """Save nothing, for operators without derivatives."""
 
 
-def _last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:
-    return _differentiable(_define(name, call, optional), _save_nothing, _refuse, _refuse)
+def last(name: str, call: HostCall, optional: Sequence[int] = ()) -> Callable[..., Any]:
+    """Return the operator of a derivative that is not differentiated again."""
+    return differentiable(define(name, call, optional), _save_nothing, _refuse, _refuse)
 
 
-def _solving(name: str, call: HostCall, pull: Callable[..., Any], push: Callable[..., Any]) -> Callable[..., Any]:
-    return _differentiable(_define(name, call), _save_solution, pull, push, solve=call)
+def solving(name: str, call: HostCall, pull: Callable[..., Any], push: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the operator of a solve, whose last two results are the potentials."""
+    return differentiable(define(name, call), save_solution, pull, push, solve=call)
 
 
-_pull_back = _last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
-_push_forward = _last("push_forward", host_calls.push_forward)
-_pull_back_logs = _last("pull_back_logs", host_calls.pull_back_logs)
-_push_forward_logs = _last("push_forward_logs", host_calls.push_forward_logs)
-_value_hvp = _last("value_hvp", host_calls.value_hvp)
-_value_gradients = _differentiable(
-    _define("value_gradients", host_calls.value_gradients), _save_inputs, _gradients_backward, _gradients_jvp
+_pull_back = last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
+_push_forward = last("push_forward", host_calls.push_forward)
+_pull_back_logs = last("pull_back_logs", host_calls.pull_back_logs)
+_push_forward_logs = last("push_forward_logs", host_calls.push_forward_logs)
+_value_hvp = last("value_hvp", host_calls.value_hvp)
+_value_gradients = differentiable(
+    define("value_gradients", host_calls.value_gradients), save_inputs, _gradients_backward, _gradients_jvp
 )
-solve_plan = _solving("plan", host_calls.plan, _plan_backward, _plan_jvp)
-solve_log_plan = _solving("log_plan", host_calls.log_plan, _logs_backward, _logs_jvp)
-solve_potentials = _solving("potentials", host_calls.potentials, _potentials_backward, _potentials_jvp)
-solve_value = _solving("value", host_calls.value, _value_backward, _value_jvp)
+solve_plan = solving("plan", host_calls.plan, _plan_backward, _plan_jvp)
+solve_log_plan = solving("log_plan", host_calls.log_plan, _logs_backward, _logs_jvp)
+solve_potentials = solving("potentials", host_calls.potentials, _potentials_backward, _potentials_jvp)
+solve_value = solving(
+    "value", host_calls.value, *value_rules(host_calls.value_gradients, _value_gradients, host_calls.PROBLEM)
+)

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
 from .host_functions import HOST_FUNCTIONS
-from .options import Grad, check_divergence
+from .options import Grad, check_divergence, turned
 
 try:
     import torch
@@ -32,6 +33,7 @@ except ImportError as error:
 from .torch_calls import (
     HALF_DTYPES,
     check_matrix,
+    check_tensor,
     in_working_dtype,
     prepared,
     solve_log_plan,
@@ -40,8 +42,9 @@ from .torch_calls import (
     solve_value,
     uniform,
 )
+from .torch_clouds import prepared_points, solve_carried, solve_cloud_potentials, solve_cloud_value
 
-__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
+__all__ = ["divergence", "log_plan", "plan", "plan_apply", "potentials", "transport_cost", "value", "with_converged"]
 
 
 @operator
@@ -142,7 +145,7 @@ def log_plan(
 
 @operator
 def potentials(
-    cost: Tensor,
+    cost: Tensor | PointCloud,
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
@@ -155,7 +158,8 @@ def potentials(
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
-    They are -inf where a row or a column is removed.
+    They are -inf where a row or a column is removed. The cost may be a `PointCloud` of tensors, in which they are then
+    differentiable.
 
     Examples
     --------
@@ -165,6 +169,10 @@ def potentials(
     >>> f.shape, g.shape
     (torch.Size([8, 3]), torch.Size([8, 4]))
     """
+    if isinstance(cost, PointCloud):
+        points = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+        f, g, converged, *_ = solve_cloud_potentials(*points.problem, points.options)
+        return (f.to(points.dtype), g.to(points.dtype)), converged
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     f, g, converged, *_ = solve_potentials(*given.problem, given.options)
     return (f.to(given.dtype), g.to(given.dtype)), converged
@@ -199,8 +207,73 @@ def transport_cost(
 
 
 @operator
+def plan_apply(
+    cost: Tensor | PointCloud,
+    right: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    epsilon: float | Tensor,
+    axis: int = 1,
+    grad: Grad = "implicit",
+    mask: Tensor | None = None,
+    row_rho: float | Tensor | None = None,
+    col_rho: float | Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The product of the plan with vectors, P v, without the plan where the cost is a `PointCloud`.
+
+    Parameters
+    ----------
+    cost : Tensor, shape (..., n, m), or PointCloud
+        A cloud of tensors x (n, d) and y (m, d), in which the result is then differentiable.
+    right : Tensor, shape (..., m, k), or (..., n, k) with ``axis=0``
+        What is carried: the columns' points, colours or labels.
+    a, b, epsilon, grad, mask, row_rho, col_rho, **options
+        As for `plan`; a cloud has no mask.
+    axis : {1, 0}
+        0 for the transpose, P^T v.
+
+    Returns
+    -------
+    Tensor
+        Shape (..., n, k), or (..., m, k) with ``axis=0``; dtype of the cost or of the points. It can be differentiated
+        once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import elastic_ot as eot
+    >>> x, y = torch.rand(50, 3, requires_grad=True), torch.rand(60, 3)
+    >>> moved = 50 * eot.torch.plan_apply(eot.PointCloud(x, y), y, epsilon=0.1)
+    >>> moved.square().sum().backward()
+    >>> moved.shape, x.grad.shape
+    (torch.Size([50, 3]), torch.Size([50, 3]))
+    """
+    if axis not in (0, 1):
+        raise ValueError(f"axis is {axis!r}; it must be 1 (P v) or 0 (P^T v)")
+    if not isinstance(cost, PointCloud):
+        found, converged = with_converged(plan)(
+            cost, a, b, epsilon=epsilon, grad=grad, mask=mask, row_rho=row_rho, col_rho=col_rho, **options
+        )
+        check_tensor("right", right, found)
+        return (found if axis else found.mT) @ right.to(found.dtype), converged
+    if axis == 0:
+        cost, a, b, row_rho, col_rho = PointCloud(*cost.given[::-1], cost.metric), b, a, col_rho, row_rho
+        options = turned(options)
+    given = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    check_tensor("right", right, given.problem[0])
+    m, batch = given.problem[1].shape[-2], given.problem[4].shape
+    if right.dim() < 2 or right.shape[-2] != m:
+        raise ValueError(f"right has shape {tuple(right.shape)}; it must be (..., {m}, k)")
+    right = in_working_dtype(right).expand(*batch, *right.shape[-2:])
+    carried, converged, *_ = solve_carried(*given.problem, right, given.options)
+    return carried.to(given.dtype), converged
+
+
+@operator
 def value(
-    cost: Tensor,
+    cost: Tensor | PointCloud,
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
@@ -210,11 +283,13 @@ def value(
     col_rho: float | Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
+    """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`, or a `PointCloud`.
 
     Its gradients need no linear system (envelope theorem): the one in the cost is the plan. They can be differentiated
     again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
     change both masses alike; elsewhere it is what makes it symmetric.
+
+    For a `PointCloud` of tensors x (n, d) and y (m, d) it is differentiable in these, twice, and no matrix is stored.
 
     Examples
     --------
@@ -225,6 +300,10 @@ def value(
     >>> torch.allclose(moved, eot_torch.plan(cost, epsilon=0.1))
     True
     """
+    if isinstance(cost, PointCloud):
+        points = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
+        found, converged, *_ = solve_cloud_value(*points.problem, points.options)
+        return found.to(points.dtype), converged
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
     found, converged, *_ = solve_value(*given.problem, given.options)
     return found.to(given.dtype), converged
@@ -232,9 +311,9 @@ def value(
 
 @operator
 def divergence(
-    cost_xy: Tensor,
-    cost_xx: Tensor,
-    cost_yy: Tensor,
+    cost_xy: Tensor | PointCloud,
+    cost_xx: Tensor | None = None,
+    cost_yy: Tensor | None = None,
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
@@ -251,7 +330,8 @@ def divergence(
     Parameters
     ----------
     cost_xy, cost_xx, cost_yy : Tensor, shapes (..., n, m), (..., n, n) and (..., m, m)
-        Costs between the two measures and within each.
+        Costs between the two measures and within each. Or one `PointCloud` of tensors x (n, d) and y (m, d), which
+        makes all three, stores none, and in whose points the divergence is then differentiable.
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Tensor, shape (...)
@@ -280,17 +360,23 @@ def divergence(
     True
     """
     check_divergence(options)
-    for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
-        check_matrix(name, cost)
-    a = uniform(cost_xy.shape[-2], cost_xy) if a is None else a
-    b = uniform(cost_xy.shape[-1], cost_xy) if b is None else b
+    if isinstance(cost_xy, PointCloud):
+        if cost_xx is not None or cost_yy is not None:
+            raise ValueError("a PointCloud makes the costs within each side itself; leave out cost_xx and cost_yy")
+        device, within = cost_xy.given[0], [PointCloud(z, metric=cost_xy.metric) for z in cost_xy.given]
+    else:
+        for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
+            check_matrix(name, cost)
+        device, within = cost_xy, [cost_xx, cost_yy]  # type: ignore[list-item]
+    a = uniform(cost_xy.shape[-2], device) if a is None else a
+    b = uniform(cost_xy.shape[-1], device) if b is None else b
     solve = with_converged(value)
     between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
     a, b = in_working_dtype(a), in_working_dtype(b)
     if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
         b = b * (a.sum(dim=-1, keepdim=True) / b.sum(dim=-1, keepdim=True)).detach()
-    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
-    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    first, first_done = solve(within[0], a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(within[1], b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
     excess = a.sum(dim=-1) - b.sum(dim=-1)
     found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
     return found.to(between.dtype), done & first_done & second_done

@@ -1,0 +1,120 @@
+"""A call of the host by PyTorch or JAX: a function of arrays with leading dimensions, and options as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.devices import library_of, lies_on_host
+from .options import SIDES, Shape, decode
+
+PAIR = "2"  # one number for the rows and one for the columns
+SHOWN = {"row_potential": "f", "col_potential": "g"}  # with what is taken off costs that lie high, for users' eyes
+CORE = {
+    "cost": "nm",
+    "plan": "nm",
+    "log_plan": "nm",
+    "a": "n",
+    "b": "m",
+    "f": "n",
+    "g": "m",
+    "rho": PAIR,
+    "epsilon": "",
+    "row_potential": "n",
+    "col_potential": "m",
+    "value": "",
+    "converged": "",
+    "x": "nd",
+    "y": "md",
+    "right": "mk",
+    "carried": "nk",
+}
+"""Own dimensions of inputs and results: n rows, m columns, d coordinates of points, k columns of what is carried."""
+TYPED = ("cost", "a", "b", "x", "y", "right")  # whose derivatives have their dtype
+Arrays = Sequence[NDArray[Any] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class HostCall:
+    """A function of one problem or, where arrays have leading dimensions, which broadcast, of a batch.
+
+    Attributes
+    ----------
+    begin : callable
+        Called as ``begin(options, *arrays)``; returns the solution: solved, or made of known potentials.
+    function : callable
+        Called as ``function(options, solution, *arrays)``; returns a tuple.
+    inputs, results : tuple of str
+        What the arrays are: keys of `CORE`, which has their own dimensions.
+    """
+
+    begin: Callable[..., Any]
+    function: Callable[..., tuple[Any, ...]]
+    inputs: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @property
+    def solves(self) -> bool:
+        """True if it does not take potentials that another call has found."""
+        return "f" not in self.inputs
+
+    def shapes(self, given: Sequence[Shape | None], batch: Shape | None = None) -> list[tuple[int, ...]]:
+        """Shapes of the results for inputs of these shapes, with leading dimensions as those of the first."""
+        sizes: dict[str, int] = {PAIR: len(SIDES)}
+        for name, shape in zip(self.inputs, given, strict=False):
+            if shape is not None:
+                rank = len(CORE[name])
+                batch = shape[: len(shape) - rank] if batch is None else batch
+                for letter, size in zip(CORE[name], shape[len(shape) - rank :], strict=True):
+                    sizes.setdefault(letter, size)  # the first says it: JAX passes potentials on as pairs of integers
+        return [(*(batch or ()), *(sizes[x] for x in CORE[name])) for name in self.results]
+
+    def dtypes(self, given: Sequence[Any], flag: Any, other: Any) -> list[Any]:
+        """Dtypes of the results: derivatives have those of their inputs, matrices the cost's."""
+        known = {name: dtype for name, dtype in zip(self.inputs, given, strict=False) if name in TYPED}
+        known["converged"] = flag
+        return [given[0] if is_matrix(name) else known.get(name, other) for name in self.results]
+
+    def __call__(self, arrays: Arrays, options: str) -> list[NDArray[Any]]:
+        """The results, new arrays in C order; an input that a derivative does not depend on may be None."""
+        return self.kept(arrays, options)[1]
+
+    def kept(self, arrays: Arrays, options: str, solution: Any = None) -> tuple[Any, list[NDArray[Any]]]:
+        """The solution, which the derivatives of this call take in place of `begin`, and the results."""
+        given = decode(options)
+        ranks = [len(CORE[name]) for name in self.inputs]
+        leading = {x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None}
+        batch, views = leading.pop(), arrays
+        if leading:
+            batch = np.broadcast_shapes(batch, *leading)
+            views = [
+                None if x is None else library_of(x).broadcast_to(x, batch + x.shape[x.ndim - rank :])
+                for x, rank in zip(arrays, ranks, strict=True)
+            ]
+        dtypes = self.dtypes([None if x is None else x.dtype for x in arrays], np.dtype(np.bool_), np.dtype(np.float64))
+        shapes = self.shapes([None if x is None else x.shape for x in arrays], batch)
+        solution = self.begin(given, *views) if solution is None else solution
+        found = self.function(given, solution, *views)
+        results = []
+        for name, shape, dtype, values in zip(self.results, shapes, dtypes, found, strict=True):
+            if not _serves(values, shape, dtype):
+                values, one = (library_of(arrays[0]) if is_matrix(name) else np).empty(shape, dtype), values
+                values[...] = one
+            results.append(values)
+        return solution, results
+
+
+def is_matrix(name: str) -> bool:
+    """Return True if the input or result of that name is n x m and stays on the device."""
+    return CORE[name] == "nm"
+
+
+def _serves(values: Any, shape: Shape, dtype: Any) -> bool:
+    """True for an array that can be given away as it is."""
+    if isinstance(values, float | bool | np.generic) or values.shape != shape or values.dtype != dtype:
+        return False
+    return bool(values.flags.c_contiguous and (not lies_on_host(values) or values.flags.writeable))

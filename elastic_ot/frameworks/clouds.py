@@ -1,0 +1,154 @@
+"""Solves between points and their derivatives as stateless functions of arrays, as `stateless` has for matrices.
+
+Points are (..., n, d) and (..., m, d); problems with leading dimensions are solved one after the other. What is carried
+is a product with the plan, P v for v of shape (m, k): derivatives of it see the bar of the plan as u v^T, of rank k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..api.options import is_budget
+from ..api.solve import recall, solve_for
+from ..costs.points import PointCloud
+from ..derivatives.carried import pull_carried, push_carried
+from ..problems.build import build
+from ..problems.penalties import Fixed
+from .calls import SHOWN, HostCall
+from .parted import Parted
+from .strengths import inputs_of, penalties, strengths
+
+Options = dict[str, Any]
+
+
+def _solved(options: Options, *arrays: Any) -> Any:
+    """The solution, or a list of those of all problems."""
+    return _each(arrays, lambda *one: _solve(options, *one), None)
+
+
+def _recalled(options: Options, *arrays: Any) -> Any:
+    """The same from the potentials behind the problem."""
+    return _each(arrays, lambda *one: _recall(options, *one), None)
+
+
+def _solve(options: Options, x: Any, y: Any, a: Any, b: Any, epsilon: Any, rho: Any, *rest: Any) -> Any:
+    how = penalties(options, rho)
+    return solve_for(PointCloud(x, y, how.pop("metric")), a, b, epsilon=float(epsilon), **how)
+
+
+def _recall(
+    options: Options, x: Any, y: Any, a: Any, b: Any, epsilon: Any, rho: Any, f: Any, g: Any, *rest: Any
+) -> Any:
+    given = penalties(options, rho)
+    how = {name: given[name] for name in ("tol", "max_iter", "method", "end") if name in given}
+    if given.get("on_failure") == "ignore" and how["tol"] > 0:
+        how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
+    sides = given.get("rows", Fixed()), given.get("cols", Fixed())
+    cloud, reference = PointCloud(x, y, given["metric"]), given.get("reference", "product")
+    problem = build(cloud, a, b, float(epsilon), *sides, reference, None, given.get("precision", ""))
+    return recall(problem.levelled(is_budget(how.get("tol", 1e-6), how.get("method", "auto"))), f, g, **how)
+
+
+def _each(arrays: Any, one: Callable[..., Any], stack: Callable[[list[Any]], Any] | None) -> Any:
+    """``one(*arrays)``, or a list of what it returns for every problem, or what `stack` makes of it."""
+    batch = np.shape(arrays[0])[:-2]
+    if not batch:
+        return one(*arrays)
+    found = [one(*(None if x is None else x[index] for x in arrays)) for index in np.ndindex(*batch)]
+    return found if stack is None else stack(found)
+
+
+def _batched(one: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """``one(options, solution, *arrays)`` for one problem or for many, whose solutions are a list."""
+
+    def function(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+        batch, solutions = np.shape(arrays[0])[:-2], iter(solution if isinstance(solution, list) else [solution])
+
+        def stacked(found: list[Any]) -> tuple[Any, ...]:
+            return tuple(np.stack(part).reshape(*batch, *np.shape(part[0])) for part in zip(*found, strict=True))
+
+        return _each(arrays, lambda *parts: one(options, next(solutions), *parts), stacked)  # type: ignore[no-any-return]
+
+    return function
+
+
+def _ends(found: Any) -> tuple[bool, NDArray[np.float64], NDArray[np.float64]]:
+    return found.converged, found.host.f, found.host.g
+
+
+def _value(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
+    return found.value, *_ends(found)
+
+
+def _potentials(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
+    converged, f, g = _ends(found)
+    return f + found.problem.offsets[0], g + found.problem.offsets[1], converged, f, g
+
+
+def _carried(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
+    return found.apply(np.asarray(problem[-1], np.float64)), *_ends(found)
+
+
+def _value_gradients(options: Options, solution: Any, *known: Any) -> tuple[Any, ...]:
+    return inputs_of(options, solution.gradients())
+
+
+def _value_hvp(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Differentiate the gradients of the value along a direction; see `Parted` for one that parts fixed masses."""
+    x, y, a, b, epsilon, rho = arrays[len(CLOUD_SOLVED) :]
+    steps, moved = strengths(options, epsilon, rho), {"x": x, "y": y}
+    if not all(isinstance(side, Fixed) for side in (solution.problem.rows, solution.problem.cols)):
+        return inputs_of(options, solution.hvp(None, a, b, *steps, **moved))
+    parted = Parted(solution, a, b)
+    found = inputs_of(options, solution.hvp(None, parted.a, parted.b, *steps, **moved))
+    return parted.completed(found) if parted.excess.any() else found
+
+
+def _pull_back(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    f, g = arrays[len(CLOUD_SOLVED) :]
+    return inputs_of(options, solution.vjp(f=f, g=g))
+
+
+def _push_forward(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    x, y, a, b, epsilon, rho = arrays[len(CLOUD_SOLVED) :]
+    found = solution.jvp(None, a, b, *strengths(options, epsilon, rho), x=x, y=y)
+    return found.f, found.g
+
+
+def _pull_carried(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    right, bar, f, g = (np.asarray(x, np.float64) for x in arrays[len(CLOUD_SOLVED) :])
+    return *inputs_of(options, pull_carried(solution, right, bar, f, g)), solution.apply(bar, axis=0)
+
+
+def _push_carried(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
+    right, x, y, a, b, epsilon, rho, step = arrays[len(CLOUD_SOLVED) :]
+    along = {"x": x, "y": y, "a": a, "b": b}
+    names = ("epsilon", "rows", "cols")
+    along |= dict(zip(names, strengths(options, epsilon, rho), strict=True))
+    carried, f, g = push_carried(solution, np.asarray(right, np.float64), along)
+    return carried + solution.apply(np.asarray(step, np.float64)), f, g
+
+
+def _call(begin: Callable[..., Any], one: Any, inputs: tuple[str, ...], results: tuple[str, ...]) -> HostCall:
+    return HostCall(begin, _batched(one), inputs, results)
+
+
+CLOUD_PROBLEM = ("x", "y", "a", "b", "epsilon", "rho")
+CLOUD_SOLVED = (*CLOUD_PROBLEM, "f", "g")
+value = _call(_solved, _value, CLOUD_PROBLEM, ("value", "converged", "f", "g"))
+value_gradients = _call(_recalled, _value_gradients, CLOUD_SOLVED, CLOUD_PROBLEM)
+value_hvp = _call(_recalled, _value_hvp, (*CLOUD_SOLVED, *CLOUD_PROBLEM), CLOUD_PROBLEM)
+potentials = _call(_solved, _potentials, CLOUD_PROBLEM, (*SHOWN, "converged", "f", "g"))
+pull_back = _call(_recalled, _pull_back, (*CLOUD_SOLVED, "f", "g"), CLOUD_PROBLEM)
+push_forward = _call(_recalled, _push_forward, (*CLOUD_SOLVED, *CLOUD_PROBLEM), ("f", "g"))
+carried = _call(_solved, _carried, (*CLOUD_PROBLEM, "right"), ("carried", "converged", "f", "g"))
+pull_carried_back = _call(
+    _recalled, _pull_carried, (*CLOUD_SOLVED, "right", "carried", "f", "g"), (*CLOUD_PROBLEM, "right")
+)
+push_carried_forward = _call(
+    _recalled, _push_carried, (*CLOUD_SOLVED, "right", *CLOUD_PROBLEM, "right"), ("carried", "f", "g")
+)
