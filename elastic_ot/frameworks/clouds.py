@@ -35,6 +35,12 @@ def _recalled(options: Options, *arrays: Any) -> Any:
     return _each(arrays, lambda *one: _recall(options, *one), None)
 
 
+def _recalled_carried(options: Options, *arrays: Any) -> Any:
+    """The same, where v stands between the problem and the potentials."""
+    count = len(CLOUD_PROBLEM)
+    return _recalled(options, *arrays[:count], *arrays[count + 1 :])
+
+
 def _solve(options: Options, x: Any, y: Any, a: Any, b: Any, epsilon: Any, rho: Any, *rest: Any) -> Any:
     how = penalties(options, rho)
     return solve_for(PointCloud(x, y, how.pop("metric")), a, b, epsilon=float(epsilon), **how)
@@ -120,12 +126,13 @@ def _push_forward(options: Options, solution: Any, *arrays: Any) -> tuple[Any, .
 
 
 def _pull_carried(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
-    right, bar, f, g = (np.asarray(x, np.float64) for x in arrays[len(CLOUD_SOLVED) :])
+    right, bar, f, g = (np.asarray(arrays[k], np.float64) for k in (len(CLOUD_PROBLEM), -3, -2, -1))
     return *inputs_of(options, pull_carried(solution, right, bar, f, g)), solution.apply(bar, axis=0)
 
 
 def _push_carried(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
-    right, x, y, a, b, epsilon, rho, step = arrays[len(CLOUD_SOLVED) :]
+    right = arrays[len(CLOUD_PROBLEM)]
+    x, y, a, b, epsilon, rho, step = arrays[-len(CLOUD_PROBLEM) - 1 :]
     along = {"x": x, "y": y, "a": a, "b": b}
     names = ("epsilon", "rows", "cols")
     along |= dict(zip(names, strengths(options, epsilon, rho), strict=True))
@@ -146,9 +153,10 @@ potentials = _call(_solved, _potentials, CLOUD_PROBLEM, (*SHOWN, "converged", "f
 pull_back = _call(_recalled, _pull_back, (*CLOUD_SOLVED, "f", "g"), CLOUD_PROBLEM)
 push_forward = _call(_recalled, _push_forward, (*CLOUD_SOLVED, *CLOUD_PROBLEM), ("f", "g"))
 carried = _call(_solved, _carried, (*CLOUD_PROBLEM, "right"), ("carried", "converged", "f", "g"))
+CARRIED_SOLVED = (*CLOUD_PROBLEM, "right", "f", "g")
 pull_carried_back = _call(
-    _recalled, _pull_carried, (*CLOUD_SOLVED, "right", "carried", "f", "g"), (*CLOUD_PROBLEM, "right")
+    _recalled_carried, _pull_carried, (*CARRIED_SOLVED, "carried", "f", "g"), (*CLOUD_PROBLEM, "right")
 )
 push_carried_forward = _call(
-    _recalled, _push_carried, (*CLOUD_SOLVED, "right", *CLOUD_PROBLEM, "right"), ("carried", "f", "g")
+    _recalled_carried, _push_carried, (*CARRIED_SOLVED, *CLOUD_PROBLEM, "right"), ("carried", "f", "g")
 )

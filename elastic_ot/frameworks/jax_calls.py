@@ -12,7 +12,6 @@ from ..errors import BackendUnavailable
 from . import stateless as host_calls
 from .calls import CORE, SHOWN, HostCall
 from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
-from .stateless import PROBLEM
 
 try:
     import jax
@@ -175,7 +174,7 @@ def _linear(
     return jax.lax.custom_linear_solve(lambda x: x, (moves, padding), solve, transpose_solve)[1]
 
 
-def _differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
+def differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
     """A solve whose results are differentiated by `push` and `pull`; the flag before the potentials is not."""
     kept = [name for name in push.results if name in call.results]
     absent = (None,) * (len(push.results) - len(kept))
@@ -204,40 +203,41 @@ def _differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
     return solve
 
 
-solve_plan = _differentiable(host_calls.plan, host_calls.push_forward, host_calls.pull_back)
-solve_log_plan = _differentiable(host_calls.log_plan, host_calls.push_forward_logs, host_calls.pull_back_logs)
-solve_potentials = _differentiable(host_calls.potentials, host_calls.push_forward, host_calls.pull_back)
+def differentiable_value(call: HostCall, slopes: HostCall, curvature: HostCall) -> Callable[..., tuple[Array, ...]]:
+    """The value, the flag and the potentials of a solve; differentiated by `slopes`, and these by `curvature`."""
+    problem_names = call.inputs
+
+    @partial(jax.custom_jvp, nondiff_argnums=(0,))
+    def solve(options: str, *problem: Array) -> tuple[Array, ...]:
+        found, converged, _, _, f, g = _on_host(call, options)(*problem)
+        return found, converged, f, g
+
+    @solve.defjvp
+    def _(options: str, problem: Any, moves: Any) -> Any:
+        found, converged, f, g = solve(options, *problem)
+        terms = (
+            jnp.sum(slope * move, axis=tuple(range(-len(CORE[name]), 0)))
+            for slope, move, name in zip(gradients(options, f, g, *problem), moves, problem_names, strict=True)
+        )
+        move = sum(term.astype(found.dtype) for term in terms)
+        return (found, converged, f, g), (move, *_no_moves((converged, f, g)))
+
+    @partial(jax.custom_jvp, nondiff_argnums=(0,))
+    def gradients(options: str, f: Array, g: Array, *problem: Array) -> tuple[Array, ...]:
+        return _on_host(slopes, options)(*problem, f, g)
+
+    @gradients.defjvp
+    def _(options: str, primals: Any, tangents: Any) -> Any:
+        """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
+        f, g, *problem = primals
+        known = (*_held(tuple(problem)), f, g)
+        multiply = partial(_on_host(curvature, options), *known)
+        return gradients(options, *primals), _linear(multiply, multiply, tangents[2:], _results(curvature, *problem))
+
+    return solve
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solve_value(options: str, *problem: Array) -> tuple[Array, ...]:
-    """The value, the flag and the potentials of a solve."""
-    found, converged, _, _, f, g = _on_host(host_calls.value, options)(*problem)
-    return found, converged, f, g
-
-
-@solve_value.defjvp
-def _(options: str, problem: Any, moves: Any) -> Any:
-    found, converged, f, g = solve_value(options, *problem)
-    slopes = _value_gradients(options, f, g, *problem)
-    terms = (
-        jnp.sum(slope * move, axis=tuple(range(-len(CORE[name]), 0)))
-        for slope, move, name in zip(slopes, moves, PROBLEM, strict=True)
-    )
-    move = sum(term.astype(found.dtype) for term in terms)
-    return (found, converged, f, g), (move, *_no_moves((converged, f, g)))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _value_gradients(options: str, f: Array, g: Array, *problem: Array) -> tuple[Array, ...]:
-    return _on_host(host_calls.value_gradients, options)(*problem, f, g)
-
-
-@_value_gradients.defjvp
-def _(options: str, primals: Any, tangents: Any) -> Any:
-    """The Hessian is symmetric. Potentials, too, depend on the inputs: nothing is left for them."""
-    f, g, *problem = primals
-    known = (*_held(tuple(problem)), f, g)
-    results = _results(host_calls.value_hvp, *problem)
-    multiply = partial(_on_host(host_calls.value_hvp, options), *known)
-    return _value_gradients(options, *primals), _linear(multiply, multiply, tangents[2:], results)
+solve_plan = differentiable(host_calls.plan, host_calls.push_forward, host_calls.pull_back)
+solve_log_plan = differentiable(host_calls.log_plan, host_calls.push_forward_logs, host_calls.pull_back_logs)
+solve_potentials = differentiable(host_calls.potentials, host_calls.push_forward, host_calls.pull_back)
+solve_value = differentiable_value(host_calls.value, host_calls.value_gradients, host_calls.value_hvp)

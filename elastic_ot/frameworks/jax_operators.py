@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
-from .options import Grad, check_divergence
+from .options import OWN_COSTS, Grad, check_axis, check_divergence, turned
 
 try:
     import jax
@@ -38,8 +39,9 @@ from .jax_calls import (
     solve_value,
     uniform,
 )
+from .jax_clouds import prepared_points, solve_carried, solve_cloud_potentials, solve_cloud_value
 
-__all__ = ["divergence", "log_plan", "plan", "potentials", "transport_cost", "value", "with_converged"]
+__all__ = ["divergence", "log_plan", "plan", "plan_apply", "potentials", "transport_cost", "value", "with_converged"]
 
 
 @operator
@@ -164,6 +166,10 @@ def potentials(
     >>> f.shape, g.shape
     ((8, 3), (8, 4))
     """
+    if isinstance(cost, PointCloud):
+        points = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+        f, g, converged, *_ = solve_cloud_potentials(points.options, *points.problem)
+        return (f.astype(points.dtype), g.astype(points.dtype)), converged
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     f, g, converged, *_ = solve_potentials(given.options, *given.problem)
     return (f.astype(given.dtype), g.astype(given.dtype)), converged
@@ -198,6 +204,69 @@ def transport_cost(
 
 
 @operator
+def plan_apply(
+    cost: Any,
+    right: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    epsilon: Any,
+    axis: int = 1,
+    grad: Grad = "implicit",
+    mask: Any = None,
+    row_rho: Any = None,
+    col_rho: Any = None,
+    **options: Any,
+) -> tuple[Array, Array]:
+    """The product of the plan with vectors, P v, without the plan where the cost is a `PointCloud`.
+
+    Parameters
+    ----------
+    cost : Array, shape (..., n, m), or PointCloud
+        A cloud of arrays x (n, d) and y (m, d), in which the result is then differentiable.
+    right : Array, shape (..., m, k), or (..., n, k) with ``axis=0``
+        What is carried: the columns' points, colours or labels.
+    a, b, epsilon, grad, mask, row_rho, col_rho, **options
+        As for `plan`; a cloud has no mask.
+    axis : {1, 0}
+        0 for the transpose, P^T v.
+
+    Returns
+    -------
+    Array
+        Shape (..., n, k), or (..., m, k) with ``axis=0``; dtype of the cost or of the points. It can be differentiated
+        once.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import elastic_ot as eot
+    >>> x, y = jax.random.uniform(jax.random.key(0), (2, 50, 3))
+    >>> def spread(x):
+    ...     return jnp.sum(eot.jax.plan_apply(eot.PointCloud(x, y), y, epsilon=0.1) ** 2)
+    >>> jax.grad(spread)(x).shape
+    (50, 3)
+    """
+    check_axis(axis)
+    right = as_array("right", right)
+    if not isinstance(cost, PointCloud):
+        found, converged = with_converged(plan)(
+            cost, a, b, epsilon=epsilon, grad=grad, mask=mask, row_rho=row_rho, col_rho=col_rho, **options
+        )
+        return (found if axis else jnp.swapaxes(found, -1, -2)) @ right.astype(found.dtype), converged
+    if axis == 0:
+        cost, a, b, row_rho, col_rho = PointCloud(*cost.given[::-1], cost.metric), b, a, col_rho, row_rho
+        options = turned(options)
+    given = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
+    m, batch = given.problem[1].shape[-2], given.problem[4].shape
+    if right.ndim < 2 or right.shape[-2] != m:
+        raise ValueError(f"right has shape {right.shape}; it must be (..., {m}, k)")
+    right = jnp.broadcast_to(in_working_dtype(right), (*batch, *right.shape[-2:]))
+    carried, converged, *_ = solve_carried(given.options, *given.problem, right)
+    return carried.astype(given.dtype), converged
+
+
+@operator
 def value(
     cost: Any,
     a: Any = None,
@@ -215,6 +284,8 @@ def value(
     again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
     change both masses alike; elsewhere it is what makes it symmetric.
 
+    For a `PointCloud` of arrays x (n, d) and y (m, d) it is differentiable in these, twice, and no matrix is stored.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -224,6 +295,10 @@ def value(
     >>> bool(jnp.allclose(moved, eot_jax.plan(cost, epsilon=0.5)))
     True
     """
+    if isinstance(cost, PointCloud):
+        points = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
+        found, converged, *_ = solve_cloud_value(points.options, *points.problem)
+        return found.astype(points.dtype), converged
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), "implicit", mask, options)
     found, converged, *_ = solve_value(given.options, *given.problem)
     return found.astype(given.dtype), converged
@@ -232,8 +307,8 @@ def value(
 @operator
 def divergence(
     cost_xy: Any,
-    cost_xx: Any,
-    cost_yy: Any,
+    cost_xx: Any = None,
+    cost_yy: Any = None,
     a: Any = None,
     b: Any = None,
     *,
@@ -250,7 +325,8 @@ def divergence(
     Parameters
     ----------
     cost_xy, cost_xx, cost_yy : Array, shapes (..., n, m), (..., n, n) and (..., m, m)
-        Costs between the two measures and within each.
+        Costs between the two measures and within each. Or one `PointCloud` of arrays x (n, d) and y (m, d), which
+        makes all three, stores none, and in whose points the divergence is then differentiable.
     a, b : Array, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Array, shape (...)
@@ -279,7 +355,12 @@ def divergence(
     True
     """
     check_divergence(options)
-    shape = as_matrix("cost_xy", cost_xy).shape
+    if isinstance(cost_xy, PointCloud):
+        if cost_xx is not None or cost_yy is not None:
+            raise ValueError(OWN_COSTS)
+        shape, within = cost_xy.shape, [PointCloud(z, metric=cost_xy.metric) for z in cost_xy.given]
+    else:
+        shape, within = as_matrix("cost_xy", cost_xy).shape, [cost_xx, cost_yy]
     a = uniform(shape[-2]) if a is None else as_array("a", a)
     b = uniform(shape[-1]) if b is None else as_array("b", b)
     solve = with_converged(value)
@@ -287,8 +368,8 @@ def divergence(
     a, b = in_working_dtype(a), in_working_dtype(b)
     if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
         b = b * jax.lax.stop_gradient(a.sum(axis=-1, keepdims=True) / b.sum(axis=-1, keepdims=True))
-    first, first_done = solve(cost_xx, a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
-    second, second_done = solve(cost_yy, b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    first, first_done = solve(within[0], a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
+    second, second_done = solve(within[1], b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
     excess = a.sum(axis=-1) - b.sum(axis=-1)
     found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
     return found.astype(between.dtype), done & first_done & second_done

@@ -23,6 +23,7 @@ SOLVE_OPTIONS = (
 KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
 FIELDS = {kind: tuple(signature(kind).parameters) for kind in KINDS.values()}
 SIDES = ("rows", "cols")
+OWN_COSTS = "a PointCloud makes the costs within each side itself; leave out cost_xx and cost_yy"
 HALF = ("float16", "bfloat16")
 Shape = Sequence[int]
 
@@ -41,6 +42,12 @@ def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if "max_iter" not in options:
         raise ValueError("grad='unroll' differentiates the iterations that are run; give their number as max_iter")
     return {**options, "tol": 0}
+
+
+def check_axis(axis: Any) -> None:
+    """Refuse what is neither 1 nor 0."""
+    if axis not in (0, 1):
+        raise ValueError(f"axis is {axis!r}; it must be 1 (P v) or 0 (P^T v)")
 
 
 def turned(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -260,19 +260,13 @@ def _on_host(
     return solution, tuple(map(torch.from_numpy, found))
 
 
-def pulled(
-    ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None, known: Sequence[Tensor] | None = None
-) -> tuple[Tensor, ...]:
-    """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again.
-
-    It takes what `ctx` has saved, or `known`, and the bars.
-    """
-    known = ctx.saved_tensors if known is None else known
+def pulled(ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None) -> tuple[Tensor, ...]:
+    """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again."""
     solution = getattr(ctx, "solution", None)
     if solution is None or torch.is_grad_enabled() or not _are_plain(bars):
-        found: tuple[Tensor, ...] = op(*known, *bars, ctx.options)
+        found: tuple[Tensor, ...] = op(*ctx.saved_tensors, *bars, ctx.options)
         return found
-    return _on_host(call, (*known, *bars), ctx.options, solution)[1]
+    return _on_host(call, (*ctx.saved_tensors, *bars), ctx.options, solution)[1]
 
 
 def save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

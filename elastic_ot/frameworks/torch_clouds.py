@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -101,19 +101,13 @@ def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
     return f, g, None, torch.zeros_like(f), torch.zeros_like(g)
 
 
-def _in_order(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """What a call has saved, the problem, v, f and g, as its derivatives take it: v behind the potentials."""
-    return *tensors[:POINTS], *tensors[POINTS + 1 :], tensors[POINTS]
-
-
 def _carried_backward(ctx: Any, bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    call, op = host_calls.pull_carried_back, _pull_carried
-    return *pulled(ctx, call, op, bar, f_bar, g_bar, known=_in_order(ctx.saved_tensors)), None
+    return *pulled(ctx, host_calls.pull_carried_back, _pull_carried, bar, f_bar, g_bar), None
 
 
 def _carried_jvp(ctx: Any, *tangents: Any) -> Any:
     given = moves(ctx, tangents[: POINTS + 1])
-    carried, f, g = _push_carried(*_in_order(ctx.saved_tensors), *given, ctx.options)
+    carried, f, g = _push_carried(*ctx.saved_tensors, *given, ctx.options)
     return carried, None, f, g
 
 

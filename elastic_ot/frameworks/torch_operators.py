@@ -23,7 +23,7 @@ from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
 from .host_functions import HOST_FUNCTIONS
-from .options import Grad, check_divergence, turned
+from .options import OWN_COSTS, Grad, check_axis, check_divergence, turned
 
 try:
     import torch
@@ -250,8 +250,7 @@ def plan_apply(
     >>> moved.shape, x.grad.shape
     (torch.Size([50, 3]), torch.Size([50, 3]))
     """
-    if axis not in (0, 1):
-        raise ValueError(f"axis is {axis!r}; it must be 1 (P v) or 0 (P^T v)")
+    check_axis(axis)
     if not isinstance(cost, PointCloud):
         found, converged = with_converged(plan)(
             cost, a, b, epsilon=epsilon, grad=grad, mask=mask, row_rho=row_rho, col_rho=col_rho, **options
@@ -362,7 +361,7 @@ def divergence(
     check_divergence(options)
     if isinstance(cost_xy, PointCloud):
         if cost_xx is not None or cost_yy is not None:
-            raise ValueError("a PointCloud makes the costs within each side itself; leave out cost_xx and cost_yy")
+            raise ValueError(OWN_COSTS)
         device, within = cost_xy.given[0], [PointCloud(z, metric=cost_xy.metric) for z in cost_xy.given]
     else:
         for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
