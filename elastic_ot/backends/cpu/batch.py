@@ -37,7 +37,7 @@ from .dense import (
     moves,
 )
 from .threads import available, split
-from .vectors import fill
+from .vectors import collect, fill, fill_plan, products
 
 LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
@@ -159,28 +159,21 @@ def _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i,
 
 
 @inner
-def _products(kernel, i, m, v, s):
-    """Four rows of K v."""
-    s[0], s[1], s[2], s[3] = 0.0, 0.0, 0.0, 0.0
+def _products(kernel, i, n, m, v, s):
+    """Rows i to i + 3 of K v, 0 beyond the last; in the precision of v over pieces short enough for that."""
+    for q in range(4):
+        s[q] = 0.0
     for lo in range(0, m, LONGEST):
-        s0, s1, s2, s3 = as_like(0.0, v), as_like(0.0, v), as_like(0.0, v), as_like(0.0, v)
-        for j in range(np.uintp(lo), np.uintp(min(lo + LONGEST, m))):  # signed ones might count from the end
-            s0 += kernel[i, j] * v[j]
-            s1 += kernel[i + 1, j] * v[j]
-            s2 += kernel[i + 2, j] * v[j]
-            s3 += kernel[i + 3, j] * v[j]
-        s[0] += s0
-        s[1] += s1
-        s[2] += s2
-        s[3] += s3
+        products(kernel, i, n - 1, lo, min(lo + LONGEST, m), v, s)
+    for q in range(n - i, 4):
+        s[q] = 0.0
 
 
 @inner
-def _collected(kernel, i, m, s, acc):
-    """Add what four rows contribute to K^T s."""
+def _collected(kernel, i, n, s, acc):
+    """Add what four rows contribute to K^T s; rows beyond the last have s = 0."""
     w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
-    for j in range(m):
-        acc[j] += (w0 * kernel[i, j] + w1 * kernel[i + 1, j]) + (w2 * kernel[i + 2, j] + w3 * kernel[i + 3, j])
+    collect(kernel, i, n - 1, w0, w1, w2, w3, acc)
 
 
 @inner
@@ -200,7 +193,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
         if absorb:
             _absorb_rows(cost, where, inv2, beta2, row, kernel, u, base, alpha, cold, i, n, s, range_)
         else:
-            _products(kernel, i, m, v, s)  # K has rows of zeros to spare
+            _products(kernel, i, n, m, v, s)
         for q in range(4):
             if i + q < n and row.log_weight[i + q] > -np.inf:
                 old = u[i + q]
@@ -218,7 +211,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
                 s[q] = new
             else:
                 s[q] = 0.0
-        _collected(kernel, i, m, s, acc)
+        _collected(kernel, i, n, s, acc)
     return error, max(1e-28, unseen[1] * total + 1e7 * lost)
 
 
@@ -606,20 +599,13 @@ def _plain_lanes(side, omega, which, first, lanes):
 
 
 @inner
-def _plan_row(c, inv2, start, beta, p):
-    """In the precision of p: in float32 an entry of 2^-k is good to (2e-7 + 4e-8 k) relative, 0 below 2^-125."""
-    for j in range(c.size):
-        y = start + beta[j] * LOG2E - c[j] * inv2
-        e = entry(y, p)
-        p[j] = e if y > -125.0 or (p.itemsize == 8 and y > -1021.0) else 0.0
-
-
-@inner
-def _plan_of(k, cost, batch, alpha, beta, out):
+def _plan_of(k, cost, batch, alpha, beta, beta2, out):
+    """In the precision of the plan: in float32 an entry of 2^-k is good to (2e-7 + 4e-8 k) relative."""
     n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
+    for j in range(m):
+        beta2[j] = beta[k, j] * LOG2E
     for i in range(n):
-        p = out[k, i]
-        _plan_row(cost[where, i][:m], inv2, alpha[k, i] * LOG2E, beta[k], p)
+        fill_plan(cost[where, i][:m], inv2, beta2[:m], alpha[k, i] * LOG2E, out[k, i][:m])
     _clear_beside(out[k], n, m)
 
 
@@ -660,8 +646,6 @@ def _sweep_rows(t, threads, task, scratch):
         v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
         beta2, acc, spare = beta2[:m], acc[:m], spare[:, :m]
         vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
-        for i in range(n, n + 4):
-            _clear(kernel[i])
         absorb, met, iteration = count >= 0, False, 0  # True, but of no type of its own, which all were compiled for
         while iteration < count:
             if absorb:
@@ -740,7 +724,7 @@ def _sweep_rows(t, threads, task, scratch):
                 _logs(fresh, col_base, beta)
         if plans.shape[0] > 0 and not met:
             if absorb:
-                _plan_of(k, cost, batch, alphas, betas, plans)
+                _plan_of(k, cost, batch, alphas, betas, acc, plans)
                 for i in range(n):
                     for j in range(m):
                         plans[k, i, j] *= as_like(batch.mass[k], plans)
@@ -848,9 +832,9 @@ def _sweep_lanes(t, threads, task, scratch):
 
 
 @entry_point
-def _plans(t, threads, cost, batch, alpha, beta, out):
+def _plans(t, threads, cost, batch, alpha, beta, beta2, out):
     for k in range(t, out.shape[0], threads):
-        _plan_of(k, cost, batch, alpha, beta, out)
+        _plan_of(k, cost, batch, alpha, beta, beta2[t], out)
 
 
 @entry_point
@@ -933,7 +917,7 @@ def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
     u, before, base = np.zeros((3, n))
     new, fresh, col_base, acc = np.empty((4, m))
     v, beta2 = np.empty(m, dtype), np.empty(m, np.float32 if single else np.float64)
-    kernel = np.empty((n + 4, m), dtype)
+    kernel = np.empty((n, m), dtype)
     return kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4), limits
 
 
@@ -1015,7 +999,7 @@ def _scattered(sweep: Any, which: Array, where: Array, lanes: bool, done: Array,
 def batch_plan(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array) -> None:
     def run(t: int, threads: int) -> None:
         if out[0].size > SIDE_BY_SIDE:
-            _plans(t, threads, frozen, batch, alpha, beta, out)
+            _plans(t, threads, frozen, batch, alpha, beta, np.empty((threads, beta.shape[1])), out)
         else:
             lanes = lanes_for(out.shape[0])
             y, p = np.zeros((out[0].size, lanes)), np.empty((out[0].size, lanes), out.dtype)

@@ -56,6 +56,7 @@ from .batch import (
     lanes_for,
 )
 from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
+from .vectors import fill_plan
 
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache
 
@@ -118,19 +119,6 @@ def _pulled(side, i, bar, kept, weight_bar, sums):
 
 
 @inner
-def _fill(c, inv2, beta2, start, p):
-    """p_j = 2^(start + beta2_j - c_j inv2) and their sum, zeros exact."""
-    total, least = as_like(0.0, p), lowest(p)
-    for j in range(c.size):
-        y = start + beta2[j] - c[j] * inv2
-        e = entry(y, p)
-        e = e if y > least else as_like(0.0, p)
-        p[j] = e
-        total += e
-    return total
-
-
-@inner
 def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
     """Rows of K sum to about 1 under the last plan's column potentials; base holds their potentials."""
     k, n, m = where
@@ -141,13 +129,11 @@ def _fill_kernel(cost, where, inv2, beta2, row, alpha, kernel, base):
             continue
         c = cost[k, i][:m]
         base[i] = alpha[i] - row.log_weight[i]
-        total = _fill(c, inv2, beta2, base[i] * LOG2E, p)
+        total = fill_plan(c, inv2, beta2, base[i] * LOG2E, p)
         if not (1e-5 < total < 1e5):
             top = _highest(c, inv2, beta2)
             base[i] = -top * LN2
-            _fill(c, inv2, beta2, -top, p)
-    for i in range(n, n + 4):  # K is read four rows at a time
-        _clear(kernel[i])
+            fill_plan(c, inv2, beta2, -top, p)
 
 
 @moves
@@ -165,7 +151,7 @@ def _rows_ahead(kernel, n, m, row, plain, base, v, kept, total, u, acc, s, limit
     _clear(acc)
     weight = row.weight
     for i in range(0, n, 4):
-        _products(kernel, i, m, v, s)
+        _products(kernel, i, n, m, v, s)
         for q in range(i, min(i + 4, n)):
             new = 0.0
             if weight[q] > 0.0:
@@ -177,7 +163,7 @@ def _rows_ahead(kernel, n, m, row, plain, base, v, kept, total, u, acc, s, limit
                     return False
             u[q] = new
             s[q - i] = new
-        _collected(kernel, i, m, s, acc)
+        _collected(kernel, i, n, s, acc)
     return True
 
 
@@ -227,7 +213,7 @@ def _rows_back(kernel, where, row, plain, product, columns, rows, bars, acc, s, 
     weight = row.weight
     for i in range(0, n, 4):
         if after:
-            _products(kernel, i, m, y, s)
+            _products(kernel, i, n, m, y, s)
         for q in range(i, min(i + 4, n)):
             mine = 0.0
             if weight[q] > 0.0:
@@ -240,7 +226,7 @@ def _rows_back(kernel, where, row, plain, product, columns, rows, bars, acc, s, 
                 bar[q] = 0.0
             x[q] = mine
             s[q - i] = mine
-        _collected(kernel, i, m, s, acc)
+        _collected(kernel, i, n, s, acc)
 
 
 @inner
@@ -394,7 +380,7 @@ def _over_weights(out, side, weight_bar, mass, size):
 def _open_row(c, inv2, beta2, start, has, bar, p):
     """A row of the plan, and its product with bar."""
     total = 0.0
-    _fill(c, inv2, beta2, start, p)
+    fill_plan(c, inv2, beta2, start, p)
     if has:
         for j in range(p.size):
             total += p[j] * (bar[j] if p[j] > 0.0 else as_like(0.0, bar))
@@ -432,14 +418,14 @@ def _complete(kernel, n, inverse, row_side, col_side, diagonal, rigid, y, x, res
     for j in range(m):
         residual[j] = 0.0
     for i in range(0, n, 4):
-        _products(kernel, i, m, y, s)
+        _products(kernel, i, n, m, y, s)
         for q in range(4):
             x_i = 0.0
             if i + q < n:
                 x_i = inverse[i + q] * (row_side[i + q] - s[q])
                 x[i + q] = x_i
             s[q] = x_i
-        _collected(kernel, i, m, s, residual)
+        _collected(kernel, i, n, s, residual)
     for j in range(m):
         residual[j] = col_side[j] - diagonal[j] * y[j] - residual[j]
     _project(diagonal, residual, rigid)
@@ -451,10 +437,10 @@ def _gram(kernel, n, inverse, x, acc, s):
     for j in range(x.size):
         acc[j] = 0.0
     for i in range(0, n, 4):
-        _products(kernel, i, x.size, x, s)
+        _products(kernel, i, n, x.size, x, s)
         for q in range(4):
             s[q] *= inverse[i + q] if i + q < n else 0.0
-        _collected(kernel, i, x.size, s, acc)
+        _collected(kernel, i, n, s, acc)
 
 
 @inner
@@ -521,8 +507,6 @@ def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, o
         size += abs(row_rest[i]) if d > 0.0 else 0.0
         x[i] = inverse[i] * row_rest[i]
         _open_columns(p, has, bar, x[i], inverse[i], side, residual, squares)
-    for i in range(n, n + 4):
-        _clear(kernel[i])
     heavy = 0.0
     for j in range(m):
         free = diagonal[j] > 0.0
@@ -923,7 +907,7 @@ def _rows_scratch(n: int, m: int, count: int, dtype: Any) -> tuple[Any, ...]:
     kept = np.empty((count, n)), np.empty((count, m))
     vectors = np.empty(n), np.empty(m), np.empty(m), np.empty(m), np.empty(m, dtype), np.empty(m, dtype)
     limit = SINGLE_LIMIT if dtype == np.float32 else LIMIT
-    return np.empty((n + 4, m), dtype), left, right, totals, kept, *vectors, np.empty(4), np.empty((2, 2)), limit
+    return np.empty((n, m), dtype), left, right, totals, kept, *vectors, np.empty(4), np.empty((2, 2)), limit
 
 
 def _lanes_scratch(n: int, m: int, count: int, dtype: Any, problems: int) -> tuple[Any, ...]:
@@ -1001,7 +985,7 @@ def batch_pull_back(
         vectors = np.empty(n), *np.empty((4, m)), np.empty(4)
         x, residual, direction, preconditioner = np.empty((4, m))
         krylov = Krylov(x, residual, direction, preconditioner, np.empty(1))
-        _optima(t, threads, task, out, (np.empty((n + 4, m)), *vectors, krylov))
+        _optima(t, threads, task, out, (np.empty((n, m)), *vectors, krylov))
 
     n, m = cost.shape[1:]
     bar = np.zeros((1, 1, 1), cost.dtype) if plan_bar is None else plan_bar

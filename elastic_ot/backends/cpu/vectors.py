@@ -11,6 +11,7 @@ under which Numba's cache keeps it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 F64, F32, I32, I64 = ir.DoubleType(), ir.FloatType(), ir.IntType(32), ir.IntType(64)
-DEGREE = {F64: 11, F32: 6}  # of the polynomial for 2^r: 2.3e-16 and 1.2e-7 relative
+DEGREE = {F64: 11, F32: 5}  # of the polynomial for 2^r: 2e-16 and 8e-8 relative, before rounding
 LEAST_POWER = {F64: -1021.5, F32: -125.5}  # exponents below which the result, without AVX-512, stays what it is
 LARGEST_POWER = {F64: 1023.99, F32: 127.99}
 # Adding it puts a small integer in the low bits of a number: AVX2 has no conversion of doubles to integers.
 MAGIC = {F64: 1.5 * 2.0**52, F32: 1.5 * 2.0**23}
 MANTISSA = {F64: 52, F32: 23}
+LEAST_KEPT = {F64: -1021.0, F32: -125.0}  # exponents of a plan's entries below which they are 0
+TOGETHER = 4  # vectors of exponentials in turn: a chain of 20 dependent operations keeps a processor waiting
+ROWS, PAIR = 4, 2  # rows that share the vectors of the columns; vectors of columns in turn
 
 
 def _polynomial(degree: int, low: float, high: float) -> list[float]:
@@ -98,35 +102,47 @@ class Vectors:
             return x
         return (self.builder.fpext if number == F64 else self.builder.fptrunc)(x, self.kind(number))
 
-    def power(self, z: Any) -> Any:
-        """2^z. With AVX-512 0 where that underflows; else from 2^LEAST_POWER to 2^LARGEST_POWER, nan included."""
+    def powers(self, exponents: list[Any]) -> list[Any]:
+        """2^z of a few vectors, instruction by instruction in turn.
+
+        With AVX-512 0 where that underflows; else from 2^LEAST_POWER to 2^LARGEST_POWER, nan included.
+        """
         build, number = self.builder, self.number
         if self.wide:
             every, current = ir.Constant(ir.IntType(self.lanes), -1), ir.Constant(I32, 4)
-            name = "pd.512" if number == F64 else "ps.512"
-            down = ir.Constant(I32, 1)
-            r = self.call(f"llvm.x86.avx512.mask.reduce.{name}", z.type, z, down, z, every, current)
-            p = self.evaluate(_polynomial(DEGREE[number], 0.0, 1.0), r)
-            return self.call(f"llvm.x86.avx512.mask.scalef.{name}", z.type, p, z, p, every, current)
+            name, down = "pd.512" if number == F64 else "ps.512", ir.Constant(I32, 1)
+            reduce, scale = (f"llvm.x86.avx512.mask.{what}.{name}" for what in ("reduce", "scalef"))
+            rests = [self.call(reduce, z.type, z, down, z, every, current) for z in exponents]
+            found = self.evaluate(_polynomial(DEGREE[number], 0.0, 1.0), rests)
+            pairs = zip(found, exponents, strict=True)
+            return [self.call(scale, z.type, p, z, p, every, current) for p, z in pairs]
         low, high = self.constant(LEAST_POWER[number]), self.constant(LARGEST_POWER[number])
-        z = build.select(build.fcmp_ordered(">", z, low), z, low)
-        z = build.select(build.fcmp_ordered("<", z, high), z, high)
-        k = self.call(f"llvm.floor.{self.suffix(number)}", z.type, build.fadd(z, self.constant(0.5)))
-        p = self.evaluate(_polynomial(DEGREE[number], -0.5, 0.5), build.fsub(z, k))
-        integer = I64 if number == F64 else I32
-        bits = ir.VectorType(integer, self.lanes)
-        shift = ir.Constant(bits, [MANTISSA[number]] * self.lanes)
-        exponent = build.shl(build.bitcast(build.fadd(k, self.constant(MAGIC[number])), bits), shift)
-        return build.bitcast(build.add(build.bitcast(p, bits), exponent), z.type)
+        exponents = [build.select(build.fcmp_ordered(">", z, low), z, low) for z in exponents]
+        exponents = [build.select(build.fcmp_ordered("<", z, high), z, high) for z in exponents]
+        magic = self.constant(MAGIC[number])
+        wholes = [self.call(f"llvm.rint.{self.suffix(number)}", z.type, z) for z in exponents]
+        rests = [build.fsub(z, k) for z, k in zip(exponents, wholes, strict=True)]
+        found = self.evaluate(_polynomial(DEGREE[number], -0.5, 0.5), rests)
+        bits = ir.VectorType(I64 if number == F64 else I32, self.lanes)
+        places = ir.Constant(bits, [MANTISSA[number]] * self.lanes)
+        powers = []
+        for p, k in zip(found, wholes, strict=True):
+            exponent = build.shl(build.bitcast(build.fadd(k, magic), bits), places)
+            powers.append(build.bitcast(build.add(build.bitcast(p, bits), exponent), p.type))
+        return powers
 
-    def evaluate(self, coefficients: list[float], r: Any) -> Any:
-        """A polynomial by Estrin's order, whose chain of operations is short."""
-        terms: list[Any] = [self.constant(x) for x in coefficients]
-        while len(terms) > 1:
-            pairs = [self.fma(terms[k + 1], r, terms[k]) for k in range(0, len(terms) - 1, 2)]
-            terms = pairs + terms[len(terms) & ~1 :]
-            r = self.builder.fmul(r, r) if len(terms) > 1 else r
-        return terms[0]
+    def kept(self, z: Any, power: Any) -> Any:
+        """2^z, or 0 where it underflows: below the least number that the other targets know."""
+        least = self.constant(LEAST_KEPT[self.number])
+        return self.builder.select(self.builder.fcmp_ordered(">", z, least), power, self.constant(0.0))
+
+    def evaluate(self, coefficients: list[float], places: list[Any]) -> list[Any]:
+        """A polynomial by Horner's rule at a few places in turn, whose chains of operations overlap."""
+        *others, top = (self.constant(x) for x in coefficients)
+        found = [top] * len(places)
+        for constant in reversed(others):
+            found = [self.fma(p, r, constant) for p, r in zip(found, places, strict=True)]
+        return found
 
     def total(self, x: Any) -> Any:
         """The sum of all lanes, in any order."""
@@ -136,54 +152,187 @@ class Vectors:
         return self.builder.call(function, [self.number(0.0), x], fastmath=("reassoc",))
 
 
+Place = Any
+"""An offset into arrays, as a value of LLVM's."""
+
+
+def _along(
+    vectors: Vectors,
+    first: Place,
+    size: Any,
+    together: int,
+    whole: Callable[[list[Place]], None],
+    end: Callable[[Any, Place], None],
+) -> None:
+    """Code for entries `first` to `size`: so many vectors together, then one by one, then what is left, masked."""
+    builder = vectors.builder
+    for count in (together, 1) if together > 1 else (1,):
+        step = I64(count * vectors.lanes)
+        stop = builder.sub(size, builder.srem(builder.sub(size, first), step))
+        with cgutils.for_range_slice(builder, first, stop, step, I64) as (j, _):
+            whole([builder.add(j, I64(k * vectors.lanes)) for k in range(count)])
+        first = stop
+    with builder.if_then(builder.icmp_signed("<", first, size)):
+        end(vectors.first(builder.sub(size, first)), first)
+
+
 def _number(kind: Any) -> ir.Type:
     return F64 if kind == types.float64 else F32
 
 
-@intrinsic
-def _fill(typingctx: Any, c: Any, inv2: Any, beta2: Any, start: Any, p: Any) -> Any:
-    """Fill p_j = 2^(start + beta2_j - c_j inv2), for rows in C order; returns their sum in the precision of p.
+def _array(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    return context.make_array(kind)(context, builder, value)
 
-    Exponents are formed in double precision unless all of start, inv2 and beta2 are single.
-    """
-    result = p.dtype
-    double = types.float64 in (inv2, start, beta2.dtype, p.dtype)
+
+def _add(vectors: Vectors, x: Any, total: Any) -> None:
+    vectors.builder.store(vectors.builder.fadd(vectors.builder.load(total), x), total)
+
+
+# --- exponentials -----------------------------------------------------------------------------------------------------
+
+
+def _filling(number_of: Callable[[Any], ir.Type], zeros: bool) -> Any:
+    """Make `fill`, or what fills rows of a plan: exact `zeros` where they underflow; computed in number_of(dtype)."""
+
+    @intrinsic
+    def filled(typingctx: Any, c: Any, inv2: Any, beta2: Any, start: Any, p: Any) -> Any:
+        number = number_of(p.dtype)
+        exact = F64 if number == F64 or types.float64 in (inv2, start, beta2.dtype) else F32
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vectors = Vectors(context, builder, number)
+            costs, betas, out = (
+                _array(context, builder, kind, arguments[k]).data for kind, k in ((c, 0), (beta2, 2), (p, 4))
+            )
+            size = _array(context, builder, c, arguments[0]).nitems
+            scale, shift = (vectors.splat(_as(builder, arguments[k], exact)) for k in (1, 3))
+            scale = builder.fneg(scale)
+            total = cgutils.alloca_once_value(builder, vectors.constant(0.0))
+
+            def powers(pairs: list[tuple[Any, Any]]) -> list[Any]:
+                bases = [builder.fadd(vectors.cast(beta, exact), shift) for _, beta in pairs]
+                costs = [vectors.cast(cost, exact) for cost, _ in pairs]
+                exponents = [vectors.fma(x, scale, base) for x, base in zip(costs, bases, strict=True)]
+                exponents = [vectors.cast(z, number) for z in exponents]
+                found = vectors.powers(exponents)
+                return [vectors.kept(z, e) for z, e in zip(exponents, found, strict=True)] if zeros else found
+
+            def whole(places: list[Place]) -> None:
+                found = powers([(vectors.load(costs, j), vectors.load(betas, j)) for j in places])
+                for j, e in zip(places, found, strict=True):
+                    vectors.store(e, out, j)
+                    _add(vectors, e, total)
+
+            def end(mask: Any, j: Place) -> None:
+                (e,) = powers([(vectors.load_first(mask, costs, j), vectors.load_first(mask, betas, j))])
+                e = builder.select(mask, e, vectors.constant(0.0))
+                vectors.store_first(mask, e, out, j)
+                _add(vectors, e, total)
+
+            _along(vectors, I64(0), size, TOGETHER, whole, end)
+            return vectors.total(builder.load(total))
+
+        return (types.float64 if number == F64 else types.float32)(c, inv2, beta2, start, p), generate
+
+    return filled
+
+
+# To be called from compiled code, for rows in C order. Exponents are formed in double precision unless all of start,
+# inv2 and beta2 are single.
+fill: Any = _filling(_number, zeros=False)
+"""fill(c, inv2, beta2, start, p): p_j = 2^(start + beta2_j - c_j inv2); returns their sum in the precision of p."""
+fill_plan: Any = _filling(_number, zeros=True)
+"""The same, with exact zeros where an entry underflows: below 2^-1021, or 2^-125 in single precision."""
+fill_double: Any = _filling(lambda dtype: F64, zeros=True)
+"""The same, computed and summed in double precision whatever p holds."""
+
+
+# --- four rows against the columns ------------------------------------------------------------------------------------
+
+
+def _rows(builder: Any, array: Any, i: Any, last: Any) -> list[Any]:
+    """Pointers to rows i to i + 3 of a matrix in C order, the last row in place of those beyond it."""
+    width = cgutils.unpack_tuple(builder, array.shape)[1]
+    found = []
+    for q in range(ROWS):
+        row = builder.add(i, I64(q))
+        row = builder.select(builder.icmp_signed("<", row, last), row, last)
+        found.append(builder.gep(array.data, [builder.mul(row, width)]))
+    return found
+
+
+@intrinsic
+def _products(typingctx: Any, kernel: Any, i: Any, last: Any, lo: Any, hi: Any, v: Any, s: Any) -> Any:
+    """Add sum_j kernel[min(i + q, last), j] v[j], for j from lo to hi, to s[q], q = 0 to 3; in the precision of v."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = Vectors(context, builder, _number(result))
-        exact = F64 if double else F32
-        costs, betas, out = (
-            context.make_array(kind)(context, builder, value).data
-            for kind, value in ((c, arguments[0]), (beta2, arguments[2]), (p, arguments[4]))
-        )
-        size = context.make_array(c)(context, builder, arguments[0]).nitems
-        scale, shift = (vectors.splat(_as(builder, arguments[k], exact)) for k in (1, 3))
-        scale = builder.fneg(scale)
+        vectors = Vectors(context, builder, _number(v.dtype))
+        first_row, last_row, first, size = (_index(builder, arguments[k]) for k in (1, 2, 3, 4))
+        rows = _rows(builder, _array(context, builder, kernel, arguments[0]), first_row, last_row)
+        scalings, sums = (_array(context, builder, x, arguments[k]).data for x, k in ((v, 5), (s, 6)))
+        number = vectors.number
+        totals = [[cgutils.alloca_once_value(builder, vectors.constant(0.0)) for _ in rows] for _ in range(PAIR)]
 
-        def exponentials(cost: Any, beta: Any) -> Any:
-            base = builder.fadd(vectors.cast(beta, exact), shift)
-            return vectors.power(vectors.cast(vectors.fma(vectors.cast(cost, exact), scale, base), vectors.number))
+        def accumulate(x: Any, entries: list[Any], totals: list[Any]) -> None:
+            for entry, total in zip(entries, totals, strict=True):
+                builder.store(vectors.fma(vectors.cast(entry, number), x, builder.load(total)), total)
 
-        total = cgutils.alloca_once_value(builder, vectors.constant(0.0))
-        lanes = ir.Constant(I64, vectors.lanes)
-        rest = builder.srem(size, lanes)
-        whole = builder.sub(size, rest)
-        with cgutils.for_range_slice(builder, I64(0), whole, lanes, I64) as (j, _):
-            e = exponentials(vectors.load(costs, j), vectors.load(betas, j))
-            vectors.store(e, out, j)
-            builder.store(builder.fadd(builder.load(total), e), total)
-        with builder.if_then(builder.icmp_signed(">", rest, I64(0))):
-            mask = vectors.first(rest)
-            e = exponentials(vectors.load_first(mask, costs, whole), vectors.load_first(mask, betas, whole))
-            e = builder.select(mask, e, vectors.constant(0.0))
-            vectors.store_first(mask, e, out, whole)
-            builder.store(builder.fadd(builder.load(total), e), total)
-        return vectors.total(builder.load(total))
+        def whole(places: list[Place]) -> None:
+            for j, part in zip(places, totals, strict=False):
+                accumulate(vectors.load(scalings, j), [vectors.load(row, j) for row in rows], part)
 
-    return result(c, inv2, beta2, start, p), generate
+        def end(mask: Any, j: Place) -> None:
+            entries = [vectors.load_first(mask, row, j) for row in rows]
+            accumulate(vectors.load_first(mask, scalings, j), entries, totals[0])
+
+        _along(vectors, first, size, PAIR, whole, end)
+        for q, (one, other) in enumerate(zip(*totals, strict=True)):
+            total = vectors.total(builder.fadd(builder.load(one), builder.load(other)))
+            place = builder.gep(sums, [I64(q)])
+            builder.store(builder.fadd(builder.load(place), _as(builder, total, sums.type.pointee)), place)
+        return context.get_dummy_value()
+
+    return types.void(kernel, i, last, lo, hi, v, s), generate
 
 
-fill: Any = _fill  # to be called from compiled code
+@intrinsic
+def _collect(typingctx: Any, kernel: Any, i: Any, last: Any, w0: Any, w1: Any, w2: Any, w3: Any, acc: Any) -> Any:
+    """Add sum_q w_q kernel[min(i + q, last), j], q = 0 to 3, to acc[j]; the four terms in the precision of the w_q."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors = Vectors(context, builder, _number(w0))
+        first_row, last_row = (_index(builder, arguments[k]) for k in (1, 2))
+        rows = _rows(builder, _array(context, builder, kernel, arguments[0]), first_row, last_row)
+        columns, number = _array(context, builder, acc, arguments[7]), vectors.number
+        sums, size, factors = columns.data, columns.nitems, [vectors.splat(w) for w in arguments[3:7]]
+
+        def added(entries: list[Any], before: Any) -> Any:
+            x, *others = (vectors.cast(entry, number) for entry in entries)
+            total = builder.fmul(x, factors[0])
+            for x, factor in zip(others, factors[1:], strict=True):
+                total = vectors.fma(x, factor, total)
+            return builder.fadd(before, vectors.cast(total, sums.type.pointee))
+
+        def whole(places: list[Place]) -> None:
+            for j in places:
+                vectors.store(added([vectors.load(row, j) for row in rows], vectors.load(sums, j)), sums, j)
+
+        def end(mask: Any, j: Place) -> None:
+            found = added([vectors.load_first(mask, row, j) for row in rows], vectors.load_first(mask, sums, j))
+            vectors.store_first(mask, found, sums, j)
+
+        _along(vectors, I64(0), size, PAIR, whole, end)
+        return context.get_dummy_value()
+
+    return types.void(kernel, i, last, w0, w1, w2, w3, acc), generate
+
+
+products: Any = _products
+collect: Any = _collect
+
+
+def _index(builder: Any, x: Any) -> Any:
+    return x if x.type == I64 else builder.sext(x, I64)
 
 
 def _as(builder: Any, x: Any, number: ir.Type) -> Any:
