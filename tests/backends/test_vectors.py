@@ -1,4 +1,4 @@
-"""Exponentials as explicit vectors: their digits, the ends of rows, the ends of the range, on every kind of target."""
+"""Explicit vectors: digits of exponentials, sums and products, the ends of rows and of the range, on every target."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from elastic_ot.backends.cpu.vectors import fill
+from elastic_ot.backends.cpu.vectors import collect, divide_lanes, fill, fill_double, fill_plan, products
 
 KINDS = [  # dtypes of the cost, of the exponents, and of the result
     (np.float64, np.float64, np.float64),
@@ -92,6 +92,128 @@ def test_powers_of_2_are_exact():
     np.testing.assert_allclose(p, 2.0 ** (np.arange(64) - 32), rtol=4e-16)
 
 
+@njit
+def filled_plan(c, inv2, beta2, start, p):
+    return fill_plan(c, inv2, beta2, start, p)
+
+
+@njit
+def filled_double(c, inv2, beta2, start, p):
+    return fill_double(c, inv2, beta2, start, p)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(x.__name__ for x in kind))
+@pytest.mark.parametrize("size", [3, 8, 37, 70])
+def test_rows_of_a_plan_have_exact_zeros(kind, size):
+    c, inv2, beta2, start, p, behind = row(size, kind)
+    least = -125 if kind[2] == np.float32 else -1021
+    beta2[::3] = 2.0 * least
+    beta2[1], c[2] = -np.inf, np.inf
+    total = filled_plan(c, inv2, beta2, start, p)
+    exact = expected(c, inv2, beta2, start)
+    kept = exact > 2.0**least
+    assert (p[~kept] == 0.0).all()
+    np.testing.assert_allclose(p[kept], exact[kept].astype(np.float64), rtol=3e-5)
+    assert abs(float(total) - float(p.sum(dtype=np.float64))) <= size * np.finfo(kind[2]).eps * float(total)
+    assert (behind == GUARD).all()
+
+
+@pytest.mark.parametrize("size", [3, 8, 37, 70])
+def test_rows_in_double_precision_are_rounded_once(size):
+    """Entries of a float32 row are those of a float64 row, rounded; their sum is not rounded with them."""
+    c, inv2, beta2, start, p, _ = row(size, KINDS[0])
+    beta2[::3] = -3000.0
+    rounded = np.empty(size, np.float32)
+    totals = filled_double(c, inv2, beta2, start, p), filled_double(c, inv2, beta2, start, rounded)
+    np.testing.assert_array_equal(rounded, p.astype(np.float32))
+    assert (p[::3] == 0.0).all()
+    assert totals[0] == totals[1]
+
+
+@njit
+def summed(kernel, i, last, lo, hi, v, s):
+    products(kernel, i, last, lo, hi, v, s)
+
+
+@njit
+def collected(kernel, i, last, w, acc):
+    collect(kernel, i, last, w[0], w[1], w[2], w[3], acc)
+
+
+PRODUCTS = [  # dtypes of the matrix, and of the vectors that it is multiplied with
+    (np.float64, np.float64),
+    (np.float32, np.float64),
+    (np.float32, np.float32),
+]
+
+
+def four(kernel, i, last):
+    """The four rows that are meant, in double precision."""
+    return kernel[np.minimum(np.arange(i, i + 4), last)].astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", PRODUCTS, ids=lambda kind: "-".join(x.__name__ for x in kind))
+@pytest.mark.parametrize("size", [1, 5, 8, 16, 37, 131])
+def test_four_rows_times_a_vector(kind, size):
+    rng = np.random.default_rng(size)
+    kernel, v = rng.random((7, size)).astype(kind[0]), rng.random(size).astype(kind[1])
+    for i, last in ((0, 6), (2, 6), (4, 6), (0, 1)):
+        for lo in {0, size // 3}:
+            s = np.arange(4.0)
+            summed(kernel, i, last, lo, size, v, s)
+            exact = np.arange(4.0) + four(kernel, i, last)[:, lo:] @ v[lo:].astype(np.float64)
+            np.testing.assert_allclose(s, exact, rtol=size * np.finfo(kind[1]).eps)
+
+
+@pytest.mark.parametrize("kind", PRODUCTS, ids=lambda kind: "-".join(x.__name__ for x in kind))
+@pytest.mark.parametrize("size", [1, 5, 8, 16, 37, 131])
+def test_four_rows_added_to_the_columns(kind, size):
+    rng = np.random.default_rng(size)
+    kernel, w = rng.random((7, size)).astype(kind[0]), rng.random(4).astype(kind[1])
+    for i, last in ((0, 6), (4, 6), (0, 1)):
+        memory = np.full(size + 16, GUARD)
+        collected(kernel, i, last, w, memory[:size])
+        exact = GUARD + w.astype(np.float64) @ four(kernel, i, last)
+        np.testing.assert_allclose(memory[:size], exact, rtol=5 * np.finfo(kind[1]).eps)
+        assert (memory[size:] == GUARD).all()
+
+
+@njit
+def divided(kernel, across, along, weight, x, limit, out, sums):
+    return divide_lanes(kernel, across, along, weight, x, limit, out, sums)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lanes", [32, 96])
+def test_half_steps_of_many_problems_side_by_side(dtype, lanes):
+    rng = np.random.default_rng(0)
+    n, m = 3, 5
+    kernel, v = rng.random((n, m, lanes)).astype(dtype), rng.random((m, lanes)).astype(dtype)
+    weight = rng.random((n, lanes)).astype(dtype)
+    weight[1, 7] = 0.0
+    out, sums = np.empty((2, n, lanes), dtype)
+    beyond = divided(kernel.reshape(n * m, lanes), m, 1, weight, v, 1e8, out, sums)
+    exact = np.einsum("ijz,jz->iz", kernel.astype(np.float64), v)
+    np.testing.assert_allclose(sums, exact, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(out, weight / exact, rtol=8 * np.finfo(dtype).eps)
+    assert not beyond
+    back, totals = np.empty((2, m, lanes), dtype)
+    divided(kernel.reshape(n * m, lanes), 1, m, np.ones((m, lanes), dtype), out, 1e8, back, totals)
+    np.testing.assert_allclose(totals, np.einsum("ijz,iz->jz", kernel, out.astype(np.float64)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("weight", "beyond"), [(1e9, True), (1e-9, True), (np.nan, False), (0.0, False), (1.0, False)])
+def test_scalings_beyond_the_limit_are_reported_wherever_they_lie(dtype, weight, beyond):
+    kernel, v = np.ones((2, 64), dtype), np.ones((1, 64), dtype)
+    for lane in (0, 31, 63):
+        weights, out, sums = np.ones((2, 64), dtype), np.empty((2, 64), dtype), np.empty((2, 64), dtype)
+        weights[1, lane] = weight
+        assert divided(kernel, 1, 1, weights, v, 1e8, out, sums) == beyond
+    kernel[1, 40] = np.nan
+    assert divided(kernel, 1, 1, np.ones((2, 64), dtype), v, 1e8, out, sums)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_on_other_targets(target, tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not on_other_targets"]
@@ -100,3 +222,45 @@ def test_on_other_targets(target, tmp_path):
         command, env=os.environ | settings, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout
+
+
+COMPILED = """
+from numba import boolean, float32, float64, int64, void
+from tests.backends.test_vectors import collected, divided, filled, filled_plan, summed
+
+rows = (float32[::1], float64, float64[::1], float64, float32[::1])
+matrix = (float32[:, ::1], int64, int64)
+signatures = {
+    filled: rows,
+    filled_plan: (float64[::1], float64, float64[::1], float64, float64[::1]),
+    summed: (*matrix, int64, int64, float32[::1], float64[::1]),
+    collected: (*matrix, float32[::1], float64[::1]),
+    divided: (*matrix, *(float32[:, ::1],) * 2, float64, *(float32[:, ::1],) * 2),
+}
+for function, arguments in signatures.items():
+    function.compile(arguments)
+    print(function.__name__, *function.inspect_asm(function.signatures[0]).split())
+"""
+
+
+def test_code_for_avx_512_is_generated_on_any_machine(tmp_path):
+    """Compiled, not run: vectors of 64 bytes, and exponentials by the fraction of a number."""
+    settings = {
+        "NUMBA_CPU_NAME": "skylake-avx512",
+        "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx512f,+avx512dq,+avx512bw,+avx512vl",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        env=os.environ | settings,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    code = {name: words for name, *words in (line.split() for line in done.stdout.splitlines())}
+    assert {"vreduceps", "vscalefps"} <= set(code["filled"])
+    assert {"vreducepd", "vscalefpd"} <= set(code["filled_plan"])
+    for words in code.values():
+        assert any("%zmm" in word for word in words)

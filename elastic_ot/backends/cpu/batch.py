@@ -37,7 +37,7 @@ from .dense import (
     moves,
 )
 from .threads import available, split
-from .vectors import collect, fill, fill_plan, products
+from .vectors import collect, divide_lanes, fill, fill_plan, products
 
 LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
@@ -449,13 +449,11 @@ def _lane_sums(kernel, start, stride, count, x, s):
 
 
 @inner
-def _lane_divide(weight, x, s, out, measured, error):
-    """The plain update of one entry, and what the residual was."""
-    for z in range(s.size):
-        out[z] = weight[z] / s[z] if weight[z] > 0 else weight[z]
-    if measured:
-        for z in range(s.size):
-            error[z] += abs(out[z] - x[z]) * s[z]
+def _lane_moves(x, old, sums, size, error):
+    """What the residual was before a plain update."""
+    for i in range(size):
+        for z in range(error.size):
+            error[z] += abs(x[i, z] - old[i, z]) * sums[i, z]
 
 
 @inner
@@ -481,27 +479,36 @@ def _lane_scale(code, side, i, omega, base, x, s, out, error):
 
 
 @inner
-def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s):
-    """Update the rows, then what the columns would become."""
-    u, v, before, new, acc = scalings
+def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, limit, error, s):
+    """Update the rows, then what the columns would become; true if a scaling left (1 / limit, limit)."""
+    u, v, before, new, sums, acc = scalings
     for z in range(s.size):
         error[0, z] = 0.0
         error[1, z] = 0.0
     one = np.int64(1)  # a literal would be a type of its own
-    for i in range(n):
-        _lane_sums(kernel, i * m, one, m, v, s)
-        for z in range(s.size):
-            before[i, z] = u[i, z]
-        if plain[0]:
-            _lane_divide(sides[0][0][i], before[i], s, u[i], measured, error[0])
-        else:
+    if measured or not plain[0]:
+        for i in range(n):
+            for z in range(s.size):
+                before[i, z] = u[i, z]
+    if plain[0]:
+        spread = divide_lanes(kernel, m, one, sides[0][0], v, limit, u, sums)
+        if measured:
+            _lane_moves(u, before, sums, n, error[0])
+    else:
+        for i in range(n):
+            _lane_sums(kernel, i * m, one, m, v, s)
             _lane_scale(codes[0], sides[0], i, omega[0], bases[0][i], before[i], s, u[i], error[0])
-    for j in range(m):
-        _lane_sums(kernel, j, m, n, u, acc[j])
-        if plain[1]:
-            _lane_divide(sides[1][0][j], v[j], acc[j], new[j], measured, error[1])
-        else:
+        spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) > 0
+    if plain[1]:
+        spread |= divide_lanes(kernel, one, m, sides[1][0], u, limit, new, acc)
+        if measured:
+            _lane_moves(new, v, acc, m, error[1])
+    else:
+        for j in range(m):
+            _lane_sums(kernel, j, m, n, u, acc[j])
             _lane_scale(codes[1], sides[1], j, omega[1], bases[1][j], v[j], acc[j], new[j], error[1])
+        spread |= _outside(new, sides[1][0], m, 1.0 / limit, limit) > 0
+    return spread
 
 
 @moves
@@ -748,8 +755,9 @@ def _sweep_lanes(t, threads, task, scratch):
     side = row_light[0], row[0], row[1], strengths[0], strengths[1]
     other = col_light[0], col[0], col[1], strengths[2], strengths[3]
     a, b, sides, bases, left, top = row[2], col[2], (side, other), (row[3], col[3]), small[0], small[1]
-    u, v, before, new, acc = row_light[1], col_light[1], row_light[2], col_light[2], col_light[3]
-    scalings = u, v, before, new, acc
+    u, before, sums = row_light[1], row_light[2], row_light[3]
+    v, new, acc = col_light[1], col_light[2], col_light[3]
+    scalings = u, v, before, new, sums, acc
     for group in range(t, (which.size + lanes - 1) // lanes, threads):
         first = group * lanes
         codes = rows.code[which[first]], cols.code[which[first]]
@@ -779,13 +787,12 @@ def _sweep_lanes(t, threads, task, scratch):
                 _empty(sides[0], n, plain[0], left)
                 _empty(sides[1], m, plain[1], left)
                 gone = False
-            _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, error, s)
-            spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) + _outside(new, sides[1][0], m, 1.0 / limit, limit)
+            spread = _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, limit, error, s)
             # plain scalings within the limit come from sums that are
-            if not (plain[0] and plain[1] and spread == 0):
+            if spread or not (plain[0] and plain[1]):
                 _lane_floors(u, n, low, unseen, top)
                 gone = _unsound(acc, sides[1][0], m, top, high, left) > 0
-            if spread > 0:
+            if spread:
                 _leave(u, sides[0][0], n, least, most, left)
                 _leave(new, sides[1][0], m, least, most, left)
                 gone = True
@@ -807,7 +814,7 @@ def _sweep_lanes(t, threads, task, scratch):
                 for j in range(m):
                     for z in range(lanes):
                         v[j, z] = new[j, z]
-            absorb = spread > 0
+            absorb = spread
             if absorb or iteration + 1 == count:
                 _lane_logs(u, bases[0], n, a)
                 _lane_logs(v, bases[1], m, b)
@@ -935,7 +942,7 @@ def _lanes_scratch(n: int, m: int, lanes: int, fast: bool) -> tuple[Any, ...]:
         else (1e-250, 1e250, 1e100, 900.0, SMALL_SCALING, LARGE_SCALING, 4e-296)
     )
     doubles = np.empty((4, n, lanes)), np.empty((4, m, lanes))
-    light = np.empty((3, n, lanes), dtype), np.empty((4, m, lanes), dtype)
+    light = np.empty((4, n, lanes), dtype), np.empty((4, m, lanes), dtype)
     strengths, small = np.empty((4, lanes)), np.empty((2, lanes))
     error, s = np.empty((2, lanes), dtype), np.empty(lanes, dtype)
     matrices = np.empty((n * m, lanes)), np.empty((n * m, lanes), dtype)

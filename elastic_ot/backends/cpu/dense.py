@@ -29,7 +29,7 @@ from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, S
 from ..updates import log_column_sums
 from .flags import INSIDE, OUTSIDE
 from .threads import available, split, team
-from .vectors import fill
+from .vectors import collect, fill, fill_double, fill_plan, products
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
 # one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of
@@ -275,30 +275,27 @@ def _log_update(task, vectors, p, i, range_):
 def _log_rows(cost, inv2, beta2, rows, omega, alpha, previous_alpha, log_row, acc, buffer, w, low, tiny, huge, lo, hi):
     """Rows lo to hi of an iteration: four at a time share a pass over acc, the partial column sums."""
     task, vectors, range_ = (cost, inv2, beta2, rows, omega), (alpha, previous_alpha, log_row), (low, tiny, huge)
-    p0, p1, p2, p3 = buffer[0], buffer[1], buffer[2], buffer[3]
     for j in range(acc.size):
         acc[j] = 0.0
     for i in range(lo, hi, 4):
         for q in range(4):
             w[q] = _log_update(task, vectors, buffer[q], i + q, range_) if i + q < hi else 0.0
-        w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
-        for j in range(acc.size):
-            acc[j] += (w0 * p0[j] + w1 * p1[j]) + (w2 * p2[j] + w3 * p3[j])
+        collect(buffer, 0, 3, w[0], w[1], w[2], w[3], acc)
 
 
 @rows_kernel
-def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, lo, hi):
-    m = cost.shape[1]
-    for j in range(m):
+def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, buffer, w, lo, hi):
+    for j in range(acc.size):
         acc[j] = 0.0
-    for i in range(lo, hi):
-        start, s, c = alpha[i] * LOG2E, 0.0, cost[i]
-        if start > -np.inf:
-            for j in range(m):
-                e = exp2(start + beta2[j] - c[j] * inv2)
-                acc[j] += e
-                s += e
-        row_sum[i] = s
+    for i in range(lo, hi, 4):
+        for q in range(4):
+            w[q] = 0.0
+            if i + q < hi:
+                row_sum[i + q] = 0.0
+                if alpha[i + q] > -np.inf:
+                    row_sum[i + q] = fill_double(cost[i + q], inv2, beta2, alpha[i + q] * LOG2E, buffer[q])
+                    w[q] = 1.0
+        collect(buffer, 0, 3, w[0], w[1], w[2], w[3], acc)
 
 
 @rows_kernel
@@ -320,9 +317,7 @@ def _row_max_rows(cost, inv_epsilon, beta, out, lo, hi):
 @inner
 def _plan_row(c, inv2, alpha, beta2, p):
     """One row of the plan, zeros exact."""
-    start = alpha * LOG2E
-    for j in range(c.size):
-        p[j] = exp2(start + beta2[j] - c[j] * inv2)
+    fill_double(c, inv2, beta2, alpha * LOG2E, p)
 
 
 @inner
@@ -417,10 +412,7 @@ def _least_rows(cost, beta, which, indices, least, work, lo, hi):
 def _kernel_rows(cost, inv2, alpha, beta2, out, lo, hi):
     """Fill rows of the kernel in float32, arguments included: 2^-k is good to (2e-7 + 4e-8 k) relative."""
     for i in range(lo, hi):
-        start, c, p = alpha[i] * LOG2E, cost[i], out[i]
-        for j in range(c.size):
-            y = start + beta2[j] - c[j] * inv2
-            p[j] = _power_single(np.float32(y)) if y > -125.0 else np.float32(0.0)
+        fill_plan(cost[i], inv2, beta2, alpha[i] * LOG2E, out[i])
 
 
 @rows_kernel
@@ -498,6 +490,14 @@ def _rounded_rows(
 
 
 @inner
+def _four_sums(kernel, i, hi, v, s):
+    """Rows i to i + 3 of kernel v; the last row in place of those from `hi` on."""
+    for q in range(4):
+        s[q] = 0.0
+    products(kernel, i, hi - 1, 0, v.size, v, s)
+
+
+@inner
 def _scaling_potential(side, omega, base, old, total, i):
     """The new scaling of entry i from the old one and its sum; general penalties go through logarithms."""
     if side.log_weight[i] == -np.inf:
@@ -512,21 +512,10 @@ def _scaling_potential(side, omega, base, old, total, i):
 
 @inner
 def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
-    m = kernel.shape[1]
-    for j in range(m):
+    for j in range(acc.size):
         acc[j] = 0.0
-    last = hi - 1
     for i in range(lo, hi, 4):
-        k0, k1 = kernel[i], kernel[min(i + 1, last)]
-        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
-        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(m):
-            vj = v[j]
-            s0 += k0[j] * vj
-            s1 += k1[j] * vj
-            s2 += k2[j] * vj
-            s3 += k3[j] * vj
-        w[0], w[1], w[2], w[3] = s0, s1, s2, s3
+        _four_sums(kernel, i, hi, v, w)
         for q in range(4):
             if i + q < hi:
                 total = w[q]
@@ -535,9 +524,7 @@ def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
                 u[i + q] = w[q]
             else:
                 w[q] = 0.0
-        w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
-        for j in range(m):
-            acc[j] += (w0 * k0[j] + w1 * k1[j]) + (w2 * k2[j] + w3 * k3[j])
+        collect(kernel, i, hi - 1, w[0], w[1], w[2], w[3], acc)
 
 
 # --- supports: some cells of the plan, row by row ---------------------------------------------------------------------
@@ -687,60 +674,35 @@ def _sparse_product(matrix, row_weight, x, acc, lo, hi):
 
 
 @inner
-def _dense_product(kernel, row_weight, x, acc, lo, hi):
+def _dense_product(kernel, row_weight, x, acc, s, lo, hi):
     """Sum P^T (row_weight (P x)) over rows lo to hi of a stored kernel P into acc, four rows at a time."""
-    last = hi - 1
     for j in range(acc.size):
         acc[j] = 0.0
     for i in range(lo, hi, 4):
-        k0, k1 = kernel[i], kernel[min(i + 1, last)]
-        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
-        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(x.size):
-            xj = x[j]
-            s0 += k0[j] * xj
-            s1 += k1[j] * xj
-            s2 += k2[j] * xj
-            s3 += k3[j] * xj
-        s0 *= row_weight[i]
-        s1 = s1 * row_weight[i + 1] if i + 1 < hi else 0.0
-        s2 = s2 * row_weight[i + 2] if i + 2 < hi else 0.0
-        s3 = s3 * row_weight[i + 3] if i + 3 < hi else 0.0
-        for j in range(x.size):
-            acc[j] += (s0 * k0[j] + s1 * k1[j]) + (s2 * k2[j] + s3 * k3[j])
+        _four_sums(kernel, i, hi, x, s)
+        for q in range(4):
+            s[q] = s[q] * row_weight[i + q] if i + q < hi else 0.0
+        collect(kernel, i, hi - 1, s[0], s[1], s[2], s[3], acc)
 
 
 @rows_kernel
-def _product_rows(kernel, x, out, lo, hi):
+def _product_rows(kernel, x, out, s, lo, hi):
     """Rows lo to hi of kernel x, four at a time."""
-    last = hi - 1
     for i in range(lo, hi, 4):
-        k0, k1 = kernel[i], kernel[min(i + 1, last)]
-        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
-        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(x.size):
-            xj = x[j]
-            s0 += k0[j] * xj
-            s1 += k1[j] * xj
-            s2 += k2[j] * xj
-            s3 += k3[j] * xj
-        out[i], out[min(i + 1, last)] = s0, s1
-        out[min(i + 2, last)], out[min(i + 3, last)] = s2, s3
+        _four_sums(kernel, i, hi, x, s)
+        for q in range(min(4, hi - i)):
+            out[i + q] = s[q]
 
 
 @rows_kernel
 def _transposed_product_rows(kernel, x, acc, lo, hi):
     """What rows lo to hi add to kernel^T x, four at a time."""
-    last = hi - 1
     for j in range(acc.size):
         acc[j] = 0.0
     for i in range(lo, hi, 4):
-        k0, k1 = kernel[i], kernel[min(i + 1, last)]
-        k2, k3 = kernel[min(i + 2, last)], kernel[min(i + 3, last)]
-        x0, x1 = x[i], x[i + 1] if i + 1 < hi else 0.0
+        x1 = x[i + 1] if i + 1 < hi else 0.0
         x2, x3 = x[i + 2] if i + 2 < hi else 0.0, x[i + 3] if i + 3 < hi else 0.0
-        for j in range(acc.size):
-            acc[j] += (x0 * k0[j] + x1 * k1[j]) + (x2 * k2[j] + x3 * k3[j])
+        collect(kernel, i, hi - 1, x[i], x1, x2, x3, acc)
 
 
 @inner
@@ -785,12 +747,12 @@ def _sparse_gradients(matrix, row_weight, diagonal, krylov, acc, goal, radius, c
 
 
 @rows_kernel
-def _dense_gradients(kernel, col_factor, row_weight, diagonal, krylov, scaled, acc, goal, radius, count):
+def _dense_gradients(kernel, col_factor, row_weight, diagonal, krylov, scaled, acc, s, goal, radius, count):
     code = 0
     for done in range(count):
         for j in range(scaled.size):
             scaled[j] = col_factor[j] * krylov.direction[j]
-        _dense_product(kernel, row_weight, scaled, acc, 0, row_weight.size)
+        _dense_product(kernel, row_weight, scaled, acc, s, 0, row_weight.size)
         for j in range(acc.size):
             acc[j] *= col_factor[j]
         code = _advance(diagonal, acc, krylov, goal, radius)
@@ -805,8 +767,8 @@ def _sparse_product_rows(matrix, row_weight, x, acc, lo, hi):
 
 
 @rows_kernel
-def _dense_product_rows(kernel, row_weight, x, acc, lo, hi):
-    _dense_product(kernel, row_weight, x, acc, lo, hi)
+def _dense_product_rows(kernel, row_weight, x, acc, s, lo, hi):
+    _dense_product(kernel, row_weight, x, acc, s, lo, hi)
 
 
 @rows_kernel
@@ -1167,9 +1129,10 @@ def plan(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, out: Array,
 
 def marginals(cost: Array, inv_epsilon: float, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
     def run(t: int, lo: int, hi: int) -> None:
-        _marginal_rows(frozen, inv_epsilon * LOG2E, alpha, beta2, row_sum, acc[t], lo, hi)
+        _marginal_rows(frozen, inv_epsilon * LOG2E, alpha, beta2, row_sum, acc[t], buffer[t], w[t], lo, hi)
 
-    frozen, beta2, acc = _frozen(cost), beta * LOG2E, np.empty((_threads(cost), cost.shape[1]))
+    frozen, beta2, threads = _frozen(cost), beta * LOG2E, _threads(cost)
+    acc, buffer, w = np.empty((threads, beta.size)), np.zeros((threads, 4, beta.size)), np.empty((threads, 8))
     _split(run, cost.shape[0], acc.shape[0])
     np.sum(acc, axis=0, out=col_sum)
 
@@ -1354,9 +1317,10 @@ def dense_product(kernel: Array, x: Array, transpose: bool, out: Array) -> None:
         if transpose:
             _transposed_product_rows(frozen, x, acc[t], lo, hi)
         else:
-            _product_rows(frozen, x, out, lo, hi)
+            _product_rows(frozen, x, out, s[t], lo, hi)
 
     frozen, threads = _frozen(kernel), _threads(kernel)
+    s = np.empty((threads, 8))
     acc = np.empty((threads, out.size)) if transpose else out[None]
     _split(run, kernel.shape[0], threads)
     if transpose:
@@ -1374,13 +1338,13 @@ def dense_gradients(
     count: int,
 ) -> tuple[int, int]:
     def product(t: int, lo: int, hi: int) -> None:
-        _dense_product_rows(frozen, row_weight, scaled, acc[t], lo, hi)
+        _dense_product_rows(frozen, row_weight, scaled, acc[t], s[t], lo, hi)
 
     frozen, threads = _frozen(kernel), _threads(kernel)
-    acc, scaled = np.empty((threads, diagonal.size)), np.empty_like(diagonal)
+    acc, scaled, s = np.empty((threads, diagonal.size)), np.empty_like(diagonal), np.empty((threads, 8))
     if threads == 1:
         done, code = _dense_gradients(
-            frozen, col_factor, row_weight, diagonal, krylov, scaled, acc[0], goal, radius, count
+            frozen, col_factor, row_weight, diagonal, krylov, scaled, acc[0], s[0], goal, radius, count
         )
         return done, code
     for done in range(count):

@@ -154,16 +154,11 @@ class Vectors:
 
 Place = Any
 """An offset into arrays, as a value of LLVM's."""
+Group = Callable[[list[Place]], None]
+End = Callable[[Any, Place], None]
 
 
-def _along(
-    vectors: Vectors,
-    first: Place,
-    size: Any,
-    together: int,
-    whole: Callable[[list[Place]], None],
-    end: Callable[[Any, Place], None],
-) -> None:
+def _along(vectors: Vectors, first: Place, size: Any, together: int, whole: Group, end: End) -> None:
     """Code for entries `first` to `size`: so many vectors together, then one by one, then what is left, masked."""
     builder = vectors.builder
     for count in (together, 1) if together > 1 else (1,):
@@ -220,13 +215,13 @@ def _filling(number_of: Callable[[Any], ir.Type], zeros: bool) -> Any:
             def whole(places: list[Place]) -> None:
                 found = powers([(vectors.load(costs, j), vectors.load(betas, j)) for j in places])
                 for j, e in zip(places, found, strict=True):
-                    vectors.store(e, out, j)
+                    vectors.store(vectors.cast(e, out.type.pointee), out, j)
                     _add(vectors, e, total)
 
             def end(mask: Any, j: Place) -> None:
                 (e,) = powers([(vectors.load_first(mask, costs, j), vectors.load_first(mask, betas, j))])
                 e = builder.select(mask, e, vectors.constant(0.0))
-                vectors.store_first(mask, e, out, j)
+                vectors.store_first(mask, vectors.cast(e, out.type.pointee), out, j)
                 _add(vectors, e, total)
 
             _along(vectors, I64(0), size, TOGETHER, whole, end)
@@ -329,6 +324,66 @@ def _collect(typingctx: Any, kernel: Any, i: Any, last: Any, w0: Any, w1: Any, w
 
 products: Any = _products
 collect: Any = _collect
+
+
+# --- problems side by side --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _divide_lanes(
+    typingctx: Any, kernel: Any, across: Any, along: Any, weight: Any, x: Any, limit: Any, out: Any, sums: Any
+) -> Any:
+    """A half step by division, entry by entry for every lane; true if a scaling left (1 / limit, limit).
+
+    sums[i] = sum_q kernel[i across + q along] x[q], and out[i] = weight[i] / sums[i], 0 where nothing is asked for.
+    Rows of all arrays are lanes, a multiple of two vectors, and numbers have one precision.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors = Vectors(context, builder, _number(kernel.dtype))
+        arrays = {k: _array(context, builder, signature.args[k], arguments[k]) for k in (0, 3, 4, 6, 7)}
+        matrix, weights, scalings, result, totals = (arrays[k].data for k in (0, 3, 4, 6, 7))
+        size, lanes = cgutils.unpack_tuple(builder, arrays[6].shape)
+        count = cgutils.unpack_tuple(builder, arrays[4].shape)[0]
+        most = _as(builder, arguments[5], vectors.number)
+        high, low = vectors.splat(most), vectors.splat(builder.fdiv(vectors.number(1.0), most))
+        zero = vectors.constant(0.0)
+        mask = ir.VectorType(ir.IntType(1), vectors.lanes)
+        outside = cgutils.alloca_once_value(builder, ir.Constant(mask, [0] * vectors.lanes))
+        parts = [cgutils.alloca_once(builder, zero.type) for _ in range(PAIR)]
+
+        def scaled(row: Any, z: Any, part: Any) -> None:
+            place = builder.add(builder.mul(row, lanes), z)
+            total, asked = builder.load(part), vectors.load(weights, place)
+            used = builder.fcmp_ordered(">", asked, zero)
+            found = builder.select(used, builder.fdiv(asked, total), zero)
+            inside = builder.and_(builder.fcmp_ordered(">", found, low), builder.fcmp_ordered("<", found, high))
+            beyond = builder.and_(used, builder.not_(inside))
+            builder.store(builder.or_(builder.load(outside), beyond), outside)
+            vectors.store(found, result, place)
+            vectors.store(total, totals, place)
+
+        with cgutils.for_range_slice(builder, I64(0), lanes, I64(PAIR * vectors.lanes), I64) as (z, _):
+            places = [builder.add(z, I64(k * vectors.lanes)) for k in range(PAIR)]
+            with cgutils.for_range(builder, size) as i:
+                for part in parts:
+                    builder.store(zero, part)
+                with cgutils.for_range(builder, count) as q:
+                    row = builder.add(builder.mul(i.index, arguments[1]), builder.mul(q.index, arguments[2]))
+                    row, other = builder.mul(row, lanes), builder.mul(q.index, lanes)
+                    for place, part in zip(places, parts, strict=True):
+                        entry = vectors.load(matrix, builder.add(row, place))
+                        scaling = vectors.load(scalings, builder.add(other, place))
+                        builder.store(vectors.fma(entry, scaling, builder.load(part)), part)
+                for place, part in zip(places, parts, strict=True):
+                    scaled(i.index, place, part)
+        bits = builder.bitcast(builder.load(outside), ir.IntType(vectors.lanes))
+        return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+    return types.boolean(kernel, across, along, weight, x, limit, out, sums), generate
+
+
+divide_lanes: Any = _divide_lanes
 
 
 def _index(builder: Any, x: Any) -> Any:
