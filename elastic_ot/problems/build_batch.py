@@ -206,11 +206,12 @@ def _weights(
     name: str, values: Vector | None, batch: tuple[int, ...], size: int, count: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(B, size), 0 beyond the lengths, where nothing is read."""
-    inside = np.arange(size) < count[:, None]
+    given = 1.0 / count.reshape(*batch, 1) if values is None else values
+    weights = np.array(np.broadcast_to(given, (*batch, size)), dtype=np.float64, order="C").reshape(-1, size)
+    if (count < size).any():
+        weights[np.arange(size) >= count[:, None]] = 0.0
     if values is None:
-        return np.where(inside, 1.0 / count[:, None], 0.0)
-    weights = np.array(np.broadcast_to(values, (*batch, size)), dtype=np.float64, order="C").reshape(-1, size)
-    weights[~inside] = 0.0
+        return weights
     wrong = ~(weights >= 0) | np.isinf(weights)
     if wrong.any():
         k, i = np.argwhere(wrong)[0]

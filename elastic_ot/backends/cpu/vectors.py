@@ -1,8 +1,16 @@
-"""The exponentials of a row as explicit vectors, in LLVM IR: the one loop that decides how fast a sweep is.
+"""The loops that decide how fast a sweep is, as explicit vectors in LLVM IR.
 
-LLVM vectorises the same loop written in Numba, with twice as many instructions: it knows no instruction that takes the
+Contents
+    fill, fill_plan, fill_double    the exponentials of a row
+    products, collect               four rows of a matrix times a vector; the four, weighted, added to the columns
+    divide_lanes                    a half step of many problems side by side
+
+LLVM vectorises the same loops written in Numba, with twice as many instructions: it knows no instruction that takes the
 fraction of a number and none that multiplies by a power of 2, which AVX-512 has, and unrolls until registers spill.
-Written out the loop is short, so that it compiles in a tenth of the time.
+Where one number is selected or another precision is written it may give up and take three times as long.
+
+Exponentials are computed for four vectors in turn. Each is a chain of 20 operations that wait for each other, 70 cycles
+for 12 of work, and a processor looks no more than some 100 operations ahead: one vector at a time leaves it half idle.
 
 One source for three kinds of machines: 64 bytes and the instructions above with AVX-512, else 32 bytes, which LLVM cuts
 in two where registers have 16. What is generated depends on the target that Numba compiles for, and so does the name

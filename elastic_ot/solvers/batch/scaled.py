@@ -102,7 +102,10 @@ def _side(penalty: Penalty, weights: Vector, used: NDArray[np.bool_], epsilon: V
     if not used.all():
         weight[~used] = 0.0
     with np.errstate(divide="ignore"):
-        log_weight = np.log(weight)
+        if (weight == weight[:1]).all():  # one logarithm costs four comparisons
+            log_weight = np.array(np.broadcast_to(np.log(weight[:1]), weight.shape))
+        else:
+            log_weight = np.log(weight)
     # copies: kernels are compiled once, for arrays that are neither broadcast nor read-only
     strengths = (np.array(x, dtype=np.float64) for x in (strength, strength2))
     return Side(weight, log_weight, log_weight, np.array(code, dtype=np.int64), *strengths)
