@@ -37,7 +37,7 @@ from .dense import (
     moves,
 )
 from .threads import available, split
-from .vectors import collect, divide_lanes, fill, fill_plan, products
+from .vectors import collect, divide_lanes, fill_plan, products
 
 LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
@@ -115,24 +115,19 @@ def _highest(c, inv2, beta2):
 
 
 @inner
-def _sum(c, inv2, beta2, start, p):
-    """`_row_sum`, without its loop over pieces where one is enough."""
-    if c.size <= LONGEST:
-        return np.float64(fill(c, inv2, beta2, start, p))
-    return _row_sum(c, inv2, beta2, start, p)
-
-
-@inner
 def _absorbed(c, inv2, beta2, alpha, p, least, huge):
     """Fill a row of K, around alpha if its sum is then a sound one, else around its highest entry: (sum, base)."""
-    total = _sum(c, inv2, beta2, as_like(alpha * LOG2E, beta2), p)
-    if least < total < huge:
-        return total, alpha
-    top = _highest(c, inv2, beta2)
-    if top == -np.inf:
-        _clear(p)
-        return 0.0, 0.0
-    return _sum(c, inv2, beta2, as_like(-top, beta2), p), -top / LOG2E
+    start, base, total = alpha * LOG2E, alpha, 0.0
+    for again in range(2):  # one call, since each is compiled at its place
+        total = _row_sum(c, inv2, beta2, as_like(start, beta2), p)
+        if again == 1 or least < total < huge:
+            break
+        top = _highest(c, inv2, beta2)
+        if top == -np.inf:
+            _clear(p)
+            return 0.0, 0.0
+        start, base = np.float64(-top), -top / LOG2E
+    return total, base
 
 
 @inner

@@ -238,15 +238,17 @@ def _log_row(c, inv2, beta2, alpha, p, least, huge):
     The sum is bounded near the marginal once potentials are sensible. When it is not (cold start, underflow), the row
     is done again relative to its maximum.
     """
-    total = _row_sum(c, inv2, beta2, alpha * LOG2E, p)
-    if least < total < huge:
-        return np.log(total), alpha
-    top = _largest(c, inv2, beta2)
-    if top == -np.inf:
-        _clear(p)
-        return -np.inf, 0.0
-    total = _row_sum(c, inv2, beta2, -top, p)
-    return np.log(total) + top * LN2 + alpha, -top * LN2
+    start, base, total = alpha * LOG2E, alpha, 0.0
+    for again in range(2):  # one call, since each is compiled at its place
+        total = _row_sum(c, inv2, beta2, start, p)
+        if again == 1 or least < total < huge:
+            break
+        top = _largest(c, inv2, beta2)
+        if top == -np.inf:
+            _clear(p)
+            return -np.inf, 0.0
+        start, base = -top, -top * LN2
+    return np.log(total) + (alpha - base), base
 
 
 @inner
