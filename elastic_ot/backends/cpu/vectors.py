@@ -29,8 +29,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 F64, F32, I32, I64 = ir.DoubleType(), ir.FloatType(), ir.IntType(32), ir.IntType(64)
-# Of the polynomial for 2^r: 2e-16 and 2e-9 relative before rounding. Degree 5 would do for one entry (8e-8), but its error
-# does not average out in sums, and solves would have to go on in double precision.
+# Of the polynomial for 2^r: 2e-16 and 2e-9 relative, before rounding. Degree 5 would do for one entry (8e-8), but its
+# error does not average out in sums, and solves would have to go on in double precision.
 DEGREE = {F64: 11, F32: 6}
 LEAST_POWER = {F64: -1021.5, F32: -125.5}  # exponents below which the result, without AVX-512, stays what it is
 LARGEST_POWER = {F64: 1023.99, F32: 127.99}
