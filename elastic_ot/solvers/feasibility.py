@@ -7,7 +7,7 @@ proof. That there are none takes a largest flow.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,18 @@ def crowded(problem: Problem, f: Vector, g: Vector) -> Blocked | None:
 def blocked(problem: Problem) -> Blocked | None:
     """Find rows or columns that block a plan, by a largest flow; None also where there are too many entries for one."""
     return _blocked("rows", problem) or _blocked("columns", problem.transpose())
+
+
+def most_mass(problem: Problem) -> float:
+    """Return the largest mass that the allowed entries carry within both sides; inf if they are too many for a flow."""
+    cells = _cells(problem) if problem.cost.masked else None
+    if cells is None:
+        return np.inf
+    ends = (problem.rows, problem.a, problem.row_used), (problem.cols, problem.b, problem.col_used)
+    room = [min(side.box()[1], 1e9) * np.where(used, weights, 0.0) / problem.mass for side, weights, used in ends]
+    scale = UNITS / max(1.0, *(float(x.sum()) for x in room))
+    _, _, value = _largest_flow(cells, problem.shape, *(np.ceil(x * scale).astype(np.int64) for x in room))
+    return value / scale * problem.mass
 
 
 def may_be_blocked(problem: Problem) -> bool:
@@ -87,31 +99,43 @@ def _largest_partner(problem: Problem, f: Vector) -> Vector:
 
 
 def _blocked(name: str, problem: Problem) -> Blocked | None:
-    from scipy.sparse import coo_array, csr_array
-    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import breadth_first_order
 
     demand, room = _demands(problem)
     cells = _cells(problem) if demand.any() else None
     if cells is None:
         return None
-    (i, j), (n, m) = cells, problem.shape
+    n, m = problem.shape
     scale = UNITS / max(1.0, float(demand.sum()))
     out = np.floor(demand * scale).astype(np.int64)
     into = np.ceil(np.minimum(room, demand.sum()) * scale).astype(np.int64)
+    graph, flow, value = _largest_flow(cells, (n, m), out, into)
+    if out.sum() - value <= EXCESS_MARGIN * scale:
+        return None
+    rest = csr_array(graph - flow)
+    rest.data = np.maximum(rest.data, 0)
+    rest.eliminate_zeros()
+    side = breadth_first_order(rest, n + m, return_predecessors=False)
+    rows, cols = np.sort(side[side < n]), np.sort(side[(side >= n) & (side < n + m)]) - n
+    return Blocked(name, rows[demand[rows] > 0].astype(np.int64), cols.astype(np.int64))
+
+
+def _largest_flow(
+    cells: tuple[Indices, Indices], shape: tuple[int, int], out: Indices, into: Indices
+) -> tuple[Any, Any, int]:
+    """The graph of the allowed entries between a source, node n + m, and a sink; a largest flow, and its value."""
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    (i, j), (n, m) = cells, shape
     source, sink = n + m, n + m + 1
     tails = np.concatenate([i, np.full(n, source), n + np.arange(m)])
     heads = np.concatenate([n + j, np.arange(n), np.full(m, sink)])
     limits = np.concatenate([np.full(i.size, UNITS), out, into]).astype(np.int32)
     graph = csr_array(coo_array((limits, (tails, heads)), shape=(n + m + 2, n + m + 2)))
     found = maximum_flow(graph, source, sink)
-    if out.sum() - found.flow_value <= EXCESS_MARGIN * scale:
-        return None
-    rest = csr_array(graph - found.flow)
-    rest.data = np.maximum(rest.data, 0)
-    rest.eliminate_zeros()
-    side = breadth_first_order(rest, source, return_predecessors=False)
-    rows, cols = np.sort(side[side < n]), np.sort(side[(side >= n) & (side < n + m)]) - n
-    return Blocked(name, rows[demand[rows] > 0].astype(np.int64), cols.astype(np.int64))
+    return graph, found.flow, int(found.flow_value)
 
 
 def _cells(problem: Problem) -> tuple[Indices, Indices] | None:

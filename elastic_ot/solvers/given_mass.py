@@ -15,6 +15,7 @@ from ..problems.penalties import AtMost, Between, Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
 from .driver import Limits, Outcome
+from .feasibility import most_mass
 from .status import Status
 
 AT_END = 1e-9  # of a side's largest mass: so near to it the side is fixed there
@@ -81,7 +82,11 @@ class PriceSearch:
             found = replace(found, n_iter=used)
             carried = float(found.row_marginal.sum())
             excess = math.log(carried / amount) if 0 < carried < math.inf else math.copysign(1e3, carried - amount)
-            if abs(carried - amount) <= MASS_SHARE * self.limits.tol * amount or found.status is not Status.CONVERGED:
+            if abs(carried - amount) <= MASS_SHARE * self.limits.tol * amount:
+                return problem, found
+            if found.status is not Status.CONVERGED:
+                if high is None and amount > (most := most_mass(problem)) * (1 + AT_END):
+                    raise InfeasibleError(_beyond(amount, "most", most))
                 return problem, found
             if self._fixed:
                 return problem, replace(found, status=Status.STALLED)
@@ -92,10 +97,7 @@ class PriceSearch:
             if low is None or high is None:
                 idle = idle + 1 if abs(excess - last) <= self.limits.tol * abs(excess) else 0
                 if idle == SATURATED:
-                    raise InfeasibleError(
-                        f"mass is {amount:.12g}; the allowed cells carry {'at most' if excess < 0 else 'at least'} "
-                        f"{carried:.6g}"
-                    )
+                    raise InfeasibleError(_beyond(amount, "most" if excess < 0 else "least", carried))
                 step = min(max(2.0 * step, abs(excess) * self.problem.epsilon), 1e300)
                 following = price + math.copysign(step, -excess)
             else:
@@ -116,6 +118,10 @@ class PriceSearch:
         limits = self.limits
         rest = None if limits.time_limit is None else max(limits.time_limit - seconds, 1e-3)
         return replace(limits, max_iter=max(limits.max_iter - used, 1), time_limit=rest)
+
+
+def _beyond(amount: float, end: str, carried: float) -> str:
+    return f"mass is {amount:.12g}; the allowed cells carry at {end} {carried:.6g}"
 
 
 def _between(low: tuple[float, float], high: tuple[float, float]) -> float:

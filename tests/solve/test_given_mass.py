@@ -3,8 +3,11 @@
 import numpy as np
 import ot
 import pytest
+from scipy.optimize import linprog
 
 import elastic_ot as eot
+from elastic_ot.problems.build import build
+from elastic_ot.solvers.feasibility import most_mass
 
 EPSILON = 0.05
 
@@ -124,6 +127,17 @@ def test_masks_limit_the_mass():
     np.testing.assert_allclose(found.plan.sum(), 0.8, atol=1e-8)
     with pytest.raises(eot.InfeasibleError, match=r"the allowed cells carry at most 0\.83"):
         eot.solve(cost, epsilon=0.1, mass=0.9)
+
+
+def test_the_largest_mass_under_a_mask_is_that_of_linear_programming():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        cost, a, b = np.where(rng.random((6, 8)) < 0.3, 0.0, np.inf), rng.random(6), rng.random(8)
+        i, j = np.nonzero(np.isfinite(cost))
+        sums = np.concatenate([np.arange(6)[:, None] == i, np.arange(8)[:, None] == j])
+        expected = -linprog(-np.ones(i.size), sums, np.concatenate([a, b])).fun
+        problem = build(cost, a, b, 0.1, eot.AtMost(), eot.AtMost(), "product", None)
+        assert most_mass(problem) == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize(

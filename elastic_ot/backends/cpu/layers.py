@@ -189,13 +189,13 @@ def _iterate(task, k, work, limits):
             light[j] = y[j]
             acc[j] = 0.0
         for i in range(0, kernel.shape[0], 4):
-            _products(kernel, i, m, light, four)
+            _products(kernel, i, kernel.shape[0], m, light, four)
             for q in range(4):
                 s[i + q] = four[q]
                 x[i + q] = row[1, i + q] / _power_of(four[q], row_tau)
                 four[q] = x[i + q]
             if step < ended:
-                _collected(kernel, i, m, four, acc)
+                _collected(kernel, i, kernel.shape[0], four, acc)
         for j in range(m):
             t[j] = acc[j]
             new[j] = col[1, j] / _power_of(acc[j], col_tau) if step < ended else y[j]
@@ -290,14 +290,14 @@ def _pull(task, k, work, spare, bars, found, out):
             acc[j] = 0.0
         if columns:
             for i in range(0, kernel.shape[0], 4):
-                _products(kernel, i, m, light, four)
+                _products(kernel, i, kernel.shape[0], m, light, four)
                 for q in range(4):
                     row_bar[i + q] += x[i + q] * four[q]
         by_rows += _back(row_bar, row_tau, task.product, row, row_sums[step], row_drop[step])
         for i in range(0, kernel.shape[0], 4):
             for q in range(4):
                 four[q] = row_drop[step, i + q]
-            _collected(kernel, i, m, four, acc)
+            _collected(kernel, i, kernel.shape[0], four, acc)
         for j in range(m):
             col_bar[j] += y[j] * acc[j]
     for step in range(count):
