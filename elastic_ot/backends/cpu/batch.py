@@ -166,7 +166,9 @@ def _products(kernel, i, n, m, v, s):
 
 @inner
 def _collected(kernel, i, n, s, acc):
-    """Add what four rows contribute to K^T s; rows beyond the last have s = 0."""
+    """Add what four rows contribute to K^T s; those beyond the last contribute nothing, whatever s is there."""
+    for q in range(n - i, 4):
+        s[q] = 0.0
     w0, w1, w2, w3 = as_like(s[0], kernel), as_like(s[1], kernel), as_like(s[2], kernel), as_like(s[3], kernel)
     collect(kernel, i, n - 1, w0, w1, w2, w3, acc)
 
