@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..arrays.origin import Origin, origin_of
+from ..costs.grid import flat_weights
 from ..errors import ConvergenceError, ConvergenceWarning
-from ..problems.pairs import build_cross, build_self
+from ..problems.pairs import build_cross, build_self, complete, strength
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
@@ -34,12 +35,13 @@ DIFFERENCE_ROUNDING = 1e-14  # of the terms that the dual values are sums of: wh
 
 def divergence(
     cost_xy: Any,
-    cost_xx: Any,
-    cost_yy: Any,
+    cost_xx: Any = None,
+    cost_yy: Any = None,
     a: Any = None,
     b: Any = None,
     *,
-    epsilon: Any,
+    epsilon: Any = None,
+    blur: Any = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     method: Method | Newton = "auto",
@@ -55,15 +57,22 @@ def divergence(
 
     Parameters
     ----------
-    cost_xy : array_like, shape (n, m) or (..., n, m)
+    cost_xy : array_like, shape (n, m) or (..., n, m), or Cost
         Costs from the points of a to those of b. +inf forbids a cell, here and below. With leading dimensions, here or
-        in what follows, there are many pairs of clouds: they broadcast, and the result is a `BatchDivergence`.
-    cost_xx, cost_yy : array_like, shapes (n, n) and (m, m), or (..., n, n) and (..., m, m)
-        Costs within each cloud, symmetric.
+        in what follows, there are many pairs of clouds: they broadcast, and the result is a `BatchDivergence`. Of a
+        `PointCloud` or a `Grid` nothing of size n x m is stored.
+    cost_xx, cost_yy : array_like, shapes (n, n) and (m, m), or (..., n, n) and (..., m, m), or Cost, optional
+        Costs within each cloud, symmetric. A cost that knows its points makes them itself: a `PointCloud`, a `Grid` of
+        coordinates, or a cost of your own with `Cost.within`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
-        Weights >= 0, default 1/n and 1/m. Their sums may differ if a side is relaxed.
+        Weights >= 0, default 1/n and 1/m; of a `Grid` also in its shape. Their sums may differ if a side is relaxed.
     epsilon : float, or array_like of shape (...)
-        Strength of the entropy, in the units of the cost, > 0.
+        Strength of the entropy, in the units of the cost, > 0. Either this or `blur` must be given.
+    blur : float, or array_like of shape (...)
+        A length, > 0, in place of `epsilon`, for costs that are a power of one: epsilon is blur**2 for the metric
+        "sqeuclidean", and blur for "euclidean" and "cityblock". Details finer than it do not count; the distance
+        between neighbouring points, or a hundredth to a tenth of the diameter, is a good choice. The blur of GeomLoss
+        at p=2 belongs to half the squared distance: ours is its blur times sqrt(2), and our value twice its value.
     rows, cols : Penalty
         As for `solve`. OT(a, a) has `rows` on both sides, OT(b, b) has `cols`. Only with equal ones is S(a, a) = 0. A
         strength may be an array of shape (...).
@@ -124,12 +133,21 @@ def divergence(
     0.250...
     >>> eot.divergence(cost(x, x), cost(x, x), cost(x, x), epsilon=0.1).value
     0.0
+
+    From points, without a matrix, and with its derivatives in them:
+
+    >>> found = eot.divergence(eot.PointCloud(x[:, None], y[:, None]), blur=0.1**0.5)
+    >>> found.value, found.gradients().x.shape
+    (0.250..., (4, 1))
     """
     check_method(method)
     check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     limits = Limits(*check_limits(tol, max_iter, time_limit, None))
     if limits.tol == 0:
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
+    epsilon = strength(cost_xy, epsilon, blur)
+    cost_xx, cost_yy = complete(cost_xy, cost_xx, cost_yy)
+    a, b = flat_weights(cost_xy, a, b)
     arrays = {"cost_xy": cost_xy, "cost_xx": cost_xx, "cost_yy": cost_yy, "a": a, "b": b, "epsilon": epsilon}
     batch = batch_shape(rows, cols, **arrays)
     if batch:

@@ -13,6 +13,7 @@ from .operator import PlanOperator
 
 STRIP = 1 << 20  # entries of a cost that are computed together, where it is not stored
 LARGEST_PLAN = 1 << 24  # entries of matrices made of a cost that is not stored, at most
+LENGTH_POWERS = {"sqeuclidean": 2, "euclidean": 1, "cityblock": 1}  # of a length, that the cost of a metric is
 
 
 class Cost(ABC):
@@ -98,6 +99,21 @@ class Cost(ABC):
     def _refuse_call(self) -> None:  # noqa: B027 - most costs have nothing to refuse
         """Raise if a call that computes with numbers cannot have this cost."""
 
+    def within(self) -> tuple[Cost, Cost] | None:
+        """Return the costs within each side, for `divergence`; override it where the cost knows its points.
+
+        Returns
+        -------
+        tuple of two Cost, of shapes (n, n) and (m, m), or None
+            Between the points of the rows, and between those of the columns; both symmetric. None, the default, where
+            they are not known: `divergence` then asks for them.
+        """
+        return None
+
+    def _length_power(self) -> int | None:
+        """Return the power of a length that costs are; None where they are none."""
+        return None
+
     def _known(self) -> KnownCost | None:
         """Return it with the facts that it knows of itself; None has them looked for in all blocks."""
         return None
@@ -143,6 +159,11 @@ class KnownCost(Cost):
     def masked(self) -> bool:
         """True if some entry is forbidden."""
         return self.row_reach is not None
+
+    @property
+    def symmetric(self) -> bool:
+        """True if it is known to equal its transpose, without a look at its entries."""
+        return False
 
     @property
     def largest(self) -> float:

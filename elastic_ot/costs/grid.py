@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import first_true
 from ..arrays.ingest import as_numpy, is_real
 from .axes import entries_at, entries_between
-from .base import Cost, KnownCost, is_cost
+from .base import LENGTH_POWERS, Cost, KnownCost, is_cost
 from .dense import DenseCost
 from .grid_plan import GridCost
 
@@ -48,6 +48,9 @@ class Grid(Cost):
         The shapes of the grids, (n_1, ..., n_d) and (m_1, ..., m_d).
     matrices : tuple of ndarray, shapes (n_k, m_k)
         The cost along each axis; read-only.
+    axes_x, axes_y : tuple of ndarray, or None
+        The coordinates; None for a grid made of matrices.
+    metric : str or None
     dtype : dtype
         float32 if all coordinates are, else float64: that of entries and plans. Iterations are in float64 in any case.
 
@@ -91,6 +94,9 @@ class Grid(Cost):
     (True, (64, 48))
     """
 
+    axes_x: tuple[NDArray[np.floating], ...] | None = None
+    axes_y: tuple[NDArray[np.floating], ...] | None = None
+    metric: str | None = None
     _mask_advice: ClassVar[str] = (
         "a {name} has none: give points without mass the weight 0, or pass its cost as a matrix"
     )
@@ -104,6 +110,7 @@ class Grid(Cost):
         if len(first) != len(second):
             raise ValueError(f"axes_x has {len(first)} axes and axes_y has {len(second)}; they must be as many")
         self._become([_distances(x, y, metric) for x, y in zip(first, second, strict=True)])
+        self.axes_x, self.axes_y, self.metric = tuple(first), tuple(second), metric
 
     @classmethod
     def from_matrices(cls, matrices: Sequence[Any]) -> Grid:
@@ -149,6 +156,16 @@ class Grid(Cost):
         self.matrices = tuple(matrices)
         self.shape_x, self.shape_y = (tuple(c.shape[side] for c in matrices) for side in (0, 1))
         self.shape = math.prod(self.shape_x), math.prod(self.shape_y)
+
+    def within(self) -> tuple[Grid, Grid] | None:
+        """Return the costs between the points of either grid, see `Cost.within`; None for a grid made of matrices."""
+        if self.axes_x is None or self.axes_y is None or self.metric is None:
+            return None
+        first, second = ([axis.astype(self.dtype) for axis in axes] for axes in (self.axes_x, self.axes_y))
+        return Grid(first, metric=self.metric), Grid(second, metric=self.metric)
+
+    def _length_power(self) -> int | None:
+        return None if self.metric is None else LENGTH_POWERS[self.metric]
 
     def _known(self) -> KnownCost:
         """Along one axis alone nothing is a sum, and the cost is that axis' matrix."""

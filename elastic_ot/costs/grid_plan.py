@@ -44,6 +44,10 @@ class GridCost(BlockCost):
     def work(self) -> int:
         return max(sum(self.shape) * max(sum(c.shape) for c in self.matrices) // FASTER_PRODUCTS, sum(self.shape))
 
+    @property
+    def symmetric(self) -> bool:
+        return all(np.array_equal(c, c.T) for c in self.matrices)
+
     def block(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         return entries_between(self.matrices, rows, cols)
 

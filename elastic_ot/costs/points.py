@@ -12,7 +12,7 @@ from ..arrays.libraries import is_abstract, refuse_tracer
 from ..backends import load_cloud
 from ..backends.protocol import Metric
 from ..cached import cached_property
-from .base import Cost
+from .base import LENGTH_POWERS, Cost
 from .points_plan import PointCost
 
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -138,6 +138,14 @@ class PointCloud(Cost):
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
         x, y = self.x[i].astype(np.float64), self.y[j].astype(np.float64)
         return self._paired(x, y).astype(self.dtype, copy=False)
+
+    def within(self) -> tuple[PointCloud, PointCloud]:
+        """Return the costs between the points of either side, see `Cost.within`."""
+        rows = PointCloud(self.x, metric=self.metric)
+        return rows, rows if self.y is self.x else PointCloud(self.y, metric=self.metric)
+
+    def _length_power(self) -> int | None:
+        return LENGTH_POWERS.get(self.metric)
 
     def _known(self) -> PointCost:
         low, high = extent(self.x.astype(np.float64), self.y.astype(np.float64), self.metric)

@@ -65,6 +65,11 @@ class PointCost(BlockCost):
     def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> PointPlan:
         return PointPlan(replace(self, dtype=np.dtype(np.float64)), inv_epsilon, load(), rows, cols, self.cloud)
 
+    @property
+    def symmetric(self) -> bool:
+        user: Any = self.user
+        return user.y is user.x or np.array_equal(user.x, user.y)
+
     def block(self, rows: slice, cols: slice) -> NDArray[Any]:
         if cols == slice(0, self.shape[1]):
             return self._entries(self._points()[rows])

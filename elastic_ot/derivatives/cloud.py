@@ -39,6 +39,17 @@ def cloud_of(problem: Problem) -> PointCloud | None:
     return user if isinstance(user, PointCloud) else None
 
 
+def same_points(cross: Problem, within_x: Problem, within_y: Problem) -> bool:
+    """Return True if all three problems lie between points, and those of two are the ones of the first."""
+    between, *within = (cloud_of(problem) for problem in (cross, within_x, within_y))
+    if between is None:
+        return False
+    return all(
+        own is not None and np.array_equal(own.x, points) and np.array_equal(own.y, points)
+        for own, points in zip(within, (between.x, between.y), strict=True)
+    )
+
+
 def point_at(solved: Found) -> Point:
     """Return the solution, for derivatives in the matrix or in the points."""
     cloud = cloud_of(solved.problem)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays.devices import chunk_of, first_true
-from ..arrays.ingest import ingest_cost
+from ..arrays.ingest import as_numpy, ingest_cost
 from ..costs.base import KnownCost, is_cost
 from ..costs.dense import SCAN_ENTRIES
 from .build import build, build_on
@@ -17,6 +17,45 @@ from .penalty import Vector
 from .problem import Problem
 
 Made = TypeVar("Made")
+MAKERS = "a PointCloud, or a Grid of coordinates, makes them itself"
+
+
+def complete(cost_xy: Any, cost_xx: Any, cost_yy: Any) -> tuple[Any, Any]:
+    """Return the costs within either cloud; those that are not given, as the cost between the clouds makes them."""
+    given = {"cost_xx": cost_xx, "cost_yy": cost_yy}
+    missing = [name for name, cost in given.items() if cost is None]
+    own = cost_xy.within() if is_cost(cost_xy) else None
+    if missing and own is None:
+        what = f"{type(cost_xy).__name__}.within() returned None" if is_cost(cost_xy) else "cost_xy is a matrix"
+        verb = "is" if len(missing) == 1 else "are"
+        raise ValueError(f"{' and '.join(missing)} {verb} missing, and {what}; pass them: only {MAKERS}")
+    if own is None:
+        return cost_xx, cost_yy
+    for name, cost in given.items():
+        if cost is not None and not is_cost(cost) and len(np.shape(cost)) == 1:
+            raise ValueError(f"{name} has shape {np.shape(cost)}; it must be a cost. Pass weights by name, as a and b")
+    first, second = (made if cost is None else cost for cost, made in zip(given.values(), own, strict=True))
+    return first, second
+
+
+def strength(cost: Any, epsilon: Any, blur: Any) -> Any:
+    """Return epsilon: as it is given, or the power of the blur that costs are of a length."""
+    if blur is None:
+        if epsilon is None:
+            raise TypeError("epsilon is missing; give it, or a blur where the cost knows its points")
+        return epsilon
+    if epsilon is not None:
+        raise ValueError(f"epsilon is {epsilon} and blur is {blur}; give one of them")
+    power = cost._length_power() if is_cost(cost) else None
+    if power is None:
+        metric = getattr(cost, "metric", None)
+        what = f"the {metric} cost" if isinstance(metric, str) else "this cost"
+        raise ValueError(f"blur is a length, and {what} is not known to be a power of one; give epsilon instead")
+    lengths = as_numpy("blur", blur).astype(np.float64)
+    wrong = lengths[~((lengths > 0) & np.isfinite(lengths))]
+    if wrong.size:
+        raise ValueError(f"blur is {wrong[0]}; it must be positive and finite")
+    return (lengths**power)[()]
 
 
 def build_cross(cost: Any, a: Any, b: Any, epsilon: Any, rows: Any, cols: Any) -> Problem:
@@ -35,7 +74,8 @@ def build_self(name: str, cost: Any, weights: Vector, cross: Problem, rows: bool
     problem = _renamed(
         name, f"{name}: ", lambda: build_on(matrix, weights, weights, cross.epsilon, penalty, penalty, "product")
     )
-    _check_symmetric(name, problem.cost)
+    if not problem.cost.symmetric:
+        _check_symmetric(name, problem.cost)
     return problem
 
 

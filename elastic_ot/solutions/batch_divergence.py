@@ -104,6 +104,9 @@ class BatchDivergence:
         stacked: dict[str, Any] = {}
         for field in fields(DivergenceGradients):
             parts = [getattr(gradients, field.name) for gradients in found]
+            if parts[0] is None:
+                stacked[field.name] = None
+                continue
             whole = np.array(parts) if field.name == "epsilon" else library_of(parts[0]).stack(parts)
             stacked[field.name] = whole.reshape((*self.pairs.shape, *whole.shape[1:]))
         return DivergenceGradients(**stacked)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..arrays.origin import Origin
 from ..cached import cached_property
+from ..derivatives.cloud import same_points
 from ..derivatives.records import Matrix
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
@@ -22,21 +24,27 @@ class DivergenceGradients:
 
     Attributes
     ----------
-    cost_xy, cost_xx, cost_yy : ndarray, shapes (n, m), (n, n) and (m, m)
-        The plan of the term, times -1/2 for `cost_xx` and `cost_yy`, every cell on its own.
+    cost_xy, cost_xx, cost_yy : ndarray, shapes (n, m), (n, n) and (m, m), or None
+        The plan of the term, times -1/2 for `cost_xx` and `cost_yy`, every cell on its own. None for a cost that is
+        not stored, and between points.
     a, b : ndarray, shapes (n,) and (m,)
         With two `Fixed` sides the sums of a and b move together, and a constant may pass from one to the other; it is
         the one for which <a, gradient> = <b, gradient>, so that both are 0 where the divergence is.
     epsilon : float
         At held strengths rho, also where `Elastic` was asked for.
+    x, y : ndarray, shapes (n, d) and (m, d), or None
+        In the points of a `PointCloud`, which move in the term between the clouds and in that within their own. One
+        given for both sides, `PointCloud(x)`, has the sum of the two.
     """
 
-    cost_xy: Matrix
-    cost_xx: Matrix
-    cost_yy: Matrix
+    cost_xy: Matrix | None
+    cost_xx: Matrix | None
+    cost_yy: Matrix | None
     a: Vector
     b: Vector
     epsilon: float
+    x: Matrix | None = None
+    y: Matrix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +92,7 @@ class Divergence:
         return max(self.cross.gap, 0.5 * (self.self_x.gap + self.self_y.gap))
 
     def gradients(self) -> DivergenceGradients:
-        """Derivatives of `value` in costs, weights and epsilon.
+        """Derivatives of `value` in costs or points, weights and epsilon.
 
         Returns
         -------
@@ -107,11 +115,22 @@ class Divergence:
                 excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
                 a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
             masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
+            by_points = _in_points(cross, x, y) if same_points(xy, xx, yy) else {}
             return DivergenceGradients(
                 cost_xy=cross.cost,
-                cost_xx=-0.5 * x.cost,
-                cost_yy=-0.5 * y.cost,
+                cost_xx=_minus_half(x.cost),
+                cost_yy=_minus_half(y.cost),
                 a=a,
                 b=b,
                 epsilon=cross.epsilon - 0.5 * (x.epsilon + y.epsilon) + masses,
+                **by_points,
             )
+
+
+def _minus_half(plan: Any) -> Any:
+    return None if plan is None else -0.5 * plan
+
+
+def _in_points(cross: Any, x: Any, y: Any) -> dict[str, Any]:
+    """The total derivatives in the points: those of x stand on both sides of the term within x."""
+    return {"x": cross.x - 0.5 * (x.x + x.y), "y": cross.y - 0.5 * (y.x + y.y)}
