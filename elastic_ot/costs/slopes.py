@@ -8,12 +8,15 @@ For weights W, a strip of rows at a time, each metric has three sums over pairs,
 
 All are products of matrices, O(n m d). Where a metric has no derivative, at equal points of `euclidean` and equal
 coordinates of `cityblock`, 0 stands for it, which is among its subgradients.
+
+Every metric is a homogeneous function of both points, but for a constant, so that `pull` holds its own sum (Euler):
+sum_ij W_ij c_ij = (<x, pull_x> + <y, pull_y>) / degree + constant sum W.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +37,16 @@ def slopes_of(metric: str) -> Slopes:
 
 
 class Slopes(ABC):
-    """Derivatives of a metric. Points and directions are in float64; W (k, m) are weights of a strip of pairs."""
+    """Derivatives of a metric. Points and directions are in float64; W (k, m) are weights of a strip of pairs.
+
+    Attributes
+    ----------
+    degree, constant : float
+        The metric of points times t, as `pull` takes them, is t^degree of what it is less a constant, plus that.
+    """
+
+    degree: ClassVar[float] = 2.0
+    constant: ClassVar[float] = 0.0
 
     def settled(self, points: Matrix) -> Matrix:
         """Return points as `pull`, `push` and `bend` take them."""
@@ -93,6 +105,8 @@ class _Squared(Slopes):
 class _Euclidean(Slopes):
     """|x - y|, with derivative (x - y) / |x - y|."""
 
+    degree = 1.0
+
     def pull(self, at: Pair, w: Matrix) -> Pair:
         return _differences(at, w * _inverse_distances(at))
 
@@ -116,6 +130,8 @@ def _inverse_distances(at: Pair) -> Matrix:
 
 class _CityBlock(Slopes):
     """sum_k |x_k - y_k|, with derivative sign(x_k - y_k)."""
+
+    degree = 1.0
 
     def pull(self, at: Pair, w: Matrix) -> Pair:
         out = Pair(np.empty_like(at.x), np.empty_like(at.y))
@@ -151,6 +167,8 @@ class _Dot(Slopes):
 
 class _Cosine(_Dot):
     """1 - <x / |x|, y / |y|>: "dot" of points on the unit sphere, u = x / |x| with du = (dx - u <u, dx>) / |x|."""
+
+    constant = 1.0
 
     def settled(self, points: Matrix) -> Matrix:
         return np.asarray(points / _lengths(points))

@@ -21,6 +21,7 @@ import numpy as np
 from ..cached import cached_property
 from ..costs.base import LARGEST_PLAN, STRIP
 from ..costs.points import PointCloud
+from ..costs.points_plan import PointCost
 from ..costs.slopes import Pair, slopes_of
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
@@ -215,6 +216,25 @@ class CloudPoint(Point):
         found = Pair(*(x + y for x, y in zip(found, bent, strict=True)))
         return {"cost": None, **places.returned_change(self._value_pulled, found)}
 
+    @property
+    def _symmetric(self) -> bool:
+        """True if the plan equals its transpose, as that of a cloud to itself does in a divergence."""
+        same = np.array_equal(self.solved.f, self.solved.g) and np.array_equal(self.problem.a, self.problem.b)
+        return same and self.problem.cost.symmetric
+
+    def transport_cost(self) -> float:
+        """`Point.transport_cost`; what the points see of the plan holds it, so it takes no pass of its own."""
+        cost = self.problem.cost
+        if not isinstance(cost, PointCost):  # stored
+            return super().transport_cost()
+        pulled, slopes, mass = self._value_pulled, self.places.slopes, float(self.optimum.rows.marginal.sum())
+        places = self.places.at
+        if self.cloud.metric == "sqeuclidean":  # does not depend on the origin: near it, fewer digits cancel
+            centre = 0.5 * (places.x.mean(axis=0) + places.y.mean(axis=0))
+            places = Pair(*(z - centre for z in places))
+        seen = sum(float(np.einsum("kd,kd->", z, bar)) for z, bar in zip(places, pulled, strict=True))
+        return seen / slopes.degree + (slopes.constant - cost.offset) * mass
+
     @cached_property
     def _value_pulled(self) -> Pair:
         """What `Slopes.pull` makes of the plan: products with points where the metric is made of inner products."""
@@ -224,7 +244,10 @@ class CloudPoint(Point):
         alpha, r, c = view.alpha + np.log(view.problem.mass), self.optimum.rows.marginal, self.optimum.cols.marginal
         carried = Pair(np.empty_like(x), np.empty_like(y))
         view.task.plan.apply(alpha, view.beta, y, False, carried.x)
-        view.task.plan.apply(alpha, view.beta, x, True, carried.y)
+        if self._symmetric:
+            carried.y[:] = carried.x
+        else:
+            view.task.plan.apply(alpha, view.beta, x, True, carried.y)
         if self.cloud.metric == "sqeuclidean":
             return Pair(2.0 * (r[:, None] * x - carried.x), 2.0 * (c[:, None] * y - carried.y))
         return Pair(-carried.x, -carried.y)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays.devices import library_of, on_host
 from ..cached import cached_property
+from ..plans.export import transport_cost
 from ..plans.view import View
 from ..problems.penalty import Vector
 from ..solvers.found import Found
@@ -31,7 +32,7 @@ class Point:
     """A solution, with its plan in float64 and as kernels store it."""
 
     def __init__(self, solved: Found) -> None:
-        self.view, self.problem = View(solved), solved.problem
+        self.view, self.problem, self.solved = View(solved), solved.problem, solved
         if self.problem.cost.stored:
             r, c = self.problem.turned(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
         else:
@@ -59,6 +60,10 @@ class Point:
     def value_slopes(self) -> dict[str, Any]:
         """Return those of the optimal value."""
         return {"cost": self.oriented(self.plan) if self.problem.cost.stored else None}
+
+    def transport_cost(self) -> float:
+        """Return <C, P>."""
+        return transport_cost(self.solved)
 
     def slopes_step(self, change: Matrix, direction: Direction) -> dict[str, Any]:
         """Return the change of `value_slopes` along a direction, given that of the plan."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..arrays.devices import library_of
-from ..plans.export import transport_cost
 from ..problems.penalties import Fixed
 from ..solvers.found import Found
 from .cloud import point_at
@@ -21,7 +20,7 @@ def value_gradients(solved: Found) -> Gradients:
     point = point_at(solved)
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential
-    exponents = float(f @ rows.marginal + g @ cols.marginal) - transport_cost(solved)
+    exponents = float(f @ rows.marginal + g @ cols.marginal) - point.transport_cost()
     exponents += problem.price * float(rows.marginal.sum())
     entropy = exponents / problem.epsilon - float(rows.marginal.sum()) + problem.reference_mass
     a, b = rows.dual_by_weight(), cols.dual_by_weight()

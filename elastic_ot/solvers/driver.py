@@ -11,6 +11,7 @@ import numpy as np
 
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
+from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
 from .acceleration import damped, settled_relaxation, translation
 from .feasibility import Blocked, blocked, crowded, may_be_blocked
@@ -105,6 +106,14 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
     with np.errstate(divide="ignore", over="ignore"):
         found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
         return f, g, task.problem.mass * rows, task.problem.mass * cols, found
+
+
+def centred(problem: Problem, start: Start, f: Vector, g: Vector) -> tuple[Vector, Vector]:
+    """The potentials in the gauge of `Start`, where two fixed sides leave a translation open."""
+    if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
+        return f, g
+    shift = _mean(problem.a, f) if start.transposed else -_mean(problem.b, g)
+    return f - shift, g + shift
 
 
 def _mean(weights: Vector, potential: Vector) -> float:
@@ -401,11 +410,7 @@ class _Run:
         return f, g
 
     def _certified(self, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
-        problem = self.task.problem
-        if isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed):
-            shift = _mean(problem.a, f) if self.first.transposed else -_mean(problem.b, g)
-            f, g = f - shift, g + shift
-        return certify(self.task, f, g)
+        return certify(self.task, *centred(self.task.problem, self.first, f, g))
 
     def _history(self) -> History:
         return history_of(self.log, self.task.problem.reference_mass)

@@ -17,8 +17,9 @@ import numpy as np
 
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
-from .driver import Limits, Outcome, Phase, run
-from .log_domain import initial_alphas, sweep
+from .driver import Limits, Outcome, Phase, centred, certify, run
+from .history import Entry, history_of
+from .log_domain import sweep
 from .measure import Iterate
 from .state import Start, State
 from .status import Status
@@ -27,6 +28,7 @@ OMEGA = 0.6  # measured: fewer sweeps than 1/2 and 2/3 on clouds and on random c
 SLOWEST = 0.8  # rate above which the averaged iteration gives up; only kernels that are not positive definite reach it
 FIRST_JUDGED = 6  # sweeps before its rate is judged
 SLOW_FLOOR = 1e-12  # residual, relative to the mass, at which a slow rate is rounding
+SAME = 1e-14  # rounding of potentials, relative to the largest of them
 SYMMETRIC_RETRIES = 3  # times a general solve is repeated when its symmetrised potentials miss the tolerance
 NEAR_ENOUGH = 1.0  # residual, relative to the mass, up to which given potentials are a better start than none; measured
 
@@ -65,7 +67,11 @@ def solve_from(task: Task, start: Start, limits: Limits, phases: Sequence[Phase]
 
 def measured(task: Task, start: Start, f: Vector, g: Vector, tol: float) -> Outcome:
     """(f, g) as the outcome of a solve that changes nothing."""
-    return run([Phase("given", Given())], task, replace(start, f=f, g=g), Limits(tol, 1))
+    began, problem = time.perf_counter(), task.problem
+    f, g, rows, cols, found = certify(task, *centred(problem, start, f, g))
+    entry = Entry(1, found.residual, found.dual, found.epsilon, time.perf_counter() - began, "given", 0)
+    status = Status.CONVERGED if found.meets(tol) else Status.STALLED
+    return Outcome(f, g, rows, cols, found, status, 1, "given", history_of([entry], problem.reference_mass))
 
 
 class _Budget:
@@ -97,28 +103,15 @@ class _Budget:
 def _symmetrised(task: Task, start: Start, limits: Limits, found: Outcome) -> Outcome:
     """Measure both sides at the mean of f and g, where by concavity the dual is not lower."""
     p = 0.5 * (found.f + found.g)
+    used = np.isfinite(p)
+    apart = found.f[used] - found.g[used]
+    if used.any() and np.ptp(apart) <= SAME * np.abs(p[used]).max():  # (p, p) translated, which has the same plan
+        return replace(found, f=p, g=p.copy())
     there = measured(task, start, p, p, limits.tol)
     status = there.status
     if status is not Status.CONVERGED:
         status = Status.STALLED if found.status is Status.CONVERGED else found.status
     return replace(there, f=p, g=p.copy(), status=status, method=found.method, history=found.history)
-
-
-@dataclass(frozen=True)
-class Given:
-    """A method that changes nothing: it computes the marginals of the potentials that it is given."""
-
-    def start(self, task: Task, start: Start) -> State:
-        state = State(task, *initial_alphas(task, start), start.end, (1.0, 1.0), False, None)
-        task.plan.marginals(state.alpha, state.beta, state.log_row, state.log_col)
-        with np.errstate(divide="ignore"):
-            np.log(state.log_row, out=state.log_row)
-            np.log(state.log_col, out=state.log_col)
-        return state
-
-    def step(self, state: State, count: int) -> int:
-        state.exhausted = True
-        return 0
 
 
 @dataclass(eq=False)
@@ -140,7 +133,11 @@ class AveragedState(State):
 
 @dataclass(frozen=True)
 class Averaged:
-    """f <- f + omega (T(f) - f), both sides at once; in double precision, because few sweeps are needed."""
+    """f <- f + omega (T(f) - f), both sides at once.
+
+    In double precision, because few sweeps are needed; but where costs are computed anew in each of them and the
+    tolerance allows it, in single precision as far as that carries.
+    """
 
     omega: float = OMEGA
 
@@ -150,9 +147,12 @@ class Averaged:
             0.5 * problem.cost.lowest, problem.rows.least_potential()
         )  # no entry of the plan exceeds that of R
         p = np.full(problem.shape[0], lowest)
-        scratch = task.plan.scratch(False)
+        if start.f is not None and start.g is not None:
+            p = 0.5 * (start.f + start.g)
+        fast = start.fast and not problem.cost.stored
+        scratch = task.plan.scratch(fast)
         state = AveragedState(
-            task, *task.alphas(p, p), "rows", (self.omega, 0.0), False, scratch, log_mass=float(np.log(problem.mass))
+            task, *task.alphas(p, p), "rows", (self.omega, 0.0), fast, scratch, log_mass=float(np.log(problem.mass))
         )
         self._sweep(state)
         return state
@@ -164,6 +164,9 @@ class Averaged:
             self._sweep(state)
         after = state.measure()
         if state.sweeps >= FIRST_JUDGED and not after.residual <= SLOWEST**count * before:
+            if state.fast:  # rounding may be what is left
+                state.fast, state.scratch, state.sweeps = False, state.task.plan.scratch(False), 0
+                return count
             state.exhausted = after.residual <= SLOW_FLOOR * after.mass
             state.broken = not state.exhausted
         return count

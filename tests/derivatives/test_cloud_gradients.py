@@ -138,3 +138,16 @@ def test_a_given_mass_needs_a_matrix():
     sol = eot.solve(eot.PointCloud(x, y), a, b, epsilon=0.5, mass=0.6, tol=1e-10)
     with pytest.raises(ValueError, match="need a cost matrix"):
         sol.vjp(f=np.ones(len(x)))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("far", [0.0, 10.0])
+def test_the_derivative_in_epsilon_is_the_entropy_of_the_plan(metric, far):
+    """The transport cost in it is read off the derivatives in the points; large inner products are levelled."""
+    x, y, a, b = drawn()
+    x, y = x + far, y + far
+    sol = eot.solve(eot.PointCloud(x, y, metric), a, b, epsilon=0.6, tol=1e-12)
+    plan = sol.plan
+    entropy = float((plan * np.log(plan / np.outer(a, b))).sum() - plan.sum() + 1.0)
+    # marginals are off by tol, and count times the potentials over epsilon
+    assert sol.gradients().epsilon == pytest.approx(entropy, abs=1e-11 * (10 + np.abs(costs(metric, x, y)).max()))
