@@ -10,19 +10,18 @@ import argparse
 import os
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 import elastic_ot as eot
 
+from .files import BadInput
 from .precompile import add_compile, shown_on_stderr
+from .problem import add_problem, check_drawable, parse_epsilon, read_problem
 
 if TYPE_CHECKING:
     from ..problems.penalty import Penalty
@@ -34,10 +33,6 @@ SAVED = (
     *("marginal_error", "epsilon", "n_iter", "converged", "method"),
 )
 METHOD_CHOICES = "auto, scaling, stabilized, log, epsilon_scaling, newton"
-
-
-class BadInput(Exception):
-    """What the user gave cannot be used; the message is one line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,14 +76,12 @@ def build_parser() -> Parser:
     solve = commands.add_parser(
         "solve",
         help="solve a problem read from files",
-        description="Solve one problem and print its result. Files are .npy, .npz (the array named like the "
-        "option, or the only one) or .csv (comma-separated numbers, no header).",
+        description="Solve one problem and print its result: of a cost matrix, of points, or of two pictures. Files "
+        "are .npy, .npz (the array named like the option, or the only one) or .csv (comma-separated numbers, no "
+        "header).",
         epilog="Exit code: 0 converged, 1 not converged, 2 bad input.",
     )
-    solve.add_argument("cost", metavar="COST", help="cost matrix, n x m; inf forbids a cell")
-    solve.add_argument("--a", metavar="FILE", help="row weights (default: 1/n each)")
-    solve.add_argument("--b", metavar="FILE", help="column weights (default: 1/m each)")
-    solve.add_argument("--mask", metavar="FILE", help="n x m of 0 and 1; 0 forbids a cell")
+    add_problem(solve)
     solve.add_argument(
         "--epsilon",
         metavar="E",
@@ -106,7 +99,9 @@ def build_parser() -> Parser:
     solve.add_argument("--tol", type=float, default=1e-6, help="tolerance (default: 1e-6)")
     solve.add_argument("--max-iter", type=int, default=10_000, metavar="N", help="(default: 10000)")
     solve.add_argument("--time-limit", type=float, metavar="S", help="seconds (default: none)")
-    solve.add_argument("--output", metavar="NPZ", help="save f, g, plan, marginals and scalars")
+    solve.add_argument(
+        "--output", metavar="NPZ", help="save f, g, plan (of points and pictures if small), marginals and scalars"
+    )
     solve.add_argument("--plot", metavar="PICTURE", help="save the picture of the plan (.png, .pdf, .svg, ...)")
     solve.add_argument("--progress", action="store_true", help="show a progress bar (needs tqdm)")
     solve.set_defaults(command=run_solve)
@@ -132,10 +127,9 @@ def run_solve(options: argparse.Namespace) -> int:
         check_writable("--output", options.output)
     if options.plot is not None:
         check_picture("--plot", options.plot)
-    cost = load_array("COST", options.cost, "cost", ndim=2)
-    a = None if options.a is None else load_array("--a", options.a, "a", ndim=1)
-    b = None if options.b is None else load_array("--b", options.b, "b", ndim=1)
-    mask = None if options.mask is None else load_mask(options.mask)
+    cost, a, b, mask = read_problem(options)
+    if options.plot is not None:
+        check_drawable(cost)
     epsilon = parse_epsilon(options.epsilon, cost)
     rows, cols = parse_penalty("--rows", options.rows), parse_penalty("--cols", options.cols)
     start = time.perf_counter()
@@ -213,75 +207,6 @@ def parse_relaxation(text: str) -> float | str:
         return text
 
 
-def parse_epsilon(text: str, cost: NDArray[np.generic]) -> float:
-    """Read a number, or a fraction of the range of the finite costs such as ``0.01x``."""
-    relative = text.endswith("x")
-    try:
-        epsilon = float(text.removesuffix("x"))
-    except ValueError:
-        raise BadInput(f"--epsilon {text}: give a number such as 0.05, or 0.01x of the cost range") from None
-    if not relative:
-        return epsilon
-    finite = cost[np.isfinite(cost)].astype(np.float64)
-    width = float(np.ptp(finite)) if finite.size else 0.0
-    if width == 0.0:
-        raise BadInput(f"--epsilon {text}: the finite costs have no range to take a fraction of; give a number")
-    return epsilon * width
-
-
-def load_array(option: str, name: str, key: str, *, ndim: int) -> NDArray[Any]:
-    """Read numbers from a .npy, .npz or .csv file; weights may also be a matrix of one row or one column."""
-    path = Path(name)
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
-    if path.suffix not in readers:
-        raise BadInput(f"{option} {name}: the name must end in .npy, .npz or .csv")
-    try:
-        with path.open("rb") as file:
-            array = readers[path.suffix](file, key)
-    except OSError as error:
-        raise BadInput(f"{option} {name}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadInput(f"{option} {name}: not a readable {path.suffix} file: {error}") from error
-    if array.dtype.kind not in "biuf":
-        raise BadInput(f"{option} {name}: holds {array.dtype}, not real numbers")
-    if ndim == 1 and array.ndim == 2 and 1 in array.shape:
-        array = array.ravel()
-    if array.ndim != ndim:
-        raise BadInput(f"{option} {name}: has {array.ndim} dimensions, expected {ndim}")
-    return array
-
-
-def _read_npy(file: BinaryIO, key: str) -> NDArray[Any]:
-    return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _read_npz(file: BinaryIO, key: str) -> NDArray[Any]:
-    with zipfile.ZipFile(file):
-        file.seek(0)
-    with np.load(file, allow_pickle=False) as archive:
-        if key not in archive.files and len(archive.files) != 1:
-            raise ValueError(f"it holds {', '.join(archive.files) or 'nothing'}; name one array {key}")
-        array: NDArray[Any] = archive[key if key in archive.files else archive.files[0]]
-    return array
-
-
-def _read_csv(file: BinaryIO, key: str) -> NDArray[Any]:
-    lines = file.read().decode().splitlines()
-    if not any(line.strip() for line in lines):
-        raise ValueError("it is empty")
-    return np.loadtxt(lines, delimiter=",", ndmin=2)
-
-
-def load_mask(name: str) -> NDArray[np.bool_]:
-    """Read a mask, given as booleans or as 0 and 1."""
-    mask = load_array("--mask", name, "mask", ndim=2)
-    wrong = (mask != 0) & (mask != 1)
-    if wrong.any():
-        i, j = (int(index[0]) for index in wrong.nonzero())
-        raise BadInput(f"--mask {name}: entry [{i}, {j}] is {mask[i, j]}; a mask holds 0 and 1")
-    return mask.astype(bool)
-
-
 def check_writable(option: str, name: str) -> None:
     """Open the file for appending, and remove it again if it was not there."""
     existed = os.path.lexists(name)
@@ -327,8 +252,12 @@ def result_table(solution: Solution, seconds: float) -> str:
 
 
 def save_solution(solution: Solution, path: Path) -> None:
-    """Write next to the target and rename, so that an interruption leaves no half-written file."""
-    arrays: dict[str, Any] = {name: np.asarray(getattr(solution, name)) for name in SAVED}
+    """Write next to the target and rename, so that an interruption leaves no half-written file.
+
+    The plan of a cost that is not stored is left out.
+    """
+    names = [name for name in SAVED if name != "plan" or solution.problem.cost.stored]
+    arrays: dict[str, Any] = {name: np.asarray(getattr(solution, name)) for name in names}
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(partial, "wb") as file:

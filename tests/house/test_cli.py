@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import elastic_ot as eot
-from elastic_ot.cli import demo
+from elastic_ot.cli import demo, files, problem
 from elastic_ot.cli import main as cli
+from elastic_ot.costs import scan
 
 COST = np.array([[1.0, 4.0, 6.0], [5.0, 2.0, 3.0]])
 SHARES = np.array([0.6, 0.4])
+POINTS = tuple(np.random.default_rng(0).random((size, 2)) for size in (7, 9))
+SHADES = tuple(np.random.default_rng(1).integers(0, 255, shape, np.uint8) for shape in ((5, 6), (4, 3)))
 
 
 @pytest.fixture
@@ -56,13 +60,13 @@ def test_every_file_format_gives_the_same_matrix(folder, name):
     np.savez("cost.npz", COST)
     np.savez("named.npz", other=SHARES, cost=COST)
     np.savetxt("cost.csv", COST, delimiter=",")
-    np.testing.assert_array_equal(cli.load_array("COST", name, "cost", ndim=2), COST)
+    np.testing.assert_array_equal(files.load_array("COST", name, "cost", ndim=2), COST)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1), (1, 2)])
 def test_weights_may_be_a_row_or_a_column(folder, shape):
     np.save("w.npy", SHARES.reshape(shape))
-    np.testing.assert_array_equal(cli.load_array("--a", "w.npy", "a", ndim=1), SHARES)
+    np.testing.assert_array_equal(files.load_array("--a", "w.npy", "a", ndim=1), SHARES)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +89,8 @@ def test_a_penalty_is_read_from_its_short_form(text, penalty):
 
 def test_a_relative_epsilon_is_a_fraction_of_the_range_of_the_finite_costs():
     cost = np.array([[2.0, np.inf], [12.0, 7.0]])
-    assert cli.parse_epsilon("0.01x", cost) == pytest.approx(0.1, rel=1e-15)
-    assert cli.parse_epsilon("0.01", cost) == 0.01
+    assert problem.parse_epsilon("0.01x", cost) == pytest.approx(0.1, rel=1e-15)
+    assert problem.parse_epsilon("0.01", cost) == 0.01
 
 
 def test_output_holds_a_plan_made_of_its_own_potentials(folder, capsys):
@@ -107,6 +111,67 @@ def test_a_mask_forbids_cells(folder):
     assert cli.main("solve cost.npy --epsilon 1 --mask mask.csv --output out.npz".split()) == 0
     with np.load("out.npz") as saved:
         np.testing.assert_array_equal(saved["plan"] == 0.0, [[False, True, False], [False] * 3])
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cosine"])
+def test_points_are_solved_as_a_cloud(folder, capsys, metric):
+    np.save("x.npy", POINTS[0])
+    np.savetxt("y.csv", POINTS[1], delimiter=",")
+    assert cli.main(f"solve --points x.npy y.csv --metric {metric} --epsilon 0.1 --output out.npz".split()) == 0
+    solution = eot.solve(eot.PointCloud(*POINTS, metric), epsilon=0.1)
+    assert float(table(capsys.readouterr().out)["value"]) == pytest.approx(solution.value, rel=1e-9)
+    with np.load("out.npz") as saved:
+        np.testing.assert_array_equal(saved["plan"], solution.plan)
+
+
+@pytest.mark.parametrize("names", [("a.npy", "b.npy"), ("a.png", "b.png"), ("a.png", "b.npy")])
+def test_grey_values_of_pictures_are_weights_on_a_grid(folder, capsys, names):
+    for name, shade in zip("ab", SHADES, strict=True):
+        np.save(f"{name}.npy", shade)
+        Image.fromarray(shade).save(f"{name}.png")
+    assert cli.main(f"solve --grid {' '.join(names)} --epsilon 0.1 --rows kl:1 --output out.npz".split()) == 0
+    a, b = (shade / shade.sum() for shade in SHADES)
+    solution = eot.solve(eot.Grid(a.shape, b.shape), a, b, epsilon=0.1, rows=eot.KL(1.0))
+    assert float(table(capsys.readouterr().out)["value"]) == pytest.approx(solution.value, rel=1e-9)
+    with np.load("out.npz") as saved:
+        np.testing.assert_allclose(saved["row_marginal"], solution.row_marginal, rtol=0, atol=1e-12)
+
+
+def test_a_picture_in_colour_counts_by_its_brightness_and_one_of_16_bits_keeps_them(folder):
+    Image.fromarray(np.full((2, 3, 3), 80, np.uint8)).save("colour.png")
+    Image.fromarray(np.array([[1, 2], [3, 60000]], np.uint16)).save("deep.png")
+    np.testing.assert_allclose(files.load_picture("--grid", "colour.png", "a"), np.full((2, 3), 1 / 6))
+    np.testing.assert_array_equal(files.load_picture("--grid", "deep.png", "a"), np.array([[1, 2], [3, 60000]]) / 60006)
+
+
+@pytest.mark.usefixtures("no_solve")
+def test_pictures_without_pillow_say_how_to_get_it(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert cli.main("solve --grid a.png b.png --epsilon 1".split()) == 2
+    assert "--grid a.png: reading pictures needs Pillow: pip install pillow" in capsys.readouterr().err
+
+
+def test_the_plan_of_what_is_not_stored_is_not_saved(folder, monkeypatch):
+    monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
+    np.save("x.npy", POINTS[0])
+    assert cli.main("solve --points x.npy x.npy --epsilon 0.1 --output out.npz".split()) == 0
+    with np.load("out.npz") as saved:
+        assert "plan" not in saved
+        assert saved["f"].shape == (7,)
+
+
+@pytest.mark.usefixtures("no_solve")
+def test_a_plan_too_large_to_draw_is_refused_before_the_work(folder, capsys):
+    np.save("x.npy", np.zeros((4097, 1)))
+    assert cli.main("solve --points x.npy x.npy --epsilon 1 --plot plan.png".split()) == 2
+    assert "--plot: draws a whole plan" in capsys.readouterr().err
+
+
+def test_a_relative_epsilon_of_points_is_a_fraction_of_a_bound_on_their_range(folder):
+    cloud = eot.PointCloud(*POINTS)
+    matrix = cloud.block(slice(0, 7), slice(0, 9))
+    assert np.ptp(matrix) <= problem.parse_epsilon("1x", cloud) <= 2.0  # the square of the diagonal
+    assert problem.parse_epsilon("0.5x", eot.Grid((3, 3))) == pytest.approx(4 / 9, rel=1e-15)
 
 
 def test_plot_saves_a_picture(folder):
@@ -144,6 +209,12 @@ def write_bad_files():
     np.save("nan.npy", np.where(COST == 6.0, np.nan, COST))
     np.save("flat.npy", np.ones((2, 3)))
     np.savez("two.npz", x=COST, y=COST)
+    np.save("x.npy", POINTS[0])
+    np.save("y.npy", POINTS[1])
+    np.save("shade.npy", SHADES[0])
+    np.save("black.npy", np.zeros((2, 2)))
+    np.save("negative.npy", [[1.0, -1.0]])
+    Path("false.png").write_text("not a picture")
     whole = Path("cost.npy").read_bytes()
     Path("cut.npy").write_bytes(whole[:-8])
     np.savez("cut.npz", cost=COST)
@@ -154,6 +225,23 @@ BAD = {
     "": "required",
     "frobnicate": "frobnicate",
     "solve cost.npy": "--epsilon",
+    "solve --epsilon 1": "give one of COST, --points X Y and --grid A B",
+    "solve cost.npy --epsilon 1 --points x.npy y.npy": "give one of",
+    "solve cost.npy --epsilon 1 --metric dot": "--metric dot: is for --points and --grid",
+    "solve --points x.npy --epsilon 1": "--points: expected 2 arguments",
+    "solve --points x.npy vector.npy --epsilon 1": "--points vector.npy: has 1 dimensions",
+    "solve --points x.npy cost.npy --epsilon 1": "--points: x has shape (7, 2) and y has shape (2, 3)",
+    "solve --points x.npy y.npy --metric l3 --epsilon 1": "--points: metric is 'l3'",
+    "solve --points x.npy y.npy --mask cost.npy --epsilon 1": "--mask cost.npy",
+    "solve --points x.npy y.npy --a a.csv --epsilon 1": "a has 2 entries",
+    "solve --grid nowhere.png shade.npy --epsilon 1": "--grid nowhere.png: No such file",
+    "solve --grid false.png shade.npy --epsilon 1": "--grid false.png: cannot identify image file",
+    "solve --grid shade.npy negative.npy --epsilon 1": "--grid negative.npy: entry [0, 1] is -1.0",
+    "solve --grid shade.npy nan.npy --epsilon 1": "--grid nan.npy: entry [0, 2] is nan",
+    "solve --grid black.npy shade.npy --epsilon 1": "--grid black.npy: holds no grey value above 0",
+    "solve --grid shade.npy vector.npy --epsilon 1": "--grid: axes_x has 2 axes and axes_y has 1",
+    "solve --grid shade.npy shade.npy --metric cosine --epsilon 1": "--grid: metric is 'cosine'",
+    "solve --grid shade.npy shade.npy --a a.csv --epsilon 1": "--a: has no place beside --grid",
     "solve nowhere.npy --epsilon 1": "nowhere.npy: No such file",
     "solve . --epsilon 1": "must end in",
     "solve cost.txt --epsilon 1": "must end in",
