@@ -48,6 +48,7 @@ numpydoc_xref_ignore = "all"  # link these words and no others
 numpydoc_xref_aliases = {
     "bool": "bool",
     "ndarray": "numpy.ndarray",
+    "sequence": "collections.abc.Sequence",
     "array_like": "numpy.typing.ArrayLike",
     "Solution": "elastic_ot.Solution",
     "Assignment": "elastic_ot.Assignment",
