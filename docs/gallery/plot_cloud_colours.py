@@ -42,8 +42,8 @@ print(f"as a matrix {8 * len(x) * len(y) / 1e9:.2f} GB, as points {(x.nbytes + y
 # iterations.
 #
 # A plan sends each colour to many. Their mean is the new colour: a product with the plan, divided by its row sums. That
-# holds also where little of a colour's mass is moved, so every pixel gets a new colour. The last panel tells how much: the
-# nearly black background mostly stays out, the pale rims of the petals stand in for more than their share.
+# holds also where little of a colour's mass is moved, so every pixel gets a new colour. The last panel tells how much:
+# the nearly black background mostly stays out, the pale rims of the petals stand in for more than their share.
 
 EPSILON = 0.005
 rhos = [0.01, 0.05, 0.3]
@@ -55,7 +55,8 @@ def transfer(rho):
     solution = eot.solve(cloud, a, b, epsilon=EPSILON, rows=side, cols=side, tol=1e-2)
     mean = solution.apply(y) / solution.row_marginal[:, None]
     assert solution.converged
-    assert mean.min() > -1e-6 and mean.max() < 1 + 1e-6  # means of colours are colours
+    assert mean.min() > -1e-6  # means of colours are colours, up to rounding
+    assert mean.max() < 1 + 1e-6
     print(
         f"rho {rho:<5g} {solution.n_iter:3d} iterations, last by {solution.method}; gap {solution.gap:.0e}, "
         f"{solution.row_marginal.sum():3.0%} of the mass is moved"
