@@ -43,7 +43,7 @@ print(f"as a matrix {8 * len(x) * len(y) / 1e9:.2f} GB, as points {(x.nbytes + y
 #
 # A plan sends each colour to many. Their mean is the new colour: a product with the plan, divided by its row sums. That
 # holds also where little of a colour's mass is moved, so every pixel gets a new colour. The last panel tells how much:
-# the nearly black background mostly stays out, the pale rims of the petals stand in for more than their share.
+# teal leaves and full orange, which the palette lacks, mostly stay out; pale rims stand in for more than their share.
 
 EPSILON = 0.005
 rhos = [0.01, 0.05, 0.3]
