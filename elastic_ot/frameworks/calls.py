@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import library_of, lies_on_host
 from .options import SIDES, Shape, decode
 
-PAIR = "2"  # one number for the rows and one for the columns
+BOTH_SIDES = "2"  # one number for the rows and one for the columns
 SHOWN = {"row_potential": "f", "col_potential": "g"}  # with what is taken off costs that lie high, for users' eyes
 CORE = {
     "cost": "nm",
@@ -22,7 +22,7 @@ CORE = {
     "b": "m",
     "f": "n",
     "g": "m",
-    "rho": PAIR,
+    "rho": BOTH_SIDES,
     "epsilon": "",
     "row_potential": "n",
     "col_potential": "m",
@@ -64,7 +64,7 @@ class HostCall:
 
     def shapes(self, given: Sequence[Shape | None], batch: Shape | None = None) -> list[tuple[int, ...]]:
         """Shapes of the results for inputs of these shapes, with leading dimensions as those of the first."""
-        sizes: dict[str, int] = {PAIR: len(SIDES)}
+        sizes: dict[str, int] = {BOTH_SIDES: len(SIDES)}
         for name, shape in zip(self.inputs, given, strict=False):
             if shape is not None:
                 rank = len(CORE[name])
