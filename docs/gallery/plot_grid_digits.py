@@ -144,7 +144,7 @@ strip = eot.Grid([np.arange(32), np.arange(128)])
 shifts = np.arange(0, 97, 12)
 still = np.pad(image_of(3, 32), ((0, 0), (0, 96)))
 moved = [np.roll(still, shift, axis=1) for shift in shifts]
-found = [eot.divergence(strip, strip, strip, still.ravel(), image.ravel(), epsilon=20.0, tol=1e-4) for image in moved]
+found = [eot.divergence(strip, a=still, b=image, epsilon=20.0, tol=1e-4) for image in moved]
 transport = np.sqrt([max(one.value, 0.0) for one in found])
 pixelwise = np.array([np.abs(still - image).sum() / 2 for image in moved])
 assert np.allclose(transport, shifts, atol=0.1)

@@ -66,6 +66,28 @@ def apply(solved: Found, x: Any, axis: int) -> NDArray[np.float64]:
     return out[:, 0] if values.ndim == 1 else out
 
 
+def rows(solved: Found, which: Any) -> Any:
+    """Some rows of the plan in float64: an index, a slice or a vector of them."""
+    n = solved.problem.shape[0]
+    try:
+        numbers = np.arange(n)[which]
+    except (IndexError, TypeError) as error:
+        raise type(error)(f"which is {which!r}; it must be a row below {n}, a slice, or a vector of rows") from None
+    if numbers.ndim > 1:
+        raise IndexError(f"which has shape {numbers.shape}; it must be a row, a slice, or a vector of rows")
+    view, wanted = View(solved), numbers.reshape(-1)
+    alpha, beta = view.given.turned(view.alpha + np.log(view.problem.mass), view.beta)
+    found = logarithms(view.given.cost.rows(wanted), view.task.inv_epsilon, alpha[wanted], beta)
+    return library_of(found).exp(found).reshape((*numbers.shape, -1))
+
+
+def barycentric_map(solved: Found, y: Any) -> NDArray[np.float64]:
+    """(P y) / (P 1), nan for rows that send nothing."""
+    sums = apply(solved, y, 1)
+    mass = solved.row_marginal.reshape(-1, *[1] * (sums.ndim - 1))
+    return np.divide(sums, mass, out=np.full_like(sums, np.nan), where=mass > 0)
+
+
 def transport_cost(solved: Found) -> float:
     view = View(solved)
     n, m = view.problem.shape

@@ -206,6 +206,64 @@ class Solution(Differentiable):
         with self.origin.here():
             return self.origin.emit(export.apply(self.found, x, axis))
 
+    def rows(self, which: Any) -> Any:
+        """Some rows of the plan, without the others.
+
+        Parameters
+        ----------
+        which : int, slice or array_like of int
+            Which rows.
+
+        Returns
+        -------
+        array
+            Shape (m,) for one row, else (k, m); float64 in NumPy.
+
+        Raises
+        ------
+        IndexError
+            There is no such row.
+
+        Examples
+        --------
+        >>> import elastic_ot as eot
+        >>> sol = eot.solve([[0.0, 1.0], [1.0, 0.0]], epsilon=0.2)
+        >>> sol.rows(0).sum().round(6), sol.rows([1, 0]).shape
+        (np.float64(0.5), (2, 2))
+        """
+        with self.origin.here():
+            return self.origin.emit(export.rows(self.found, which))
+
+    def barycentric_map(self, y: Any) -> Any:
+        """Where each row sends its mass on average: (P y) / (P 1), without storing the plan.
+
+        Parameters
+        ----------
+        y : array_like, shape (m,) or (m, k)
+            Points, colours or other numbers of the columns.
+
+        Returns
+        -------
+        array
+            Shape (n,) or (n, k); float64 in NumPy. nan for rows that send nothing.
+
+        See Also
+        --------
+        apply : the product without the division.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> x, y = np.arange(3.0), np.arange(3.0) + 10.0
+        >>> sol = eot.solve((x[:, None] - y) ** 2, epsilon=0.01)
+        >>> sol.barycentric_map(y).round(6)
+        array([10., 11., 12.])
+        """
+        origin_of(cost=self.f, y=y)
+        with self.origin.here():
+            return self.origin.emit(export.barycentric_map(self.found, y))
+
     def sparse_plan(self, mass: float = 0.999) -> csr_array:
         """The entries that carry a share `mass` of every row's and of every column's mass.
 

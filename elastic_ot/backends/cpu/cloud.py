@@ -31,9 +31,7 @@ from .threads import available, split
 from .tiles import BLOCK_POINTS, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
 
 STRIP_ROWS, HIGH_STRIP_ROWS = 8, 32  # whose exponentials are kept until their sums are known; measured
-MANY_COORDINATES = (
-    32  # coordinates from which reading points takes longer than reading exponentials, so that strips are high
-)
+MANY_COORDINATES = 32  # from which reading points takes longer than reading exponentials, so that strips are high
 SUMMED_BLOCKS = 16  # blocks whose row sums are added in the precision of their exponentials
 ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
 REMOVED = -1e30  # stands for -inf, of which no difference can be formed
