@@ -53,6 +53,7 @@ from .batch import (
     _side,
     _split,
     as_like,
+    batch_plan,
     lanes_for,
 )
 from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
@@ -541,14 +542,11 @@ def _pull_optimum(k, cost, batch, alphas, betas, system, sides, has, plan_bar, o
 
 
 @inner
-def _plan_dot_row(c, inv2, beta, start, q):
-    dot, least = 0.0, lowest(q)
+def _plan_dot_row(c, inv2, beta, start, p):
+    """<p, log p> of a row of the plan that is there, 0 log 0 = 0."""
+    dot = 0.0
     for j in range(c.size):
-        e = start + beta[j] * LOG2E - c[j] * inv2
-        p = entry(e, q)
-        p = p if e > least else as_like(0.0, q)
-        q[j] = p
-        dot += p * max(e, -1100.0)
+        dot += p[j] * max(start + beta[j] * LOG2E - c[j] * inv2, -1100.0)
     return dot * LN2
 
 
@@ -890,9 +888,7 @@ def _plan_dots(t, threads, task, out, dots):
         n, m, where, inv2 = batch.row_count[k], batch.col_count[k], batch.cost_of[k], batch.inv_epsilon[k] * LOG2E
         dot = 0.0
         for i in range(n):
-            q = out[k, i]
-            dot += _plan_dot_row(cost[where, i][:m], inv2, beta[k], alpha[k, i] * LOG2E, q[:m])
-        _clear_beside(out[k], n, m)
+            dot += _plan_dot_row(cost[where, i][:m], inv2, beta[k], alpha[k, i] * LOG2E, out[k, i][:m])
         dots[k] = dot
 
 
@@ -995,5 +991,6 @@ def batch_pull_back(
 
 
 def batch_plan_dots(cost: Array, batch: Batch, alpha: Array, beta: Array, out: Array, dots: Array) -> None:
+    batch_plan(cost, batch, alpha, beta, out)
     task = _all_frozen((cost, batch, alpha, beta))
     _split(lambda t, threads: _plan_dots(t, threads, task, out, dots), out.size, out.shape[0])
