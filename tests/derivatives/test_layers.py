@@ -110,11 +110,11 @@ def test_shared_costs_and_weights_are_read_once():
     np.testing.assert_array_equal(solved_layer(options(eot.Fixed(), eot.Fixed()), *one, epsilon).plan, whole.plan)
 
 
-def unusual():
+def unusual(dtype):
     """What a layer does not serve, by name."""
-    cost, a, b, epsilon = problems((2, 5, 7), np.float64)
+    cost, a, b, epsilon = problems((2, 5, 7), dtype)
     fixed, many = options(eot.Fixed(), eot.Fixed()), np.zeros((MANY_TINY + 1, 4, 4))
-    spots = {"inf": np.inf, "nan": np.nan, "high": 1e4}
+    spots = {"inf": np.inf, "-inf": -np.inf, "nan": np.nan, "high": 1e4, "beyond the reach": 300.0}
     for name, value in spots.items():
         spoilt = cost.copy()
         spoilt[1, 4, 6] = value
@@ -141,7 +141,9 @@ def unusual():
     yield "halves", (fixed, cost.astype(np.float16), a, b, epsilon)
 
 
-@pytest.mark.parametrize("case", list(unusual()), ids=lambda case: case[0])
+@pytest.mark.parametrize(
+    "case", [*unusual(np.float32), *unusual(np.float64)], ids=lambda case: f"{case[0]}-{case[1][1].dtype}"
+)
 def test_the_unusual_goes_another_way(case):
     assert solved_layer(*case[1]) is None
 

@@ -94,16 +94,16 @@ def _magnitude(x):
     return lambda x: _as_int64(x) & np.int64(0x7FFFFFFFFFFFFFFF)
 
 
-def size_of(bits):
-    """The number of `magnitude`."""
-    return bits.view(np.float32 if bits.dtype == np.int32 else np.float64)
+def size_of(bits, like):
+    """The number of `magnitude`, whose bits compiled code holds in 64, in the precision of `like`."""
+    return bits.view(like.dtype.type)
 
 
 @overload(size_of)
-def _size_of(bits):
-    if bits == types.int32:
-        return lambda bits: np.float64(_as_float32(bits))
-    return lambda bits: _as_float64(bits)
+def _size_of(bits, like):
+    if like.dtype == types.float32:
+        return lambda bits, like: np.float64(_as_float32(np.int32(bits)))
+    return lambda bits, like: _as_float64(bits)
 
 
 @moves
@@ -151,7 +151,7 @@ def _largest(c):
     top = magnitude(as_like(0.0, c))
     for j in range(c.size):
         top = max(top, magnitude(c[j]))
-    return size_of(top)
+    return size_of(top, c)
 
 
 @moves
