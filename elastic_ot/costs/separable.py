@@ -164,8 +164,7 @@ class Stage:
         if axis.span > SAFE:
             lost = total < LEAST_SUM
             self.lost = lost if lost.any() else None
-        with np.errstate(divide="ignore"):
-            self.inverse = np.divide(1.0, total, out=total, where=total > 0)
+        self.inverse = np.divide(1.0, total, out=total, where=total >= LEAST_SUM)
 
     def means(self, fields: Array, slopes: Array) -> Array:
         """Means of fields[q]_j + slopes[q] c_ij over axis k with the terms for weights, 0 where there are none."""
