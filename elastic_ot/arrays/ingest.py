@@ -7,6 +7,7 @@ where there is another way. Other libraries are reached through the arrays thems
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat
@@ -91,12 +92,17 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
 def ingest_points(name: str, points: Any) -> NDArray[np.floating]:
     """Points as a float32 or float64 array (n, d) in C order on the host, in what `ingest_cost` has for their dtype."""
     array = as_numpy(name, points)
-    if array.ndim != 2:
-        advice = f"; a point a number is {name}[:, None]" if array.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {array.shape}; it must be points (n, d){advice}")
-    if array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; it must be at least one point with one coordinate")
+    check_points(name, array.shape)
     return np.ascontiguousarray(array, dtype=_working_dtype(name, array.dtype))
+
+
+def check_points(name: str, shape: Sequence[int]) -> None:
+    """Refuse a shape that is not that of points."""
+    if len(shape) != 2:
+        advice = f"; a point a number is {name}[:, None]" if len(shape) == 1 else ""
+        raise ValueError(f"{name} has shape {tuple(shape)}; it must be points (n, d){advice}")
+    if 0 in shape:
+        raise ValueError(f"{name} has shape {tuple(shape)}; it must be at least one point with one coordinate")
 
 
 def is_real(array: NDArray[Any]) -> bool:

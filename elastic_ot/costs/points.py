@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.ingest import ingest_points
+from ..arrays.ingest import check_points, ingest_points
 from ..arrays.libraries import is_abstract, refuse_tracer
 from ..backends import load_cloud
 from ..backends.protocol import Metric
@@ -93,10 +93,7 @@ class PointCloud(Cost):
             return
         rows = _checked("x", x)
         cols = rows if y is None else _checked("y", y)
-        if rows.shape[1] != cols.shape[1]:
-            raise ValueError(
-                f"x has shape {rows.shape} and y has shape {cols.shape}; both must have the same number of coordinates"
-            )
+        _refuse_shapes(rows, cols)
         dtype = np.result_type(rows, cols)
         if dtype == np.float32 and _leaves_single(rows, cols):
             dtype = np.dtype(np.float64)
@@ -110,6 +107,9 @@ class PointCloud(Cost):
 
     def _stand_for(self, x: Any, y: Any, metric: str) -> None:
         """Hold points whose numbers are not known yet, for the operators of PyTorch and JAX."""
+        for name, points in (("x", x), ("y", y)):
+            check_points(name, points.shape)
+        _refuse_shapes(x, y)
         self.x, self.y, self.metric, self.dtype = x, y, metric, x.dtype
         self.shape = int(x.shape[0]), int(y.shape[0])
 
@@ -208,6 +208,15 @@ def _checked(name: str, given: Any) -> NDArray[Any]:
             f"{name}[{i}, {k}] is {points[i, k]}; squared distances overflow float64, divide the points by a constant"
         )
     return points
+
+
+def _refuse_shapes(x: Any, y: Any) -> None:
+    """Refuse points of different dimensions."""
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)} and y has shape {tuple(y.shape)}; both must have the same number of "
+            f"coordinates"
+        )
 
 
 def _leaves_single(x: NDArray[Any], y: NDArray[Any]) -> bool:

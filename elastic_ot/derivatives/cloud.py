@@ -176,12 +176,13 @@ class CloudPoint(Point):
         if self.problem.cost.stored:
             return super().solve(row_side, col_side)
         alpha, view = self.view.alpha + np.log(self.view.problem.mass), self.view
-        squared = self.problem.cost.plan(2.0 * view.task.inv_epsilon)
+        cost = self.problem.cost
         system = OperatorSystem(
-            (view.task.plan, alpha, view.beta),
-            (squared, 2.0 * alpha, 2.0 * view.beta),
+            view.task.plan.products(alpha, view.beta),
+            cost.plan(2.0 * view.task.inv_epsilon).products(2.0 * alpha, 2.0 * view.beta),
             *self.optimum.diagonals,
             bool(self.optimum.rigid.all()),
+            cost.work,
         )
         return system.solve(row_side, col_side)
 

@@ -26,7 +26,7 @@ from .records import Matrix
 
 if TYPE_CHECKING:
     from ..backends.protocol import Backend
-    from ..costs.operator import PlanOperator
+    from ..costs.operator import Product
 
 DIRECT = 1500  # rows or columns, of the shorter side, up to which S is decomposed where iterations fail
 MOST_PRODUCTS = 20_000
@@ -129,38 +129,34 @@ class StoredSystem(LinearSystem):
 
 
 class OperatorSystem(LinearSystem):
-    """The system with a plan that is computed whenever it is read; and one with its squares, for S's diagonal.
+    """The system with a plan that is computed whenever it is read.
 
-    Each is an operator with its potentials, see `costs.operator.PlanOperator.apply`.
+    Parameters
+    ----------
+    product : callable
+        Of the plan, see `costs.operator.PlanOperator.products`.
+    squares : callable
+        Of the plan with its entries squared, for the diagonal of S.
+    work : int
+        What a product takes as long as, in entries read.
     """
 
     def __init__(
-        self,
-        plan: tuple[PlanOperator, Vector, Vector],
-        squares: tuple[PlanOperator, Vector, Vector],
-        row_diagonal: Vector,
-        col_diagonal: Vector,
-        rigid: bool,
+        self, product: Product, squares: Product, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, work: int
     ) -> None:
         super().__init__(row_diagonal, col_diagonal, rigid)
-        self.plan = plan
+        self.product, found = product, np.empty((col_diagonal.size, 1))
+        squares(self.inverse[:, None], True, found)
         gradients = partial(gradients_with, self._gram, col_diagonal)
-        found, entries = _applied(squares, self.inverse, True), row_diagonal.size * col_diagonal.size
-        self.reduced = krylov.System(col_diagonal, self.free, gradients, found, PRODUCTS, entries=entries)
+        self.reduced = krylov.System(col_diagonal, self.free, gradients, found[:, 0], PRODUCTS, entries=work)
 
     def _product(self, x: Vector, transpose: bool) -> Vector:
-        return _applied(self.plan, x, transpose)
+        out = np.empty(((self.col_diagonal if transpose else self.row_diagonal).size, 1))
+        self.product(x[:, None], transpose, out)
+        return out[:, 0]
 
     def _gram(self, x: Vector) -> Vector:
         return self._product(self.inverse * self._product(x, False), True)
-
-
-def _applied(operator: tuple[PlanOperator, Vector, Vector], x: Vector, transpose: bool) -> Vector:
-    """P x, or P^T x."""
-    plan, alpha, beta = operator
-    out = np.empty(((beta if transpose else alpha).size, 1))
-    plan.apply(alpha, beta, x[:, None], transpose, out)
-    return out[:, 0]
 
 
 def _decomposed(

@@ -10,19 +10,9 @@ from scipy.stats import wasserstein_distance
 import elastic_ot as eot
 from elastic_ot.costs import grid_plan
 from helpers.grids import bumps, images, some_grids, whole
+from helpers.user_costs import METHODS, PENALTIES
 
 NAMES = list(some_grids())
-PENALTIES = {
-    "Fixed": eot.Fixed(),
-    "KL": eot.KL(1.0),
-    "TV": eot.TV(0.3),
-    "L2": eot.L2(3.0),
-    "Between": eot.Between(0.5, 1.5),
-    "AtMost": eot.AtMost(),
-    "Elastic": eot.Elastic(0.5),
-    "Free": eot.Free(),
-}
-METHODS = ["auto", "log", "scaling", "stabilized", "epsilon_scaling", "newton"]
 
 
 def same(grid, a, b, **options):

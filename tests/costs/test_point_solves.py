@@ -1,27 +1,14 @@
 """Solves on points give what solves on the matrix of their distances give, by kernels that store none."""
 
-import itertools
-
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
 import elastic_ot as eot
 from elastic_ot.costs.points_plan import PointCost
+from helpers.user_costs import METHODS, PAIRS, PENALTIES
 
 METRICS = ["sqeuclidean", "euclidean", "cityblock", "cosine", "dot"]
-METHODS = ["auto", "log", "scaling", "stabilized", "epsilon_scaling", "newton"]
-PENALTIES = {
-    "Fixed": eot.Fixed(),
-    "KL": eot.KL(1.0),
-    "TV": eot.TV(0.3),
-    "L2": eot.L2(3.0),
-    "Between": eot.Between(0.5, 1.5),
-    "AtMost": eot.AtMost(),
-    "Free": eot.Free(),
-    "Elastic": eot.Elastic(0.5),
-}
-PAIRS = list(itertools.product(PENALTIES, repeat=2))
 
 
 def points(n=43, m=37, d=3, dtype=np.float64):

@@ -1,36 +1,15 @@
 """A cost that has nothing but shape, dtype and block gives what its matrix gives."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 import elastic_ot as eot
-from helpers.user_costs import three_costs
-
-METHODS = ["auto", "log", "scaling", "stabilized", "epsilon_scaling", "newton"]
-PENALTIES = {
-    "Fixed": eot.Fixed(),
-    "KL": eot.KL(1.0),
-    "TV": eot.TV(0.3),
-    "L2": eot.L2(3.0),
-    "Between": eot.Between(0.5, 1.5),
-    "AtMost": eot.AtMost(),
-    "Free": eot.Free(),
-    "Elastic": eot.Elastic(0.5),
-}
-PAIRS = list(itertools.product(PENALTIES, repeat=2))
+from helpers.user_costs import METHODS, PAIRS, PENALTIES, three_costs, weights
 
 
 def whole(cost):
     n, m = cost.shape
     return cost.block(slice(0, n), slice(0, m))
-
-
-def weights(cost, rows="Fixed", cols="Fixed"):
-    rng = np.random.default_rng(7)
-    a, b = (0.5 + rng.random(size) for size in cost.shape)
-    return (1.5 if rows == "AtMost" else 1.0) * a / a.sum(), (1.5 if cols == "AtMost" else 1.0) * b / b.sum()
 
 
 def check(cost, rows, cols, method, epsilon):

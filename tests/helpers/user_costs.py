@@ -1,10 +1,31 @@
-"""Costs that users might bring: nothing but `shape`, `dtype` and `block`."""
+"""Costs that users might bring: nothing but `shape`, `dtype` and `block`; and what every kind of cost is tried with."""
 
+import itertools
 from functools import cache
 
 import numpy as np
 
 import elastic_ot as eot
+
+METHODS = ["auto", "log", "scaling", "stabilized", "epsilon_scaling", "newton"]
+PENALTIES = {
+    "Fixed": eot.Fixed(),
+    "KL": eot.KL(1.0),
+    "TV": eot.TV(0.3),
+    "L2": eot.L2(3.0),
+    "Between": eot.Between(0.5, 1.5),
+    "AtMost": eot.AtMost(),
+    "Free": eot.Free(),
+    "Elastic": eot.Elastic(0.5),
+}
+PAIRS = list(itertools.product(PENALTIES, repeat=2))
+
+
+def weights(cost, rows="Fixed", cols="Fixed"):
+    """Weights of a cost's rows and columns, of different masses where capacities leave room."""
+    rng = np.random.default_rng(7)
+    a, b = (0.5 + rng.random(size) for size in cost.shape)
+    return (1.5 if rows == "AtMost" else 1.0) * a / a.sum(), (1.5 if cols == "AtMost" else 1.0) * b / b.sum()
 
 
 class Given(eot.Cost):
