@@ -27,6 +27,7 @@ NO_PLAN = (
     "no feasible plan was found on the allowed cells: the mask leaves too little freedom, or the solution is far from "
     "converged; solve to a smaller tol first"
 )
+MOST = 1e300  # that a marginal counts as, so that sums of it are finite
 MET = 1e-14  # marginal error, relative to the mass, that counts as none
 NAT_ROUNDING = 1e-15  # the same for every nat of the largest potential, whose rounding it is
 
@@ -113,7 +114,7 @@ def _clipped(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) ->
     if not penalty.hard:
         return r
     lo, hi = penalty.box()
-    return np.where(used, np.clip(r, lo * a, np.where(a > 0, hi, 1.0) * a), 0.0)
+    return np.where(used, np.clip(np.minimum(r, MOST), lo * a, np.where(a > 0, hi, 1.0) * a), 0.0)
 
 
 def _mass_range(penalty: Penalty, a: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:

@@ -159,6 +159,24 @@ def test_passes_over_the_plan_agree(shape, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_marginals_that_overflow_spoil_no_others(removed):
+    # Rows are added four at a time: the one that overflows lies where the buffer of a later one does.
+    cost, beta = np.zeros((5 + 4 * removed, 6)), np.zeros(6)
+    alpha = np.zeros(len(cost))
+    alpha[2], beta[1] = 750.0, 1.0
+    if removed:
+        alpha[6] = -np.inf
+    beta[4] = -800.0
+    rows, cols = np.empty(len(cost)), np.empty(6)
+    cpu.marginals(cost, 1.0, alpha, beta, rows, cols)
+    assert not np.isnan(rows).any()
+    assert not np.isnan(cols).any()
+    assert min(rows[2], cols[1]) > 1e300
+    np.testing.assert_allclose(np.delete(rows, [2, 6][: 1 + removed]), 4.0 + np.e, rtol=1e-14)
+    np.testing.assert_allclose(cols[4], np.exp(-50.0), rtol=1e-13)
+
+
 def test_forbidden_and_removed_cells_are_exactly_zero():
     cost, _, _, alpha, beta = problem((13, 29), removed=True)
     plan = np.empty(cost.shape)

@@ -292,11 +292,13 @@ def _marginal_rows(cost, inv2, alpha, beta2, row_sum, acc, buffer, w, lo, hi):
     for i in range(lo, hi, 4):
         for q in range(4):
             w[q] = 0.0
-            if i + q < hi:
-                row_sum[i + q] = 0.0
-                if alpha[i + q] > -np.inf:
-                    row_sum[i + q] = fill_double(cost[i + q], inv2, beta2, alpha[i + q] * LOG2E, buffer[q])
-                    w[q] = 1.0
+            if i + q < hi and alpha[i + q] > -np.inf:
+                row_sum[i + q] = fill_double(cost[i + q], inv2, beta2, alpha[i + q] * LOG2E, buffer[q])
+                w[q] = 1.0
+            else:
+                _clear(buffer[q])  # of an earlier row, which may have overflown
+                if i + q < hi:
+                    row_sum[i + q] = 0.0
         collect(buffer, 0, 3, w[0], w[1], w[2], w[3], acc)
 
 
