@@ -70,11 +70,15 @@ class Outcome:
 
 
 class Phase(NamedTuple):
-    """A method and its name; with `patience` it gives way to the next one when more iterations than that are left."""
+    """A method and its name; with `patience` it gives way to the next one when more iterations than that are left.
+
+    `adaptive` sweeps choose their relaxation from the rate of convergence, also if the limits do not ask for it.
+    """
 
     name: str
     solver: Solver
     patience: float = np.inf
+    adaptive: bool = False
 
 
 def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Outcome:
@@ -181,8 +185,9 @@ class _Run:
 
     def _begin(self, start: Start) -> None:
         """Start the next method."""
-        self.method, self.solver, self.patience = self.waiting.pop(0)
-        self.phase_began = len(self.log)
+        self.method, self.solver, self.patience, adaptive = self.waiting.pop(0)
+        self.adaptive = adaptive or self.limits.adaptive
+        self.looks, self.best_at = 0, self.iteration  # of this method on target
         self._restart(start)
 
     def _restart(self, start: Start) -> None:
@@ -224,7 +229,8 @@ class _Run:
         self.last_dual, self.scale = (found.dual if self.on_target else -np.inf), found.mass
         self.aim = found.aim(self.tol) if self.on_target else self.tol
         self.log.append(self._entry(found))
-        if self.limits.adaptive:
+        self.looks += self.on_target
+        if self.adaptive:
             self._adapt_relaxation()
         return found
 
@@ -283,12 +289,11 @@ class _Run:
             self.suspect = 2 * self.iteration
             if self._crowded() is not None:
                 return self._given_up(Status.STALLED)
-        if self.state.exhausted and self.waiting and found.residual > RESIDUAL_ROUNDING * found.mass:
-            if self._blocked() is not None:
+        if self.state.exhausted or (self.on_target and self._stalled(found)):
+            rounding = found.residual <= RESIDUAL_ROUNDING * found.mass
+            if rounding or not self.waiting or self._blocked() is not None:
                 return self._given_up(Status.STALLED)
             self.state.finished = True  # another method may do better from here
-        elif self.state.exhausted or (self.on_target and self._stalled(found)):
-            return self._given_up(Status.STALLED)
         return None
 
     def _crowded(self) -> Blocked | None:
@@ -360,9 +365,8 @@ class _Run:
 
         The last one, after which nothing is left to try, is looked at for longer.
         """
-        seen = len(self.log) - self.phase_began
         enough = LOOKS if self.waiting else LAST_LOOKS
-        return np.isfinite(self.patience) and seen >= enough and self._needed() > self.patience
+        return np.isfinite(self.patience) and self.looks >= enough and self._needed() > self.patience
 
     def _needed(self) -> float:
         """Iterations to the tolerance at the rate of the last two looks; inf if it is not known."""

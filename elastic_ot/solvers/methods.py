@@ -23,7 +23,8 @@ METHODS: dict[str, tuple[Phase, ...]] = {
     "newton": (Phase("newton", Newton()),),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
-SCALING_PATIENCE = 60.0  # iterations left for which plain scaling is the better choice still; Newton takes as long
+SCALING_PATIENCE = 60.0  # iterations left for which sweeps are the better choice still; Newton takes as long
+LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
@@ -44,16 +45,27 @@ def _without_kernel(phase: Phase) -> Phase:
 def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
     """Scaling where its kernel cannot underflow and as long as it is fast; else Newton, which is right at any epsilon.
 
-    Weak penalties need few sweeps at any epsilon, so they begin with a stabilised kernel. A relaxation that was asked
-    for is one of sweeps, so there are only sweeps then.
+    Weak penalties need few sweeps at any epsilon, so they begin with a stabilised kernel. So do loose tolerances, where
+    the cost is not stored and a step of Newton's method computes it more often than a sweep does. A relaxation that was
+    asked for is one of sweeps, so there are only sweeps then.
     """
     last = (*METHODS["newton"], Phase("stabilized", Stabilized(), LAST)) if omega == 1 else METHODS["epsilon_scaling"]
     span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
     if span > SAFE_EXPONENT and omega == 1 and tol > 0 and _sweeps_at_most(problem, tol) <= WEAK:
         return Phase("stabilized", Stabilized(), WEAK), *last
+    if span > SAFE_EXPONENT and omega == 1 and tol >= LOOSE_TOL and not problem.cost.stored:
+        return *_annealed_sweeps(), *last
     if span > SAFE_EXPONENT:
         return last
     return Phase("scaling", Scaling(), SCALING_PATIENCE if omega == 1 else np.inf), *last
+
+
+def _annealed_sweeps() -> tuple[Phase, ...]:
+    """Annealing, on few cells to the end; else over-relaxed sweeps, as long as few of them are left."""
+    return (
+        Phase("epsilon_scaling", EpsilonScaling(), adaptive=True),
+        Phase("log", LogDomain(), SCALING_PATIENCE, adaptive=True),
+    )
 
 
 def _sweeps_at_most(problem: Problem, tol: float) -> float:
