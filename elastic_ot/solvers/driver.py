@@ -165,7 +165,7 @@ class _Run:
             if self._slow():
                 if not self.waiting:
                     return self._given_up(Status.STALLED)
-                self.state.finished = True  # what it has found so far is where the next one starts
+                self._give_way()
             if self.state.finished:
                 continue
             self.saved = self.state.save()
@@ -293,8 +293,12 @@ class _Run:
             rounding = found.residual <= RESIDUAL_ROUNDING * found.mass
             if rounding or not self.waiting or self._blocked() is not None:
                 return self._given_up(Status.STALLED)
-            self.state.finished = True  # another method may do better from here
+            self._give_way()
         return None
+
+    def _give_way(self) -> None:
+        """To the next method, which starts where this one stands; annealed ones do not where it is far from the end."""
+        self.state.broken, self.state.finished = self.adaptive, not self.adaptive
 
     def _crowded(self) -> Blocked | None:
         return crowded(self.task.problem, *self.state.task.potentials(self.state.alpha, self.state.beta))
@@ -361,18 +365,22 @@ class _Run:
         return max(1, min(count, limits.max_iter - self.iteration))
 
     def _slow(self) -> bool:
-        """True if, at the rate of the last two looks, the method needs more iterations than its patience.
+        """True if, at the rate of the last looks, the method needs more iterations than its patience.
 
-        The last one, after which nothing is left to try, is looked at for longer.
+        The last one, after which nothing is left to try, is looked at for longer. Residuals of over-relaxed sweeps go
+        up and down: more looks tell their rate, and where there is none yet they are not judged.
         """
         enough = LOOKS if self.waiting else LAST_LOOKS
-        return np.isfinite(self.patience) and self.looks >= enough and self._needed() > self.patience
+        if not np.isfinite(self.patience) or self.looks < enough:
+            return False
+        needed = self._needed(LOOKS if self.adaptive else 2)
+        return self.patience < needed and not (self.adaptive and needed == np.inf)
 
-    def _needed(self) -> float:
-        """Iterations to the tolerance at the rate of the last two looks; inf if it is not known."""
-        if len(self.log) < 2 or not self.on_target:
+    def _needed(self, looks: int = 2) -> float:
+        """Iterations to the tolerance at the rate of the last looks; inf if it is not known."""
+        if len(self.log) < looks or not self.on_target:
             return np.inf
-        (before, high), (now, low) = ((entry.iteration, entry.residual) for entry in self.log[-2:])
+        (before, high), (now, low) = ((self.log[k].iteration, self.log[k].residual) for k in (-looks, -1))
         target = self.aim * self.scale
         if not (now > before and 0 < low < high and 0 < target < low):
             return np.inf

@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[Phase, ...]] = {
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
 SCALING_PATIENCE = 60.0  # iterations left for which sweeps are the better choice still; Newton takes as long
+CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of a cost that is not stored
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
@@ -63,7 +64,7 @@ def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
 def _annealed_sweeps() -> tuple[Phase, ...]:
     """Annealing, on few cells to the end; else over-relaxed sweeps, as long as few of them are left."""
     return (
-        Phase("epsilon_scaling", EpsilonScaling(), adaptive=True),
+        Phase("epsilon_scaling", EpsilonScaling(), CELLS_PATIENCE, adaptive=True),
         Phase("log", LogDomain(), SCALING_PATIENCE, adaptive=True),
     )
 

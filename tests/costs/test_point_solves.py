@@ -83,6 +83,31 @@ def test_every_tolerance_in_both_dtypes(metric, tol, dtype):
     check(eot.PointCloud(*points(dtype=dtype), metric), "Fixed", "KL", "auto", tol=tol)
 
 
+@pytest.mark.parametrize("epsilon", [1e-4, 1e-2])
+@pytest.mark.parametrize("pair", range(0, len(PAIRS), 3))
+def test_loose_tolerances_are_for_sweeps(pair, epsilon):
+    rows, cols = PAIRS[pair]
+    cloud, (a, b) = eot.PointCloud(*points()), weights(eot.PointCloud(*points()), rows, cols)
+    found = eot.solve(cloud, a, b, epsilon=epsilon, rows=PENALTIES[rows], cols=PENALTIES[cols], tol=0.02)
+    assert found.status is eot.Status.CONVERGED
+    assert found.residual <= 0.02 * max(found.row_marginal.sum(), a.sum())
+    ways = set(found.history.method)
+    assert "newton" not in ways or len(ways) > 1
+    how = {"rows": PENALTIES[rows], "cols": PENALTIES[cols], "method": "newton", "on_failure": "ignore"}
+    newton = eot.solve(cloud, a, b, epsilon=epsilon, **how)
+    assert found.dual_value <= newton.value + 1e-12
+    assert found.value >= newton.dual_value - 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sweeps_that_come_no_further_make_room_for_newton(seed):
+    x, rng = np.linspace(0.0, 1.0, 60)[:, None], np.random.default_rng(seed)
+    a, b = rng.random(60) ** 4, rng.random(60) ** 4
+    found = eot.solve(eot.PointCloud(x**2, x), a / a.sum(), b / b.sum(), epsilon=1e-6, tol=0.01)
+    assert found.status is eot.Status.CONVERGED
+    assert found.method == "newton"
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("epsilon", [1e-3, 100.0])
 def test_small_and_large_epsilons(metric, epsilon):
