@@ -114,6 +114,7 @@ def _clouds(rng: Any, dtype: Any) -> None:
     for tol in BOTH_TOLERANCES:
         solution = solve(PointCloud(x, 1.0 - x[1:]), tol=tol, method="log", max_iter=3, **BLURRED)
     solution.apply(np.ones(x.shape[0] - 1))
+    solution.gradients()
     solution.bounds()
 
 

@@ -511,8 +511,10 @@ class CloudBackend(Protocol):
     def row_max(self, cloud: Any, inv_epsilon: float, beta: Array, out: Array) -> None:
         """out_i = max_j (beta_j - C_ij inv_epsilon)."""
 
-    def apply(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
-        """Out = P x (n, k)."""
+    def apply(
+        self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array, fast: bool = False
+    ) -> None:
+        """Out = P x (n, k); `fast` as in `sweeps`, with x rounded to float32 and products summed in it for a while."""
 
     def rounded_sums(
         self,

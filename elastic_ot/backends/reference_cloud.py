@@ -65,7 +65,9 @@ def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
     reference.row_max(cloud.costs(), inv_epsilon, beta, out)
 
 
-def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
+def apply(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array, fast: bool = False
+) -> None:
     reference.apply(cloud.costs(), inv_epsilon, alpha, beta, x, False, out)
 
 

@@ -56,7 +56,7 @@ class DensePlan:
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
         self.backend.apply(self.matrix, self.inv_epsilon, alpha, beta, x, transpose, out)
 
-    def products(self, alpha: Array, beta: Array) -> Product:
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta)
 
     def tangent(

@@ -119,7 +119,7 @@ class GridPlan(TiledPlan):
         kernel, inner, outer = (self.backward, alpha, beta) if transpose else (self.forward, beta, alpha)
         _by_columns(Products(kernel, inner, outer), x, out)
 
-    def products(self, alpha: Array, beta: Array) -> Product:
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         plain, transposed = Products(self.forward, beta, alpha), Products(self.backward, alpha, beta)
         return lambda x, transpose, out: _by_columns(transposed if transpose else plain, x, out)
 

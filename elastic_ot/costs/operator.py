@@ -62,8 +62,8 @@ class PlanOperator(Protocol):
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
         """Write P x, or P^T x with `transpose`, for x of shape (m, k) or (n, k)."""
 
-    def products(self, alpha: Array, beta: Array) -> Product:
-        """Return `apply` at these potentials, for many x one after the other."""
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
+        """Return `apply` at these potentials, for many x one after the other; `fast`: float32 will do for it."""
 
     def tangent(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ..backends import load, load_cloud
 from ..backends.protocol import Array, CloudBackend, Vectors
 from .blocks import BlockCost
+from .operator import Product
 from .tiled_plan import TiledPlan
 
 
@@ -40,11 +42,14 @@ class PointPlan(TiledPlan):
     def col_max(self, alpha: Array, out: Array) -> None:
         self.kernels.row_max(self.kernels.transposed(self.cloud), self.inv_epsilon, alpha, out)
 
-    def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array) -> None:
+    def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array, fast: bool = False) -> None:
         if transpose:
-            self.kernels.apply(self.kernels.transposed(self.cloud), self.inv_epsilon, beta, alpha, x, out)
+            self.kernels.apply(self.kernels.transposed(self.cloud), self.inv_epsilon, beta, alpha, x, out, fast)
         else:
-            self.kernels.apply(self.cloud, self.inv_epsilon, alpha, beta, x, out)
+            self.kernels.apply(self.cloud, self.inv_epsilon, alpha, beta, x, out, fast)
+
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
+        return partial(self.apply, alpha, beta, fast=fast)
 
     def rounded_sums(
         self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array

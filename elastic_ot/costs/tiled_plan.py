@@ -106,7 +106,7 @@ class TiledPlan:
             else:
                 self.backend.apply(block, self.inv_epsilon, alpha[rows], beta, x, False, out[rows])
 
-    def products(self, alpha: Array, beta: Array) -> Product:
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta)
 
     def tangent(

@@ -30,6 +30,9 @@ from .linear_system import OperatorSystem
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix
 
+SINGLE_ERROR = 1e-5  # of derivatives, relative to the largest, up to which single precision serves float32 points
+ROUNDED = 1e-7  # by float32, of a sum of products
+TINY = float(np.finfo(np.float64).tiny)
 Bar = Callable[[slice], Matrix]
 """Some rows of a matrix (n, m)."""
 
@@ -241,17 +244,41 @@ class CloudPoint(Point):
         """What `Slopes.pull` makes of the plan: products with points where the metric is made of inner products."""
         if self.cloud.metric in ("euclidean", "cityblock") or self.problem.cost.stored:
             return self.places.pulled((rows, plan) for rows, plan, _ in self.plans())
-        (x, y), view = self.places.at, self.view
-        alpha, r, c = view.alpha + np.log(view.problem.mass), self.optimum.rows.marginal, self.optimum.cols.marginal
-        carried = Pair(np.empty_like(x), np.empty_like(y))
-        view.task.plan.apply(alpha, view.beta, y, False, carried.x)
-        if self._symmetric:
-            carried.y[:] = carried.x
-        else:
-            view.task.plan.apply(alpha, view.beta, x, True, carried.y)
-        if self.cloud.metric == "sqeuclidean":
-            return Pair(2.0 * (r[:, None] * x - carried.x), 2.0 * (c[:, None] * y - carried.y))
-        return Pair(-carried.x, -carried.y)
+        if self.problem.cost.single:
+            found, error = self._products(fast=True)
+            if error <= SINGLE_ERROR:
+                return found
+        return self._products(fast=False)[0]
+
+    def _products(self, fast: bool) -> tuple[Pair, float]:
+        """`_value_pulled` by products of the plan with points and 1, and its error, relative to the largest of a side.
+
+        Sums of rounded entries, 1 being among what is multiplied, differ from the marginals by what other averages over
+        the same entries are wrong by, but for the size of what is averaged.
+        """
+        (x, y), view, marginals = self.places.at, self.view, (self.optimum.rows.marginal, self.optimum.cols.marginal)
+        squared, error = self.cloud.metric == "sqeuclidean", 0.0
+        found: list[Matrix] = []
+        if squared:  # does not depend on the origin: near it, fewer digits cancel
+            centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
+            x, y = x - centre, y - centre
+        product = view.task.plan.products(view.alpha + np.log(view.problem.mass), view.beta, fast)
+        factor, reach = (2.0, _largest(x) + _largest(y)) if squared else (1.0, max(_largest(x), _largest(y)))
+        for own, other, marginal in zip((x, y), (y, x), marginals, strict=True):
+            carried = np.empty((own.shape[0], own.shape[1] + 1))
+            product(np.column_stack([other, np.ones(other.shape[0])]), bool(found), carried)
+            means, sums = carried[:, :-1], carried[:, -1]
+            found.append(factor * ((sums[:, None] * own if squared else 0.0) - means))
+            wrong = factor * reach * float((np.abs(sums - marginal) + ROUNDED * marginal).max())
+            error = max(error, wrong / (_largest(found[-1]) or TINY))
+            if self._symmetric:
+                found.append(found[0].copy())
+                break
+        return Pair(*found), error
+
+
+def _largest(x: Matrix) -> float:
+    return float(np.abs(x).max())
 
 
 def _rows_of(matrix: Matrix, rows: slice) -> Matrix:

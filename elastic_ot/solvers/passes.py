@@ -169,7 +169,9 @@ class KernelPasses(StoredPasses):
 class OperatorPasses(StoredPasses):
     """Sweeps over a cost that is not stored, and products with its plan for Newton's system: each is a pass or two.
 
-    Where few entries carry mass the system is made of those.
+    Where few entries carry mass the system is made of those. Products are in single precision as long as a float32
+    kernel would serve for a stored cost. More on the diagonal for that, as `SINGLE` is, makes more solves stall, and
+    conjugate gradients end where they meet no curvature.
     """
 
     exact: bool = False
@@ -187,7 +189,7 @@ class OperatorPasses(StoredPasses):
         if found is not None:
             return found
         task = state.task
-        product = task.plan.products(state.alpha.copy(), state.beta.copy())
+        product = task.plan.products(state.alpha.copy(), state.beta.copy(), fast=not self.exact)
         rows, cols = np.empty((state.alpha.size, 1)), np.empty((state.beta.size, 1))
 
         def gram(direction: Vector) -> Vector:

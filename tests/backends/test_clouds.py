@@ -20,6 +20,7 @@ from helpers.sweeps import RULES, assert_same, side
 METRICS = list(point_blocks.TILE_KINDS)
 PRIMITIVES = [x for x, value in vars(protocol.CloudBackend).items() if inspect.isfunction(value) and x[0] != "_"]
 SHAPES = [(1, 7), (33, 1), (13, 29), (64, 97)]  # blocks that are full, and that are not
+KERNELS = "test_sweeps or test_products"
 TARGETS = {"AVX2": "haswell", "SSE2": "x86-64"}
 
 
@@ -136,6 +137,38 @@ def test_passes_over_the_plan_agree(metric, d, inv_epsilon):
     assert results[0][0][2] == results[0][1][1] == 0.0  # removed rows and columns
 
 
+def products(backend, cloud, inv_epsilon, potentials, z, **options):
+    out = np.empty((potentials[0].size, z.shape[1]))
+    backend.apply(cloud, inv_epsilon, *potentials, z, out, **options)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (45, 67), (33, 1100)])  # 1100 columns are summed in three pieces
+@pytest.mark.parametrize("d", [1, 3, 20, 40])
+@pytest.mark.parametrize("metric", METRICS)
+def test_products_are_as_precise_as_their_entries(metric, d, shape):
+    """Of as many columns as fill registers, fewer and more."""
+    (x, y), potentials = points(*shape, d), sides(*shape)[2:]
+    expected = reference_cloud.cloud(x, y, metric)
+    # float32 rounds exponents as in sweeps, and products in every one of 64 sums or so at worst
+    largest = 5.0 * np.abs(expected.costs()).max()
+    errors = {False: 1e-15 * (largest + 20.0), True: 6e-8 * (4 * (largest + 20.0) + 64)}
+    for count in (1, 2, 4, 7):
+        z = np.random.default_rng(3).normal(size=(shape[1], count))
+        exact, sizes = (products(reference_cloud, expected, 5.0, potentials, q) for q in (z, np.abs(z)))
+        for fast, error in errors.items():
+            found = products(cpu, cpu.cloud(x, y, metric), 5.0, potentials, z, fast=fast)
+            assert (np.abs(found - exact) <= error * sizes).all()  # 0 in removed rows
+
+
+def test_products_in_single_precision_know_no_size():
+    (x, y), potentials, z = points(45, 67, 3), sides(45, 67)[2:], np.random.default_rng(3).normal(size=(67, 3))
+    scales, cloud = 2.0 ** np.array([-400.0, 0.0, 400.0]), cpu.cloud(x, y, "sqeuclidean")
+    near, far = (products(cpu, cloud, 5.0, potentials, q, fast=True) for q in (z, scales * z))
+    np.testing.assert_array_equal(far, scales * near)
+    assert not products(cpu, cloud, 5.0, potentials, np.zeros((67, 1)), fast=True).any()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_entries_in_single_precision_are_rounded_once(metric):
     (x, y), out = points(45, 67, 3), np.empty((45, 67), np.float32)
@@ -203,7 +236,7 @@ def test_threads_change_no_more_than_the_order_of_sums(monkeypatch):
 
 @pytest.mark.parametrize("target", ["AVX2", pytest.param("SSE2", marks=pytest.mark.slow)])
 def test_on_other_targets(target, tmp_path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "test_sweeps"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", KERNELS]
     settings = {"NUMBA_CPU_NAME": TARGETS[target], "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         command, env=os.environ | settings, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600
@@ -228,7 +261,7 @@ def only_compiled(name, machine_code):
     setattr(cloud, name, compile)
 
 code, (x, z) = {}, np.random.default_rng(0).random((2, 40, 3))
-for name in ("_sweep_blocks", "_row_max_blocks"):
+for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks"):
     only_compiled(name, code)
 one, side = np.ones(40), Side(*np.ones((3, 40)), 0, 1.0, 0.0)
 with np.errstate(all="ignore"):
@@ -236,6 +269,8 @@ with np.errstate(all="ignore"):
     for fast in (False, True):
         cloud._Sweep(points, 1.0, side, fast).run(1.0, cloud.ANY_SUM, np.ones(64), np.ones(64), one)
         assert "zmm" in code["_sweep_blocks"] and "vscalef" in code["_sweep_blocks"]
+        cloud.apply(points, 1.0, one, one, x, np.empty((40, 3)), fast)
+        assert "zmm" in code["_apply_blocks"] and "vscalef" in code["_apply_blocks"]
     cloud.row_max(points, 1.0, one, one)
 assert all("zmm" in text for text in code.values()), code.keys()
 """

@@ -73,26 +73,48 @@ def _ends_of_block(reading, norms, block, base, ends, a):
 
 
 @inner
+def _fill_blocks(reading, block, first, start, lo, hi, work):
+    """Fill p with some rows of a block and blocks lo to hi of columns: 2^z; and add to their sums.
+
+    p begins with block `start`.
+    """
+    kind, scale, (_, xs, _), (_, ys, _), _ = reading
+    p, lanes, ends, _, sums, _ = work
+    rows, d, begin = sums.size, ends[3].size, BLOCK_POINTS * start
+    x_place, col_ends = BLOCK_POINTS * d * block + first, ends[1][begin:]
+    _clear(lanes)
+    for c in range(lo, hi):
+        column = BLOCK_POINTS * c
+        fill_tile(
+            kind,
+            ends[0],
+            column + first,
+            col_ends,
+            column - begin,
+            xs,
+            x_place,
+            ys,
+            d * column,
+            d,
+            scale,
+            rows,
+            p,
+            lanes,
+        )
+    for r in range(rows):
+        total = 0.0
+        for q in range(16 * r, 16 * r + 16):
+            total += lanes[q]
+        sums[r] += total
+
+
+@inner
 def _fill_strip(reading, block, first, work):
     """Fill p with some rows of a block, tile by tile: 2^z; and their sums."""
-    kind, scale, (_, xs, _), (_, ys, _), b = reading
-    p, lanes, ends, _, sums, _ = work
-    rows, d, blocks = sums.size, ends[3].size, b.size // BLOCK_POINTS
-    x_place = BLOCK_POINTS * d * block + first
-    for r in range(rows):
-        sums[r] = 0.0
+    blocks = reading[4].size // BLOCK_POINTS
+    _clear(work[4])
     for piece in range(0, blocks, SUMMED_BLOCKS):
-        _clear(lanes)
-        for c in range(piece, min(piece + SUMMED_BLOCKS, blocks)):
-            column = BLOCK_POINTS * c
-            fill_tile(
-                kind, ends[0], column + first, ends[1], column, xs, x_place, ys, d * column, d, scale, rows, p, lanes
-            )
-        for r in range(rows):
-            total = 0.0
-            for q in range(16 * r, 16 * r + 16):
-                total += lanes[q]
-            sums[r] += total
+        _fill_blocks(reading, block, first, 0, piece, min(piece + SUMMED_BLOCKS, blocks), work)
 
 
 @rows_kernel
@@ -148,15 +170,18 @@ def _row_max_blocks(reading, norms, base, out, work, lo, hi):
 
 @rows_kernel
 def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
-    """Rows of P x; `columns` is x in the blocks of y."""
+    """Rows of P x; `columns` is x in the blocks of y. A few tiles are in memory at a time."""
     p, _, ends, a, sums, _ = work
-    rows, count = sums.size, out.shape[1]
+    rows, count, blocks = sums.size, out.shape[1], reading[4].size // BLOCK_POINTS
+    width = BLOCK_POINTS * count
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, alpha, ends, a)
         for first in range(0, BLOCK_POINTS, rows):
-            _fill_strip(reading, block, first, work)
             _clear(parts)
-            add_products(p, rows, columns, count, parts)
+            for piece in range(0, blocks, SUMMED_BLOCKS):
+                end = min(piece + SUMMED_BLOCKS, blocks)
+                _fill_blocks(reading, block, first, piece, piece, end, work)
+                add_products(p, rows, columns[width * piece : width * end], count, parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
                 for q in range(count):
@@ -251,6 +276,11 @@ class Reading(NamedTuple):
         entries = self.row_norms.size * self.col_norms.size
         return 1 if entries < BRIEF_SERIAL_BELOW else min(available(), self.blocks)
 
+    @property
+    def number(self) -> Any:
+        """The dtype of what belongs to pairs of points."""
+        return np.float32 if self.single else np.float64
+
     def arguments(self, beta: Array) -> tuple[Any, ...]:
         """What compiled passes know of the cloud and of the columns' potentials."""
         rows, cols = (
@@ -263,7 +293,7 @@ class Reading(NamedTuple):
 
     def work(self) -> list[tuple[Any, ...]]:
         """Memory for every thread."""
-        number, d, m = np.float32 if self.single else np.float64, self.cloud.centre.size, self.col_norms.size
+        number, d, m = self.number, self.cloud.centre.size, self.col_norms.size
         found = []
         for _ in range(self.threads):
             ends = np.empty(m, number), np.empty(m, number), np.empty(BLOCK_POINTS), np.empty(d), np.empty(d)
@@ -386,18 +416,21 @@ def row_max(cloud: Cloud, inv_epsilon: float, beta: Array, out: Array) -> None:
     out[:] = np.where(out > 0.5 * REMOVED, LN2 * out, -np.inf)
 
 
-def apply(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array) -> None:
+def apply(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array, fast: bool = False
+) -> None:
     def run(t: int, lo: int, hi: int) -> None:
         _apply_blocks(arguments, reading.row_norms, alphas, columns, parts[t], products, work[t], lo, hi)
 
-    reading, points, count = _reading(cloud, inv_epsilon, single=False), cloud.cols, x.shape[1]
+    reading, points, count = _reading(cloud, inv_epsilon, single=fast), cloud.cols, x.shape[1]
     arguments, work, alphas = reading.arguments(beta), reading.work(), cloud.rows.in_blocks(alpha, -np.inf)
     padded = np.zeros((points.norms.size, count))
     padded[: points.order.size] = np.where((beta == -np.inf)[:, None], 0.0, x)[points.order]
-    columns, products = by_coordinate(padded), np.empty((alphas.size, count))
-    parts = np.empty((len(work), 16 * reading.height * count))
+    exponent = np.frexp(np.abs(padded).max(axis=0))[1] if fast else 0  # so that float32 can hold it
+    columns = by_coordinate(np.ldexp(padded, -exponent)).astype(reading.number)
+    products, parts = np.empty((alphas.size, count)), np.empty((len(work), 16 * reading.height * count))
     reading.split(run)
-    cloud.rows.from_blocks(products, out)
+    cloud.rows.from_blocks(np.ldexp(products, exponent), out)
 
 
 def rounded_sums(

@@ -27,9 +27,10 @@ BLOCK_POINTS = 32
 PRODUCT, SQUARES, DISTANCE, ABSOLUTE = 0, 1, 2, 3
 """What c is, in this order."""
 PRECISE = {F64: 11, F32: 5}  # degree of the polynomial for 2^r: 2.3e-16 and 1.5e-7 relative
-# Column sums begin with these numbers, which are taken away in double precision: so sums of tiny entries are no
-# denormal numbers, with which processors compute slowly, and become 0.
+# Column sums and products begin with these numbers, which are taken away in double precision: so sums of tiny entries
+# are no denormal numbers, with which processors compute slowly, and become 0.
 SEED = {F64: 2.0**-900, F32: 2.0**-100}
+PRODUCT_ROWS = 4  # rows whose products with some vectors are summed side by side; strips are a multiple
 
 
 class _Tile(Vectors):
@@ -267,13 +268,8 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
                     part = tile.load(source, builder.add(place, I64(t * tile.lanes)))
                     builder.store(tile.fma(factor, part, builder.load(total)), total)
             for t, total in enumerate(sums):
-                found = builder.load(total)
-                for half in range(0, tile.lanes, double.lanes):
-                    part = _part(builder, found, half, double.lanes)
-                    part = part if tile.number == F64 else builder.fpext(part, double.kind(F64))
-                    part = builder.fsub(part, double.constant(seed))
-                    place = builder.add(column, I64(t * tile.lanes + half))
-                    double.store(builder.fadd(double.load(totals, place), part), totals, place)
+                place = builder.add(column, I64(t * tile.lanes))
+                _add_seeded(double, tile, builder.load(total), totals, place)
         return context.get_dummy_value()
 
     return signature, generate
@@ -281,34 +277,63 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
 
 @intrinsic
 def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: Any) -> Any:
-    """out[16 (count i + q) :][:16] grow by numbers that add up to sum_j p_ij x_jq, for all tiles of a strip.
+    """out[16 (count i + q) :][:16] grow by numbers that add up to sum_j p_ij x_jq, for some tiles of a strip.
 
-    `xs` has `count` numbers of every column, in blocks as points are.
+    `xs` has `count` numbers of every column, in blocks as points are. Sums over these tiles are in the precision of p,
+    and `out` in double precision. Several rows and several q share what is read.
     """
     signature = types.void(p, rows, xs, count, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
+        tile, double = (
+            _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
+        )
         source, height, columns, number, totals = tile.arguments
         size = context.make_array(xs)(context, builder, arguments[2]).nitems
-        width = builder.mul(number, I64(BLOCK_POINTS))
-        with cgutils.for_range_slice(builder, I64(0), size, width, I64) as (first, block):
-            with cgutils.for_range(builder, height, intp=I64) as row:
-                place = builder.mul(builder.add(builder.mul(block, height), row.index), I64(BLOCK_POINTS))
-                with cgutils.for_range(builder, number, intp=I64) as loop:
-                    column = builder.add(first, builder.mul(loop.index, I64(BLOCK_POINTS)))
-                    where = builder.mul(builder.add(builder.mul(row.index, number), loop.index), I64(16))
-                    for start in range(0, 16, tile.lanes):  # so many chains of additions go on at a time
-                        sum_ = tile.load(totals, builder.add(where, I64(start)))
-                        for t in range(start, BLOCK_POINTS, 16):
-                            entries, x = (
-                                tile.load(z, builder.add(at, I64(t))) for z, at in ((source, place), (columns, column))
-                            )
-                            sum_ = tile.fma(entries, x, sum_)
-                        tile.store(sum_, totals, builder.add(where, I64(start)))
+        blocks = builder.sdiv(size, builder.mul(number, I64(BLOCK_POINTS)))
+        seed = SEED[tile.number]
+        sums = [[cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(PRODUCT_ROWS)] for _ in range(4)]
+
+        def some(i: Any, q: Any, sums: list[list[Any]]) -> None:
+            for place in [place for line in sums for place in line]:
+                builder.store(tile.constant(seed), place)
+            with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                line = builder.mul(builder.add(builder.mul(loop.index, height), i), I64(BLOCK_POINTS))
+                first = builder.mul(builder.add(builder.mul(loop.index, number), q), I64(BLOCK_POINTS))
+                with cgutils.for_range_slice(builder, I64(0), I64(BLOCK_POINTS), I64(tile.lanes), I64) as (j, _):
+                    line, first = builder.add(line, j), builder.add(first, j)
+                    entries = [tile.load(source, builder.add(line, I64(u * BLOCK_POINTS))) for u in range(PRODUCT_ROWS)]
+                    for g, places in enumerate(sums):
+                        x = tile.load(columns, builder.add(first, I64(g * BLOCK_POINTS)))
+                        for entry, place in zip(entries, places, strict=True):
+                            builder.store(tile.fma(entry, x, builder.load(place)), place)
+            for g, places in enumerate(sums):
+                for u, place in enumerate(places):
+                    row = builder.mul(builder.add(i, I64(u)), number)
+                    where = builder.mul(builder.add(builder.add(row, q), I64(g)), I64(16))
+                    _add_seeded(double, tile, builder.load(place), totals, where)
+
+        together = 4 if tile.wide else 2  # sums that stay in registers
+        whole = builder.sub(number, builder.srem(number, I64(together)))
+        with cgutils.for_range_slice(builder, I64(0), height, I64(PRODUCT_ROWS), I64) as (i, _):
+            with cgutils.for_range_slice(builder, I64(0), whole, I64(together), I64) as (q, _):
+                some(i, q, sums[:together])
+            with cgutils.for_range_slice(builder, whole, number, I64(1), I64) as (q, _):
+                some(i, q, sums[:1])
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _add_seeded(double: _Tile, tile: _Tile, found: Any, totals: Any, place: Any) -> None:
+    """Add the lanes of a sum that began with `SEED`, less that, to numbers in double precision."""
+    builder = tile.builder
+    for half in range(0, tile.lanes, double.lanes):
+        part = _part(builder, found, half, double.lanes)
+        part = part if tile.number == F64 else builder.fpext(part, double.kind(F64))
+        part = builder.fsub(part, double.constant(SEED[tile.number]))
+        at = builder.add(place, I64(half))
+        double.store(builder.fadd(double.load(totals, at), part), totals, at)
 
 
 @intrinsic
