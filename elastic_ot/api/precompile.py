@@ -115,6 +115,7 @@ def _clouds(rng: Any, dtype: Any) -> None:
         solution = solve(PointCloud(x, 1.0 - x[1:]), tol=tol, method="log", max_iter=3, **BLURRED)
     solution.apply(np.ones(x.shape[0] - 1))
     solution.gradients()
+    solve(PointCloud(x, 1.0 - x[1:], "euclidean"), method="log", max_iter=3, **BLURRED).gradients()
     solution.bounds()
 
 

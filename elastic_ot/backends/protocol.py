@@ -516,6 +516,13 @@ class CloudBackend(Protocol):
     ) -> None:
         """Out = P x (n, k); `fast` as in `sweeps`, with x rounded to float32 and products summed in it for a while."""
 
+    def slopes(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:
+        """Out = sum_j P_ij dC_ij/dx_i, and in the last column sum_j P_ij (n, d + 1); `fast` as in `apply`.
+
+        For "euclidean", (x_i - y_j) / |x_i - y_j| or 0 where they are equal, and "cityblock", signs of differences.
+        Those of the other metrics are products.
+        """
+
     def rounded_sums(
         self,
         cloud: Any,

@@ -71,6 +71,17 @@ def apply(
     reference.apply(cloud.costs(), inv_epsilon, alpha, beta, x, False, out)
 
 
+def slopes(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:
+    costs, differences = cloud.costs(), cloud.x[:, None].astype(np.float64) - cloud.y
+    plan = np.exp(alpha[:, None] + beta - costs * inv_epsilon)
+    if cloud.metric == "cityblock":
+        directions = np.sign(differences)
+    else:
+        lengths = np.linalg.norm(differences, axis=2, keepdims=True)
+        directions = np.divide(differences, lengths, out=np.zeros_like(differences), where=lengths > 0)
+    out[:, :-1], out[:, -1] = np.einsum("ij,ijk->ik", plan, directions), plan.sum(axis=1)
+
+
 def rounded_sums(
     cloud: Cloud,
     inv_epsilon: float,

@@ -51,6 +51,13 @@ class PointPlan(TiledPlan):
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta, fast=fast)
 
+    def slopes(self, alpha: Array, beta: Array, transpose: bool, out: Array, fast: bool) -> None:
+        """Write `CloudBackend.slopes`, of the columns' points with `transpose`."""
+        if transpose:
+            self.kernels.slopes(self.kernels.transposed(self.cloud), self.inv_epsilon, beta, alpha, out, fast)
+        else:
+            self.kernels.slopes(self.cloud, self.inv_epsilon, alpha, beta, out, fast)
+
     def rounded_sums(
         self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
     ) -> None:

@@ -20,7 +20,7 @@ from helpers.sweeps import RULES, assert_same, side
 METRICS = list(point_blocks.TILE_KINDS)
 PRIMITIVES = [x for x, value in vars(protocol.CloudBackend).items() if inspect.isfunction(value) and x[0] != "_"]
 SHAPES = [(1, 7), (33, 1), (13, 29), (64, 97)]  # blocks that are full, and that are not
-KERNELS = "test_sweeps or test_products"
+KERNELS = "test_sweeps or test_products or test_slopes"
 TARGETS = {"AVX2": "haswell", "SSE2": "x86-64"}
 
 
@@ -169,6 +169,38 @@ def test_products_in_single_precision_know_no_size():
     assert not products(cpu, cloud, 5.0, potentials, np.zeros((67, 1)), fast=True).any()
 
 
+@pytest.mark.parametrize("shape", [(1, 7), (45, 67), (33, 1100)])
+@pytest.mark.parametrize("d", [1, 3, 20, 40])
+@pytest.mark.parametrize("metric", ["euclidean", "cityblock"])
+def test_slopes_are_as_precise_as_their_entries(metric, d, shape):
+    """Of points far from the origin, some of which are equal, or have an equal coordinate."""
+    (x, y), potentials = (z.astype(np.float32) + np.float32(50.0) for z in points(*shape, d)), sides(*shape)[2:]
+    y[: len(x) // 2] = x[: len(x) // 2][: len(y)]
+    y[-1, 0] = x[0, 0]
+    results, whole = [], reference_cloud.cloud(x, y, metric)
+    for backend, cloud, fast in ((cpu, cpu.cloud(x, y, metric), True), (cpu, cpu.cloud(x, y, metric), False)):
+        results.append(np.empty((shape[0], d + 1)))
+        backend.slopes(cloud, 5.0, *potentials, results[-1], fast)
+    expected = np.empty((shape[0], d + 1))
+    reference_cloud.slopes(whole, 5.0, *potentials, expected)
+    # directions are no longer than 1: errors as those of products with numbers up to 1, and of a root and a quotient
+    largest = 5.0 * np.abs(whole.costs()).max()
+    for found, unit in zip(results, (6e-8, 1.2e-16), strict=True):
+        assert (np.abs(found - expected) <= unit * (4 * (largest + 20.0) + 80) * expected[:, -1:]).all()
+
+
+def test_slopes_of_near_points_are_those_of_their_coordinates_in_single_precision():
+    """Whose distance is a few units in the last place: they are not rounded again."""
+    x = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+    y, alone = np.nextafter(x, np.float32(2.0)), np.full(40, -np.inf)
+    expected = (x.astype(np.float64) - y) / np.linalg.norm(x.astype(np.float64) - y, axis=1, keepdims=True)
+    for i in range(0, 40, 13):
+        beta, out = alone.copy(), np.empty((40, 4))
+        beta[i] = 0.0  # one column is left
+        cpu.slopes(cpu.cloud(x, y, "euclidean"), 1e-3, np.zeros(40), beta, out, True)
+        np.testing.assert_allclose(out[i, :3], expected[i], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_entries_in_single_precision_are_rounded_once(metric):
     (x, y), out = points(45, 67, 3), np.empty((45, 67), np.float32)
@@ -261,7 +293,7 @@ def only_compiled(name, machine_code):
     setattr(cloud, name, compile)
 
 code, (x, z) = {}, np.random.default_rng(0).random((2, 40, 3))
-for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks"):
+for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks", "_slope_blocks"):
     only_compiled(name, code)
 one, side = np.ones(40), Side(*np.ones((3, 40)), 0, 1.0, 0.0)
 with np.errstate(all="ignore"):
@@ -271,6 +303,8 @@ with np.errstate(all="ignore"):
         assert "zmm" in code["_sweep_blocks"] and "vscalef" in code["_sweep_blocks"]
         cloud.apply(points, 1.0, one, one, x, np.empty((40, 3)), fast)
         assert "zmm" in code["_apply_blocks"] and "vscalef" in code["_apply_blocks"]
+        cloud.slopes(cloud.cloud(x, z, "euclidean"), 1.0, one, one, np.empty((40, 4)), fast)
+        assert "zmm" in code["_slope_blocks"] and "vscalef" in code["_slope_blocks"]
     cloud.row_max(points, 1.0, one, one)
 assert all("zmm" in text for text in code.values()), code.keys()
 """

@@ -9,6 +9,8 @@ from elastic_ot.costs import scan
 from elastic_ot.costs.points_plan import PointPlan
 from elastic_ot.costs.slopes import Pair, slopes_of
 
+METRICS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "dot")
+
 
 @pytest.fixture(autouse=True)
 def nothing_is_stored(monkeypatch):
@@ -18,13 +20,18 @@ def nothing_is_stored(monkeypatch):
 @pytest.fixture
 def passes(monkeypatch):
     """Whether passes over the plan were in single precision, one after the other."""
-    seen, apply = [], PointPlan.apply
+    seen, apply, slopes = [], PointPlan.apply, PointPlan.slopes
 
-    def noted(*arguments, fast=False):
+    def applied(*arguments, fast=False):
         seen.append(fast)
         return apply(*arguments, fast=fast)
 
-    monkeypatch.setattr(PointPlan, "apply", noted)
+    def sloped(*arguments):
+        seen.append(arguments[-1])
+        return slopes(*arguments)
+
+    monkeypatch.setattr(PointPlan, "apply", applied)
+    monkeypatch.setattr(PointPlan, "slopes", sloped)
     return seen
 
 
@@ -51,17 +58,18 @@ def error(sol, metric, x, y, epsilon):
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.005])
 @pytest.mark.parametrize("d", [2, 16])
-@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine", "dot"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_derivatives_in_float32_points_are_good_to_1e_5(metric, d, epsilon):
     x, y = drawn(d, np.float32)
     sol = eot.solve(eot.PointCloud(x, y, metric), epsilon=epsilon, tol=1e-4)
     assert error(sol, metric, x, y, epsilon) <= 1e-5
 
 
-def test_single_precision_is_taken_where_it_is_enough(passes):
+@pytest.mark.parametrize("metric", METRICS)
+def test_single_precision_is_taken_where_it_is_enough(passes, metric):
     for dtype, fast in ((np.float32, True), (np.float64, False)):
         x, y = drawn(3, dtype)
-        sol = eot.solve(eot.PointCloud(x, y), epsilon=0.05, tol=1e-4, method="log")
+        sol = eot.solve(eot.PointCloud(x, y, metric), epsilon=0.05, tol=1e-4, method="log")
         passes.clear()
         sol.gradients()
         assert passes == [fast, fast]  # rows, and columns
@@ -77,8 +85,16 @@ def test_double_precision_is_taken_where_it_is_not_enough(passes):
     assert passes == [True, True, False, False]
 
 
+def test_distances_of_near_points_keep_their_directions():
+    """Each point of a lattice goes to its neighbour, 1e-4 away, some 1000 units in the last place of coordinates."""
+    x = (0.2 * np.indices((5, 5, 5)).reshape(3, -1).T).astype(np.float32)
+    y = x + np.float32(1e-4)
+    sol = eot.solve(eot.PointCloud(x, y, "euclidean"), epsilon=0.02, tol=1e-6, method="log")
+    assert error(sol, "euclidean", x, y, 0.02) <= 1e-5
+
+
 def test_one_pass_is_enough_for_a_cloud_and_itself(passes):
-    x, _ = drawn(3, np.float32)
+    x, _ = drawn(3, np.float64)
     sol = eot.divergence(eot.PointCloud(x, x[:100]), epsilon=0.05, tol=1e-4)
     passes.clear()
     sol.gradients()

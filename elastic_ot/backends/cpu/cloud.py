@@ -28,7 +28,17 @@ from .point_blocks import cloud as cloud
 from .point_blocks import shifted as shifted
 from .point_blocks import transposed as transposed
 from .threads import available, split
-from .tiles import BLOCK_POINTS, SQUARES, add_columns, add_products, affine, entries_of_tile, fill_tile, largest_of_tile
+from .tiles import (
+    BLOCK_POINTS,
+    SQUARES,
+    add_columns,
+    add_products,
+    add_slopes,
+    affine,
+    entries_of_tile,
+    fill_tile,
+    largest_of_tile,
+)
 
 STRIP_ROWS, HIGH_STRIP_ROWS = 8, 32  # whose exponentials are kept until their sums are known; measured
 MANY_COORDINATES = 32  # from which reading points takes longer than reading exponentials, so that strips are high
@@ -73,10 +83,10 @@ def _ends_of_block(reading, norms, block, base, ends, a):
 
 
 @inner
-def _fill_blocks(reading, block, first, start, lo, hi, work):
+def _fill_blocks(reading, block, first, start, lo, hi, work, divided):
     """Fill p with some rows of a block and blocks lo to hi of columns: 2^z; and add to their sums.
 
-    p begins with block `start`.
+    p begins with block `start`. For `divided` see `fill_tile`.
     """
     kind, scale, (_, xs, _), (_, ys, _), _ = reading
     p, lanes, ends, _, sums, _ = work
@@ -100,6 +110,7 @@ def _fill_blocks(reading, block, first, start, lo, hi, work):
             rows,
             p,
             lanes,
+            divided,
         )
     for r in range(rows):
         total = 0.0
@@ -114,7 +125,7 @@ def _fill_strip(reading, block, first, work):
     blocks = reading[4].size // BLOCK_POINTS
     _clear(work[4])
     for piece in range(0, blocks, SUMMED_BLOCKS):
-        _fill_blocks(reading, block, first, 0, piece, min(piece + SUMMED_BLOCKS, blocks), work)
+        _fill_blocks(reading, block, first, 0, piece, min(piece + SUMMED_BLOCKS, blocks), work, None)
 
 
 @rows_kernel
@@ -180,7 +191,7 @@ def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
             _clear(parts)
             for piece in range(0, blocks, SUMMED_BLOCKS):
                 end = min(piece + SUMMED_BLOCKS, blocks)
-                _fill_blocks(reading, block, first, piece, piece, end, work)
+                _fill_blocks(reading, block, first, piece, piece, end, work, None)
                 add_products(p, rows, columns[width * piece : width * end], count, parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
@@ -189,6 +200,33 @@ def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
                     for t in range(place, place + 16):
                         total += parts[t]
                     out[i, q] = total if alpha[i] > -np.inf else 0.0
+
+
+@rows_kernel
+def _slope_blocks(reading, norms, alpha, parts, out, work, lo, hi):
+    """Rows of what `CloudBackend.slopes` writes, a few tiles at a time."""
+    kind, _, (_, xs, _), (_, ys, _), b = reading
+    p, _, ends, a, sums, _ = work
+    rows, d, blocks = sums.size, ends[3].size, b.size // BLOCK_POINTS
+    width = BLOCK_POINTS * d
+    for block in range(lo, hi):
+        _ends_of_block(reading, norms, block, alpha, ends, a)
+        for first in range(0, BLOCK_POINTS, rows):
+            _clear(parts)
+            _clear(sums)
+            for piece in range(0, blocks, SUMMED_BLOCKS):
+                end = min(piece + SUMMED_BLOCKS, blocks)
+                _fill_blocks(reading, block, first, piece, piece, end, work, True)
+                add_slopes(kind, p, rows, xs, width * block + first, ys[width * piece : width * end], d, parts)
+            for r in range(rows):
+                i = BLOCK_POINTS * block + first + r
+                used = alpha[i] > -np.inf
+                out[i, d] = sums[r] if used else 0.0
+                for k in range(d):
+                    total, place = 0.0, 16 * (d * r + k)
+                    for t in range(place, place + 16):
+                        total += parts[t]
+                    out[i, k] = total if used else 0.0
 
 
 @rows_kernel
@@ -431,6 +469,17 @@ def apply(
     products, parts = np.empty((alphas.size, count)), np.empty((len(work), 16 * reading.height * count))
     reading.split(run)
     cloud.rows.from_blocks(np.ldexp(products, exponent), out)
+
+
+def slopes(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:
+    def run(t: int, lo: int, hi: int) -> None:
+        _slope_blocks(arguments, reading.row_norms, alphas, parts[t], found, work[t], lo, hi)
+
+    reading, d = _reading(cloud, inv_epsilon, single=fast), cloud.centre.size
+    arguments, work, alphas = reading.arguments(beta), reading.work(), cloud.rows.in_blocks(alpha, -np.inf)
+    found, parts = np.empty((alphas.size, d + 1)), np.empty((len(work), 16 * reading.height * d))
+    reading.split(run)
+    cloud.rows.from_blocks(found, out)
 
 
 def rounded_sums(

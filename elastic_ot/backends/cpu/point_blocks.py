@@ -50,7 +50,10 @@ class Points(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """Points of both sides, less `centre` and each in its unit.
+    """Points of both sides, less `centre` and each in its unit, a power of 2.
+
+    Distances of points in float32 have no centre: their coordinates are not rounded again, and neither are differences
+    of near points.
 
     Costs are `power` times what `tiles` computes by `kind`, less `offset`; squared distances are computed from inner
     products, of which `factor` is 2.
@@ -84,7 +87,8 @@ def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
     (kind, factor), same = TILE_KINDS[metric], x is y
     sides = [_directions(z, metric) for z in ((x,) if same else (x, y))]
     centre = np.zeros(x.shape[1])
-    if metric not in ("cosine", "dot"):  # differences do not change
+    exact = kind in (DISTANCE, ABSOLUTE) and x.dtype == y.dtype == np.float32  # in float32 only as they are
+    if metric not in ("cosine", "dot") and not exact:  # differences do not change
         corners = [*(z.min(axis=0) for z in sides), *(z.max(axis=0) for z in sides)]
         centre = 0.5 * (np.min(corners, axis=0) + np.max(corners, axis=0))
     sizes = [float(np.abs(z - centre).max()) for z in sides]

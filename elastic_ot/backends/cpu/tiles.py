@@ -44,8 +44,8 @@ class _Tile(Vectors):
             for kind, value in zip(kinds, arguments, strict=True)
         ]
 
-    def each(self, use: Callable[[Any, list[Any], list[Any]], None]) -> None:
-        """Compute a tile; `use` gets a row, the first columns of two vectors, and these."""
+    def each(self, use: Callable[[Any, list[Any], list[Any], list[Any]], None]) -> None:
+        """Compute a tile; `use` gets a row, the first columns of two vectors, these, and their c."""
         build = self.builder
         _, a, a_first, b, b_first, *_, scale, rows = self.arguments[:12]
         with cgutils.for_range_slice(build, I64(0), rows, I64(self.height), I64) as (i, _):
@@ -58,7 +58,8 @@ class _Tile(Vectors):
                     row = build.add(i, I64(u))
                     alpha = self.splat(build.load(build.gep(a, [build.add(a_first, row)])))
                     ends = [build.fadd(alpha, beta) for beta in betas]
-                    use(row, columns, [self.fma(factor, build.load(c), z) for c, z in zip(sums[u], ends, strict=True)])
+                    c = [build.load(place) for place in sums[u]]
+                    use(row, columns, [self.fma(factor, x, z) for x, z in zip(c, ends, strict=True)], c)
 
     def _sums(self, i: Any, j: Any) -> list[list[Any]]:
         """Where the sums c of some rows and columns are, once the loop over coordinates is done."""
@@ -154,19 +155,34 @@ def _fill_tile(
     rows: Any,
     p: Any,
     sums: Any,
+    divided: Any,
 ) -> Any:
-    """p[rows b_first + 32 i + j] = 2^z_ij, and sums[16 i : 16 i + 16] grow by numbers that add up to those of row i."""
-    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, p, sums)
+    """p[rows b_first + 32 i + j] = 2^z_ij, and sums[16 i : 16 i + 16] grow by numbers that add up to those of row i.
+
+    Unless `divided` is None, p has 2^z_ij / c_ij in its place where c is a distance, and 0 where that is 0. It is the
+    type that tells, so that sweeps are compiled without.
+    """
+    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, p, sums, divided)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
-        rows, out, totals = tile.arguments[11:]
-        first = builder.mul(rows, tile.arguments[4])
+        rows, out, totals = tile.arguments[11:14]
+        first, distance = builder.mul(rows, tile.arguments[4]), None
+        if divided != types.none:
+            distance = builder.icmp_signed("==", tile.arguments[0], I64(DISTANCE))
 
-        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
+        def kept(power: Any, c: Any) -> Any:
+            if distance is None:
+                return power
+            zero, one = tile.constant(0.0), tile.constant(1.0)
+            apart = builder.fcmp_ordered(">", c, zero)
+            quotient = builder.fdiv(power, builder.select(apart, c, one))
+            return builder.select(distance, builder.select(apart, quotient, zero), power)
+
+        def use(row: Any, columns: list[Any], z: list[Any], c: list[Any]) -> None:
             e, line = [tile.exponential(x) for x in z], builder.add(first, builder.mul(row, I64(BLOCK_POINTS)))
-            for column, x in zip(columns, e, strict=True):
-                tile.store(x, out, builder.add(line, column))
+            for column, x, y in zip(columns, e, c, strict=True):
+                tile.store(kept(x, y), out, builder.add(line, column))
             place = builder.mul(row, I64(16))
             tile.store(builder.fadd(tile.load(totals, place), builder.fadd(*e)), totals, place)
 
@@ -200,7 +216,7 @@ def _largest_of_tile(
         tile = _Tile(context, builder, signature.args, arguments, _number(tops.dtype))
         out = tile.arguments[12]
 
-        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
+        def use(row: Any, columns: list[Any], z: list[Any], c: list[Any]) -> None:
             place = builder.mul(row, I64(16))
             tile.store(tile.larger(tile.load(out, place), tile.larger(*z)), out, place)
 
@@ -234,7 +250,7 @@ def _entries_of_tile(
         tile = _Tile(context, builder, signature.args, arguments, _number(out.dtype))
         entries = tile.arguments[12]
 
-        def use(row: Any, columns: list[Any], z: list[Any]) -> None:
+        def use(row: Any, columns: list[Any], z: list[Any], c: list[Any]) -> None:
             for column, x in zip(columns, z, strict=True):
                 tile.store(x, entries, builder.add(builder.mul(row, I64(BLOCK_POINTS)), column))
 
@@ -325,6 +341,60 @@ def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: A
     return signature, generate
 
 
+@intrinsic
+def _add_slopes(typingctx: Any, kind: Any, p: Any, rows: Any, xs: Any, x_first: Any, ys: Any, d: Any, out: Any) -> Any:
+    """out[16 (d i + k) :][:16] grow by numbers that add up to sum_j p_ij s(x_ik - y_jk), for some tiles of a strip.
+
+    s is the sign where c is a sum of absolute differences, else the number itself; precisions as in `add_products`.
+    """
+    signature = types.void(kind, p, rows, xs, x_first, ys, d, out)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tile, double = (
+            _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
+        )
+        of, source, height, points, points_first, columns, dimension, totals = tile.arguments
+        size = context.make_array(ys)(context, builder, arguments[5]).nitems
+        blocks = builder.sdiv(size, builder.mul(dimension, I64(BLOCK_POINTS)))
+        sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(PRODUCT_ROWS)]
+
+        def differences(entry: Any, difference: Any, total: Any) -> Any:
+            return tile.fma(entry, difference, total)
+
+        def signs(entry: Any, difference: Any, total: Any) -> Any:
+            zero = tile.constant(0.0)
+            below = builder.select(builder.fcmp_ordered("<", difference, zero), builder.fneg(entry), zero)
+            return builder.fadd(total, builder.select(builder.fcmp_ordered(">", difference, zero), entry, below))
+
+        def along(i: Any, k: Any, add: Callable[[Any, Any, Any], Any]) -> None:
+            row = builder.add(builder.add(points_first, builder.mul(k, I64(BLOCK_POINTS))), i)
+            x = [tile.splat(builder.load(builder.gep(points, [builder.add(row, I64(u))]))) for u in range(PRODUCT_ROWS)]
+            with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                line = builder.mul(builder.add(builder.mul(loop.index, height), i), I64(BLOCK_POINTS))
+                first = builder.mul(builder.add(builder.mul(loop.index, dimension), k), I64(BLOCK_POINTS))
+                with cgutils.for_range_slice(builder, I64(0), I64(BLOCK_POINTS), I64(tile.lanes), I64) as (j, _):
+                    y = tile.load(columns, builder.add(first, j))
+                    for u, total in enumerate(sums):
+                        entry = tile.load(source, builder.add(builder.add(line, j), I64(u * BLOCK_POINTS)))
+                        builder.store(add(entry, builder.fsub(x[u], y), builder.load(total)), total)
+
+        with cgutils.for_range_slice(builder, I64(0), height, I64(PRODUCT_ROWS), I64) as (i, _):
+            with cgutils.for_range_slice(builder, I64(0), dimension, I64(1), I64) as (k, _):
+                for total in sums:
+                    builder.store(tile.constant(SEED[tile.number]), total)
+                with builder.if_else(builder.icmp_signed("==", of, I64(ABSOLUTE))) as (absolute, others):
+                    with absolute:
+                        along(i, k, signs)
+                    with others:
+                        along(i, k, differences)
+                for u, total in enumerate(sums):
+                    place = builder.add(builder.mul(builder.add(i, I64(u)), dimension), k)
+                    _add_seeded(double, tile, builder.load(total), totals, builder.mul(place, I64(16)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _add_seeded(double: _Tile, tile: _Tile, found: Any, totals: Any, place: Any) -> None:
     """Add the lanes of a sum that began with `SEED`, less that, to numbers in double precision."""
     builder = tile.builder
@@ -384,4 +454,5 @@ largest_of_tile: Any = _largest_of_tile
 entries_of_tile: Any = _entries_of_tile
 add_columns: Any = _add_columns
 add_products: Any = _add_products
+add_slopes: Any = _add_slopes
 affine: Any = _affine
