@@ -83,49 +83,26 @@ def _ends_of_block(reading, norms, block, base, ends, a):
 
 
 @inner
-def _fill_blocks(reading, block, first, start, lo, hi, work, divided):
-    """Fill p with some rows of a block and blocks lo to hi of columns: 2^z; and add to their sums.
+def _fill_strip(reading, block, first, col_ends, begin, lo, hi, work, divided):
+    """Fill p with some rows of a block and blocks lo to hi of columns, tile by tile: 2^z; and add to their sums.
 
-    p begins with block `start`. For `divided` see `fill_tile`.
+    p and `col_ends` start with column `begin`. For `divided` see `fill_tile`.
     """
     kind, scale, (_, xs, _), (_, ys, _), _ = reading
     p, lanes, ends, _, sums, _ = work
-    rows, d, begin = sums.size, ends[3].size, BLOCK_POINTS * start
-    x_place, col_ends = BLOCK_POINTS * d * block + first, ends[1][begin:]
-    _clear(lanes)
-    for c in range(lo, hi):
-        column = BLOCK_POINTS * c
-        fill_tile(
-            kind,
-            ends[0],
-            column + first,
-            col_ends,
-            column - begin,
-            xs,
-            x_place,
-            ys,
-            d * column,
-            d,
-            scale,
-            rows,
-            p,
-            lanes,
-            divided,
-        )
-    for r in range(rows):
-        total = 0.0
-        for q in range(16 * r, 16 * r + 16):
-            total += lanes[q]
-        sums[r] += total
-
-
-@inner
-def _fill_strip(reading, block, first, work):
-    """Fill p with some rows of a block, tile by tile: 2^z; and their sums."""
-    blocks = reading[4].size // BLOCK_POINTS
-    _clear(work[4])
-    for piece in range(0, blocks, SUMMED_BLOCKS):
-        _fill_blocks(reading, block, first, 0, piece, min(piece + SUMMED_BLOCKS, blocks), work, None)
+    rows, d = sums.size, ends[3].size
+    x_place = BLOCK_POINTS * d * block + first
+    for piece in range(lo, hi, SUMMED_BLOCKS):
+        _clear(lanes)
+        for c in range(piece, min(piece + SUMMED_BLOCKS, hi)):
+            column = BLOCK_POINTS * c
+            here, there, y_place = column + first, column - begin, d * column
+            fill_tile(kind, ends[0], here, col_ends, there, xs, x_place, ys, y_place, d, scale, rows, p, lanes, divided)
+        for r in range(rows):
+            total = 0.0
+            for q in range(16 * r, 16 * r + 16):
+                total += lanes[q]
+            sums[r] += total
 
 
 @rows_kernel
@@ -135,12 +112,13 @@ def _sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, ac
     False as soon as a sum cannot be trusted.
     """
     p, _, ends, a, sums, w = work
-    (low, tiny, huge), rows = trust, sums.size
+    (low, tiny, huge), rows, blocks = trust, sums.size, reading[4].size // BLOCK_POINTS
     _clear(acc)
     for block in range(lo, hi):
         _ends_of_block(reading, norms, block, base, ends, a)
         for first in range(0, BLOCK_POINTS, rows):
-            _fill_strip(reading, block, first, work)
+            _clear(sums)
+            _fill_strip(reading, block, first, ends[1], 0, 0, blocks, work, None)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
                 old, total = alpha[i], sums[r]
@@ -189,9 +167,11 @@ def _apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
         _ends_of_block(reading, norms, block, alpha, ends, a)
         for first in range(0, BLOCK_POINTS, rows):
             _clear(parts)
+            _clear(sums)
             for piece in range(0, blocks, SUMMED_BLOCKS):
                 end = min(piece + SUMMED_BLOCKS, blocks)
-                _fill_blocks(reading, block, first, piece, piece, end, work, None)
+                begin = BLOCK_POINTS * piece
+                _fill_strip(reading, block, first, ends[1][begin:], begin, piece, end, work, None)
                 add_products(p, rows, columns[width * piece : width * end], count, parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
@@ -216,7 +196,8 @@ def _slope_blocks(reading, norms, alpha, parts, out, work, lo, hi):
             _clear(sums)
             for piece in range(0, blocks, SUMMED_BLOCKS):
                 end = min(piece + SUMMED_BLOCKS, blocks)
-                _fill_blocks(reading, block, first, piece, piece, end, work, True)
+                begin = BLOCK_POINTS * piece
+                _fill_strip(reading, block, first, ends[1][begin:], begin, piece, end, work, True)
                 add_slopes(kind, p, rows, xs, width * block + first, ys[width * piece : width * end], d, parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
