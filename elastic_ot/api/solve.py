@@ -87,7 +87,8 @@ def solve(
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
         used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
         and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
-        the result is a `BatchSolution`. A `Cost` is computed by blocks and never stored.
+        the result is a `BatchSolution`. A `Cost` is computed by blocks and never stored, but for a batch of
+        `PointCloud`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
     epsilon : float, or array_like of shape (...)

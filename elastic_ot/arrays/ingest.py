@@ -90,7 +90,7 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
 
 
 def ingest_points(name: str, points: Any) -> NDArray[np.floating]:
-    """Points as a float32 or float64 array (n, d) in C order on the host, in what `ingest_cost` has for their dtype."""
+    """Points (..., n, d) in C order on the host, in float32 or float64: what `ingest_cost` has for their dtype."""
     array = as_numpy(name, points)
     check_points(name, array.shape)
     return np.ascontiguousarray(array, dtype=_working_dtype(name, array.dtype))
@@ -98,9 +98,9 @@ def ingest_points(name: str, points: Any) -> NDArray[np.floating]:
 
 def check_points(name: str, shape: Sequence[int]) -> None:
     """Refuse a shape that is not that of points."""
-    if len(shape) != 2:
+    if len(shape) < 2:
         advice = f"; a point a number is {name}[:, None]" if len(shape) == 1 else ""
-        raise ValueError(f"{name} has shape {tuple(shape)}; it must be points (n, d){advice}")
+        raise ValueError(f"{name} has shape {tuple(shape)}; it must be points (n, d) or (..., n, d){advice}")
     if 0 in shape:
         raise ValueError(f"{name} has shape {tuple(shape)}; it must be at least one point with one coordinate")
 

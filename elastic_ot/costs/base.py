@@ -62,6 +62,7 @@ class Cost(ABC):
     shape: tuple[int, int]
     dtype: Any
     _mask_advice: ClassVar[str] = "let {name}.block return inf where an entry is forbidden"
+    _batch: tuple[int, ...] = ()  # leading dimensions, of a cost that is many problems
 
     @abstractmethod
     def block(self, rows: slice, cols: slice) -> Any:

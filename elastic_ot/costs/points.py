@@ -27,10 +27,11 @@ class PointCloud(Cost):
 
     Parameters
     ----------
-    x : array, shape (n, d)
+    x : array, shape (n, d) or (..., n, d)
         Points of the rows, of any DLPack library. float32 and float64 are used as they are, half precision becomes
-        float32, integers become float64.
-    y : array, shape (m, d), optional
+        float32, integers become float64. With leading dimensions, here or in y, there are many clouds: they broadcast,
+        and `solve` returns a `BatchSolution`.
+    y : array, shape (m, d) or (..., m, d), optional
         Points of the columns; x itself by default. If one of the two is float64, both are.
     metric : {"sqeuclidean", "euclidean", "cityblock", "cosine", "dot"}
         The cost by SciPy's name for it: the squared distance, the distance, the sum of absolute differences, 1 minus
@@ -38,19 +39,20 @@ class PointCloud(Cost):
 
     Attributes
     ----------
-    x, y : ndarray, shapes (n, d) and (m, d)
+    x, y : ndarray, shapes (n, d) and (m, d), or (..., n, d) and (..., m, d)
     metric : str
     shape : tuple of int
-        (n, m).
+        (n, m), or (..., n, m) with the leading dimensions of x and y, broadcast.
     dtype : dtype
         That of the points. float32 points whose squares leave the range of float32 are converted to float64.
 
     Raises
     ------
     ValueError
-        For arrays that are not (n, d) with n and d at least 1, or of different d; for coordinates that are nan,
-        infinite, or so large that squares overflow float64; for an unknown metric; under "cosine", for a point at the
-        origin.
+        For arrays that are not (..., n, d) with n and d at least 1, or of different d; for leading dimensions that do
+        not broadcast; for an unknown metric. For coordinates that are nan, infinite, or so large that squares overflow
+        float64, and under "cosine" for a point at the origin: of many clouds in the call that takes them, because
+        `row_lengths` and `col_lengths` say there which points count.
     TypeError
         For arrays that do not hold real numbers.
 
@@ -60,6 +62,9 @@ class PointCloud(Cost):
     offsets and the exponentials are rounded to float32; potentials, sums and the certificate are in double precision.
     A cloud of at most 2**20 entries is solved as a matrix, which is faster. `Solution.plan` and whatever else has shape
     (n, m) is made for up to 2**24 entries; beyond that use `Solution.apply` and `Solution.sparse_plan`.
+
+    Of many clouds a batch stores the costs, computed once, up to 2**27 entries in all. ``cloud[index]`` is the cloud of
+    one problem: where the batch is too large, solve these one by one.
 
     See Also
     --------
@@ -78,6 +83,12 @@ class PointCloud(Cost):
     >>> displacement = sol.apply(y) / sol.row_marginal[:, None] - x
     >>> displacement.shape
     (1500, 3)
+
+    Many clouds, each with its own target:
+
+    >>> many = eot.PointCloud(rng.random((5, 20, 3)), rng.random((5, 30, 3)), metric="euclidean")
+    >>> eot.solve(many, epsilon=0.1).apply(many.y).shape
+    (5, 20, 3)
     """
 
     _mask_advice: ClassVar[str] = (
@@ -88,30 +99,48 @@ class PointCloud(Cost):
         if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
         self.given = x, x if y is None else y
-        if any(map(is_abstract, self.given)):
-            self._stand_for(*self.given, metric)
+        if any(map(is_abstract, self.given)):  # numbers that are not known yet, for the operators of PyTorch and JAX
+            for name, points in zip("xy", self.given, strict=True):
+                check_points(name, points.shape)
+            self._hold(*self.given, metric)
             return
-        rows = _checked("x", x)
-        cols = rows if y is None else _checked("y", y)
-        _refuse_shapes(rows, cols)
-        dtype = np.result_type(rows, cols)
-        if dtype == np.float32 and _leaves_single(rows, cols):
-            dtype = np.dtype(np.float64)
-        self.x: NDArray[Any] = rows.astype(dtype, copy=False)
-        self.y: NDArray[Any] = self.x if cols is rows else cols.astype(dtype, copy=False)
-        self.metric = metric
-        self.shape, self.dtype = (rows.shape[0], cols.shape[0]), dtype
-        if metric == "cosine":
-            _refuse_origin("x", self.x)
-            _refuse_origin("y", self.y)
+        rows = _read("x", x)
+        cols = rows if y is None else _read("y", y)
+        alone = rows.ndim == cols.ndim == 2  # many are looked at when it is known which of their points count
+        if alone:
+            refuse_numbers("x", rows, metric)
+            if cols is not rows:
+                refuse_numbers("y", cols, metric)
+        self._hold(*in_common(rows, cols, whole=alone), metric)
 
-    def _stand_for(self, x: Any, y: Any, metric: str) -> None:
-        """Hold points whose numbers are not known yet, for the operators of PyTorch and JAX."""
-        for name, points in (("x", x), ("y", y)):
-            check_points(name, points.shape)
+    def _hold(self, x: Any, y: Any, metric: str) -> None:
+        """Keep points of one dtype."""
         _refuse_shapes(x, y)
         self.x, self.y, self.metric, self.dtype = x, y, metric, x.dtype
-        self.shape = int(x.shape[0]), int(y.shape[0])
+        self._batch = _common(x.shape[:-2], y.shape[:-2])
+        self.shape = (*self._batch, int(x.shape[-2]), int(y.shape[-2]))  # type: ignore[assignment]
+
+    @classmethod
+    def of_checked(cls, x: NDArray[Any], y: NDArray[Any], metric: str) -> PointCloud:
+        """Return the cloud of points (n, d) and (m, d) that have been looked at."""
+        cloud = cls.__new__(cls)
+        cloud.given = x, y
+        cloud._hold(x, y, metric)
+        return cloud
+
+    def __getitem__(self, index: Any) -> PointCloud:
+        """The cloud of one problem of many.
+
+        Parameters
+        ----------
+        index : int or tuple of int
+            One number for every leading dimension.
+        """
+        index = index if isinstance(index, tuple) else (index,)
+        if len(index) != len(self._batch) or not self._batch:
+            raise IndexError(f"the leading dimensions are {self._batch}; one index for each of them is needed")
+        x, y = (np.broadcast_to(z, (*self._batch, *z.shape[-2:]))[index] for z in (self.x, self.y))
+        return PointCloud(x, None if self.y is self.x else y, self.metric)
 
     def _refuse_call(self) -> None:
         for name, points in zip(("x", "y"), self.given, strict=True):
@@ -123,20 +152,23 @@ class PointCloud(Cost):
                 )
 
     def __repr__(self) -> str:
-        n, m = self.shape
-        return f"PointCloud({n} x {m} points in {self.x.shape[1]} dimensions, metric={self.metric!r}, {self.dtype})"
+        n, m = self.shape[-2:]
+        count = f"{' x '.join(map(str, self._batch))} clouds of " if self._batch else ""
+        where = f"{n} x {m} points in {self.x.shape[-1]} dimensions"
+        return f"PointCloud({count}{where}, metric={self.metric!r}, {self.dtype})"
 
     def block(self, rows: slice, cols: slice) -> Any:
-        x, y = self.x[rows].astype(np.float64), self.y[cols].astype(np.float64)
-        if self.metric == "dot":
-            return (-(x @ y.T)).astype(self.dtype, copy=False)
-        from scipy.spatial.distance import cdist  # takes longer to import than a small solve
-
-        metric: Any = self.metric
-        return cdist(x, y, metric).astype(self.dtype, copy=False)
+        x, y = self.x[..., rows, :].astype(np.float64), self.y[..., cols, :].astype(np.float64)
+        if not self._batch:
+            return distances(x, y, self.metric).astype(self.dtype, copy=False)
+        x, y = (np.broadcast_to(z, (*self._batch, *z.shape[-2:])) for z in (x, y))
+        out = np.empty((*self._batch, x.shape[-2], y.shape[-2]), self.dtype)
+        for index in np.ndindex(self._batch):
+            out[index] = distances(x[index], y[index], self.metric)
+        return out
 
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
-        x, y = self.x[i].astype(np.float64), self.y[j].astype(np.float64)
+        x, y = self.x[..., i, :].astype(np.float64), self.y[..., j, :].astype(np.float64)
         return self._paired(x, y).astype(self.dtype, copy=False)
 
     def within(self) -> tuple[PointCloud, PointCloud]:
@@ -159,17 +191,17 @@ class PointCloud(Cost):
     def _paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
         """Costs of points and their partners."""
         if self.metric == "dot":
-            return -np.einsum("kd,kd->k", x, y)
+            return -np.einsum("...d,...d->...", x, y)
         if self.metric == "cosine":
-            return 1.0 - np.einsum("kd,kd->k", _normalised(x), _normalised(y))
+            return 1.0 - np.einsum("...d,...d->...", _normalised(x), _normalised(y))
         if self.metric == "cityblock":
-            return np.abs(x - y).sum(axis=1)
-        squares = ((x - y) ** 2).sum(axis=1)
+            return np.abs(x - y).sum(axis=-1)
+        squares = ((x - y) ** 2).sum(axis=-1)
         return squares if self.metric == "sqeuclidean" else np.sqrt(squares)
 
 
 def _normalised(points: NDArray[np.float64]) -> Any:
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
+    return points / np.linalg.norm(points, axis=-1, keepdims=True)
 
 
 def extent(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> tuple[float, float]:
@@ -194,41 +226,74 @@ def extent(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> tuple
     return (low, high) if metric == "euclidean" else (low * low, high * high)
 
 
-def _checked(name: str, given: Any) -> NDArray[Any]:
-    """Return points whose coordinates and squared distances are finite in float64."""
-    points = ingest_points(name, given.detach() if getattr(given, "requires_grad", False) else given)
+def distances(x: NDArray[np.float64], y: NDArray[np.float64], metric: Any) -> NDArray[np.float64]:
+    """Return the costs between points (n, d) and (m, d)."""
+    if metric == "dot":
+        return np.asarray(-(x @ y.T))
+    from scipy.spatial.distance import cdist  # takes longer to import than a small solve
+
+    return cdist(x, y, metric)
+
+
+def _read(name: str, given: Any) -> NDArray[Any]:
+    return ingest_points(name, given.detach() if getattr(given, "requires_grad", False) else given)
+
+
+def refuse_numbers(name: str, points: NDArray[Any], metric: str) -> None:
+    """Refuse points (..., n, d) whose coordinates or squared distances are not finite in float64, or at the origin."""
+
+    def first(wrong: Any) -> tuple[str, Any]:
+        index = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        return f"{name}[{', '.join(map(str, index))}]", points[index]
+
     bad = ~np.isfinite(points)
     if bad.any():
-        i, k = np.unravel_index(int(bad.argmax()), points.shape)
-        raise ValueError(f"{name}[{i}, {k}] is {points[i, k]}; coordinates must be finite")
-    largest = np.abs(points).max()
-    if largest > np.sqrt(np.finfo(np.float64).max / (8.0 * points.shape[1])):  # (x - y)^2 <= 4 largest^2, d of them
-        i, k = np.unravel_index(int(np.abs(points).argmax()), points.shape)
-        raise ValueError(
-            f"{name}[{i}, {k}] is {points[i, k]}; squared distances overflow float64, divide the points by a constant"
-        )
-    return points
+        place, value = first(bad)
+        raise ValueError(f"{place} is {value}; coordinates must be finite")
+    sizes = np.abs(points)
+    if sizes.max() > np.sqrt(
+        np.finfo(np.float64).max / (8.0 * points.shape[-1])
+    ):  # (x - y)^2 <= 4 largest^2, d of them
+        place, value = first(sizes == sizes.max())
+        raise ValueError(f"{place} is {value}; squared distances overflow float64, divide the points by a constant")
+    if metric == "cosine":
+        zero = ~points.any(axis=-1)
+        if zero.any():
+            raise ValueError(
+                f"{first(zero)[0]} is the origin, whose cosine with another point is not defined; leave it out, or "
+                f"take another metric"
+            )
+
+
+def in_common(x: NDArray[Any], y: NDArray[Any], whole: bool = True) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return points in one dtype; where their numbers are `whole`, float64 if squares leave the range of float32."""
+    dtype = np.result_type(x, y)
+    if whole and dtype == np.float32 and _leaves_single(x, y):
+        dtype = np.dtype(np.float64)
+    rows = x.astype(dtype, copy=False)
+    return rows, rows if y is x else y.astype(dtype, copy=False)
 
 
 def _refuse_shapes(x: Any, y: Any) -> None:
     """Refuse points of different dimensions."""
-    if x.shape[1] != y.shape[1]:
+    if x.shape[-1] != y.shape[-1]:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and y has shape {tuple(y.shape)}; both must have the same number of "
             f"coordinates"
         )
 
 
+def _common(x: Any, y: Any) -> tuple[int, ...]:
+    """Return the leading dimensions that two broadcast to."""
+    longer, shorter = (x, y) if len(x) >= len(y) else (y, x)
+    tail = longer[len(longer) - len(shorter) :]
+    if any(one != other and 1 not in (one, other) for one, other in zip(tail, shorter, strict=True)):
+        raise ValueError(f"x has leading dimensions {tuple(x)} and y {tuple(y)}; they must broadcast")
+    ends = (other if one == 1 else one for one, other in zip(tail, shorter, strict=True))
+    return (*longer[: len(longer) - len(shorter)], *ends)
+
+
 def _leaves_single(x: NDArray[Any], y: NDArray[Any]) -> bool:
     """Return True if squares of what is computed with leave the range of float32."""
     largest = max(float(np.abs(x).max()), float(np.abs(y).max()))
-    return 8.0 * x.shape[1] * largest**2 > float(np.finfo(np.float32).max) or 0.0 < largest**2 < LEAST_SQUARE
-
-
-def _refuse_origin(name: str, points: NDArray[Any]) -> None:
-    zero = np.flatnonzero(~points.any(axis=1))
-    if zero.size:
-        raise ValueError(
-            f"{name}[{zero[0]}] is the origin, whose cosine with another point is not defined; leave it out, or take "
-            f"another metric"
-        )
+    return 8.0 * x.shape[-1] * largest**2 > float(np.finfo(np.float32).max) or 0.0 < largest**2 < LEAST_SQUARE

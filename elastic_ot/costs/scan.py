@@ -25,8 +25,7 @@ NOT_A_NUMBER, UNBOUNDED = "costs must be numbers (+inf forbids a cell)", "costs 
 def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_on: Mask) -> KnownCost:
     """Return a matrix or a user's cost with its facts; `row_on` and `col_on` say which rows and columns have weight."""
     if is_cost(given):
-        if mask is not None:
-            raise ValueError(f"mask is for a cost matrix; {given._mask_advice.format(name=type(given).__name__)}")
+        refuse_mask(given, mask)
         return scan_cost(given, row_on, col_on)
     matrix: Any = given
     if mask is not None:
@@ -35,6 +34,12 @@ def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_
             scan_matrix(matrix, row_on, col_on)  # nan is refused under the mask, too
             matrix = library_of(matrix).where(allowed, matrix, forbidden(matrix))  # the one copy a mask costs
     return scan_matrix(matrix, row_on, col_on)
+
+
+def refuse_mask(cost: Cost, mask: Any) -> None:
+    """Refuse a mask beside a cost that is no matrix."""
+    if mask is not None:
+        raise ValueError(f"mask is for a cost matrix; {cost._mask_advice.format(name=type(cost).__name__)}")
 
 
 def scan_matrix(matrix: NDArray[np.floating], row_on: NDArray[np.bool_], col_on: NDArray[np.bool_]) -> DenseCost:

@@ -1,12 +1,14 @@
 """Derivatives of many solves at once: those of `implicit`, `value` and `unrolled`, in a few calls for all problems.
 
 What is O(n + m) works on arrays (B, n), what is O(n m) is one call of the backend. A problem whose numbers leave the
-range there, or whose linear system takes too long, is looked at alone. 0 stands beyond the lengths.
+range there, or whose linear system takes too long, is looked at alone. 0 stands beyond the lengths. Those in the costs
+between points are passed on to these at the end (`batch_points`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from ..problems.batch import BatchProblem
 from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
+from .batch_points import PointSums, in_points_of_each, on_costs, on_matrix
 from .implicit import pull_back as pull_back_alone
 from .implicit import push_forward as push_forward_alone
-from .records import Gradients, Tangents, direction_of
+from .records import Gradients, Tangents, direction_of, refuse_other_direction
 from .sides import Optimum, Side
 from .unrolled import pull_back_iterations, push_forward_iterations
 from .value import push_value_gradients as push_value_gradients_alone
@@ -32,10 +35,10 @@ GRADIENT_NAMES = "cost", "a", "b", "epsilon", "rows", "cols"
 
 
 def value_gradients(solved: BatchFound) -> Gradients:
-    """`Solution.gradients` of every problem; that in the cost has the dtype of the cost."""
+    """`Solution.gradients` of every problem; that in a cost has its dtype, those in points are in float64."""
     problem, optimum = solved.problem, _optimum(solved)
     rows, cols, epsilon = optimum.rows, optimum.cols, optimum.epsilon
-    cost, dots = problem.matrices(working_dtype(problem.cost)), np.empty(problem.size)
+    cost, dots = problem.matrices(_cost_dtype(problem)), np.empty(problem.size)
     task, backend = solved.task, load_batch_gradients_for(problem.cost)
     backend.batch_plan_dots(task.cost, task.batch, *_plan_potentials(solved), cost, dots)
     entropy = dots - _reference_part(optimum, rows.marginal, cols.marginal)
@@ -52,7 +55,7 @@ def value_gradients(solved: BatchFound) -> Gradients:
 def pull_back(solved: BatchFound, plan: Any, f: Any, g: Any, dtype: Any = None) -> Gradients:
     """`Solution.vjp` of every problem; that in the cost in `dtype`, by default the cost's."""
     problem = solved.problem
-    shape, dtype = problem.shape, dtype or working_dtype(problem.cost)
+    shape, dtype = problem.shape, dtype or _cost_dtype(problem)
     shapes = shape, shape[:-1], (*shape[:-2], shape[-1])
     named = zip(("plan", "f", "g"), (plan, f, g), shapes, (2, 1, 1), strict=True)
     like = problem.cost, None, None
@@ -74,7 +77,7 @@ def push_forward(solved: BatchFound, **direction: Any) -> Tangents:
     plan[...] = 0.0
     for k, single, parts in _each(solved, direction):
         push = push_forward_alone if single.budget is None else push_forward_iterations
-        found = push(single, direction_of(single.problem, **parts))
+        found = push(*on_costs(single, direction_of(single.problem, **parts)))
         rows, cols = map(slice, single.problem.shape)
         plan[k, rows, cols], f[k, rows], g[k, cols] = found.plan, found.f, found.g
     return Tangents(*(x.reshape((*problem.batch, *x.shape[1:])) for x in (plan, f, g)))
@@ -82,10 +85,15 @@ def push_forward(solved: BatchFound, **direction: Any) -> Tangents:
 
 def push_value_gradients(solved: BatchFound, **direction: Any) -> Gradients:
     """`Solution.hvp` of every problem."""
-    out = _empty_bars(solved.problem, np.float64)
+    problem = solved.problem
+    out, sums = _empty_bars(problem, np.float64), None if problem.points is None else PointSums(problem, problem.points)
     for k, single, parts in _each(solved, direction):
-        _write(out, k, push_value_gradients_alone(single, direction_of(single.problem, **parts)))
-    return _shaped(solved.problem, *out[:6])
+        found = push_value_gradients_alone(single, direction_of(single.problem, **parts))
+        _write(out, k, found)
+        if sums is not None:
+            sums.add(k, found)
+    whole = _by_cost(problem, *out[:6])
+    return whole if sums is None else replace(whole, **sums.slopes())
 
 
 def _pull_back_iterations(
@@ -211,20 +219,32 @@ def _write(out: BatchBars, k: int, gradients: Gradients) -> None:
     """Write the derivatives of problem k into `out`."""
     for values, name in zip(out, GRADIENT_NAMES, strict=False):
         part = getattr(gradients, name)
+        if part is None:  # those in the points stand in its place
+            continue
         values[k] = 0.0
         values[(k, *map(slice, np.shape(part)))] = part
 
 
 def _shaped(problem: BatchProblem, *values: Any) -> Gradients:
+    """Return values with the batch shape in front; in place of those in costs between points those in the points."""
+    return in_points_of_each(problem, _by_cost(problem, *values))
+
+
+def _by_cost(problem: BatchProblem, *values: Any) -> Gradients:
     """Return values with the batch shape in front."""
     cost, *others = values
     arrays = (cost, *(np.broadcast_to(x, (problem.size, *np.shape(x)[1:])) for x in others))
     return Gradients(*(x.reshape((*problem.batch, *x.shape[1:])) for x in arrays))
 
 
+def _cost_dtype(problem: BatchProblem) -> Any:
+    """Return the dtype of derivatives in the costs."""
+    return working_dtype(problem.cost) if problem.points is None else np.float64
+
+
 def _pulled(solved: BatchFound, k: int, plan: NDArray[Any] | None, f: Vector, g: Vector) -> Gradients:
     """Return the derivatives of problem k, computed alone."""
-    single, _ = solved.single(k)
+    single = on_matrix(solved.single(k)[0])
     n, m = single.problem.shape
     plan = None if plan is None else plan[k, :n, :m].astype(np.float64, copy=False)
     pull = pull_back_alone if single.budget is None else pull_back_iterations
@@ -235,13 +255,18 @@ def _each(solved: BatchFound, direction: dict[str, Any]) -> Iterator[tuple[int, 
     """(k, problem k, its part of the direction)."""
     problem = solved.problem
     n, m = problem.shape[-2:]
+    refuse_other_direction(problem.points is not None, direction.get("cost"), direction.get("x"), direction.get("y"))
     sizes: dict[str, tuple[int, ...]] = {"cost": (n, m), "a": (n,), "b": (m,)}
+    if problem.points is not None:
+        d = problem.points.x.shape[-1]
+        sizes |= {"x": (n, d), "y": (m, d)}
     steps = {name: _step(name, x, problem, sizes.get(name, ())) for name, x in direction.items() if x is not None}
     for k in range(problem.size):
         rows, cols = slice(int(problem.row_count[k])), slice(int(problem.col_count[k]))
-        cut = {"cost": (rows, cols), "a": (rows,), "b": (cols,)}
+        cut = {"cost": (rows, cols), "a": (rows,), "b": (cols,), "x": (rows,), "y": (cols,)}
         parts = {name: x[k][cut[name]] if name in cut else float(x[k]) for name, x in steps.items()}
-        yield k, solved.single(k)[0], dict.fromkeys(GRADIENT_NAMES) | parts
+        points = parts.pop("x", None), parts.pop("y", None)
+        yield k, solved.single(k)[0], dict.fromkeys(GRADIENT_NAMES) | parts | {"points": points}
 
 
 def _step(name: str, values: Any, problem: BatchProblem, size: tuple[int, ...]) -> NDArray[Any]:

@@ -32,7 +32,8 @@ class Gradients:
     rows, cols : float
         In the strength rho of the penalty; 0 where it has none.
     x, y : ndarray, shapes (n, d) and (m, d), or None
-        In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two.
+        In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two. Of a batch
+        in the shapes that x and y were given in: summed over the problems that share them.
     """
 
     cost: Any
@@ -87,6 +88,15 @@ class Direction:
         return Step(a, b, self.epsilon, self.rows, self.cols)
 
 
+def refuse_other_direction(between_points: bool, cost: Any, x: Any, y: Any) -> None:
+    """Refuse a direction of points where the cost is a matrix, and one of a matrix where it lies between points."""
+    if between_points and cost is not None:
+        raise ValueError("cost is a direction of a matrix and the cost is a PointCloud; give x, y or both")
+    for name, step in (("x", x), ("y", y)):
+        if step is not None and not between_points:
+            raise ValueError(f"{name} is a direction of points and the cost is a matrix; give the direction as cost")
+
+
 def direction_of(
     problem: Problem,
     cost: Any,
@@ -107,12 +117,9 @@ def direction_of(
             raise ValueError(f"{name} is {penalty!r}, which has no strength to change; its direction must be 0")
     shape, user = problem.shape, getattr(problem.cost, "user", None)
     sides, moved = [getattr(user, name, None) for name in ("x", "y")], []
+    refuse_other_direction(sides[0] is not None, cost, *points)
     for name, step, side in zip(("x", "y"), points, sides, strict=True):
-        if step is not None and side is None:
-            raise ValueError(f"{name} is a direction of points and the cost is a matrix; give the direction as cost")
         moved.append(ingest_bar(name, step, () if side is None else side.shape))
-    if cost is not None and sides[0] is not None:
-        raise ValueError("cost is a direction of a matrix and the cost is a PointCloud; give x, y or both")
     by_cost = ingest_bar("cost", cost, shape, like=problem.cost.memory)
     by_a, by_b = ingest_bar("a", a, shape[:1]), ingest_bar("b", b, shape[1:])
     return Direction(by_cost, by_a, by_b, numbers[0], numbers[1], numbers[2], moved[0], moved[1])

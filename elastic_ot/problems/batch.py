@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..arrays.devices import chunk_of, library_of, on_host
 from ..arrays.half import finite, is_half, widened
 from ..arrays.ingest import in_order
+from ..costs.point_stack import PointStack
 from ..costs.scan import Mask
 from .build import build_on
 from .mixed import penalty_of
@@ -55,6 +56,8 @@ class BatchProblem(Terms[Vector]):
         As `Problem.offset`; None is 0.
     factor : ndarray of float64, shape (B,), or None
         As `Problem.factor`; None is 1.
+    points : PointStack or None
+        What the costs lie between, one pair of clouds each, where they were given by points.
     """
 
     cost: NDArray[np.floating]
@@ -75,6 +78,7 @@ class BatchProblem(Terms[Vector]):
     largest: float
     offset: Vector | None = None
     factor: Vector | None = None
+    points: PointStack | None = None
 
     def levelled(self, budget: bool = False) -> BatchProblem:
         """Return the problems with costs from 0 on, where what the costs of one have in common would cost them digits.
@@ -152,7 +156,10 @@ class BatchProblem(Terms[Vector]):
         epsilon = float(self.epsilon[k])
         problem = build_on(cost, self.a[k, :n], self.b[k, :m], epsilon, rows, cols, self.reference)
         offset, factor = (x if y is None else float(y[k]) for x, y in ((0.0, self.offset), (1.0, self.factor)))
-        return replace(problem, offset=offset, factor=factor)
+        known: Any = problem.cost
+        if self.points is not None:
+            known = replace(known, user=self.points.alone(int(self.cost_of[k]), n, m))
+        return replace(problem, cost=known, offset=offset, factor=factor)
 
     def index(self, k: int) -> str:
         """Problem k as users count it."""

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
 from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
-from ..costs.base import is_cost
-from ..costs.scan import NOT_A_NUMBER, UNBOUNDED, Mask
+from ..costs.base import Cost, is_cost
+from ..costs.point_stack import stack_of
+from ..costs.points import PointCloud
+from ..costs.scan import NOT_A_NUMBER, UNBOUNDED, Mask, refuse_mask
 from ..errors import InfeasibleError
 from . import masses
 from .batch import BatchProblem, row_sums
@@ -40,7 +42,7 @@ def _dimensions(name: str, values: Any) -> int:
     if isinstance(found, int):
         return found
     if is_cost(values):
-        return 2
+        return 2 + len(values._batch)
     if hasattr(values, "__dlpack__"):
         return as_array(name, values).ndim
     depth = 0
@@ -67,14 +69,10 @@ def build_batch(
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
     check_reference(reference)
-    if is_cost(cost):
-        raise ValueError(
-            f"cost is a {type(cost).__name__}, which is one problem; weights, epsilon, strengths and lengths of many "
-            f"need an array (..., n, m)"
-        )
-    stack = ingest_stack("cost", cost, 2)
-    n, m = stack.shape[-2:]
-    inputs = _Leading(stack.shape[:-2])
+    cloud = _cloud(cost, mask) if is_cost(cost) else None
+    stack: Any = None if cloud is not None else ingest_stack("cost", cost, 2)
+    *leading, n, m = stack.shape if cloud is None else cloud.shape
+    inputs = _Leading(tuple(leading))
     weights_a, weights_b = inputs.vector("a", a, n, "rows"), inputs.vector("b", b, m, "columns")
     allowed = inputs.mask(mask, stack)
     strengths = inputs.numbers("epsilon", epsilon)
@@ -82,14 +80,17 @@ def build_batch(
     for name, penalty in (("rows", rows), ("cols", cols)):
         inputs.add(f"the {strength_name(penalty)} of {name}", strength_shape(penalty))
     batch = inputs.shape()
-    if allowed is not None:
+    row_count, col_count = (
+        np.full(math.prod(batch), size) if given is None else np.broadcast_to(given, batch).reshape(-1)
+        for given, size in zip(lengths, (n, m), strict=True)
+    )
+    points = None if cloud is None else stack_of(cloud, batch, row_count, col_count)
+    if points is not None:
+        stack = points.matrices().reshape(*leading, n, m)
+    elif allowed is not None:
         stack = _masked(stack, allowed)
     cost_of = np.broadcast_to(np.arange(math.prod(stack.shape[:-2])).reshape(stack.shape[:-2]), batch).reshape(-1)
     stack = stack.reshape(-1, n, m)
-    row_count, col_count = (
-        np.full(cost_of.size, size) if given is None else np.broadcast_to(given, batch).reshape(-1)
-        for given, size in zip(lengths, (n, m), strict=True)
-    )
     weights_a = _weights("a", weights_a, batch, n, row_count)
     weights_b = _weights("b", weights_b, batch, m, col_count)
     epsilons = np.array(np.broadcast_to(strengths, batch)).reshape(-1)
@@ -110,10 +111,22 @@ def build_batch(
         col_used=weights_b > 0,
         masked=False,
         largest=0.0,
+        points=points,
     )
     problem = _check_reach(_scan(problem, inputs.shapes["cost"]))
     _check_product(problem)
     return _check_masses(problem, (a, b), precision)
+
+
+def _cloud(cost: Cost, mask: Any) -> PointCloud:
+    """Return a cost that can be many problems; refuses others."""
+    if not isinstance(cost, PointCloud):
+        raise ValueError(
+            f"cost is a {type(cost).__name__}, which is one problem; weights, epsilon, strengths and lengths of many "
+            f"need an array (..., n, m) or a PointCloud"
+        )
+    refuse_mask(cost, mask)
+    return cost
 
 
 class _Leading:

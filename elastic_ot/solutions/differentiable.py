@@ -248,7 +248,8 @@ class BatchDifferentiable:
         Returns
         -------
         Gradients
-            NumPy: that in the cost in the dtype of the cost, the others in float64.
+            NumPy: that in the cost in the dtype of the cost, the others in float64. A `PointCloud` has ``x`` and ``y``
+            in place of it, in the shapes in which they were given: summed over the problems that share points.
 
         Warns
         -----
@@ -276,7 +277,8 @@ class BatchDifferentiable:
         -------
         Gradients
             dL in what each problem was given: where problems share a cost or weights, the sum over them is still to be
-            taken. NumPy: that in the cost in the dtype of the cost, the others in float64.
+            taken, but for the points of a `PointCloud`, whose derivatives have the shapes of ``x`` and ``y``. NumPy:
+            that in the cost in the dtype of the cost, the others in float64.
 
         Warns
         -----
@@ -289,7 +291,16 @@ class BatchDifferentiable:
             return batch.pull_back(self.found, plan, f, g)
 
     def jvp(
-        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+        self,
+        cost: Any = None,
+        a: Any = None,
+        b: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
     ) -> Tangents:
         """Derivatives of plans and potentials along a direction of the inputs (forward differentiation).
 
@@ -303,6 +314,8 @@ class BatchDifferentiable:
             Directions of the weights; zero weights stay zero. With two `Fixed` sides they must have the same sum.
         epsilon, rows, cols : float or array_like, shape (...), optional
             Directions of epsilon, at held strengths rho, and of these.
+        x, y : array_like, shapes (..., n, d) and (..., m, d), optional
+            Directions of the points of a `PointCloud`, in place of those of the costs.
 
         Returns
         -------
@@ -322,10 +335,20 @@ class BatchDifferentiable:
         with self.origin.here():
             if self.found.budget is None:
                 self._warn_unconverged()
-            return batch.push_forward(self.found, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+            step = {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "rows": rows, "cols": cols, "x": x, "y": y}
+            return batch.push_forward(self.found, **step)
 
     def hvp(
-        self, cost: Any = None, a: Any = None, b: Any = None, epsilon: Any = None, rows: Any = None, cols: Any = None
+        self,
+        cost: Any = None,
+        a: Any = None,
+        b: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        cols: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
     ) -> Gradients:
         """The Hessians of the optimal values times a direction of the inputs: how `gradients` change along it.
 
@@ -334,7 +357,7 @@ class BatchDifferentiable:
 
         Parameters
         ----------
-        cost, a, b, epsilon, rows, cols
+        cost, a, b, epsilon, rows, cols, x, y
             The direction, as in `jvp`.
 
         Returns
@@ -356,7 +379,8 @@ class BatchDifferentiable:
             raise ValueError(NO_OPTIMUM)
         with self.origin.here():
             self._warn_unconverged()
-            return batch.push_value_gradients(self.found, cost=cost, a=a, b=b, epsilon=epsilon, rows=rows, cols=cols)
+            step = {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "rows": rows, "cols": cols, "x": x, "y": y}
+            return batch.push_value_gradients(self.found, **step)
 
     def _warn_unconverged(self) -> None:
         if self.converged.all():

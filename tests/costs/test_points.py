@@ -106,9 +106,20 @@ REFUSED = {
     "a vector": (
         lambda x: eot.PointCloud(x, np.ones(4)),
         ValueError,
-        "y has shape (4,); it must be points (n, d); a point a number is y[:, None]",
+        "y has shape (4,); it must be points (n, d) or (..., n, d); a point a number is y[:, None]",
     ),
-    "a stack": (lambda x: eot.PointCloud(x[None]), ValueError, "x has shape (1, 3, 2); it must be points (n, d)"),
+    "a number": (lambda x: eot.PointCloud(1.0), ValueError, "x has shape (); it must be points (n, d) or (..., n, d)"),
+    "no clouds": (lambda x: eot.PointCloud(x[None][:0]), ValueError, "x has shape (0, 3, 2); it must be at least one"),
+    "clouds that do not broadcast": (
+        lambda x: eot.PointCloud(np.stack([x, x]), np.stack([x, x, x])),
+        ValueError,
+        "x has leading dimensions (2,) and y (3,); they must broadcast",
+    ),
+    "an index of one cloud": (
+        lambda x: eot.PointCloud(x)[0],
+        IndexError,
+        "the leading dimensions are (); one index for each of them is needed",
+    ),
     "no points": (lambda x: eot.PointCloud(x[:0]), ValueError, "x has shape (0, 2); it must be at least one point"),
     "no coordinates": (lambda x: eot.PointCloud(x, x[:, :0]), ValueError, "y has shape (3, 0); it must be at least"),
     "nan": (lambda x: eot.PointCloud(x, put(x, np.nan)), ValueError, "y[1, 0] is nan; coordinates must be finite"),
