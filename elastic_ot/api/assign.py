@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import entries_of, is_cost
+from ..costs.point_stack import stored
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment
@@ -42,7 +43,8 @@ def assign(
     cost : array_like, shape (n, m) or (B, n, m), or Cost
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly, and so are
         whole numbers in floats; integers must not exceed 2**50 in size. Both and `maximize` cost one copy (float32 if
-        it holds them exactly). With a leading dimension many problems, and the result is a `BatchAssignment`.
+        it holds them exactly). With a leading dimension many problems, and the result is a `BatchAssignment`; a
+        `PointCloud` with one is a stack of matrices.
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional
@@ -104,6 +106,7 @@ def assign(
 
 
 def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
+    cost = stored(cost, mask)
     if is_cost(cost):
         return (
             assign_within(cost, maximize, mask, limit, clock)

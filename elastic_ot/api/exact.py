@@ -10,6 +10,7 @@ from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import is_cost
 from ..costs.grid import flat_weights
+from ..costs.point_stack import stored
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
@@ -43,7 +44,7 @@ def exact(
     ----------
     cost : array_like, shape (n, m) or (B, n, m), or Cost
         Cost of moving a unit of mass from i to j. +inf forbids a cell. With a leading dimension many problems, and the
-        result is a `BatchExactSolution`.
+        result is a `BatchExactSolution`; a `PointCloud` with one is a stack of matrices.
     a, b : array_like, shapes (n,) and (m,), optional
         Weights >= 0, default 1/n and 1/m. Of many problems the same for all, or (B, n) and (B, m); so with `mask` and
         `mass`.
@@ -90,6 +91,7 @@ def exact(
     array([0.333, 0.333, 0.   ])
     """
     clock = Clock(check_time_limit(time_limit))
+    cost = stored(cost, mask)
     if type(rows) is Fixed and type(cols) is Fixed and mask is mass is None:
         clock.check()
         small = exact_small(cost, a, b, clock)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..backends import load_cloud
 from ..backends.protocol import Metric
 from .points import PointCloud, distances, in_common, refuse_numbers
-from .scan import KEPT_ENTRIES
+from .scan import KEPT_ENTRIES, refuse_mask
 
 LARGEST_STACK = 1 << 27  # costs that a batch of clouds stores, at most
 
@@ -84,3 +84,16 @@ def stack_of(cloud: PointCloud, batch: tuple[int, ...], row_count: Any = None, c
         places.append(np.broadcast_to(number, cloud._batch).reshape(-1))
     x, y = in_common(*sides)
     return PointStack(x, y, (cloud.x.shape[:-2], cloud.y.shape[:-2]), places[0], places[1], cloud.metric)
+
+
+def stored(cost: Any, mask: Any) -> Any:
+    """Return the costs (B, n, m) of a cloud with a leading dimension, for calls that take stacks; others as given."""
+    if not isinstance(cost, PointCloud) or not cost._batch:
+        return cost
+    refuse_mask(cost, mask)
+    if len(cost._batch) > 1:
+        raise ValueError(
+            f"cost is a PointCloud with leading dimensions {cost._batch}, and this call takes one; reshape x and y to "
+            f"(B, n, d) and (B, m, d)"
+        )
+    return stack_of(cost, cost._batch).matrices().reshape(cost.shape)
