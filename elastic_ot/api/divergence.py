@@ -60,7 +60,7 @@ def divergence(
     cost_xy : array_like, shape (n, m) or (..., n, m), or Cost
         Costs from the points of a to those of b. +inf forbids a cell, here and below. With leading dimensions, here or
         in what follows, there are many pairs of clouds: they broadcast, and the result is a `BatchDivergence`. Of a
-        `PointCloud` or a `Grid` nothing of size n x m is stored.
+        `PointCloud`, which may have leading dimensions, or a `Grid` nothing of size n x m is stored.
     cost_xx, cost_yy : array_like, shapes (n, n) and (m, m), or (..., n, n) and (..., m, m), or Cost, optional
         Costs within each cloud, symmetric. A cost that knows its points makes them itself: a `PointCloud`, a `Grid` of
         coordinates, or a cost of your own with `Cost.within`.

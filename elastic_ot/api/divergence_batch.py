@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.ingest import as_array, as_numpy
+from ..costs.base import is_cost
+from ..costs.point_stack import stack_of
+from ..costs.points import PointCloud
 from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.mixed import penalty_of, strength_name, strength_shape
 from ..problems.penalty import Penalty
@@ -52,6 +55,9 @@ def divergences(
 ) -> BatchDivergence:
     """One after the other by `solve`, with the bits of a loop; one warning or error for all of them."""
     began = time.perf_counter()
+    for values in arrays.values():
+        if isinstance(values, PointCloud) and values._batch:
+            stack_of(values, values._batch)  # refuses wrong points by their index among all
     pairs = np.empty(batch, dtype=object)
     for k, index in enumerate(np.ndindex(batch)):
         given = {name: _part(name, values, index) for name, values in arrays.items()}
@@ -81,9 +87,16 @@ def _part(name: str, values: Any, index: tuple[int, ...]) -> Any:
         return None
     if name == "epsilon":
         values = as_numpy(name, values)
+    elif is_cost(values):
+        own = _index(values._batch, index)
+        return values[own] if own and isinstance(values, PointCloud) else values
     elif not hasattr(values, "shape"):
         values = as_array(name, values)
-    leading = _leading(name, values)
-    own = tuple(0 if size == 1 else i for i, size in zip(index[len(index) - len(leading) :], leading, strict=True))
+    own = _index(_leading(name, values), index)
     part = values[(*own, ...)] if own else values
     return part[()] if name == "epsilon" else part
+
+
+def _index(leading: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the index of a pair in leading dimensions that are broadcast."""
+    return tuple(0 if size == 1 else i for i, size in zip(index[len(index) - len(leading) :], leading, strict=True))

@@ -210,6 +210,24 @@ def test_many_blurs_are_a_batch():
     assert (found.gradients().y[1] == alone.gradients().y).all()
 
 
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
+def test_clouds_with_leading_dimensions_are_a_batch(metric):
+    x, y, a, b = drawn()
+    xs, ys = np.stack([x, x + 0.2])[:, None], np.stack([y, 1.1 * y, y - 0.4])
+    many = eot.divergence(eot.PointCloud(xs, ys, metric), a=a, b=b, epsilon=0.6)
+    own = eot.divergence(eot.PointCloud(ys, metric=metric), a=b, b=b[::-1], epsilon=0.6)
+    assert many.value.shape == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        alone = eot.divergence(eot.PointCloud(xs[i, 0], ys[j], metric), a=a, b=b, epsilon=0.6)
+        assert many.value[i, j] == alone.value
+        assert (many.gradients().x[i, j] == alone.gradients().x).all()
+        itself = eot.divergence(eot.PointCloud(ys[j], metric=metric), a=b, b=b[::-1], epsilon=0.6)
+        assert own.value[j] == itself.value
+    ys[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"y\[1, 2, 0\] is nan; coordinates must be finite"):
+        eot.divergence(eot.PointCloud(xs, ys, metric), epsilon=0.6)
+
+
 @pytest.mark.parametrize(
     ("cost", "options", "text"),
     [
