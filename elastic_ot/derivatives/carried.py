@@ -1,4 +1,7 @@
-"""Derivatives of what a plan carries, P v for v of shape (m, k), where the bar of the plan has rank k."""
+"""Derivatives of what a plan carries, P v for v of shape (m, k), where the bar of the plan has rank k.
+
+Of one problem or of a batch, which stores matrices of its costs' size anyway.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..problems.penalty import Vector
+from ..solvers.batch.found import BatchFound
+from . import batch
 from .cloud import CloudPoint, cloud_of, in_points, point_at
 from .implicit import pull_back, pushed
 from .records import Direction, Gradients, Matrix
@@ -27,6 +32,8 @@ class Outer:
 
 def pull_carried(solution: Any, right: Matrix, bar: Matrix, f: Vector, g: Vector) -> Gradients:
     """Return derivatives of L in the inputs from dL/d(P v), dL/df and dL/dg; `right` is v."""
+    if isinstance(solution.found, BatchFound):
+        return batch.pull_back(solution.found, bar @ np.swapaxes(right, -1, -2), f, g)
     outer: Any = Outer(bar, right)
     found, cloud = solution.found, cloud_of(solution.found.problem)
     if found.budget is None:
@@ -37,6 +44,9 @@ def pull_carried(solution: Any, right: Matrix, bar: Matrix, f: Vector, g: Vector
 
 def push_carried(solution: Any, right: Matrix, along: dict[str, Any]) -> tuple[Matrix, Vector, Vector]:
     """Return the change of P v at a held v, and those of f and g, along a direction of the inputs."""
+    if isinstance(solution.found, BatchFound):
+        tangents: Any = batch.push_forward(solution.found, **along)
+        return tangents.plan @ right, tangents.f, tangents.g
     if solution.found.budget is not None:
         moved = solution.jvp(**along)
         return moved.plan @ right, moved.f, moved.g

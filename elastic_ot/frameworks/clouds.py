@@ -1,38 +1,59 @@
 """Solves between points and their derivatives as stateless functions of arrays, as `stateless` has for matrices.
 
-Points are (..., n, d) and (..., m, d); problems with leading dimensions are solved one after the other. What is carried
-is a product with the plan, P v for v of shape (m, k): derivatives of it see the bar of the plan as u v^T, of rank k.
+Points are (..., n, d) and (..., m, d). With leading dimensions small problems are a batch, which stores their costs;
+large ones, each of which is solved without a matrix, and a great many go one after the other. What is carried is a
+product with the plan, P v for v of shape (m, k): derivatives of it see the bar of the plan as u v^T, of rank k.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..api.options import is_budget
-from ..api.solve import recall, solve_for
+from ..api.solve import recall, recall_batch, solve_for
+from ..costs.point_stack import LARGEST_STACK
 from ..costs.points import PointCloud
+from ..costs.scan import KEPT_ENTRIES
 from ..derivatives.carried import pull_carried, push_carried
 from ..problems.build import build
+from ..problems.build_batch import build_batch
 from ..problems.penalties import Fixed
 from .calls import SHOWN, HostCall
 from .parted import Parted
+from .stateless import potentials_of, potentials_shown, value_of
 from .strengths import inputs_of, penalties, strengths
 
 Options = dict[str, Any]
 
 
 def _solved(options: Options, *arrays: Any) -> Any:
-    """The solution, or a list of those of all problems."""
+    """The solution, that of a batch, or a list of those of all problems."""
+    if _is_stack(options, *arrays):
+        x, y, a, b, epsilon, rho = arrays[: len(CLOUD_PROBLEM)]
+        how = penalties(options, rho)
+        return solve_for(PointCloud(x, y, how.pop("metric")), a, b, epsilon=epsilon, **how)
     return _each(arrays, lambda *one: _solve(options, *one), None)
 
 
 def _recalled(options: Options, *arrays: Any) -> Any:
     """The same from the potentials behind the problem."""
+    return (_recall if _is_stack(options, *arrays) else _recall_each)(options, *arrays)
+
+
+def _recall_each(options: Options, *arrays: Any) -> Any:
     return _each(arrays, lambda *one: _recall(options, *one), None)
+
+
+def _is_stack(options: Options, x: Any, y: Any, *rest: Any) -> bool:
+    """Return True for small problems with leading dimensions, whose costs are stored alone as well."""
+    *batch, n, _ = np.shape(x)
+    entries = n * np.shape(y)[-2]
+    few = entries <= KEPT_ENTRIES and math.prod(batch) * entries <= LARGEST_STACK
+    return bool(batch) and few and not options.get("progress", False)
 
 
 def _recalled_carried(options: Options, *arrays: Any) -> Any:
@@ -55,8 +76,12 @@ def _recall(
         how["tol"] = np.inf  # whoever wants no warning of the solve wants none of its gradients
     sides = given.get("rows", Fixed()), given.get("cols", Fixed())
     cloud, reference = PointCloud(x, y, given["metric"]), given.get("reference", "product")
-    problem = build(cloud, a, b, float(epsilon), *sides, reference, None, given.get("precision", ""))
-    return recall(problem.levelled(is_budget(how.get("tol", 1e-6), how.get("method", "auto"))), f, g, **how)
+    precision, budgeted = given.get("precision", ""), is_budget(how.get("tol", 1e-6), how.get("method", "auto"))
+    if cloud._batch:
+        problems = build_batch(cloud, a, b, epsilon, *sides, reference, None, None, None, precision)
+        return recall_batch(problems.levelled(budgeted), f, g, **how)
+    problem = build(cloud, a, b, float(epsilon), *sides, reference, None, precision)
+    return recall(problem.levelled(budgeted), f, g, **how)
 
 
 def _each(arrays: Any, one: Callable[..., Any], stack: Callable[[list[Any]], Any] | None) -> Any:
@@ -64,15 +89,22 @@ def _each(arrays: Any, one: Callable[..., Any], stack: Callable[[list[Any]], Any
     batch = np.shape(arrays[0])[:-2]
     if not batch:
         return one(*arrays)
-    found = [one(*(None if x is None else x[index] for x in arrays)) for index in np.ndindex(*batch)]
+    found = []
+    for index in np.ndindex(*batch):
+        try:
+            found.append(one(*(None if x is None else x[index] for x in arrays)))
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"problem [{', '.join(map(str, index))}]: {error}") from None
     return found if stack is None else stack(found)
 
 
 def _batched(one: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """``one(options, solution, *arrays)`` for one problem or for many, whose solutions are a list."""
+    """``one(options, solution, *arrays)`` for one problem, for a batch, or for many whose solutions are a list."""
 
     def function(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
-        batch, solutions = np.shape(arrays[0])[:-2], iter(solution if isinstance(solution, list) else [solution])
+        if not isinstance(solution, list):
+            return one(options, solution, *arrays)
+        batch, solutions = np.shape(arrays[0])[:-2], iter(solution)
 
         def stacked(found: list[Any]) -> tuple[Any, ...]:
             return tuple(np.stack(part).reshape(*batch, *np.shape(part[0])) for part in zip(*found, strict=True))
@@ -82,21 +114,8 @@ def _batched(one: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ..
     return function
 
 
-def _ends(found: Any) -> tuple[bool, NDArray[np.float64], NDArray[np.float64]]:
-    return found.converged, found.host.f, found.host.g
-
-
-def _value(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
-    return found.value, *_ends(found)
-
-
-def _potentials(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
-    converged, f, g = _ends(found)
-    return f + found.problem.offsets[0], g + found.problem.offsets[1], converged, f, g
-
-
 def _carried(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
-    return found.apply(np.asarray(problem[-1], np.float64)), *_ends(found)
+    return found.apply(np.asarray(problem[-1], np.float64)), found.converged, *potentials_of(found)
 
 
 def _value_gradients(options: Options, solution: Any, *known: Any) -> tuple[Any, ...]:
@@ -146,10 +165,10 @@ def _call(begin: Callable[..., Any], one: Any, inputs: tuple[str, ...], results:
 
 CLOUD_PROBLEM = ("x", "y", "a", "b", "epsilon", "rho")
 CLOUD_SOLVED = (*CLOUD_PROBLEM, "f", "g")
-value = _call(_solved, _value, CLOUD_PROBLEM, ("value", "converged", "f", "g"))
+value = _call(_solved, value_of, CLOUD_PROBLEM, ("value", "converged", "f", "g"))
 value_gradients = _call(_recalled, _value_gradients, CLOUD_SOLVED, CLOUD_PROBLEM)
 value_hvp = _call(_recalled, _value_hvp, (*CLOUD_SOLVED, *CLOUD_PROBLEM), CLOUD_PROBLEM)
-potentials = _call(_solved, _potentials, CLOUD_PROBLEM, (*SHOWN, "converged", "f", "g"))
+potentials = _call(_solved, potentials_shown, CLOUD_PROBLEM, (*SHOWN, "converged", "f", "g"))
 pull_back = _call(_recalled, _pull_back, (*CLOUD_SOLVED, "f", "g"), CLOUD_PROBLEM)
 push_forward = _call(_recalled, _push_forward, (*CLOUD_SOLVED, *CLOUD_PROBLEM), ("f", "g"))
 carried = _call(_solved, _carried, (*CLOUD_PROBLEM, "right"), ("carried", "converged", "f", "g"))

@@ -48,7 +48,7 @@ def for_derivatives(options: str, solution: Any) -> Any:
     return replace(solution, known_plan=None, status=Status.CONVERGED if quiet else solution.status)
 
 
-def _potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def potentials_of(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return potentials in NumPy and float64, wherever the cost lies, for the costs of `Problem.levelled`."""
     return found.host.f.reshape(found.f.shape), found.host.g.reshape(found.g.shape)
 
@@ -85,23 +85,25 @@ def _recalled(
 
 
 def _plan(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
-    return found.plan, found.converged, *_potentials_of(found)
+    return found.plan, found.converged, *potentials_of(found)
 
 
 def _log_plan(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
-    return found.log_plan, found.converged, *_potentials_of(found)
+    return found.log_plan, found.converged, *potentials_of(found)
 
 
-def _potentials(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
-    f, g = _potentials_of(found)
+def potentials_shown(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
+    """Return potentials as users see them, of one problem or of a batch, and what derivatives begin with."""
+    f, g = potentials_of(found)
     row_offset, col_offset = (
         np.reshape(x, (*found.f.shape[:-1], 1)) if np.ndim(x) else x for x in found.problem.offsets
     )
     return f + row_offset, g + col_offset, found.converged, f, g
 
 
-def _value(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
-    return found.value, found.converged, *_potentials_of(found)
+def value_of(options: dict[str, Any], found: Any, *problem: Any) -> tuple[Any, ...]:
+    """Return the value of one problem or those of a batch, and what derivatives begin with."""
+    return found.value, found.converged, *potentials_of(found)
 
 
 def _pull_back(options: dict[str, Any], solution: Any, *arrays: Any) -> tuple[Any, ...]:
@@ -207,8 +209,8 @@ OUTCOME = ("plan", "f", "g")
 LOGS = ("log_plan", "f", "g")
 plan = HostCall(_run, _plan, PROBLEM, ("plan", "converged", "f", "g"))
 log_plan = HostCall(_solved, _log_plan, PROBLEM, ("log_plan", "converged", "f", "g"))
-potentials = HostCall(_solved, _potentials, PROBLEM, (*SHOWN, "converged", "f", "g"))
-value = HostCall(_solved, _value, PROBLEM, ("value", "converged", "f", "g"))
+potentials = HostCall(_solved, potentials_shown, PROBLEM, (*SHOWN, "converged", "f", "g"))
+value = HostCall(_solved, value_of, PROBLEM, ("value", "converged", "f", "g"))
 pull_back = HostCall(_rerun, _pull_back, (*SOLVED, *OUTCOME), PROBLEM)
 push_forward = HostCall(_recalled, _push_forward, (*SOLVED, *PROBLEM), OUTCOME)
 pull_back_logs = HostCall(_recalled, _pull_back_logs, (*SOLVED, *LOGS), PROBLEM)

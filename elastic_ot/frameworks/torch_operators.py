@@ -226,7 +226,7 @@ def plan_apply(
     Parameters
     ----------
     cost : Tensor, shape (..., n, m), or PointCloud
-        A cloud of tensors x (n, d) and y (m, d), in which the result is then differentiable.
+        A cloud of tensors x (..., n, d) and y (..., m, d), in which the result is then differentiable.
     right : Tensor, shape (..., m, k), or (..., n, k) with ``axis=0``
         What is carried: the columns' points, colours or labels.
     a, b, epsilon, grad, mask, row_rho, col_rho, **options
@@ -288,7 +288,8 @@ def value(
     again, by one linear system. With two ``Fixed`` sides the Hessian in the weights has a meaning along directions that
     change both masses alike; elsewhere it is what makes it symmetric.
 
-    For a `PointCloud` of tensors x (n, d) and y (m, d) it is differentiable in these, twice, and no matrix is stored.
+    For a `PointCloud` of tensors x (..., n, d) and y (..., m, d) it is differentiable in these, twice. No matrix of
+    more than 2**20 costs is stored.
 
     Examples
     --------
@@ -329,8 +330,8 @@ def divergence(
     Parameters
     ----------
     cost_xy, cost_xx, cost_yy : Tensor, shapes (..., n, m), (..., n, n) and (..., m, m)
-        Costs between the two measures and within each. Or one `PointCloud` of tensors x (n, d) and y (m, d), which
-        makes all three, stores none, and in whose points the divergence is then differentiable.
+        Costs between the two measures and within each. Or one `PointCloud` of tensors (..., n, d) and (..., m, d),
+        which makes all three, and in whose points the divergence is then differentiable.
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Tensor, shape (...)

@@ -1,10 +1,13 @@
 """Operators of JAX on points: values and derivatives of the matrix between them, without it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import elastic_ot as eot
 from elastic_ot.costs import scan
+from elastic_ot.frameworks import clouds
 from helpers.array_libraries import library
 
 library("jax")
@@ -21,6 +24,7 @@ TIGHT = {"tol": 1e-13}
 def storage(request, monkeypatch):
     if request.param == "strip by strip":
         monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
+        monkeypatch.setattr(clouds, "KEPT_ENTRIES", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +115,44 @@ def test_the_divergence_makes_its_costs_itself_and_maps_over_clouds():
     assert_close(jax.vmap(cloud)(many), jnp.stack([cloud(z) for z in many]))
     with pytest.raises(ValueError, match="leave out cost_xx"):
         eot_jax.divergence(eot.PointCloud(x, y), matrix("sqeuclidean", x, x), epsilon=0.4)
+
+
+def test_clouds_with_leading_dimensions_have_the_values_of_single_ones(storage):
+    x, y, a, b = drawn(7)
+    xs, ys = jnp.stack([x, 1.2 * x])[:, None], jnp.stack([y, y + 0.3, 0.7 * y])
+    how = {"epsilon": 0.5, "cols": eot.KL(0.7), **TIGHT}
+
+    def outcome(x, y):
+        cloud = eot.PointCloud(x, y, "euclidean")
+        f, g = eot_jax.potentials(cloud, a, b, **how)
+        moved = eot_jax.plan_apply(cloud, jnp.sin(y), a, b, **how)
+        apart = eot_jax.divergence(cloud, a=a, b=b, epsilon=0.5, **TIGHT)
+        return eot_jax.value(cloud, a, b, **how), f, g, moved, apart
+
+    def one(x, y):  # of single clouds, which other tests have compared with matrices
+        return jax.vmap(lambda z: jax.vmap(lambda w: outcome(z, w))(y))(x[:, 0])
+
+    @partial(jax.jit, static_argnums=0)
+    def derived(of, x, y):
+        found, pull = jax.vjp(of, x, y)
+        return found, pull(jax.tree.map(lambda z: jnp.cos(jnp.arange(z.size)).reshape(z.shape), found))
+
+    both = [derived(of, xs, ys) for of in (outcome, one)]
+    assert_close(both[0][0], both[1][0])
+    assert_close(both[0][1], both[1][1], 1e-7)
+
+
+def test_values_of_many_clouds_are_differentiated_twice():
+    x, y, *_ = drawn(8, 3, 4)
+    xs, step = jnp.stack([x, 1.2 * x]), jnp.stack([y[:3], -y[1:]])
+
+    def slope(x):
+        return jax.grad(lambda x: eot_jax.value(eot.PointCloud(x, y), epsilon=0.5, cols=eot.KL(0.7), **TIGHT).sum())(x)
+
+    bent = jax.jit(lambda x, step: jax.jvp(slope, (x,), (step,))[1])
+    found = bent(xs, step)
+    for k in range(2):
+        assert_close(found[k], bent(xs[k], step[k]), 1e-6)
 
 
 def test_a_traced_cloud_is_for_operators():

@@ -4,6 +4,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot.costs import scan
+from elastic_ot.frameworks import clouds
 from helpers.array_libraries import library
 
 library("torch")
@@ -20,6 +21,7 @@ TIGHT = {"tol": 1e-13}
 def storage(request, monkeypatch):
     if request.param == "strip by strip":
         monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
+        monkeypatch.setattr(clouds, "KEPT_ENTRIES", 0)
 
 
 def drawn(seed=0, n=5, m=6, d=2):
@@ -143,6 +145,104 @@ def test_many_clouds_under_vmap_and_with_many_weights():
     weights = torch.stack([a, a.flip(0)]).detach()
     many = eot.torch.value(eot.PointCloud(x, y), weights, b, epsilon=0.5, **TIGHT)
     assert_close(many, [eot.torch.value(eot.PointCloud(x, y), w, b, epsilon=0.5, **TIGHT) for w in weights])
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def many_drawn():
+    """Two clouds, and three others that broadcast with them, with one weighting for every pair."""
+    x, y, a, b = drawn(9)
+    xs, ys = torch.stack([x, 1.2 * x])[:, None], torch.stack([y, y + 0.3, 0.7 * y])
+    weights = torch.stack([a, a.flip(0)])[:, None].expand(2, 3, 5)
+    return tuple(z.detach().requires_grad_() for z in (xs, ys, weights, b))
+
+
+@pytest.mark.parametrize("options", SIDES, ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+def test_clouds_with_leading_dimensions_have_the_values_of_single_ones(metric, options, storage):
+    inputs = x, y, a, b = many_drawn()
+    v = normal(3, 6, 2).requires_grad_()
+    how = {"epsilon": 0.5, **options, **TIGHT}
+
+    def outcome(cloud, a, v):
+        f, g = eot.torch.potentials(cloud, a, b, **how)
+        moved = eot.torch.plan_apply(cloud, v, a, b, **how)
+        return eot.torch.value(cloud, a, b, **how), f, g, moved
+
+    found = outcome(eot.PointCloud(x, y, metric), a, v)
+    alone = [
+        outcome(eot.PointCloud(x[i, 0], y[j], metric), a[i, j], v[j])
+        for i, j in ((i, j) for i in (0, 1) for j in range(3))
+    ]
+    expected = [
+        torch.stack(parts).reshape(one.shape) for parts, one in zip(zip(*alone, strict=True), found, strict=True)
+    ]
+    assert_close(found, expected)
+    bars = [normal(*z.shape) for z in found]
+    one, other = (list(torch.autograd.grad(z, (*inputs, v), bars)) for z in (found, expected))
+    if not options:  # the masses of two fixed sides move together: derivatives in weights are known up to a constant
+        for slopes in (one, other):
+            slopes[2:4] = [z - z.mean(-1, keepdim=True) for z in slopes[2:4]]
+    assert_close(one, other, 1e-7)  # errors of 1e-13 are amplified by the linear system
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_clouds_with_leading_dimensions_are_differentiated_twice(metric):
+    x, y, a, b = (z.detach() for z in many_drawn())
+    x, y = x[..., :2, :].clone().requires_grad_(), y[:2, :3].clone().requires_grad_()
+
+    def value(x, y):
+        return eot.torch.value(eot.PointCloud(x, y, metric), epsilon=0.6, cols=eot.KL(1.0), **TIGHT)
+
+    assert torch.autograd.gradcheck(value, (x, y), check_forward_ad=True, atol=1e-5)
+    assert torch.autograd.gradgradcheck(value, (x, y), atol=1e-4)
+
+    def outcome(x, y, v):
+        cloud, how = eot.PointCloud(x, y, metric), {"epsilon": 0.6, **TIGHT}
+        return *eot.torch.potentials(cloud, **how), eot.torch.plan_apply(cloud, v, **how)
+
+    v = normal(3, 2).requires_grad_()
+    assert torch.autograd.gradcheck(outcome, (x, y, v), check_forward_ad=True, atol=1e-5)
+
+
+def test_a_budget_of_many_clouds_is_differentiated():
+    x, y, a, b = many_drawn()
+    v = normal(6, 2).requires_grad_()
+
+    def outcome(x, y, v):
+        cloud, how = eot.PointCloud(x, y), {"epsilon": 0.6, "grad": "unroll", "max_iter": 3}
+        return *eot.torch.potentials(cloud, **how), eot.torch.plan_apply(cloud, v, **how)
+
+    assert torch.autograd.gradcheck(outcome, (x, y, v), atol=1e-5)
+
+
+def test_the_distance_of_equal_points_has_derivative_0_in_many_clouds(storage):
+    x = normal(2, 4, 2).requires_grad_()
+    (found,) = torch.autograd.grad(eot.torch.value(eot.PointCloud(x, metric="euclidean"), epsilon=0.5).sum(), x)
+    parts = [eot.torch.value(eot.PointCloud(z, metric="euclidean"), epsilon=0.5) for z in x]
+    assert torch.isfinite(found).all()
+    assert_close([found], torch.autograd.grad(sum(parts), x), 1e-6)  # both are solved to 1e-9
+
+
+def test_divergences_of_many_clouds(storage):
+    x, y, a, b = many_drawn()
+    found = eot.torch.divergence(eot.PointCloud(x, y), a=a, b=b, epsilon=0.4, **TIGHT)
+    pairs = [(i, j) for i in (0, 1) for j in range(3)]
+    alone = [
+        eot.torch.divergence(eot.PointCloud(x[i, 0], y[j]), a=a[i, j], b=b, epsilon=0.4, **TIGHT) for i, j in pairs
+    ]
+    expected = torch.stack(alone).reshape(2, 3)
+    assert_close([found], [expected])
+    assert_close(*(torch.autograd.grad(z.sum(), (x, y, a), retain_graph=True) for z in (found, expected)), 1e-7)
+
+
+def test_wrong_points_of_many_clouds_are_named(storage):
+    x, y, a, b = (z.detach() for z in many_drawn())
+    x[1, 0, 2, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"^(x\[1, 0, 2, 0\]|problem \[1, 0\]: x\[2, 0\]) is nan"):
+        eot.torch.value(eot.PointCloud(x, y), epsilon=0.5)
 
 
 def test_dtypes_are_those_of_the_points():
