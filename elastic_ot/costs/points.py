@@ -285,6 +285,8 @@ def _refuse_shapes(x: Any, y: Any) -> None:
 
 def _common(x: Any, y: Any) -> tuple[int, ...]:
     """Return the leading dimensions that two broadcast to."""
+    if not (x or y):
+        return ()
     longer, shorter = (x, y) if len(x) >= len(y) else (y, x)
     tail = longer[len(longer) - len(shorter) :]
     if any(one != other and 1 not in (one, other) for one, other in zip(tail, shorter, strict=True)):
