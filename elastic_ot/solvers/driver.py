@@ -11,14 +11,14 @@ import numpy as np
 
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
-from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
 from .acceleration import damped, settled_relaxation, translation
 from .feasibility import Blocked, blocked, crowded, may_be_blocked
 from .history import Entry, History, history_of
 from .light import with_light, without_light
 from .log_domain import LogDomain
-from .measure import RISE, Iterate, Measure, measure_final
+from .measure import RISE, Measure
+from .returned import centred, certify
 from .state import Solver, Start, State
 from .status import Status
 
@@ -99,32 +99,6 @@ def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Ou
     return _Run(phases, task, replace(start, f=f, g=g), limits).run()
 
 
-def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, Vector, Measure]:
-    """The potentials as they are returned, their own marginals and their measure."""
-    rows, cols = np.empty_like(f), np.empty_like(g)
-    f, g = (np.where(x < np.inf, x, 0.0) for x in (f, g))  # numbers, whatever broke down
-    alpha, beta = task.alphas(f, g)
-    f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
-    alpha, beta = task.alphas(f, g)
-    task.plan.marginals(alpha, beta, rows, cols)
-    with np.errstate(divide="ignore", over="ignore"):
-        found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
-        return f, g, task.problem.mass * rows, task.problem.mass * cols, found
-
-
-def centred(problem: Problem, start: Start, f: Vector, g: Vector) -> tuple[Vector, Vector]:
-    """The potentials in the gauge of `Start`, where two fixed sides leave a translation open."""
-    if not (isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)):
-        return f, g
-    shift = _mean(problem.a, f) if start.transposed else -_mean(problem.b, g)
-    return f - shift, g + shift
-
-
-def _mean(weights: Vector, potential: Vector) -> float:
-    used = np.isfinite(potential)
-    return float(weights[used] @ potential[used]) / float(weights[used].sum())
-
-
 class _Run:
     """One solve. `state` is the only thing that methods change."""
 
@@ -149,7 +123,7 @@ class _Run:
 
     def run(self) -> Outcome:
         while True:
-            if self.state.finished or self.state.broken:
+            if self._over():
                 if not self.waiting:
                     return self._outcome(Status.NUMERICAL)
                 if self.iteration >= self.limits.max_iter:
@@ -166,13 +140,17 @@ class _Run:
                 if not self.waiting:
                     return self._given_up(Status.STALLED)
                 self._give_way()
-            if self.state.finished:
+            if self._over():
                 continue
             self.saved = self.state.save()
             if self.on_target and found.relative_residual < self.least and self.state.trusted():
                 self.least, self.kept = found.relative_residual, self.saved
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
                 self.iteration += self.solver.step(self.state, self._block())
+
+    def _over(self) -> bool:
+        """True if another method is to go on."""
+        return self.state.finished or self.state.broken
 
     @property
     def on_target(self) -> bool:

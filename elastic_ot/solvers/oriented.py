@@ -12,9 +12,10 @@ from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
 from .budget import run_budget
-from .driver import Limits, Outcome, Phase, certify, run
+from .driver import Limits, Outcome, Phase, run
 from .history import history_of
 from .measure import Measure
+from .returned import certify
 from .state import Start
 from .status import Status
 

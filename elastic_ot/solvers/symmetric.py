@@ -17,10 +17,11 @@ import numpy as np
 
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
-from .driver import Limits, Outcome, Phase, centred, certify, run
+from .driver import Limits, Outcome, Phase, run
 from .history import Entry, history_of
 from .log_domain import sweep
 from .measure import Iterate
+from .returned import centred, certify
 from .state import Start, State
 from .status import Status
 

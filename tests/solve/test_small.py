@@ -7,7 +7,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot.problems.scaled import make_task
-from elastic_ot.solvers.driver import certify
+from elastic_ot.solvers.returned import certify
 from elastic_ot.solvers.small import SMALL_ENTRIES, solve_small
 
 PENALTIES = [eot.Fixed(), eot.KL(0.02), eot.KL(0.7), eot.KL(40.0), eot.Elastic(0.3), eot.Free()]
