@@ -56,3 +56,14 @@ def sinkhorn(problem: Problem, max_iter: int, shrink: float = 0.9) -> Run:
 
     solve(1)
     return run
+
+
+def divergence(x: Array, y: Array, blur: float, backend: str) -> tuple[float, Array]:
+    """`SamplesLoss` as users call it, and its gradient in x; costs are half squared distances, epsilon is blur^2."""
+    import torch
+    from geomloss import SamplesLoss
+
+    points = torch.from_numpy(x).requires_grad_()
+    value = SamplesLoss("sinkhorn", p=2, blur=blur, backend=backend)(points, torch.from_numpy(y))
+    (gradient,) = torch.autograd.grad(value, points)
+    return value.item(), gradient.numpy()

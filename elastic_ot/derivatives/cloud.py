@@ -23,6 +23,7 @@ from ..costs.base import LARGEST_PLAN, STRIP
 from ..costs.points import PointCloud
 from ..costs.points_plan import PointCost, PointPlan
 from ..costs.slopes import Pair, slopes_of
+from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..solvers.found import Found
@@ -30,6 +31,7 @@ from .linear_system import OperatorSystem
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix
 
+SHARE = 0.01  # of the error of a solution's marginals, as small as which an error of its derivatives need not be
 SINGLE_ERROR = 1e-5  # of derivatives, relative to the largest, up to which single precision serves float32 points
 ROUNDED = 1e-7  # by float32, of a sum of products
 UNSEEN = 2.0  # errors of averages beside those that sums show: measured, up to 1.4 for all metrics
@@ -247,9 +249,17 @@ class CloudPoint(Point):
             return self.places.pulled((rows, plan) for rows, plan, _ in self.plans())
         if self.problem.cost.single:
             found, error = self._passed(fast=True)
-            if error <= SINGLE_ERROR:
+            if error <= max(SINGLE_ERROR, SHARE * self._missed):
                 return found
         return self._passed(fast=False)[0]
+
+    @property
+    def _missed(self) -> float:
+        """What marginals of fixed sides are off, relative to the mass: as exact as that derivatives are at best."""
+        problem, found = self.problem, self.solved
+        sides = (problem.rows, problem.a, found.row_marginal), (problem.cols, problem.b, found.col_marginal)
+        off = (np.abs(marginal - weights).sum() for side, weights, marginal in sides if isinstance(side, Fixed))
+        return float(sum(off)) / problem.mass
 
     def _passed(self, fast: bool) -> tuple[Pair, float]:
         """`_value_pulled` by passes over the plan, and an estimate of its error, relative to the largest of a side.
