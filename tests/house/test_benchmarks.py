@@ -8,10 +8,12 @@ import pytest
 from benchmarks import (
     compare_assignment,
     compare_attention,
+    compare_clouds,
     compare_iterations,
     compare_layers,
     compare_sinkhorn,
     compare_small,
+    compare_small_layers,
     first_call,
 )
 from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
@@ -28,6 +30,8 @@ STORED = {
     "attention": compare_attention.ATTENTION,
     "iterations": compare_iterations.ITERATIONS,
     "first_call": first_call.FIRST_CALL,
+    "small_layers": compare_small_layers.SMALL_LAYERS,
+    "clouds": compare_clouds.CLOUDS,
 }
 
 
