@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,27 +86,42 @@ class HostCall:
 
     def kept(self, arrays: Arrays, options: str, solution: Any = None) -> tuple[Any, list[NDArray[Any]]]:
         """The solution, which the derivatives of this call take in place of `begin`, and the results."""
-        given = decode(options)
-        ranks = [len(CORE[name]) for name in self.inputs]
-        leading = {x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True) if x is not None}
-        batch, views = leading.pop(), arrays
-        if leading:
-            batch = np.broadcast_shapes(batch, *leading)
+        given, views = decode(options), arrays
+        layout = _layout(self, tuple([None if x is None else (x.shape, x.dtype) for x in arrays]))
+        if not layout.uniform:
             views = [
-                None if x is None else library_of(x).broadcast_to(x, batch + x.shape[x.ndim - rank :])
-                for x, rank in zip(arrays, ranks, strict=True)
+                None if x is None else library_of(x).broadcast_to(x, layout.batch + x.shape[x.ndim - len(CORE[name]) :])
+                for name, x in zip(self.inputs, arrays, strict=True)
             ]
-        dtypes = self.dtypes([None if x is None else x.dtype for x in arrays], np.dtype(np.bool_), np.dtype(np.float64))
-        shapes = self.shapes([None if x is None else x.shape for x in arrays], batch)
         solution = self.begin(given, *views) if solution is None else solution
         found = self.function(given, solution, *views)
         results = []
-        for name, shape, dtype, values in zip(self.results, shapes, dtypes, found, strict=True):
+        for name, shape, dtype, values in zip(self.results, layout.shapes, layout.dtypes, found, strict=True):
             if not _serves(values, shape, dtype):
                 values, one = (library_of(arrays[0]) if is_matrix(name) else np).empty(shape, dtype), values
                 values[...] = one
             results.append(values)
         return solution, results
+
+
+class Layout(NamedTuple):
+    """What follows from the shapes and dtypes of inputs: the batch, whether all have it, and what results are."""
+
+    batch: tuple[int, ...]
+    uniform: bool
+    shapes: list[tuple[int, ...]]
+    dtypes: list[Any]
+
+
+@lru_cache(maxsize=256)
+def _layout(call: HostCall, given: tuple[tuple[tuple[int, ...], Any] | None, ...]) -> Layout:
+    """Return it; a network makes the same call again and again."""
+    shapes, dtypes = ([None if x is None else x[k] for x in given] for k in (0, 1))
+    pairs = zip(call.inputs, shapes, strict=True)
+    leading = {shape[: len(shape) - len(CORE[name])] for name, shape in pairs if shape is not None}
+    batch = np.broadcast_shapes(*leading)
+    kinds = call.dtypes(dtypes, np.dtype(np.bool_), np.dtype(np.float64))
+    return Layout(batch, len(leading) == 1, call.shapes(shapes, batch), kinds)
 
 
 def is_matrix(name: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
 from .calls import CORE, SHOWN, HostCall
-from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
+from .options import check_mask, common_batch, option_text
 
 try:
     import jax
@@ -34,7 +34,7 @@ def prepared(
     cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
 ) -> Prepared:
     """A call, checked, with the same leading dimensions everywhere."""
-    text = encode(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
+    text = option_text(grad, options, rho, a, b)
     cost = as_matrix("cost", cost)
     dtype = cost.dtype
     if mask is not None:

@@ -11,7 +11,7 @@ from jax import Array
 from ..costs.points import PointCloud
 from . import clouds as host_calls
 from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype, uniform
-from .options import check_options, check_rho, check_weights, common_batch, encode, plain
+from .options import common_batch, option_text
 
 
 class PreparedPoints(NamedTuple):
@@ -28,7 +28,7 @@ def prepared_points(
     """A call, checked, with the same leading dimensions everywhere."""
     if mask is not None:
         raise ValueError("mask is for a cost matrix; pass the costs of a PointCloud as an array to have entries masked")
-    text = encode(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)) | {"metric": cloud.metric})
+    text = option_text(grad, options, rho, a, b, cloud.metric)
     x, y = (as_array(name, z) for name, z in zip("xy", cloud.given, strict=True))
     dtype = jnp.promote_types(x.dtype, y.dtype)
     (n, d), m = x.shape[-2:], y.shape[-2]

@@ -26,6 +26,7 @@ SIDES = ("rows", "cols")
 OWN_COSTS = "a PointCloud makes the costs within each side itself; leave out cost_xx and cost_yy"
 HALF = ("float16", "bfloat16")
 Shape = Sequence[int]
+Pair = tuple[Any, Any]
 
 
 def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,12 +94,6 @@ def check_rho(options: dict[str, Any], row_rho: Any, col_rho: Any) -> dict[str, 
     return {**options, "given": ",".join(given)} if given else options
 
 
-def check_weights(options: dict[str, Any], a: Any, b: Any) -> dict[str, Any]:
-    """The options, with the dtype of weights in half precision, which are in float32 when they arrive."""
-    precision = precision_of(a, b)
-    return {**options, "precision": precision} if precision in HALF else options
-
-
 def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
     """A mask forbids cells of the cost: it may have more leading dimensions, never more rows or columns."""
     if not is_bool:
@@ -130,6 +125,36 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {value!r}")
         found[name] = _plain(value)
     return found
+
+
+def option_text(grad: str, options: Mapping[str, Any], rho: Pair, a: Any, b: Any, metric: str = "") -> str:
+    """The options of a call, checked, as text; of a call that was made before by a lookup."""
+    items = tuple([(name, type(value), value) for name, value in options.items()])
+    try:
+        return _known_text(grad, items, (rho[0] is not None, rho[1] is not None), precision_of(a, b), metric)
+    except TypeError:  # an option has no hash or is refused, which is said next
+        pass
+    return encode(plain_options(grad, options, rho, a, b, metric))
+
+
+@lru_cache(maxsize=256)
+def _known_text(
+    grad: str, items: tuple[tuple[str, type, Any], ...], given: tuple[bool, bool], precision: str, metric: str
+) -> str:
+    rho = [True if x else None for x in given]
+    options = check_rho(check_options(grad, {name: value for name, _, value in items}), *rho)
+    return encode(plain(_completed(options, precision, metric)))
+
+
+def plain_options(grad: str, options: Mapping[str, Any], rho: Pair, a: Any, b: Any, metric: str = "") -> dict[str, Any]:
+    """The options of a call, checked, as names and texts."""
+    return plain(_completed(check_rho(check_options(grad, options), *rho), precision_of(a, b), metric))
+
+
+def _completed(options: dict[str, Any], precision: str, metric: str) -> dict[str, Any]:
+    """The options, with the dtype of weights in half precision, which are in float32 when they arrive, and a metric."""
+    options = {**options, "precision": precision} if precision in HALF else options
+    return {**options, "metric": metric} if metric else options
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from ..costs.base import Cost
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
 from .calls import CORE, HostCall, is_matrix
-from .options import check_mask, check_options, check_rho, check_weights, common_batch, encode, plain
+from .options import check_mask, common_batch, encode, option_text, plain_options
 
 try:
     import torch
@@ -45,7 +45,7 @@ def prepared(
     options: dict[str, Any],
 ) -> Prepared:
     """A call, checked, with the same leading dimensions everywhere."""
-    text = encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)))
+    text = text_of(grad, options, rho, a, b)
     check_matrix("cost", cost)
     a = uniform(cost.shape[-2], cost) if a is None else a
     b = uniform(cost.shape[-1], cost) if b is None else b
@@ -138,7 +138,14 @@ def _given_back(values: Any, device: torch.device) -> Tensor:
 
 
 # Options are constants of a compiled graph: dynamo runs this and keeps the text.
-encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+_encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+
+
+def text_of(grad: str, options: dict[str, Any], rho: tuple[Any, Any], a: Any, b: Any, metric: str = "") -> str:
+    """The options of a call as text, see `option_text`."""
+    if torch.compiler.is_compiling():
+        return _encoded(plain_options(grad, options, rho, a, b, metric))
+    return option_text(grad, options, rho, a, b, metric)
 
 
 def define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:

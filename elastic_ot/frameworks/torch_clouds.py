@@ -11,13 +11,12 @@ from torch import Tensor
 from ..costs.points import PointCloud
 from . import clouds as host_calls
 from .calls import HostCall
-from .options import check_options, check_rho, check_weights, common_batch, plain
+from .options import common_batch
 from .torch_calls import (
     HALF_DTYPES,
     check_tensor,
     define,
     differentiable,
-    encoded,
     in_working_dtype,
     last,
     moves,
@@ -25,6 +24,7 @@ from .torch_calls import (
     pulled,
     save_inputs,
     solving,
+    text_of,
     uniform,
     value_rules,
 )
@@ -56,7 +56,7 @@ def prepared_points(
     x, y = cloud.given
     check_tensor("x", x)
     check_tensor("y", y, x)
-    text = encoded(plain(check_weights(check_rho(check_options(grad, options), *rho), a, b)) | {"metric": cloud.metric})
+    text = text_of(grad, options, rho, a, b, cloud.metric)
     a = uniform(x.shape[-2], x) if a is None else a
     b = uniform(y.shape[-2], x) if b is None else b
     epsilon, row_rho, col_rho = (number(0.0 if z is None else z, x) for z in (epsilon, *rho))
