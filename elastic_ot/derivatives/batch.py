@@ -23,7 +23,7 @@ from ..problems.batch import BatchProblem
 from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
-from .batch_points import PointSums, in_points_of_each, on_costs, on_matrix
+from .batch_points import PointBars, in_points_of_each, on_costs, on_matrix
 from .implicit import pull_back as pull_back_alone
 from .implicit import push_forward as push_forward_alone
 from .records import Gradients, Tangents, direction_of, refuse_other_direction
@@ -86,14 +86,14 @@ def push_forward(solved: BatchFound, **direction: Any) -> Tangents:
 def push_value_gradients(solved: BatchFound, **direction: Any) -> Gradients:
     """`Solution.hvp` of every problem."""
     problem = solved.problem
-    out, sums = _empty_bars(problem, np.float64), None if problem.points is None else PointSums(problem, problem.points)
+    out, bars = _empty_bars(problem, np.float64), None if problem.points is None else PointBars(problem, problem.points)
     for k, single, parts in _each(solved, direction):
         found = push_value_gradients_alone(single, direction_of(single.problem, **parts))
         _write(out, k, found)
-        if sums is not None:
-            sums.add(k, found)
+        if bars is not None:
+            bars.write(k, found)
     whole = _by_cost(problem, *out[:6])
-    return whole if sums is None else replace(whole, **sums.slopes())
+    return whole if bars is None else replace(whole, **bars.slopes())
 
 
 def _pull_back_iterations(

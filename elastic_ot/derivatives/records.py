@@ -32,8 +32,7 @@ class Gradients:
     rows, cols : float
         In the strength rho of the penalty; 0 where it has none.
     x, y : ndarray, shapes (n, d) and (m, d), or None
-        In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two. Of a batch
-        in the shapes that x and y were given in: summed over the problems that share them.
+        In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two.
     """
 
     cost: Any

@@ -249,7 +249,7 @@ class BatchDifferentiable:
         -------
         Gradients
             NumPy: that in the cost in the dtype of the cost, the others in float64. A `PointCloud` has ``x`` and ``y``
-            in place of it, in the shapes in which they were given: summed over the problems that share points.
+            in place of it, shapes (..., n, d) and (..., m, d), 0 beyond the lengths.
 
         Warns
         -----

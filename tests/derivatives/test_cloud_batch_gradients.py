@@ -1,4 +1,4 @@
-"""Derivatives of batches in the points of their clouds: sums of those of single clouds, and finite differences."""
+"""Derivatives of batches in the points of their clouds: those of single clouds, and finite differences."""
 
 import numpy as np
 import pytest
@@ -25,14 +25,13 @@ def steps(x, y, seed=1):
     return rng.normal(size=x.shape), rng.normal(size=y.shape)
 
 
-def summed(x, y, derive):
-    """What ``derive(i, j, rows)`` has of every problem, added up in the shapes of x and y."""
-    out = np.zeros(x.shape), np.zeros(y.shape)
+def stacked(x, y, derive):
+    """What ``derive(i, j, rows)`` has of every problem, 0 beyond the lengths."""
+    out = np.zeros((3, 2, *x.shape[-2:])), np.zeros((3, 2, *y.shape[-2:]))
     for i, j in np.ndindex(3, 2):
         rows = slice(LENGTHS[i, 0])
         found = derive(i, j, rows)
-        out[0][i, 0, rows] += found.x
-        out[1][j] += found.y
+        out[0][i, j, rows], out[1][i, j] = found.x, found.y
     return out
 
 
@@ -47,7 +46,7 @@ def assert_points(found, expected, atol):
 @pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-8), (np.float32, 1e-5)])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("rows", "cols"), SIDES, ids=str)
-def test_derivatives_are_sums_over_single_clouds(metric, rows, cols, dtype, atol):
+def test_derivatives_are_those_of_single_clouds(metric, rows, cols, dtype, atol):
     x, y = drawn(dtype)
     how = TIGHT | {"rows": rows, "cols": cols}
     many = eot.solve(eot.PointCloud(x, y, metric), row_lengths=LENGTHS, **how)
@@ -56,10 +55,10 @@ def test_derivatives_are_sums_over_single_clouds(metric, rows, cols, dtype, atol
     }
     rng, (u, v) = np.random.default_rng(2), steps(x, y)
     plan, f, g = rng.normal(size=(3, 2, 7, 8)).astype(dtype), rng.normal(size=(3, 2, 7)), rng.normal(size=(3, 2, 8))
-    assert_points(many.gradients(), summed(x, y, lambda i, j, _: alone[i, j].gradients()), atol)
-    by_bars = summed(x, y, lambda i, j, r: alone[i, j].vjp(plan[i, j, r], f[i, j, r], g[i, j]))
+    assert_points(many.gradients(), stacked(x, y, lambda i, j, _: alone[i, j].gradients()), atol)
+    by_bars = stacked(x, y, lambda i, j, r: alone[i, j].vjp(plan[i, j, r], f[i, j, r], g[i, j]))
     assert_points(many.vjp(plan, f, g), by_bars, atol)
-    bent = summed(x, y, lambda i, j, r: alone[i, j].hvp(x=u[i, 0, r], y=v[j], epsilon=0.2))
+    bent = stacked(x, y, lambda i, j, r: alone[i, j].hvp(x=u[i, 0, r], y=v[j], epsilon=0.2))
     assert_points(many.hvp(x=u, y=v, epsilon=0.2), bent, atol)
     moved = many.jvp(x=u, y=v, epsilon=0.2)
     for (i, j), one in alone.items():
@@ -85,14 +84,14 @@ def test_derivatives_are_those_of_central_differences(metric):
 
     at, up, down = solved(0.0), solved(h), solved(-h)
     gradients, used = at.gradients(), ~np.isnan(x)
-    along = (gradients.x[used] * u[used]).sum() + (gradients.y * v).sum()
+    along = (gradients.x * np.where(used, u, 0.0)).sum() + (gradients.y * v).sum()
     # quotients carry the rounding of the values, 1e-13, over h, and the third derivative times h^2
     assert along == pytest.approx((up.value - down.value).sum() / (2 * h), rel=1e-7, abs=1e-6)
-    assert (gradients.x[~used] == 0).all()
+    assert (gradients.x[np.broadcast_to(~used, gradients.x.shape)] == 0).all()
     moved, bar = at.jvp(x=u, y=v), weight[..., None, None] * np.ones((7, 8))
     np.testing.assert_allclose(moved.plan, (up.plan - down.plan) / (2 * h), rtol=0, atol=1e-6)
     pulled = at.vjp(plan=bar)
-    both = (pulled.x[used] * u[used]).sum() + (pulled.y * v).sum()
+    both = (pulled.x * np.where(used, u, 0.0)).sum() + (pulled.y * v).sum()
     assert both == pytest.approx((moved.plan * bar).sum(), rel=1e-9, abs=1e-10)  # one is the other's transpose
     bent = at.hvp(x=u, y=v)
     for one, first, second in ((bent.x, up.gradients().x, down.gradients().x), (bent.y, *_of_y(up, down))):
@@ -114,17 +113,17 @@ def test_a_budget_has_the_derivatives_of_its_iterations():
     at, bar = eot.solve(eot.PointCloud(x, y), **how), np.random.default_rng(4).normal(size=(3, 2, 7, 8))
     moved, pulled, used = at.jvp(x=u, y=v), at.vjp(plan=bar), ~np.isnan(x)
     np.testing.assert_allclose(moved.plan, (plans(1e-5) - plans(-1e-5)) / 2e-5, rtol=0, atol=1e-7)
-    along = (pulled.x[used] * u[used]).sum() + (pulled.y * v).sum()
+    along = (pulled.x * np.where(used, u, 0.0)).sum() + (pulled.y * v).sum()
     assert along == pytest.approx((moved.plan * bar).sum(), rel=1e-10)
 
 
-def test_one_cloud_with_many_epsilons_has_the_sum_over_them():
+def test_one_cloud_with_many_epsilons_has_derivatives_of_each():
     x, y = drawn()
     cloud = eot.PointCloud(x[0, 0], y[0])
     found = eot.solve(cloud, epsilon=[0.3, 0.6, 1.0], tol=1e-13).gradients()
     parts = [eot.solve(cloud, epsilon=epsilon, tol=1e-13).gradients() for epsilon in (0.3, 0.6, 1.0)]
-    assert_points(found, (sum(part.x for part in parts), sum(part.y for part in parts)), 1e-10)
-    assert found.a.shape == (3, 7)  # weights have the batch in front, as for matrices
+    assert_points(found, (np.stack([part.x for part in parts]), np.stack([part.y for part in parts])), 1e-10)
+    assert found.x.shape[:1] == found.a.shape[:1] == (3,)
 
 
 def test_distances_of_equal_points_have_derivative_0():
