@@ -34,8 +34,8 @@ from .records import Direction, Gradients, Matrix
 SHARE = 0.01  # of the error of a solution's marginals, as small as which an error of its derivatives need not be
 SINGLE_ERROR = 1e-5  # of derivatives, relative to the largest, up to which single precision serves float32 points
 ROUNDED = 1e-7  # by float32, of a sum of products
-UNSEEN = 2.0  # errors of averages beside those that sums show: measured, up to 1.4 for all metrics
-TINY = float(np.finfo(np.float64).tiny)
+UNSHOWN = 2.0  # errors of averages beside those that sums show: measured, up to 1.4 for all metrics
+LEAST_SLOPE = float(np.finfo(np.float64).tiny)
 Bar = Callable[[slice], Matrix]
 """Some rows of a matrix (n, m)."""
 
@@ -275,8 +275,8 @@ class CloudPoint(Point):
             x, y = x - centre, y - centre
         for own, other, marginal in zip((x, y), (y, x), marginals, strict=True):
             pulled, sums, size = self._side(own, other, bool(found), fast)
-            wrong = UNSEEN * size * float((np.abs(sums - marginal) + ROUNDED * marginal).max())
-            error = max(error, wrong / (_largest(pulled) or TINY))
+            wrong = UNSHOWN * size * float((np.abs(sums - marginal) + ROUNDED * marginal).max())
+            error = max(error, wrong / (_largest(pulled) or LEAST_SLOPE))
             found.append(pulled)
             if self._symmetric:
                 found.append(pulled.copy())
