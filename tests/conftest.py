@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -123,3 +124,11 @@ def _global_generator_is_untouched():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     yield
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+@pytest.fixture
+def sigint_is_heard():
+    """A shell without job control starts background commands with SIGINT ignored, and Python keeps that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

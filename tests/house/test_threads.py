@@ -172,7 +172,7 @@ def test_an_error_in_one_part_comes_out(error, part):
 
 
 @SEVERAL
-@pytest.mark.usefixtures("kind_of_threads")
+@pytest.mark.usefixtures("kind_of_threads", "sigint_is_heard")
 def test_an_interrupt_of_the_user_comes_out_when_the_parts_are_done():
     done, timer = [], threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
 

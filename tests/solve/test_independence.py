@@ -12,14 +12,6 @@ import elastic_ot as eot
 from helpers.oracle import METHODS, random_case
 
 
-@pytest.fixture
-def sigint_is_heard():
-    """A shell without job control starts background commands with SIGINT ignored, and Python keeps that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("sigint_is_heard")
 @pytest.mark.parametrize("method", METHODS)
 def test_ctrl_c_is_raised_and_leaves_no_half_written_state(method):

@@ -72,11 +72,11 @@ def test_a_time_limit_is_kept(call):
     assert ended <= {eot.Status.TIME_LIMIT, eot.Status.STALLED}
 
 
+@pytest.mark.usefixtures("sigint_is_heard")
 @pytest.mark.parametrize("call", chosen(LONG | BUDGETS))
 def test_ctrl_c_is_heard(call):
     if call in LONG.values():
         call(time_limit=1e-3)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(PRESSED, os.kill, (os.getpid(), signal.SIGINT))
     try:
         began = time.perf_counter()
@@ -86,4 +86,3 @@ def test_ctrl_c_is_heard(call):
         assert time.perf_counter() - began < PRESSED + SLACK
     finally:
         timer.cancel()
-        signal.signal(signal.SIGINT, before)
