@@ -72,13 +72,14 @@ class Outcome:
 class Phase(NamedTuple):
     """A method and its name; with `patience` it gives way to the next one when more iterations than that are left.
 
-    `adaptive` sweeps choose their relaxation from the rate of convergence, also if the limits do not ask for it.
+    `relaxing` sweeps choose their relaxation from the rate of convergence, also if the limits do not ask for it; where
+    they stand when they give way is no good place to start from.
     """
 
     name: str
     solver: Solver
     patience: float = np.inf
-    adaptive: bool = False
+    relaxing: bool = False
 
 
 def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Outcome:
@@ -163,8 +164,7 @@ class _Run:
 
     def _begin(self, start: Start) -> None:
         """Start the next method."""
-        self.method, self.solver, self.patience, adaptive = self.waiting.pop(0)
-        self.adaptive = adaptive or self.limits.adaptive
+        self.method, self.solver, self.patience, self.relaxing = self.waiting.pop(0)
         self.looks, self.best_at = 0, self.iteration  # of this method on target
         self._restart(start)
 
@@ -208,7 +208,7 @@ class _Run:
         self.aim = found.aim(self.tol) if self.on_target else self.tol
         self.log.append(self._entry(found))
         self.looks += self.on_target
-        if self.adaptive:
+        if self.relaxing or self.limits.adaptive:
             self._adapt_relaxation()
         return found
 
@@ -275,8 +275,8 @@ class _Run:
         return None
 
     def _give_way(self) -> None:
-        """To the next method, which starts where this one stands; annealed ones do not where it is far from the end."""
-        self.state.broken, self.state.finished = self.adaptive, not self.adaptive
+        """To the next method, which starts where this one stands, or afresh after `relaxing` sweeps."""
+        self.state.broken, self.state.finished = self.relaxing, not self.relaxing
 
     def _crowded(self) -> Blocked | None:
         return crowded(self.task.problem, *self.state.task.potentials(self.state.alpha, self.state.beta))
@@ -351,8 +351,8 @@ class _Run:
         enough = LOOKS if self.waiting else LAST_LOOKS
         if not np.isfinite(self.patience) or self.looks < enough:
             return False
-        needed = self._needed(LOOKS if self.adaptive else 2)
-        return self.patience < needed and not (self.adaptive and needed == np.inf)
+        needed = self._needed(LOOKS if self.relaxing else 2)
+        return self.patience < needed and not (self.relaxing and needed == np.inf)
 
     def _needed(self, looks: int = 2) -> float:
         """Iterations to the tolerance at the rate of the last looks; inf if it is not known."""

@@ -64,8 +64,8 @@ def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
 def _annealed_sweeps() -> tuple[Phase, ...]:
     """Annealing, on few cells to the end; else over-relaxed sweeps, as long as few of them are left."""
     return (
-        Phase("epsilon_scaling", EpsilonScaling(), CELLS_PATIENCE, adaptive=True),
-        Phase("log", LogDomain(), SCALING_PATIENCE, adaptive=True),
+        Phase("epsilon_scaling", EpsilonScaling(), CELLS_PATIENCE, relaxing=True),
+        Phase("log", LogDomain(), SCALING_PATIENCE, relaxing=True),
     )
 
 
