@@ -33,9 +33,14 @@ WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to
 def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
     """The phases of a method; what "auto" makes of the problem."""
     if isinstance(method, Newton):
-        return (Phase("newton", method),)
-    phases = _auto(problem, omega, tol) if method == "auto" else METHODS[method]
-    return phases if problem.cost.stored else tuple(map(_without_kernel, phases))
+        phases: tuple[Phase, ...] = (Phase("newton", method),)
+    else:
+        phases = _auto(problem, omega, tol) if method == "auto" else METHODS[method]
+    if problem.cost.stored:
+        return phases
+    if phases[-1].name == "newton":  # by conjugate gradients alone it comes no further than sweeps on some kinks
+        phases = *phases, Phase("log", LogDomain(), LAST)
+    return tuple(map(_without_kernel, phases))
 
 
 def _without_kernel(phase: Phase) -> Phase:
