@@ -1,8 +1,9 @@
-"""Iterations between points by POT, OTT-JAX and KeOps: nothing of shape (n, m) is stored, as far as each of them goes.
+"""Iterations between points by POT, OTT-JAX and KeOps, and OTT's grids: nothing of shape (n, m) is stored.
 
 Each returns potentials over epsilon with respect to the counting reference, after so many full iterations.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -65,3 +66,35 @@ def keops(x: Array, y: Array, epsilon: float, count: int) -> Potentials:
         f = -(minus + LazyTensor(g[None, :, None])).logsumexp(1).view(-1) - float(np.log(len(x)))
         g = -(minus + LazyTensor(f[:, None, None])).logsumexp(0).view(-1) - float(np.log(len(y)))
     return f.numpy().astype(np.float64), g.numpy().astype(np.float64)
+
+
+def ott_grid(axis: Array, a: Array, b: Array, epsilon: float, lse_mode: bool) -> Callable[[float], Potentials]:
+    """OTT's `Grid` with this axis twice, in float64 and compiled; called with a threshold, the error of a marginal."""
+    import jax.numpy as jnp
+
+    solve = _compiled_grid(lse_mode)
+    given = jnp.asarray(axis), jnp.asarray(a.ravel()), jnp.asarray(b.ravel()), epsilon
+    solve(*given, np.inf)[0].block_until_ready()
+
+    def run(threshold: float) -> Potentials:
+        f, g = solve(*given, threshold)
+        return np.asarray(f) / epsilon, np.asarray(g) / epsilon
+
+    return run
+
+
+@cache
+def _compiled_grid(lse_mode: bool) -> Any:
+    import jax
+    from ott.geometry.grid import Grid
+    from ott.problems.linear.linear_problem import LinearProblem
+    from ott.solvers.linear.sinkhorn import Sinkhorn
+
+    jax.config.update("jax_enable_x64", True)
+
+    def solve(axis: Any, a: Any, b: Any, epsilon: Any, threshold: Any) -> Any:
+        linear = LinearProblem(Grid([axis, axis], epsilon=epsilon), a, b)
+        out = Sinkhorn(lse_mode=lse_mode, threshold=threshold, max_iterations=100_000)(linear)
+        return out.f, out.g
+
+    return jax.jit(solve)
