@@ -24,8 +24,6 @@ class PointStack:
     ----------
     x, y : ndarray, shapes (X, n, d) and (Y, m, d)
         The clouds as they were given, in C order of their leading dimensions.
-    leading : pair of tuple of int
-        These dimensions.
     x_of, y_of : ndarray of int, shape (K,)
         Which of them a pair has.
     metric : str
@@ -33,7 +31,6 @@ class PointStack:
 
     x: NDArray[Any]
     y: NDArray[Any]
-    leading: tuple[tuple[int, ...], tuple[int, ...]]
     x_of: NDArray[np.int64]
     y_of: NDArray[np.int64]
     metric: str
@@ -83,7 +80,7 @@ def stack_of(cloud: PointCloud, batch: tuple[int, ...], row_count: Any = None, c
         sides.append(flat)
         places.append(np.broadcast_to(number, cloud._batch).reshape(-1))
     x, y = in_common(*sides)
-    return PointStack(x, y, (cloud.x.shape[:-2], cloud.y.shape[:-2]), places[0], places[1], cloud.metric)
+    return PointStack(x, y, places[0], places[1], cloud.metric)
 
 
 def stored(cost: Any, mask: Any) -> Any:

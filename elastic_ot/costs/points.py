@@ -251,9 +251,8 @@ def refuse_numbers(name: str, points: NDArray[Any], metric: str) -> None:
         place, value = first(bad)
         raise ValueError(f"{place} is {value}; coordinates must be finite")
     sizes = np.abs(points)
-    if sizes.max() > np.sqrt(
-        np.finfo(np.float64).max / (8.0 * points.shape[-1])
-    ):  # (x - y)^2 <= 4 largest^2, d of them
+    most = np.sqrt(np.finfo(np.float64).max / (8.0 * points.shape[-1]))  # (x - y)^2 <= 4 most^2, d of them
+    if sizes.max() > most:
         place, value = first(sizes == sizes.max())
         raise ValueError(f"{place} is {value}; squared distances overflow float64, divide the points by a constant")
     if metric == "cosine":
