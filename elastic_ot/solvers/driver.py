@@ -112,7 +112,6 @@ class _Run:
         self.products, self.adapted_at, self.certified = 0, 0, np.inf
         self.tol, self.retries = limits.tol, 0
         self.aim = limits.tol
-        self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
         self.iteration, self.scale = 0, 0.0
         self.least = np.inf  # residual at the epsilon asked for, and the vectors or potentials that had it
         self.kept: tuple[Vector, ...] | None = None
@@ -165,7 +164,7 @@ class _Run:
     def _begin(self, start: Start) -> None:
         """Start the next method."""
         self.method, self.solver, self.patience, self.relaxing = self.waiting.pop(0)
-        self.looks, self.best_at = 0, self.iteration  # of this method on target
+        self.looks, self.best, self.best_dual, self.best_at = 0, np.inf, -np.inf, self.iteration  # of it on target
         self._restart(start)
 
     def _restart(self, start: Start) -> None:
