@@ -48,8 +48,9 @@ def check_relaxation(relaxation: Any, method: Method | Newton) -> float:
     omega = ingest_number("relaxation", relaxation)
     if not 0 < omega < 2:
         raise ValueError(f"relaxation is {relaxation}; it must lie in (0, 2)")
-    if (method == "newton" or isinstance(method, Newton)) and omega != 1:
-        raise ValueError(f"relaxation is {relaxation} and method is 'newton', whose steps have none; leave it at 1.0")
+    if (method in ("newton", "multiscale") or isinstance(method, Newton)) and omega != 1:
+        name = method if isinstance(method, str) else "newton"
+        raise ValueError(f"relaxation is {relaxation} and method is {name!r}, whose steps have none; leave it at 1.0")
     return omega
 
 
@@ -78,7 +79,7 @@ def check_time_limit(time_limit: Any) -> float | None:
 
 def is_budget(tol: float, method: Any) -> bool:
     """tol=0 runs so many iterations, where the method has such."""
-    return tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling")
+    return tol == 0 and not isinstance(method, Newton) and method not in ("newton", "epsilon_scaling", "multiscale")
 
 
 def check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool) -> None:

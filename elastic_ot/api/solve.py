@@ -39,6 +39,7 @@ from ..solvers.progress import progress_bar
 from ..solvers.small import solve_small
 from ..solvers.state import Start
 from ..solvers.status import Budget, Status
+from .multiscale import pruned
 from .options import (
     SINGLE_TOL,
     check_budget,
@@ -104,9 +105,10 @@ def solve(
     mass : float, optional
         The plan's total mass, given (partial transport). Sides must leave it open: weights of `Fixed` ones, the
         default, are upper bounds then, as of `AtMost`. Not for batches or ``tol=0``.
-    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"} or Newton
+    method : {"auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton", "multiscale"} or Newton
         How to solve; every method has the same answer. "log" allocates nothing of the size of the cost, "newton" half
-        a float64 matrix or the cells that carry mass, the others one matrix. `Newton(...)` sets its parameters.
+        a float64 matrix or the cells that carry mass, "multiscale", which is for a `PointCloud` with a metric that is a
+        distance, lists of neighbours, the others one matrix. `Newton(...)` sets the parameters of Newton's method.
     relaxation : float or "auto"
         omega in (0, 2). Below 1 the column update is damped: g <- (1 - omega) g + omega update, rows stay exact.
         Above 1 both sides are over-relaxed, as long as the dual value rises. "auto" chooses omega >= 1 from the rate of
@@ -259,6 +261,8 @@ def _solve(
                 raise ValueError("progress shows one problem; for a batch use callback")
             if mass is not None:
                 raise ValueError("mass is that of one plan; solve the problems of a batch one by one")
+            if method == "multiscale":
+                raise ValueError("method='multiscale' solves one cloud; solve the clouds of a batch one by one")
             budgeted = is_budget(tol, method)
             batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths, precision)
             batch = batch.levelled(budgeted)
@@ -271,7 +275,8 @@ def _solve(
             if budgeted:
                 raise ValueError("tol=0 runs max_iter iterations, which know no mass; give a tol > 0")
             rows, cols = open_sides(rows, cols)
-        problem = build(cost, a, b, epsilon, rows, cols, reference, mask, precision).levelled(budgeted)
+        problem = build(cost, a, b, epsilon, rows, cols, reference, mask, precision)
+        problem = (problem if budgeted else pruned(problem, cost, method, omega, tol)).levelled(budgeted)
         if mass is not None:
             problem = with_amount(problem, mass)
             if isinstance(init, Solution):

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
 Array = Any
+BOUNDED_METRICS = "sqeuclidean", "euclidean", "cityblock"
+"""Those whose plans are bounded over boxes of points, see `CloudBackend.prune`."""
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "cosine", "dot"]
 
 LOGARITHMIC, CLIPPED, BOXED, QUADRATIC = 0, 1, 2, 3
@@ -471,8 +473,10 @@ class CloudBackend(Protocol):
     A cloud is what `cloud` makes of points; only backends look into it.
     """
 
-    def cloud(self, x: Array, y: Array, metric: Metric) -> Any:
+    def cloud(self, x: Array, y: Array, metric: Metric, ordered: bool = False) -> Any:
         """Return points (n, d) and (m, d) as the others read them; y may be x itself.
+
+        With `ordered` they stand in an order in which neighbours are together already, see `ordered`.
 
         Their costs are, in double precision and by SciPy's names,
 
@@ -509,7 +513,51 @@ class CloudBackend(Protocol):
         """row_sum_i = sum_j P_ij and col_sum_j = sum_i P_ij in float64, one pass."""
 
     def row_max(self, cloud: Any, inv_epsilon: float, beta: Array, out: Array) -> None:
-        """out_i = max_j (beta_j - C_ij inv_epsilon)."""
+        """out_i = max_j (beta_j - C_ij inv_epsilon), over the pairs that the cloud reads."""
+
+    def ordered(self, cloud: Any) -> tuple[Any, Array, Array, Array, Array]:
+        """Return it with points in an order in which neighbours are together: it, both orders, and the points in them.
+
+        Every aligned run of 2^k points of this order is a cell of a tree.
+        """
+
+    def prune(
+        self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, offsets: tuple[Array, Array], most: float
+    ) -> tuple[Any, float]:
+        """Return the cloud with only those pairs of points that may carry mass, and a bound on the mass of the others.
+
+        The bound is at most about `most`, and proved. All that reads a plan, but for `entries`, then reads these pairs.
+        `offsets` are what potentials hold beside what changes little between neighbours: -inf where they are. Where
+        hardly anything can be left out the cloud reads all pairs, and the bound is 0.
+        """
+
+    def trim(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, most: float) -> Any:
+        """Return a pruned cloud less those pairs of blocks that carry least, `most` together."""
+
+    def share(self, cloud: Any) -> float:
+        """Return the share of all pairs that it reads."""
+
+    def gram(
+        self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, weight: Array, fast: bool = False
+    ) -> Callable[[Array, Array], None]:
+        """Return (x, out): out = P^T (weight * (P x)) for vectors x (m,), in one pass; `fast` as in `apply`."""
+
+    def support_sizes(
+        self,
+        cloud: Any,
+        inv_epsilon: float,
+        alpha: Array,
+        beta: Array,
+        least: tuple[Array, Array],
+        which: Array,
+        sizes: Array,
+    ) -> None:
+        """`Backend.support_sizes`."""
+
+    def support_cells(
+        self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, least: tuple[Array, Array], pointers: Array
+    ) -> tuple[Array, Array]:
+        """Return the columns, in any order within a row, and the costs of the cells of `Backend.support_cells`."""
 
     def apply(
         self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, x: Array, out: Array, fast: bool = False
@@ -533,7 +581,10 @@ class CloudBackend(Protocol):
         divergence: Array,
         transport: Array,
     ) -> None:
-        """Row sums of KL(Q | P) and of C * Q; `parts` are row_factor, col_factor, row_rest, col_rest."""
+        """Row sums of KL(Q | P) and of C * Q, over the pairs that the cloud reads.
+
+        `parts` are row_factor, col_factor, row_rest, col_rest.
+        """
 
     def entries(self, cloud: Any, x: Array, out: Array) -> None:
         """Out = costs of other points x (k, d) and all columns, in the dtype of `out`."""

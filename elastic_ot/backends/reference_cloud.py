@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,8 +33,51 @@ class Cloud:
         return (np.sqrt(costs) if self.metric == "euclidean" else costs) - self.offset
 
 
-def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
+def cloud(x: Array, y: Array, metric: Metric, ordered: bool = False) -> Cloud:
     return Cloud(x, y, metric)
+
+
+def ordered(cloud: Cloud) -> tuple[Cloud, Array, Array, Array, Array]:
+    """Any order will do where nothing is left out."""
+    return cloud, np.arange(len(cloud.x)), np.arange(len(cloud.y)), cloud.x, cloud.y
+
+
+def prune(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, offsets: tuple[Array, Array], most: float
+) -> tuple[Cloud, float]:
+    return cloud, 0.0
+
+
+def trim(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, most: float) -> Cloud:
+    return cloud
+
+
+def share(cloud: Cloud) -> float:
+    return 1.0
+
+
+def gram(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, weight: Array, fast: bool = False
+) -> Callable[[Array, Array], None]:
+    plan = np.exp(alpha[:, None] + beta - cloud.costs() * inv_epsilon)
+
+    def product(x: Array, out: Array) -> None:
+        out[:] = plan.T @ (weight * (plan @ x))
+
+    return product
+
+
+def support_sizes(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array
+) -> None:
+    reference.support_sizes(cloud.costs(), inv_epsilon, alpha, beta, *least, which, sizes)
+
+
+def support_cells(
+    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, least: tuple[Array, Array], pointers: Array
+) -> tuple[Array, Array]:
+    found = reference.support_cells(cloud.costs(), inv_epsilon, alpha, beta, *least, pointers)
+    return found.indices, found.cost
 
 
 def transposed(cloud: Cloud) -> Cloud:

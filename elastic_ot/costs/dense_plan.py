@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays.devices import library_of
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
-from .operator import Product
+from .operator import Gram, Product, gram_of
 
 SUPPORT_SHARE = 0.45  # of the cost's memory that a support may take, together with a sparse matrix of it
 
@@ -35,8 +35,9 @@ class DensePlan:
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: Any, count: int) -> None:
         self.backend.log_sweeps(self.matrix, self.inv_epsilon, self.rows, self.cols, omega, *vectors, scratch, count)
 
-    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         self.backend.marginals(self.matrix, self.inv_epsilon, alpha, beta, row_sum, col_sum)
+        return 0.0
 
     def row_max(self, beta: Array, out: Array) -> None:
         self.backend.row_max(self.matrix, self.inv_epsilon, beta, out)
@@ -58,6 +59,9 @@ class DensePlan:
 
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta)
+
+    def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
+        return gram_of(self.products(alpha, beta, fast), weight, beta.size)
 
     def tangent(
         self,

@@ -13,6 +13,7 @@ from ..backends.protocol import Array, Vectors
 from ..backends.updates import update_change
 from .axes import entries_at, entries_between
 from .blocks import BlockCost
+from .entropy import far_entropy
 from .operator import Product
 from .separable import Products, Separable
 from .tiled_plan import TiledPlan
@@ -99,9 +100,10 @@ class GridPlan(TiledPlan):
         alpha += update_change(self.rows, omega[0], alpha, log_row, self.backend.potential)
         np.add(beta, self.backward.log_sums(alpha), out=log_col)
 
-    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         np.exp(alpha + self.forward.log_sums(beta), out=row_sum)
         np.exp(beta + self.backward.log_sums(alpha), out=col_sum)
+        return 0.0
 
     def cell_share(self) -> float:
         """Return the share that makes a sweep over a support as long as one over the axes, but for huge plans 0."""
@@ -145,24 +147,10 @@ class GridPlan(TiledPlan):
         if row_rest.any() and col_rest.any():
             costs = self._product_costs(col_rest)
             transport += row_rest * costs
-            far = self._far_entropy((alpha, beta), row_rest, col_rest, costs, scaled)
+            far = far_entropy((alpha, beta), row_rest, col_rest, costs * self.inv_epsilon, scaled)
             near = self._near_entropy((alpha + log_u, beta + log_v), row_rest, col_rest)
             near += row_rest * (finite_u * col_rest.sum() + finite_v @ col_rest)
             divergence += np.minimum(far, np.where(np.isnan(near), np.inf, near))
-
-    def _far_entropy(
-        self, potentials: tuple[Array, Array], row_rest: Array, col_rest: Array, costs: Array, scaled: Array
-    ) -> Array:
-        """KL(A | q P) + KL(B | (1 - q) P) - KL(A | P), for the share q = s / (s + t) of the masses s of A and t of B.
-
-        KL is convex and homogeneous, so KL(A + B | P) is no more than the two together at any q; that one is the best.
-        """
-        kept, added, width = float(scaled.sum()), float(row_rest.sum() * col_rest.sum()), float(col_rest.sum())
-        logs = _own_logs(row_rest, potentials[0]) * width + row_rest * _own_logs(col_rest, potentials[1]).sum()
-        with np.errstate(divide="ignore", invalid="ignore"):  # A without any mass
-            shares = scaled * np.log1p(added / kept) - row_rest * width * np.log(added / (kept + added))
-        found: Array = logs + row_rest * (costs * self.inv_epsilon - width) + shares
-        return found
 
     def _near_entropy(self, scaled: tuple[Array, Array], row_rest: Array, col_rest: Array) -> Array:
         """Row sums of B^2 / A, small where P covers B: (a + b) log(1 + b / a) <= b + b^2 / a.
@@ -191,9 +179,3 @@ class GridPlan(TiledPlan):
 def _by_columns(product: Products, x: Array, out: Array) -> None:
     for q in range(x.shape[1]):
         out[:, q] = product(np.ascontiguousarray(x[:, q]))
-
-
-def _own_logs(rest: Array, potential: Array) -> Array:
-    """Return rest (log rest - potential), 0 where rest is."""
-    here = rest > 0
-    return np.where(here, rest * (np.log(np.where(here, rest, 1.0)) - np.where(here, potential, 0.0)), 0.0)

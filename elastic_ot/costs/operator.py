@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 
 Product = Callable[[Array, bool, Array], None]
 """Writes P x, or P^T x: (x, transpose, out), see `PlanOperator.apply`."""
+Gram = Callable[[Array, Array], None]
+"""Writes P^T (weight * (P x)): (x, out), see `PlanOperator.gram`."""
+
+
+def gram_of(product: Product, weight: Array, columns: int) -> Gram:
+    """Return a `Gram` of two products."""
+    rows, cols = np.empty((weight.size, 1)), np.empty((columns, 1))
+
+    def gram(x: Array, out: Array) -> None:
+        product(x[:, None], False, rows)
+        product(weight[:, None] * rows, True, cols)
+        out[:] = cols[:, 0]
+
+    return gram
 
 
 class PlanOperator(Protocol):
@@ -44,8 +60,8 @@ class PlanOperator(Protocol):
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: Any, count: int) -> None:
         """Run so many full iterations in the log domain, see `Backend.log_sweeps`: one read of the cost each."""
 
-    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
-        """Write the sums of rows and of columns, in double precision."""
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
+        """Write the sums of rows and of columns, in double precision; return a bound on the mass they leave out."""
 
     def row_max(self, beta: Array, out: Array) -> None:
         """Write max_j (beta_j - C_ij inv_epsilon)."""
@@ -64,6 +80,9 @@ class PlanOperator(Protocol):
 
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         """Return `apply` at these potentials, for many x one after the other; `fast`: float32 will do for it."""
+
+    def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
+        """Return what writes P^T (weight * (P x)) for vectors x, at these potentials; `fast` as in `products`."""
 
     def tangent(
         self,

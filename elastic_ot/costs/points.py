@@ -13,7 +13,7 @@ from ..backends import load_cloud
 from ..backends.protocol import Metric
 from ..cached import cached_property
 from .base import LENGTH_POWERS, Cost
-from .points_plan import PointCost
+from .point_cost import PointCost
 
 METRICS: tuple[str, ...] = get_args(Metric)
 LEAST_SQUARE = 1e-30  # below which squares in float32 lose digits, because sums of them leave its range

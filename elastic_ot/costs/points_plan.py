@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..backends import load, load_cloud
+from ..backends import load_cloud
 from ..backends.protocol import Array, CloudBackend, Vectors
-from .blocks import BlockCost
-from .operator import Product
+from .operator import Gram, Product
 from .tiled_plan import TiledPlan
 
 
@@ -20,6 +18,7 @@ from .tiled_plan import TiledPlan
 class PointPlan(TiledPlan):
     """`PlanOperator` for points. What it has no kernel for reads strips of costs, as for any cost."""
 
+    cost: Any
     cloud: Any = None
 
     @property
@@ -33,8 +32,9 @@ class PointPlan(TiledPlan):
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: bool, count: int) -> None:
         self.kernels.sweeps(self.cloud, self.inv_epsilon, self.rows, self.cols, omega, vectors, scratch, count)
 
-    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         self.kernels.marginals(self.cloud, self.inv_epsilon, alpha, beta, row_sum, col_sum)
+        return 0.0
 
     def row_max(self, beta: Array, out: Array) -> None:
         self.kernels.row_max(self.cloud, self.inv_epsilon, beta, out)
@@ -51,6 +51,9 @@ class PointPlan(TiledPlan):
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta, fast=fast)
 
+    def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
+        return self.kernels.gram(self.cloud, self.inv_epsilon, alpha, beta, weight, fast)
+
     def slopes(self, alpha: Array, beta: Array, transpose: bool, out: Array, fast: bool) -> None:
         """Write `CloudBackend.slopes`, of the columns' points with `transpose`."""
         if transpose:
@@ -63,48 +66,19 @@ class PointPlan(TiledPlan):
     ) -> None:
         self.kernels.rounded_sums(self.cloud, self.inv_epsilon, alpha, beta, parts, divergence, transport)
 
+    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> Array:
+        """Return the means of dC_ij/dx_i over the partners of every row, or with `transpose` of every column.
 
-@dataclass(frozen=True, eq=False)
-class PointCost(BlockCost):
-    """A cost of points with what is known of it, and the points as kernels read them.
-
-    The plan is that of distances in double precision, also between float32 points: `dtype` is that of plans and
-    matrices that are made of it.
-    """
-
-    cloud: Any = None
-
-    def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> PointPlan:
-        return PointPlan(replace(self, dtype=np.dtype(np.float64)), inv_epsilon, load(), rows, cols, self.cloud)
-
-    @property
-    def symmetric(self) -> bool:
-        user: Any = self.user
-        return user.y is user.x or np.array_equal(user.x, user.y)
-
-    def block(self, rows: slice, cols: slice) -> NDArray[Any]:
-        if cols == slice(0, self.shape[1]):
-            return self._entries(self._points()[rows])
-        return super().block(rows, cols)
-
-    def rows(self, which: NDArray[np.int64]) -> NDArray[Any]:
-        return self._entries(self._points()[which])
-
-    def transpose(self) -> PointCost:
-        turned = cast("PointCost", super().transpose())
-        return replace(turned, cloud=load_cloud().transposed(self.cloud))
-
-    def shifted(self, offset: float, dtype: Any = None) -> PointCost:
-        moved = cast("PointCost", super().shifted(offset, dtype))
-        return replace(moved, cloud=load_cloud().shifted(self.cloud, offset))
-
-    def _points(self) -> NDArray[Any]:
-        user: Any = self.user
-        found: NDArray[Any] = user.y if self.swapped else user.x
+        In single precision, and 0 where no mass is.
+        """
+        x, y = self.cost.points[::-1] if transpose else self.cost.points
+        out = np.empty((x.shape[0], x.shape[1] + 1))
+        if self.cost.metric == "sqeuclidean":
+            self.apply(alpha, beta, np.column_stack([y, np.ones(y.shape[0])]), transpose, out, fast=True)
+            mass = out[:, -1:]
+            found = 2.0 * (x - np.divide(out[:, :-1], mass, out=x.copy(), where=mass > 0))
+        else:
+            self.slopes(alpha, beta, transpose, out, fast=True)
+            mass = out[:, -1:]
+            found = np.divide(out[:, :-1], mass, out=np.zeros_like(x), where=mass > 0)
         return found
-
-    def _entries(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Costs of points and all columns."""
-        out = np.empty((points.shape[0], self.shape[1]), self.dtype)
-        load_cloud().entries(self.cloud, points, out)
-        return out

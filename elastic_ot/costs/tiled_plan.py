@@ -12,7 +12,7 @@ import numpy as np
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 from ..backends.updates import update_change
 from .base import STRIP, KnownCost
-from .operator import Product
+from .operator import Gram, Product, gram_of
 
 SUPPORT_CELLS = 1 << 24  # entries of a support, at most
 ROWS_BETWEEN = 8  # rows that may be computed in vain between two that are wanted
@@ -67,12 +67,13 @@ class TiledPlan:
             np.logaddexp(total, share, out=total)
         log_col[:] = total
 
-    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> None:
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         share = np.empty_like(col_sum)
         col_sum[:] = 0.0
         for rows, block in self.cost.strips():
             self.backend.marginals(block, self.inv_epsilon, alpha[rows], beta, row_sum[rows], share)
             col_sum += share
+        return 0.0
 
     def row_max(self, beta: Array, out: Array) -> None:
         for rows, block in self.cost.strips():
@@ -108,6 +109,9 @@ class TiledPlan:
 
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return partial(self.apply, alpha, beta)
+
+    def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
+        return gram_of(self.products(alpha, beta, fast), weight, beta.size)
 
     def tangent(
         self,

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..costs.base import LARGEST_PLAN, STRIP
+from ..costs.point_cost import PointCost
 from ..costs.points import PointCloud
-from ..costs.points_plan import PointCost, PointPlan
+from ..costs.points_plan import PointPlan
 from ..costs.slopes import Pair, slopes_of
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector

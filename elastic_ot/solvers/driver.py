@@ -171,6 +171,7 @@ class _Run:
         if self.log:
             self.products += self.state.products
             self._keep()
+            self.state.leave()
         with np.errstate(all="ignore"):
             self.state = self.solver.start(self.task, start)
         self.saved, self.last_dual = self.state.save(), -np.inf
@@ -184,11 +185,7 @@ class _Run:
         """The best potentials seen, before the state that holds them goes."""
         if self.kept is not None:
             self.state.restore(self.kept)
-            self.kept, self.kept_before = None, self._potentials()
-
-    def _potentials(self) -> tuple[Vector, Vector]:
-        iterate = self.state.iterate()
-        return self.state.task.potentials(iterate.alpha, iterate.beta)
+            self.kept, self.kept_before = None, self.state.potentials()
 
     def _observe(self) -> Measure | None:
         """Measure the state, undo a step that did harm, translate the potentials, write the history."""
@@ -369,7 +366,7 @@ class _Run:
 
     def _outcome(self, status: Status) -> Outcome:
         """Certify the current iterate, or the best one seen if that is better: marginals are computed anew."""
-        f, g = self._potentials()
+        f, g = self.state.potentials()
         if not self.on_target:  # rows that are exact at a larger epsilon overflow at the one asked for
             with np.errstate(all="ignore"):
                 iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()

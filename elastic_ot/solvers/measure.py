@@ -139,13 +139,29 @@ def measure(task: Task, iterate: Iterate) -> Measure:
         return _measure(task, *_parts(task, iterate))
 
 
-def measure_final(task: Task, iterate: Iterate) -> Measure:
-    """Return the measure of potentials that are to be returned, with `rounding` and `mended_gap`."""
+def measure_final(task: Task, iterate: Iterate, left_out: float = 0.0) -> Measure:
+    """Return the measure of potentials that are to be returned, with `rounding` and `mended_gap`.
+
+    `left_out` is a bound on the mass that the marginals lack, in units of the problem's. It may be missing on either
+    side, it lowers the dual by epsilon times itself, and the plan without it is as far from the plan.
+    """
     with np.errstate(all="ignore"):
         row, col = _parts(task, iterate)
         found = _measure(task, row, col)
         rounding = ULP * (row.size_of_exponents + col.size_of_exponents)
-        return replace(found, rounding=rounding, mended_gap=_mended_gap(task, row, col))
+        found = replace(found, rounding=rounding, mended_gap=_mended_gap(task, row, col))
+    if not left_out:
+        return found
+    mass = task.problem.mass * left_out
+    hard = [penalty.hard for penalty in (task.problem.rows, task.problem.cols)]
+    return replace(
+        found,
+        residual=found.residual + 2.0 * mass,
+        marginal_error=found.marginal_error + sum(hard) * mass,
+        relaxed_gap=found.relaxed_gap + task.problem.epsilon * mass,
+        dual=found.dual - task.problem.epsilon * mass,
+        mended_gap=found.mended_gap + task.problem.epsilon * mass,
+    )
 
 
 def _measure(task: Task, row: _Part, col: _Part) -> Measure:

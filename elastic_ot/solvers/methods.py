@@ -6,32 +6,38 @@ from typing import Literal
 
 import numpy as np
 
-from ..backends.protocol import LOGARITHMIC
+from ..backends.protocol import BOUNDED_METRICS, LOGARITHMIC
+from ..costs.point_cost import PointCost, is_pruned
 from ..problems.problem import Problem
 from .annealing import EpsilonScaling
 from .driver import Phase
 from .log_domain import LogDomain
+from .multiscale import Multiscale
 from .newton import Newton
 from .scaling import Scaling, Stabilized
 
-Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton"]
+Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton", "multiscale"]
 METHODS: dict[str, tuple[Phase, ...]] = {
     "scaling": (Phase("scaling", Scaling()),),
     "stabilized": (Phase("stabilized", Stabilized()),),
     "log": (Phase("log", LogDomain()),),
     "epsilon_scaling": (Phase("epsilon_scaling", EpsilonScaling()), Phase("epsilon_scaling", Stabilized())),
     "newton": (Phase("newton", Newton()),),
+    "multiscale": (Phase("multiscale", Multiscale()), Phase("newton", Newton())),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
 SCALING_PATIENCE = 60.0  # iterations left for which sweeps are the better choice still; Newton takes as long
 CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of a cost that is not stored
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
+SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
 
 def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
     """The phases of a method; what "auto" makes of the problem."""
+    if is_pruned(problem.cost):
+        method = "multiscale"
     if isinstance(method, Newton):
         phases: tuple[Phase, ...] = (Phase("newton", method),)
     else:
@@ -41,6 +47,12 @@ def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) 
     if phases[-1].name == "newton":  # by conjugate gradients alone it comes no further than sweeps on some kinks
         phases = *phases, Phase("log", LogDomain(), LAST)
     return tuple(map(_without_kernel, phases))
+
+
+def multiscale_pays(cost: PointCost, omega: float, tol: float) -> bool:
+    """True for points of few coordinates; a relaxation that was asked for is one of sweeps."""
+    few = cost.points[0].shape[1] <= SEARCHED_COORDINATES
+    return few and cost.metric in BOUNDED_METRICS and omega == 1 and tol > 0
 
 
 def _without_kernel(phase: Phase) -> Phase:

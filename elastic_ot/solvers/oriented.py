@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..costs.point_cost import is_pruned
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task, make_task
@@ -15,6 +16,7 @@ from .budget import run_budget
 from .driver import Limits, Outcome, Phase, run
 from .history import history_of
 from .measure import Measure
+from .multiscale import run_ordered
 from .returned import certify
 from .state import Start
 from .status import Status
@@ -32,7 +34,9 @@ def solve_stored(problem: Problem, start: Start, solve: Callable[[Task, Start], 
 
 
 def run_oriented(problem: Problem, start: Start, limits: Limits, choose: Choose) -> Outcome:
-    """Run the driver: `driver.run` for a problem stored in either way."""
+    """Run the driver: `driver.run` for a problem stored in either way, or for points in any order."""
+    if is_pruned(problem.cost):
+        return run_ordered(problem, start, limits, choose(problem))
     return solve_stored(problem, start, lambda task, begin: run(choose(task.problem), task, begin, limits))
 
 

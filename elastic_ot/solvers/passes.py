@@ -189,13 +189,12 @@ class OperatorPasses(StoredPasses):
         if found is not None:
             return found
         task = state.task
-        product = task.plan.products(state.alpha.copy(), state.beta.copy(), fast=not self.exact)
-        rows, cols = np.empty((state.alpha.size, 1)), np.empty((state.beta.size, 1))
+        product = task.plan.gram(state.alpha.copy(), state.beta.copy(), row_weight, fast=not self.exact)
+        out = np.empty_like(diagonal)
 
         def gram(direction: Vector) -> Vector:
-            product(direction[:, None], False, rows)
-            product(row_weight[:, None] * rows, True, cols)
-            return cols[:, 0]
+            product(direction, out)
+            return out
 
         def gradients(krylov: Krylov, goal: float, radius: float, count: int) -> tuple[int, int]:
             return gradients_with(gram, diagonal, krylov, goal, radius, count)

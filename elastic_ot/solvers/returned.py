@@ -19,9 +19,9 @@ def certify(task: Task, f: Vector, g: Vector) -> tuple[Vector, Vector, Vector, V
     alpha, beta = task.alphas(f, g)
     f, g = task.potentials(alpha, beta)  # a free side's potential is 0, however the solve ended
     alpha, beta = task.alphas(f, g)
-    task.plan.marginals(alpha, beta, rows, cols)
+    left_out = task.plan.marginals(alpha, beta, rows, cols)
     with np.errstate(divide="ignore", over="ignore"):
-        found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)))
+        found = measure_final(task, Iterate(alpha, beta, np.log(rows), np.log(cols)), left_out)
         return f, g, task.problem.mass * rows, task.problem.mass * cols, found
 
 

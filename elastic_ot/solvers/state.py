@@ -63,6 +63,14 @@ class State:
             moved = np.where(np.isneginf(self.alpha), -np.inf, self.log_row + (self.alpha - self.previous_alpha))
         return Iterate(self.alpha, self.beta, moved, self.log_col)
 
+    def potentials(self) -> tuple[Vector, Vector]:
+        """(f, g) in cost units, of the points that were asked for."""
+        iterate = self.iterate()
+        return self.task.potentials(iterate.alpha, iterate.beta)
+
+    def leave(self) -> None:
+        """Called before another method goes on."""
+
     def measure(self) -> Measure:
         return measure(self.task, self.iterate())
 

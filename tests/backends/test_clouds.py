@@ -12,7 +12,7 @@ import pytest
 
 from elastic_ot.backends import load_cloud, protocol, reference_cloud
 from elastic_ot.backends.cpu import cloud as cpu
-from elastic_ot.backends.cpu import point_blocks
+from elastic_ot.backends.cpu import point_blocks, point_tree
 from elastic_ot.backends.cpu.tiles import BLOCK_POINTS
 from elastic_ot.backends.protocol import Vectors
 from helpers.sweeps import RULES, assert_same, side
@@ -238,7 +238,7 @@ def test_points_far_from_the_origin_keep_their_digits(fast):
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 500, 1025])
 def test_the_order_of_points_is_a_permutation_with_neighbours_in_blocks(n, d):
     x = np.random.default_rng(0).random((n, d))
-    order = point_blocks._near_order(x)
+    order = point_tree.near_order(x)
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     if n >= 500:
         size, blocks = 0.0, range(0, n - n % BLOCK_POINTS, BLOCK_POINTS)
@@ -293,18 +293,18 @@ def only_compiled(name, machine_code):
     setattr(cloud, name, compile)
 
 code, (x, z) = {}, np.random.default_rng(0).random((2, 40, 3))
-for name in ("_sweep_blocks", "_row_max_blocks", "_apply_blocks", "_slope_blocks"):
+for name in ("sweep_blocks", "row_max_blocks", "apply_blocks", "slope_blocks"):
     only_compiled(name, code)
 one, side = np.ones(40), Side(*np.ones((3, 40)), 0, 1.0, 0.0)
 with np.errstate(all="ignore"):
     points = cloud.cloud(x, z, "sqeuclidean")
     for fast in (False, True):
         cloud._Sweep(points, 1.0, side, fast).run(1.0, cloud.ANY_SUM, np.ones(64), np.ones(64), one)
-        assert "zmm" in code["_sweep_blocks"] and "vscalef" in code["_sweep_blocks"]
+        assert "zmm" in code["sweep_blocks"] and "vscalef" in code["sweep_blocks"]
         cloud.apply(points, 1.0, one, one, x, np.empty((40, 3)), fast)
-        assert "zmm" in code["_apply_blocks"] and "vscalef" in code["_apply_blocks"]
+        assert "zmm" in code["apply_blocks"] and "vscalef" in code["apply_blocks"]
         cloud.slopes(cloud.cloud(x, z, "euclidean"), 1.0, one, one, np.empty((40, 4)), fast)
-        assert "zmm" in code["_slope_blocks"] and "vscalef" in code["_slope_blocks"]
+        assert "zmm" in code["slope_blocks"] and "vscalef" in code["slope_blocks"]
     cloud.row_max(points, 1.0, one, one)
 assert all("zmm" in text for text in code.values()), code.keys()
 """

@@ -1,7 +1,7 @@
 """Points as kernels read them: in blocks of neighbours, coordinate after coordinate, in a unit of their own.
 
-Points of few coordinates are put in an order in which 32 in a row are neighbours, by halving them along the longest
-side of their box. In many coordinates neighbours are no nearer than others, and the order stays.
+Points are put in an order in which 32 in a row are neighbours (`point_tree`). In many coordinates neighbours are no
+nearer than others, and the order stays.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..protocol import Array, Metric
+from .point_lists import Pairs
+from .point_tree import Tree, near_order, tree_of
 from .tiles import ABSOLUTE, BLOCK_POINTS, DISTANCE, PRODUCT
 
 FEW_COORDINATES = 8  # coordinates up to which blocks have centres of their own
+ORDERED_COORDINATES = 32  # coordinates up to which points are put in order
 TILE_KINDS = {  # what tiles compute, and how often that counts in minus the cost
     "sqeuclidean": (PRODUCT, 2.0),
     "euclidean": (DISTANCE, -1.0),
@@ -28,7 +31,8 @@ class Points(NamedTuple):
     """One side of a cloud in blocks of `BLOCK_POINTS`, coordinate after coordinate, the last block filled up.
 
     `order` says which point stands where. `points` are in double precision, `single` are offsets from `centres`
-    (blocks, d), or without these the same in float32; both have their squared norms where costs need them.
+    (blocks, d), or without these the same in float32; both have their squared norms where costs need them. `tree` is
+    that of the blocks, where points are in order.
     """
 
     order: Array
@@ -37,11 +41,13 @@ class Points(NamedTuple):
     centres: Array
     single: Array
     single_norms: Array
+    tree: Tree | None
 
     def in_blocks(self, x: Array, rest: float) -> Array:
         """A vector in this order, `rest` where the last block is filled up."""
-        out = np.full(self.norms.size, rest)
-        out[: self.order.size] = x[self.order]
+        out = np.empty(self.norms.size)
+        np.take(x, self.order, out=out[: self.order.size], mode="clip")  # the other modes take a copy first
+        out[self.order.size :] = rest
         return out
 
     def from_blocks(self, x: Array, out: Array) -> None:
@@ -56,7 +62,7 @@ class Cloud(NamedTuple):
     of near points.
 
     Costs are `power` times what `tiles` computes by `kind`, less `offset`; squared distances are computed from inner
-    products, of which `factor` is 2.
+    products, of which `factor` is 2. `pairs` are the blocks that passes over the plan read; None stands for all.
     """
 
     rows: Points
@@ -67,6 +73,7 @@ class Cloud(NamedTuple):
     centre: Array
     units: tuple[float, float]
     offset: float
+    pairs: Pairs | None = None
 
     @property
     def power(self) -> float:
@@ -83,7 +90,7 @@ class Cloud(NamedTuple):
         return by_coordinate(_filled((_directions(x, self.metric) - self.centre) / self.units[0]))
 
 
-def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
+def cloud(x: Array, y: Array, metric: Metric, ordered: bool = False) -> Cloud:
     (kind, factor), same = TILE_KINDS[metric], x is y
     sides = [_directions(z, metric) for z in ((x,) if same else (x, y))]
     centre = np.zeros(x.shape[1])
@@ -96,13 +103,16 @@ def cloud(x: Array, y: Array, metric: Metric) -> Cloud:
         sizes = [max(sizes)] * len(sizes)
     units = [2.0 ** int(np.frexp(size)[1]) if size > 0 else 1.0 for size in sizes]
     blocked = kind == PRODUCT and x.shape[1] <= FEW_COORDINATES
-    found = [_points((z - centre) / unit, blocked, factor == 2.0) for z, unit in zip(sides, units, strict=True)]
+    found = [
+        _points((z - centre) / unit, blocked, factor == 2.0, ordered) for z, unit in zip(sides, units, strict=True)
+    ]
     offset = -1.0 if metric == "cosine" else 0.0
     return Cloud(found[0], found[-1], metric, kind, factor, centre, (units[0], units[-1]), offset)
 
 
 def transposed(cloud: Cloud) -> Cloud:
-    return cloud._replace(rows=cloud.cols, cols=cloud.rows, units=cloud.units[::-1])
+    pairs = None if cloud.pairs is None else cloud.pairs.turned
+    return cloud._replace(rows=cloud.cols, cols=cloud.rows, units=cloud.units[::-1], pairs=pairs)
 
 
 def shifted(cloud: Cloud, offset: float) -> Cloud:
@@ -120,15 +130,29 @@ def _directions(x: Array, metric: Metric) -> Any:
     return x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
 
 
-def _points(x: NDArray[np.float64], blocked: bool, squared: bool) -> Points:
-    order = _near_order(x) if blocked else np.arange(x.shape[0])
+def ordered(cloud: Cloud) -> tuple[Cloud, Array, Array, Array, Array]:
+    sides = cloud.rows, cloud.cols
+    d, same = cloud.centre.size, cloud.rows is cloud.cols
+    moved = [x._replace(order=np.arange(x.order.size)) for x in (sides[:1] if same else sides)]
+    points = []
+    for x, unit in zip(moved, cloud.units, strict=False):
+        blocks = x.points.reshape(-1, d, BLOCK_POINTS).transpose(0, 2, 1).reshape(-1, d)[: x.order.size]
+        points.append(blocks * unit + cloud.centre)
+    found = cloud._replace(rows=moved[0], cols=moved[-1], pairs=None)
+    return found, cloud.rows.order, cloud.cols.order, points[0], points[-1]
+
+
+def _points(x: NDArray[np.float64], blocked: bool, squared: bool, ordered: bool) -> Points:
+    few = x.shape[1] <= ORDERED_COORDINATES
+    order = near_order(x) if few and not ordered else np.arange(x.shape[0])
     filled = _filled(x[order])
     blocks = filled.reshape(-1, BLOCK_POINTS, x.shape[1])
-    centres = 0.5 * (blocks.min(axis=1) + blocks.max(axis=1)) if blocked else np.empty((0, x.shape[1]))
+    tree = tree_of(blocks.min(axis=1), blocks.max(axis=1)) if few else None
+    centres = tree.centres[: len(blocks)] if blocked and tree is not None else np.empty((0, x.shape[1]))
     single = (blocks - centres[:, None] if blocked else blocks).astype(np.float32)
     norms = _norms(filled, squared)
     rounded = norms if blocked else _norms(single.reshape(filled.shape).astype(np.float64), squared)
-    return Points(order, by_coordinate(filled), norms, centres, by_coordinate(single), rounded)
+    return Points(order, by_coordinate(filled), norms, centres, by_coordinate(single), rounded, tree)
 
 
 def _filled(x: NDArray[Any]) -> NDArray[Any]:
@@ -138,21 +162,3 @@ def _filled(x: NDArray[Any]) -> NDArray[Any]:
 
 def _norms(x: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
     return np.asarray(np.einsum("nd,nd->n", x, x)) if squared else np.zeros(x.shape[0])
-
-
-def _near_order(x: NDArray[np.float64]) -> Any:
-    """Return an order in which every aligned run of `BLOCK_POINTS` points has a small box."""
-    n, d = x.shape
-    size = BLOCK_POINTS
-    while size < n:
-        size *= 2
-    order = np.minimum(np.arange(size), n)
-    x = np.vstack([x, np.full((1, d), np.nan)])  # nan comes last in every order, so that blocks stay full
-    while size > BLOCK_POINTS:
-        cells = order.reshape(-1, size)
-        sides = [np.fmax.reduce(x[cells, k], axis=1) - np.fmin.reduce(x[cells, k], axis=1) for k in range(d)]
-        longest = np.argmax(sides, axis=0)
-        halves = np.argpartition(x[cells, longest[:, None]], size // 2, axis=1)
-        order = np.take_along_axis(cells, halves, axis=1).reshape(-1)
-        size //= 2
-    return order[order < n]

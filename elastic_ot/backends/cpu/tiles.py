@@ -261,22 +261,26 @@ def _entries_of_tile(
 
 
 @intrinsic
-def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
-    """out_j += sum_i w_i p_ij, for all tiles of a strip as `fill` leaves them; `out` is in double precision."""
-    signature = types.void(p, w, rows, out)
+def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, partners: Any, out: Any) -> Any:
+    """out_j += sum_i w_i p_ij, for the tiles of a strip as `fill` leaves them; `out` is in double precision.
+
+    `partners` says which block of columns each tile belongs to.
+    """
+    signature = types.void(p, w, rows, partners, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, double = (
             _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
         )
-        source, factors, height, totals = tile.arguments
-        size = context.make_array(out)(context, builder, arguments[3]).nitems
+        source, factors, height, blocks, totals = tile.arguments
+        size = context.make_array(partners)(context, builder, arguments[3]).nitems
         seed = SEED[tile.number]
         sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(BLOCK_POINTS // tile.lanes)]
-        with cgutils.for_range_slice(builder, I64(0), size, I64(BLOCK_POINTS), I64) as (column, _):
+        with cgutils.for_range(builder, size, intp=I64) as at:
             for total in sums:
                 builder.store(tile.constant(seed), total)
-            first = builder.mul(height, column)
+            first = builder.mul(builder.mul(height, at.index), I64(BLOCK_POINTS))
+            column = builder.mul(_block_at(builder, blocks, at.index), I64(BLOCK_POINTS))
             with cgutils.for_range(builder, height, intp=I64) as loop:
                 factor = tile.splat(builder.load(builder.gep(factors, [loop.index])))
                 place = builder.add(first, builder.mul(loop.index, I64(BLOCK_POINTS)))
@@ -292,21 +296,20 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, out: Any) -> Any:
 
 
 @intrinsic
-def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: Any) -> Any:
+def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, partners: Any, out: Any) -> Any:
     """out[16 (count i + q) :][:16] grow by numbers that add up to sum_j p_ij x_jq, for some tiles of a strip.
 
-    `xs` has `count` numbers of every column, in blocks as points are. Sums over these tiles are in the precision of p,
-    and `out` in double precision. Several rows and several q share what is read.
+    `xs` has `count` numbers of every column, in blocks as points are; for `partners` see `add_columns`. Sums over these
+    tiles are in the precision of p, and `out` in double precision. Several rows and several q share what is read.
     """
-    signature = types.void(p, rows, xs, count, out)
+    signature = types.void(p, rows, xs, count, partners, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, double = (
             _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
         )
-        source, height, columns, number, totals = tile.arguments
-        size = context.make_array(xs)(context, builder, arguments[2]).nitems
-        blocks = builder.sdiv(size, builder.mul(number, I64(BLOCK_POINTS)))
+        source, height, columns, number, partner, totals = tile.arguments
+        blocks = context.make_array(partners)(context, builder, arguments[4]).nitems
         seed = SEED[tile.number]
         sums = [[cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(PRODUCT_ROWS)] for _ in range(4)]
 
@@ -315,7 +318,8 @@ def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: A
                 builder.store(tile.constant(seed), place)
             with cgutils.for_range(builder, blocks, intp=I64) as loop:
                 line = builder.mul(builder.add(builder.mul(loop.index, height), i), I64(BLOCK_POINTS))
-                first = builder.mul(builder.add(builder.mul(loop.index, number), q), I64(BLOCK_POINTS))
+                block = builder.mul(_block_at(builder, partner, loop.index), number)
+                first = builder.mul(builder.add(block, q), I64(BLOCK_POINTS))
                 with cgutils.for_range_slice(builder, I64(0), I64(BLOCK_POINTS), I64(tile.lanes), I64) as (j, _):
                     line, first = builder.add(line, j), builder.add(first, j)
                     entries = [tile.load(source, builder.add(line, I64(u * BLOCK_POINTS))) for u in range(PRODUCT_ROWS)]
@@ -342,20 +346,22 @@ def _add_products(typingctx: Any, p: Any, rows: Any, xs: Any, count: Any, out: A
 
 
 @intrinsic
-def _add_slopes(typingctx: Any, kind: Any, p: Any, rows: Any, xs: Any, x_first: Any, ys: Any, d: Any, out: Any) -> Any:
+def _add_slopes(
+    typingctx: Any, kind: Any, p: Any, rows: Any, xs: Any, x_first: Any, ys: Any, d: Any, partners: Any, out: Any
+) -> Any:
     """out[16 (d i + k) :][:16] grow by numbers that add up to sum_j p_ij s(x_ik - y_jk), for some tiles of a strip.
 
-    s is the sign where c is a sum of absolute differences, else the number itself; precisions as in `add_products`.
+    s is the sign where c is a sum of absolute differences, else the number itself; precisions and `partners` as in
+    `add_products`.
     """
-    signature = types.void(kind, p, rows, xs, x_first, ys, d, out)
+    signature = types.void(kind, p, rows, xs, x_first, ys, d, partners, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, double = (
             _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
         )
-        of, source, height, points, points_first, columns, dimension, totals = tile.arguments
-        size = context.make_array(ys)(context, builder, arguments[5]).nitems
-        blocks = builder.sdiv(size, builder.mul(dimension, I64(BLOCK_POINTS)))
+        of, source, height, points, points_first, columns, dimension, partner, totals = tile.arguments
+        blocks = context.make_array(partners)(context, builder, arguments[7]).nitems
         sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(PRODUCT_ROWS)]
 
         def differences(entry: Any, difference: Any, total: Any) -> Any:
@@ -371,7 +377,8 @@ def _add_slopes(typingctx: Any, kind: Any, p: Any, rows: Any, xs: Any, x_first: 
             x = [tile.splat(builder.load(builder.gep(points, [builder.add(row, I64(u))]))) for u in range(PRODUCT_ROWS)]
             with cgutils.for_range(builder, blocks, intp=I64) as loop:
                 line = builder.mul(builder.add(builder.mul(loop.index, height), i), I64(BLOCK_POINTS))
-                first = builder.mul(builder.add(builder.mul(loop.index, dimension), k), I64(BLOCK_POINTS))
+                block = builder.mul(_block_at(builder, partner, loop.index), dimension)
+                first = builder.mul(builder.add(block, k), I64(BLOCK_POINTS))
                 with cgutils.for_range_slice(builder, I64(0), I64(BLOCK_POINTS), I64(tile.lanes), I64) as (j, _):
                     y = tile.load(columns, builder.add(first, j))
                     for u, total in enumerate(sums):
@@ -439,6 +446,11 @@ def _affine(typingctx: Any, base: Any, first: Any, xs: Any, x_first: Any, slope:
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _block_at(builder: Any, partners: Any, place: Any) -> Any:
+    """Return an entry of a list of blocks."""
+    return builder.sext(builder.load(builder.gep(partners, [place])), I64)
 
 
 def _part(builder: Any, x: Any, first: int, count: int) -> Any:

@@ -1,0 +1,100 @@
+"""A cost of points with its facts: what problems and solvers ask of it, and clouds of fewer points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import load, load_cloud
+from ..backends.protocol import Array
+from .blocks import BlockCost
+from .points_plan import PointPlan
+from .pruned_plan import PrunedPlan
+
+
+@dataclass(frozen=True, eq=False)
+class PointCost(BlockCost):
+    """A cost of points with what is known of it, and the points as kernels read them.
+
+    The plan is that of distances in double precision, also between float32 points: `dtype` is that of plans and
+    matrices that are made of it. Unless `share` is 0, what reads the plan may leave out so much of its mass.
+    """
+
+    cloud: Any = None
+    share: float = 0.0
+
+    def plan(self, inv_epsilon: float, rows: Any = None, cols: Any = None) -> PointPlan:
+        given = replace(self, dtype=np.dtype(np.float64)), inv_epsilon, load(), rows, cols, self.cloud
+        return PrunedPlan(*given, self.share) if self.share else PointPlan(*given)
+
+    def pruned(self, share: float) -> PointCost:
+        """Return it with plans that may leave out so much of their mass where they are read."""
+        return replace(self, share=share)
+
+    @property
+    def metric(self) -> str:
+        user: Any = self.user
+        found: str = user.metric
+        return found
+
+    @property
+    def points(self) -> tuple[Array, Array]:
+        """Those of rows and columns in double precision."""
+        user: Any = self.user
+        x, y = (user.y, user.x) if self.swapped else (user.x, user.y)
+        return np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+    def product_costs(self, weights: Array) -> Array:
+        """Return C weights, or for distances a bound from above: their mean is at most the root of that of squares."""
+        x, y = self.points
+        total, centre = float(weights.sum()), 0.5 * (x.mean(axis=0) + y.mean(axis=0))
+        x, y = x - centre, y - centre
+        first, second = weights @ y, weights @ y**2
+        squares = np.maximum(total * x**2 - 2.0 * x * first + second, 0.0)  # coordinate by coordinate
+        if self.metric == "sqeuclidean":
+            found = squares.sum(axis=1)
+        elif self.metric == "euclidean":
+            found = np.sqrt(total * squares.sum(axis=1))
+        else:
+            found = np.sqrt(total * squares).sum(axis=1)
+        return np.asarray(found - self.offset * total)
+
+    @property
+    def symmetric(self) -> bool:
+        user: Any = self.user
+        return user.y is user.x or np.array_equal(user.x, user.y)
+
+    def block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        if cols == slice(0, self.shape[1]):
+            return self._entries(self._points()[rows])
+        return super().block(rows, cols)
+
+    def rows(self, which: NDArray[np.int64]) -> NDArray[Any]:
+        return self._entries(self._points()[which])
+
+    def transpose(self) -> PointCost:
+        turned = cast("PointCost", super().transpose())
+        return replace(turned, cloud=load_cloud().transposed(self.cloud))
+
+    def shifted(self, offset: float, dtype: Any = None) -> PointCost:
+        moved = cast("PointCost", super().shifted(offset, dtype))
+        return replace(moved, cloud=load_cloud().shifted(self.cloud, offset))
+
+    def _points(self) -> NDArray[Any]:
+        user: Any = self.user
+        found: NDArray[Any] = user.y if self.swapped else user.x
+        return found
+
+    def _entries(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Costs of points and all columns."""
+        out = np.empty((points.shape[0], self.shape[1]), self.dtype)
+        load_cloud().entries(self.cloud, points, out)
+        return out
+
+
+def is_pruned(cost: Any) -> TypeGuard[PointCost]:
+    """Return True for a cost of which blocks may be left out."""
+    return isinstance(cost, PointCost) and cost.share > 0

@@ -1,0 +1,149 @@
+"""The plan between points, read where it carries mass: what is left out is bounded, and counted in every certificate.
+
+A search of the trees over both sides lists the pairs of blocks that may matter at some potentials, and bounds the mass
+of all others together (`CloudBackend.prune`). Sweeps and products of a solve read the list that the solver asked for
+(`renew`), which is a matter of speed alone. What a solution is judged and described by, marginals, products and
+certificates, searches anew at its own potentials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from ..backends.protocol import Array, Support, Vectors
+from .entropy import far_entropy
+from .operator import Gram, Product
+from .points_plan import PointPlan
+from .tiled_plan import SUPPORT_CELLS
+
+STORED_SHARE = 0.08  # of the entries read that carry mass: fewer are swept faster where they are stored; measured
+LOWERED = 1.0  # nats by which a bound falls at most where potentials fell: the rest would be made of a long list
+SEARCHES = 3  # at most, until what is left out is small beside the mass of the plan
+SEARCHED_AGAIN = 4.0  # times the mass that may be left out: potentials that moved this far have a search of their own
+
+
+class Reading:
+    """The pairs that a solve reads, and those of the last search."""
+
+    def __init__(self) -> None:
+        self.cloud: Any = None
+        self.searched: tuple[Array, Array, Any, float] | None = None
+        self.mass = 1.0
+        """Of the plan, as far as it is known: what may be left out is a share of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedPlan(PointPlan):
+    """`PlanOperator` for points of which blocks are left out that together carry no more than a share of the mass."""
+
+    share: float = 0.0
+    reading: Reading = field(default_factory=Reading)
+
+    def renew(self, alpha: Array, beta: Array, share: float) -> float:
+        """Have sweeps and products read what matters at these potentials; return the share of all pairs that is."""
+        self.reading.cloud = self._at(alpha, beta, share)[0]
+        return self.kernels.share(self.reading.cloud)
+
+    def read_all(self) -> None:
+        """Have sweeps and products read all pairs."""
+        self.reading.cloud = None
+
+    def trim(self, alpha: Array, beta: Array, share: float) -> None:
+        """Leave out what carries least at these potentials, so much of the mass together."""
+        self.reading.cloud = self.kernels.trim(self._read, self.inv_epsilon, alpha, beta, share * self.reading.mass)
+
+    @property
+    def _read(self) -> Any:
+        return self.cloud if self.reading.cloud is None else self.reading.cloud
+
+    def _at(self, alpha: Array, beta: Array, share: float) -> tuple[Any, float]:
+        """What to read at these potentials, and a bound on the mass of the rest."""
+        known, most = self.reading.searched, share * self.reading.mass
+        if known is not None:
+            moved = _moved(alpha, known[0]) + _moved(beta, known[1])
+            left = known[3] * float(np.exp(min(max(moved, -LOWERED), 700.0)))
+            if left <= SEARCHED_AGAIN * most:
+                return known[2], left
+        offsets = tuple(
+            np.zeros_like(x) if side is None else side.offset for side, x in ((self.rows, alpha), (self.cols, beta))
+        )
+        cloud, left = self.kernels.prune(self.cloud, self.inv_epsilon, alpha, beta, cast("Any", offsets), most)
+        self.reading.searched = alpha.copy(), beta.copy(), cloud, left
+        return cloud, left
+
+    def _plan_at(self, alpha: Array, beta: Array) -> PointPlan:
+        return self._plan_of(self._at(alpha, beta, self.share)[0])
+
+    def _plan_of(self, cloud: Any) -> PointPlan:
+        return PointPlan(self.cost, self.inv_epsilon, self.backend, self.rows, self.cols, cloud)
+
+    def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: bool, count: int) -> None:
+        self._plan_of(self._read).sweep(omega, vectors, scratch, count)
+
+    def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
+        return self._plan_of(self._read).products(alpha, beta, fast)
+
+    def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
+        return self._plan_of(self._read).gram(alpha, beta, weight, fast)
+
+    def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
+        for _ in range(SEARCHES):
+            cloud, left = self._at(alpha, beta, self.share)
+            self._plan_of(cloud).marginals(alpha, beta, row_sum, col_sum)
+            mass = float(row_sum.sum())
+            self.reading.mass = mass if 0.0 < mass < np.inf else 1.0
+            if left <= SEARCHED_AGAIN * self.share * self.reading.mass:
+                break
+        return left
+
+    def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array, fast: bool = False) -> None:
+        self._plan_at(alpha, beta).apply(alpha, beta, x, transpose, out, fast)
+
+    def slopes(self, alpha: Array, beta: Array, transpose: bool, out: Array, fast: bool) -> None:
+        self._plan_at(alpha, beta).slopes(alpha, beta, transpose, out, fast)
+
+    def rounded_sums(
+        self, alpha: Array, beta: Array, parts: tuple[Array, Array, Array, Array], divergence: Array, transport: Array
+    ) -> None:
+        """Write row sums of C * Q and bounds on those of KL(Q | P), see `Backend.rounded_sums`.
+
+        Q = A + B, A the part of diag(row_factor) P diag(col_factor) that is read and B = row_rest col_rest^T.
+        """
+        cloud, left = self._at(alpha, beta, self.share)
+        row_factor, col_factor, row_rest, col_rest = parts
+        nothing = np.zeros_like(row_rest), np.zeros_like(col_rest)
+        self._plan_of(cloud).rounded_sums(alpha, beta, (row_factor, col_factor, *nothing), divergence, transport)
+        divergence += left / divergence.size
+        row_rest, col_rest = np.where(np.isfinite(alpha), row_rest, 0.0), np.where(np.isfinite(beta), col_rest, 0.0)
+        if row_rest.any() and col_rest.any():
+            scaled = np.empty((alpha.size, 1))
+            self._plan_of(cloud).apply(alpha, beta, col_factor[:, None], False, scaled)
+            costs = self.cost.product_costs(col_rest)
+            divergence += far_entropy(
+                (alpha, beta), row_rest, col_rest, costs * self.inv_epsilon, row_factor * scaled[:, 0]
+            )
+            transport += row_rest * costs
+
+    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> Array:
+        return self._plan_of(self._read).mean_slopes(alpha, beta, transpose)
+
+    def cell_share(self) -> float:
+        read = STORED_SHARE * self.kernels.share(self._read)
+        return float(min(read, SUPPORT_CELLS / self.cost.entries))
+
+    def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:
+        self.kernels.support_sizes(self._read, self.inv_epsilon, alpha, beta, least, which, sizes)
+
+    def support_cells(self, alpha: Array, beta: Array, least: tuple[Array, Array], pointers: Array) -> Support:
+        indices, costs = self.kernels.support_cells(self._read, self.inv_epsilon, alpha, beta, least, pointers)
+        return self.backend.support_of(pointers, indices, costs, self.cost.shape[1])
+
+
+def _moved(x: Array, before: Array) -> float:
+    """The largest change; negative where everything fell."""
+    with np.errstate(invalid="ignore"):
+        change = np.where(np.isneginf(x), -np.inf, x - before)
+    return float(change.max(initial=-np.inf))

@@ -1,0 +1,5 @@
+"""Clouds of points solved from coarse to fine: fewer points at larger epsilon first, and only what carries mass."""
+
+from .method import Multiscale as Multiscale
+from .ordered import run_ordered as run_ordered
+from .state import SHARE as SHARE

@@ -1,0 +1,74 @@
+"""The problems that lead from few points at a large epsilon to the one that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...costs.ordered_points import between
+from ...costs.point_cost import PointCost
+from ...problems.problem import Problem
+from ...problems.scaled import Task, make_task
+from .pyramid import Pyramid, Side
+
+FACTOR = 4.0  # from the epsilon of one level to that of the next
+CELL_RADIUS = 0.1  # mean squared radius of a cell, in squared blurs: potentials are affine over a cell all the more
+FIRST_RANGE = 0.3  # of the costs, the first epsilon at least
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A problem between cells, or on target between points."""
+
+    rows: Side
+    cols: Side
+    task: Task
+    last: bool
+
+    @property
+    def epsilon(self) -> float:
+        return self.task.problem.epsilon
+
+
+class Levels:
+    """All levels of a problem whose points stand in order."""
+
+    def __init__(self, task: Task) -> None:
+        problem = task.problem
+        assert isinstance(problem.cost, PointCost)
+        self.task, self.cost = task, problem.cost
+        x, y = self.cost.user.x, self.cost.user.y  # type: ignore[attr-defined]
+        self.pyramids = Pyramid(x, problem.a), Pyramid(y, problem.b)
+        span, epsilon = problem.cost.highest - problem.cost.lowest, problem.epsilon
+        steps = max(0, int(np.ceil(np.log(max(FIRST_RANGE * span / epsilon, 1.0)) / np.log(FACTOR))))
+        self.epsilons = [epsilon * FACTOR**k for k in range(steps, -1, -1)]
+
+    @property
+    def count(self) -> int:
+        """One for every epsilon, and the last one with all points."""
+        return len(self.epsilons) + 1
+
+    def level(self, k: int) -> Level:
+        """Return level k, 0 being the coarsest."""
+        if k == self.count - 1:
+            rows, cols = (pyramid.whole for pyramid in self.pyramids)
+            return Level(rows, cols, self.task, last=True)
+        epsilon = self.epsilons[k]
+        length = epsilon if self.cost.metric == "sqeuclidean" else epsilon**2
+        rows, cols = (pyramid.cut(CELL_RADIUS * length) for pyramid in self.pyramids)
+        return Level(rows, cols, _task_between(self.task.problem, self.cost, rows, cols, epsilon), last=False)
+
+
+def _task_between(problem: Problem, cost: PointCost, rows: Side, cols: Side, epsilon: float) -> Task:
+    found = between(cost, rows.points, cols.points)
+    coarse = replace(problem, cost=found, a=rows.weights, b=cols.weights, epsilon=epsilon)
+    task = make_task(coarse)
+    if problem.reference == "product":
+        return task
+    with np.errstate(divide="ignore"):  # R = 1 sums to the number of pairs
+        moved = [
+            side._replace(offset=side.offset + np.log(part.counts))
+            for side, part in ((task.rows, rows), (task.cols, cols))
+        ]
+    return replace(task, rows=moved[0], cols=moved[1], plan=task.plan.with_sides(*moved))

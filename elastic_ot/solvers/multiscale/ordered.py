@@ -1,0 +1,31 @@
+"""Solves with points in an order in which neighbours are together, whatever order they were given in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...costs.ordered_points import in_order
+from ...costs.point_cost import PointCost
+from ...problems.penalty import Indices, Vector
+from ...problems.problem import Problem
+from ...problems.scaled import make_task
+from ..driver import Limits, Outcome, Phase, run
+from ..state import Start
+
+
+def run_ordered(problem: Problem, start: Start, limits: Limits, phases: Sequence[Phase]) -> Outcome:
+    """Run the driver on the problem in order: `driver.run` for points in any order."""
+    assert isinstance(problem.cost, PointCost)
+    cost, rows, cols = in_order(problem.cost)
+    ordered = replace(problem, cost=cost, a=problem.a[rows], b=problem.b[cols])
+    f, g = (None if x is None else x[order] for x, order in ((start.f, rows), (start.g, cols)))
+    found = run(phases, make_task(ordered), replace(start, f=f, g=g), limits)
+    sides = {"f": rows, "row_marginal": rows, "g": cols, "col_marginal": cols}
+    return replace(found, **{name: _placed(getattr(found, name), order) for name, order in sides.items()})  # type: ignore[arg-type]
+
+
+def _placed(values: Vector, order: Indices) -> Vector:
+    out = values.copy()
+    out[order] = values
+    return out

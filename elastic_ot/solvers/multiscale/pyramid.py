@@ -1,0 +1,80 @@
+"""Clouds of fewer points: the centroids of cells of a tree, the larger ones where that will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...problems.penalty import Indices, Vector
+
+FEWEST = 16  # points that no cells are made of
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Points of one side at one resolution.
+
+    Attributes
+    ----------
+    points : ndarray, shape (k, d)
+    weights, counts : ndarray, shape (k,)
+        Sums over the points of a cell, and how many these are that carry weight.
+    starts : ndarray of int, shape (k,)
+        Where each cell begins in the order of all points.
+    """
+
+    points: NDArray[np.float64]
+    weights: Vector
+    counts: Vector
+    starts: Indices
+
+    @property
+    def size(self) -> int:
+        return self.weights.size
+
+    def cells_of(self, finer: Side) -> Indices:
+        """Return the cell that each point of a finer one lies in."""
+        return np.searchsorted(self.starts, finer.starts, side="right") - 1
+
+
+class Pyramid:
+    """Centroids of 1, 2, 4, ... consecutive points, their weights and mean squared radii."""
+
+    def __init__(self, points: NDArray[np.float64], weights: Vector) -> None:
+        counts = (weights > 0).astype(np.float64)
+        radii = np.zeros(len(points))
+        self.levels = [(points, weights, counts, radii)]
+        while len(points) > FEWEST:
+            if len(points) % 2:
+                points = np.concatenate([points, points[-1:]])
+                weights, counts, radii = (np.append(x, 0.0) for x in (weights, counts, radii))
+            total = weights[::2] + weights[1::2]
+            t = np.divide(weights[1::2], total, out=np.full_like(total, 0.5), where=total > 0)
+            apart = points[1::2] - points[::2]
+            spread = (1 - t) * radii[::2] + t * radii[1::2] + t * (1 - t) * np.einsum("kd,kd->k", apart, apart)
+            radii = np.maximum(spread, np.maximum(radii[::2], radii[1::2]))  # grow towards the root
+            points, weights, counts = points[::2] + t[:, None] * apart, total, counts[::2] + counts[1::2]
+            self.levels.append((points, weights, counts, radii))
+
+    def cut(self, radius: float) -> Side:
+        """Return the largest cells of a mean squared radius of at most `radius`; those without weight stand apart."""
+        parts: list[tuple[Indices, NDArray[np.float64], Vector, Vector]] = []
+        above = None
+        for k in range(len(self.levels) - 1, -1, -1):
+            points, weights, counts, radii = self.levels[k]
+            fits = radii <= radius
+            taken = fits if above is None else fits & ~np.repeat(above, 2)[: len(points)]
+            which = np.flatnonzero(taken)
+            parts.append((which << k, points[which], weights[which], counts[which]))
+            above = fits
+        starts, found, weights, counts = (np.concatenate(x) for x in zip(*parts, strict=True))
+        order = np.argsort(starts, kind="stable")
+        return Side(found[order], weights[order], counts[order], starts[order])
+
+    @property
+    def whole(self) -> Side:
+        """All points."""
+        points, weights, counts, _ = self.levels[0]
+        return Side(points, weights, counts, np.arange(len(points)))

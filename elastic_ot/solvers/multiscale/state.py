@@ -1,0 +1,119 @@
+"""What a multiscale solve remembers: Newton's state at its level, and where the levels above ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ...backends.protocol import Vectors
+from ...costs.pruned_plan import PrunedPlan
+from ...problems.penalty import Vector
+from ..measure import Measure
+from ..newton.best import Best
+from ..newton.state import NewtonState, Stage
+from ..passes import OperatorPasses
+from .levels import Level, Levels
+from .prolongation import Guess, guess_of
+
+SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
+LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
+TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
+DOUBLE_BELOW = 1e-4  # tolerances for which single precision does not do
+
+
+@dataclass(eq=False)
+class MultiscaleState(NewtonState):
+    """Vectors are those of the level at hand: they are replaced when it changes."""
+
+    levels: Levels = field(init=False)
+    level: Level = field(init=False)
+    number: int = 0
+    guess: Guess | None = None
+    """Where the level before ended, at the points of this one."""
+    missing: float = 0.0
+    """Mass that is not listed, about."""
+    trimmed: bool = False
+    """Pairs with little mass are left out."""
+    relisted: bool = False
+    """The list was made anew since the target was reached."""
+
+    @property
+    def pruned(self) -> PrunedPlan:
+        plan = self.task.plan
+        assert isinstance(plan, PrunedPlan)
+        return plan
+
+    def measure(self) -> Measure:
+        """Of the marginals that the list has, less what it may lack."""
+        if self.known is None:
+            found = super().measure()
+            self.known = replace(found, residual=found.residual + 2.0 * self.missing * found.mass)
+        return self.known
+
+    def enter(self, level: Level, f: Vector, g: Vector) -> None:
+        """Go to a level with these potentials; its rows are not exact yet."""
+        self.level, self.task = level, level.task
+        alpha, beta = self.task.alphas(f, g)
+        self.alpha, self.beta = np.where(np.isneginf(alpha), -np.inf, alpha), beta
+        self.log_row, self.log_col = np.zeros_like(alpha), np.zeros_like(beta)
+        self.previous_alpha, self.log_col_updated = alpha.copy(), np.zeros_like(beta)
+        self.vectors = Vectors(
+            self.alpha, self.beta, self.log_row, self.log_col, self.previous_alpha, self.log_col_updated
+        )
+        self.known, self.trial, self.stage = None, None, Stage.LOOK
+        self.sweeps = self.steps = 0
+        self.damping, self.stretch = 0.1, 1.0
+        self.passes = OperatorPasses(exact=not self.fast)
+        self.missing, self.trimmed = 0.0, False
+
+    def search(self, share: float) -> None:
+        """List what matters at the potentials of this moment, but for a share of the mass."""
+        self.pruned.renew(self.alpha, self.beta, share)
+        self.missing, self.trimmed = share, False
+
+    def trim(self, share: float) -> None:
+        """Leave out what has turned out to carry little."""
+        self.pruned.trim(self.alpha, self.beta, share)
+        self.missing, self.trimmed, self.known = self.missing + share, True, None
+
+    def refine(self) -> bool:
+        """Lists made anew; in double precision where single precision may be to blame."""
+        if not self.on_target:
+            return super().refine()
+        self.search(SHARE * self.tol)
+        again, self.relisted = self.relisted, True
+        if self.tol < DOUBLE_BELOW or again:
+            return super().refine()
+        self.best, self.trial, self.known, self.stage = Best(), None, None, Stage.SWEEP
+        self.passes = OperatorPasses(exact=not self.fast)
+        return True
+
+    def restore(self, saved: tuple[Vector, ...]) -> None:
+        if saved[0].size == self.alpha.size and saved[1].size == self.beta.size:  # of this level
+            super().restore(saved)
+
+    def leave(self) -> None:
+        assert isinstance(self.target.plan, PrunedPlan)
+        self.target.plan.read_all()
+
+    def potentials(self) -> tuple[Vector, Vector]:
+        """Of all points, whatever level they come from."""
+        if self.on_target:
+            return super().potentials()
+        guess, last = guess_of(self.level, self), self.levels.level(self.levels.count - 1)
+        after = guess.at(self.level, last)
+        alpha, beta = self.target.alphas(after.f.values, after.g.values)
+        assert isinstance(self.target.plan, PrunedPlan)
+        self.target.plan.renew(alpha, beta, SHARE * LIST_AT_MOST)
+        return self.target.potentials(alpha, beta)
+
+    def descend(self) -> tuple[Vector, Vector]:
+        """To the next level; return continued potentials for it."""
+        here, now = self.level, guess_of(self.level, self)
+        self.number += 1
+        self.level = self.levels.level(self.number)
+        after = now.at(here, self.level)
+        found = after.continued(None if self.guess is None else self.guess.at(here, self.level), self.level.epsilon)
+        self.guess = after
+        return found

@@ -1,0 +1,202 @@
+"""Multiscale solves: certificates that hold for all pairs of points, on every family, penalty, reference and metric."""
+
+import numpy as np
+import pytest
+
+import elastic_ot as eot
+from elastic_ot.costs import scan
+from helpers.clouds import FAMILIES, METRICS, costs, mixture, pair, plan_of, uniform
+
+BLUR = {"sqeuclidean": 0.03, "euclidean": 0.02, "cityblock": 0.03}
+PAIRS = [
+    (eot.KL(1.0), eot.KL(1.0)),
+    (eot.KL(1e-2), eot.Fixed()),
+    (eot.Fixed(), eot.KL(1e-3)),
+    (eot.KL(1e-6), eot.KL(1e-6)),
+    (eot.KL(1e3), eot.KL(1e3)),
+    (eot.TV(0.2), eot.Fixed()),
+    (eot.L2(3.0), eot.KL(0.1)),
+    (eot.Between(0.5, 1.5), eot.Fixed()),
+    (eot.AtMost(), eot.AtMost()),
+    (eot.Fixed(), eot.Free()),
+    (eot.Elastic(0.5), eot.Elastic(0.5)),
+]
+
+
+def epsilon_of(metric):
+    return BLUR[metric] ** 2 if metric == "sqeuclidean" else BLUR[metric]
+
+
+def solve(x, y, metric="sqeuclidean", epsilon=None, **options):
+    options = {"method": "multiscale", "tol": 1e-4, "on_failure": "ignore"} | options
+    return eot.solve(eot.PointCloud(x, y, metric), epsilon=epsilon or epsilon_of(metric), **options)
+
+
+def true_error(found, x, y, metric, epsilon, a, b):
+    plan = plan_of(found, costs(x, y, metric), epsilon, a, b)
+    return np.abs(plan.sum(axis=1) - a).sum() + np.abs(plan.sum(axis=0) - b).sum()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_certified_error_is_at_least_the_true_one(family, metric):
+    n, m, epsilon = 900, 1100, epsilon_of(metric)
+    x, y = pair(family, n, m, 2)
+    rng = np.random.default_rng(1)
+    a, b = rng.random(n), rng.random(m)
+    a[:40] = 0.0
+    a, b = a / a.sum(), b / b.sum()
+    found = solve(x, y, metric, a=a, b=b, tol=1e-3)
+    assert found.converged, found.message
+    assert found.method == "multiscale"
+    error = true_error(found, x, y, metric, epsilon, a, b)
+    # brute force rounds exponents up to 1e5 at 1e-11
+    assert error <= found.residual + 1e-9
+    assert found.residual <= 1e-3
+    assert found.row_marginal[:40].max() == 0.0
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-6, 1e-9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_tolerance(tol, dtype):
+    x, y = (z.astype(dtype) for z in pair(mixture, 1500, 1400, 3))
+    a, b = np.full(1500, 1 / 1500), np.full(1400, 1 / 1400)
+    epsilon = 2.5e-3
+    found = solve(x, y, epsilon=epsilon, tol=tol)
+    assert found.converged, found.message
+    error = true_error(found, x.astype(float), y.astype(float), "sqeuclidean", epsilon, a, b)
+    assert error <= found.residual + 1e-12
+    assert found.residual <= tol
+
+
+@pytest.mark.parametrize("reference", ["product", "counting"])
+@pytest.mark.parametrize("penalties", PAIRS, ids=str)
+def test_gap_and_dual_hold_for_every_penalty(penalties, reference):
+    rows, cols = penalties
+    n, m = 500, 600
+    x, y = pair(mixture, n, m, 2)
+    sides = {"rows": rows, "cols": cols, "reference": reference}
+    # R = 1 has n m times the mass of a b^T, and pays for it in the entropy
+    found = solve(x, y, epsilon=2e-3, tol=1e-5, **sides)
+    exact = eot.solve(costs(x, y, "sqeuclidean"), epsilon=2e-3, tol=1e-9, method="newton", **sides)
+    assert exact.converged
+    assert found.converged, found.message
+    unit = max(abs(exact.dual_value), 2e-3 * exact.row_marginal.sum())
+    assert found.dual_value <= exact.value + 1e-9 * unit
+    assert found.value >= exact.dual_value - 1e-9 * unit
+    assert 0 <= found.gap <= 3e-3 * unit
+    mass = exact.row_marginal.sum()
+    assert np.abs(found.row_marginal - exact.row_marginal).sum() <= 3e-3 * mass
+    assert found.marginal_error <= 1e-5 * max(mass, 1.0)
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 1.0, 1e3])
+def test_strengths_far_below_and_above_epsilon(ratio):
+    x, y = pair(mixture, 700, 700, 2)
+    epsilon = 1e-3
+    found = solve(x, y, epsilon=epsilon, rows=eot.KL(ratio * epsilon), cols=eot.KL(ratio * epsilon))
+    assert found.converged, found.message
+    assert np.isfinite(found.f).all()
+    assert np.isfinite(found.g).all()
+    assert np.isfinite(found.gap)
+
+
+def test_sums_over_the_plan():
+    n, m, epsilon, tol = 900, 800, 1e-3, 1e-6
+    x, y = pair(mixture, n, m, 2)
+    found = solve(x, y, epsilon=epsilon, tol=tol)
+    cost, a, b = costs(x, y, "sqeuclidean"), np.full(n, 1 / n), np.full(m, 1 / m)
+    plan = plan_of(found, cost, epsilon, a, b)
+    z = np.random.default_rng(0).normal(size=(m, 2))
+    left = tol * np.abs(z).max()
+    np.testing.assert_allclose(found.apply(z), plan @ z, atol=left)
+    np.testing.assert_allclose(found.apply(plan.sum(axis=1), axis=0), plan.T @ plan.sum(axis=1), atol=tol)
+    assert abs(found.transport_cost - (plan * cost).sum()) <= tol * cost.max()
+    np.testing.assert_allclose(found.plan, plan, atol=1e-9 * plan.max())
+    gradients = found.gradients()
+    np.testing.assert_allclose(gradients.x, 2 * (plan.sum(axis=1)[:, None] * x - plan @ y), atol=4 * tol)
+    low, high = found.bounds()
+    exact = eot.exact(cost).value
+    assert low <= exact <= high
+
+
+def test_the_gap_bounds_what_a_feasible_plan_costs():
+    n, m, epsilon = 700, 600, 2e-3
+    x, y = pair(mixture, n, m, 2)
+    found = solve(x, y, epsilon=epsilon, tol=1e-3)
+    best = eot.solve(costs(x, y, "sqeuclidean"), epsilon=epsilon, tol=1e-10, method="newton")
+    assert found.dual_value <= best.value
+    assert found.value >= best.dual_value
+    assert found.gap < 0.01 * best.value
+
+
+def test_auto_takes_it_for_points_of_few_coordinates(monkeypatch):
+    monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
+    x, y = pair(uniform, 400, 400, 3)
+    assert eot.solve(eot.PointCloud(x, y), epsilon=1e-3).method == "multiscale"
+    many = np.random.default_rng(0).random((2, 60, 20))
+    assert eot.solve(eot.PointCloud(*many), epsilon=0.5).method != "multiscale"
+
+
+def test_warm_start_and_time_limit():
+    x, y = pair(mixture, 1500, 1500, 3)
+    first = solve(x, y, epsilon=1e-3)
+    again = solve(x, y, epsilon=1e-3, init=first)
+    assert again.converged
+    assert again.n_iter <= 3
+    stopped = solve(x, y, epsilon=1e-4, tol=1e-8, time_limit=1e-3)
+    assert stopped.status is eot.Status.TIME_LIMIT
+    a = np.full(1500, 1 / 1500)
+    error = true_error(stopped, x, y, "sqeuclidean", 1e-4, a, a)
+    assert error <= stopped.residual * (1 + 1e-9)
+
+
+def test_callback_stops_a_level_above_the_target():
+    x, y = pair(mixture, 1500, 1500, 3)
+    found = solve(x, y, epsilon=1e-3, callback=lambda iteration, residual: iteration >= 3)
+    assert found.status is eot.Status.STOPPED
+    assert found.f.shape == (1500,)
+    assert set(found.history.method) == {"multiscale"}
+    assert found.history.epsilon[0] > 1e-3
+
+
+@pytest.mark.parametrize("blur", [1e-4, 30.0])
+def test_blurs_below_the_spacing_and_above_the_diameter(blur):
+    x, y = pair(uniform, 400, 400, 2)
+    found = solve(x, y, epsilon=blur**2, tol=1e-3)
+    assert found.converged or found.status in (eot.Status.STALLED, eot.Status.MAX_ITER)
+    assert np.isfinite(found.f).all()
+    if blur > 1:
+        assert found.converged
+
+
+def test_weights_over_twelve_decades():
+    x, y = pair(mixture, 600, 600, 2)
+    a = 10.0 ** np.random.default_rng(3).uniform(-12, 0, 600)
+    found = solve(x, y, epsilon=1e-3, a=a / a.sum(), tol=1e-3)
+    assert found.converged, found.message
+
+
+def test_an_outlier_s_potential_hides_the_blur_and_that_is_said():
+    x, y = pair(mixture, 600, 600, 2)
+    y[0] = 1e4
+    assert solve(x, y, epsilon=1e-3, tol=1e-3).converged
+    y[0] = 1e6  # its costs are 1e15 epsilon: float64 resolves them to about one
+    found = solve(x, y, epsilon=1e-3, tol=1e-3)
+    assert found.status is eot.Status.STALLED
+    assert "float64 resolves marginals" in found.message
+
+
+@pytest.mark.parametrize(
+    ("cost", "options", "words"),
+    [
+        (np.ones((3, 3)), {}, "pass an elastic_ot.PointCloud"),
+        (eot.PointCloud(np.ones((3, 2)), metric="dot"), {}, "is for a metric of 'sqeuclidean'"),
+        (eot.PointCloud(np.ones((3, 2))), {"tol": 0}, "tol > 0"),
+        (eot.PointCloud(np.ones((3, 2))), {"relaxation": 1.2}, "leave it at 1"),
+        (eot.PointCloud(np.ones((2, 3, 2))), {}, "one by one"),
+    ],
+)
+def test_what_it_is_not_for(cost, options, words):
+    with pytest.raises(ValueError, match=words):
+        eot.solve(cost, epsilon=0.1, method="multiscale", **options)
