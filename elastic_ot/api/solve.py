@@ -291,7 +291,7 @@ def _solve(
             g=g,
             end=last,
             omega=(max(omega, 1.0), omega),
-            fast=(method == "auto" or problem.cost.single) and tol >= SINGLE_TOL,
+            fast=(method in ("auto", "multiscale") or problem.cost.single) and tol >= SINGLE_TOL,
             tol=tol,
             deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
         )

@@ -500,9 +500,11 @@ class CloudBackend(Protocol):
         vectors: Vectors,
         fast: bool,
         count: int,
+        masses: Array | None = None,
     ) -> None:
         """Do the iterations of `Backend.log_sweeps`.
 
+        `masses` get the mass of every pair of blocks that the cloud reads (`pairs_read`), after the last row update.
         `fast`: what belongs to pairs of points is in float32, relative to centres near both where there are few
         coordinates; what belongs to one point is in double precision, and so are sums.
         """
@@ -531,8 +533,11 @@ class CloudBackend(Protocol):
         hardly anything can be left out the cloud reads all pairs, and the bound is 0.
         """
 
-    def trim(self, cloud: Any, inv_epsilon: float, alpha: Array, beta: Array, most: float) -> Any:
-        """Return a pruned cloud less those pairs of blocks that carry least, `most` together."""
+    def pairs_read(self, cloud: Any) -> int:
+        """Return how many pairs of blocks a pruned cloud reads; 0 where it reads all."""
+
+    def trim(self, cloud: Any, masses: Array, most: float) -> Any:
+        """Return a pruned cloud less those pairs of blocks that carry least, `most` together, by their `masses`."""
 
     def share(self, cloud: Any) -> float:
         """Return the share of all pairs that it reads."""

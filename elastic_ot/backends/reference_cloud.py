@@ -48,7 +48,11 @@ def prune(
     return cloud, 0.0
 
 
-def trim(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, most: float) -> Cloud:
+def pairs_read(cloud: Cloud) -> int:
+    return 0
+
+
+def trim(cloud: Cloud, masses: Array, most: float) -> Cloud:
     return cloud
 
 
@@ -97,6 +101,7 @@ def sweeps(
     vectors: Vectors,
     fast: bool,
     count: int,
+    masses: Array | None = None,
 ) -> None:
     reference.log_sweeps(cloud.costs(), inv_epsilon, rows, cols, omega, *vectors, None, count)
 

@@ -30,7 +30,14 @@ class PointPlan(TiledPlan):
         return fast
 
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: bool, count: int) -> None:
-        self.kernels.sweeps(self.cloud, self.inv_epsilon, self.rows, self.cols, omega, vectors, scratch, count)
+        self.sweep_masses(omega, vectors, scratch, count, None)
+
+    def sweep_masses(
+        self, omega: tuple[float, float], vectors: Vectors, scratch: bool, count: int, masses: Array | None
+    ) -> None:
+        """Do what `sweep` does; write the masses of pairs of blocks, see `CloudBackend.sweeps`."""
+        given = self.cloud, self.inv_epsilon, self.rows, self.cols
+        self.kernels.sweeps(*given, omega, vectors, scratch, count, masses)
 
     def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         self.kernels.marginals(self.cloud, self.inv_epsilon, alpha, beta, row_sum, col_sum)

@@ -30,6 +30,8 @@ class Reading:
 
     def __init__(self) -> None:
         self.cloud: Any = None
+        self.masses: Array | None = None
+        """Of its pairs of blocks, in the last sweep."""
         self.searched: tuple[Array, Array, Any, float] | None = None
         self.mass = 1.0
         """Of the plan, as far as it is known: what may be left out is a share of it."""
@@ -51,9 +53,11 @@ class PrunedPlan(PointPlan):
         """Have sweeps and products read all pairs."""
         self.reading.cloud = None
 
-    def trim(self, alpha: Array, beta: Array, share: float) -> None:
-        """Leave out what carries least at these potentials, so much of the mass together."""
-        self.reading.cloud = self.kernels.trim(self._read, self.inv_epsilon, alpha, beta, share * self.reading.mass)
+    def trim(self, share: float) -> None:
+        """Leave out what carried least in the last sweep, so much of the mass together."""
+        if self.reading.masses is not None:
+            self.reading.cloud = self.kernels.trim(self._read, self.reading.masses, share * self.reading.mass)
+            self.reading.masses = None
 
     @property
     def _read(self) -> Any:
@@ -81,7 +85,9 @@ class PrunedPlan(PointPlan):
         return PointPlan(self.cost, self.inv_epsilon, self.backend, self.rows, self.cols, cloud)
 
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: bool, count: int) -> None:
-        self._plan_of(self._read).sweep(omega, vectors, scratch, count)
+        pairs = self.kernels.pairs_read(self._read)
+        self.reading.masses = np.empty(pairs) if pairs else None
+        self._plan_of(self._read).sweep_masses(omega, vectors, scratch, count, self.reading.masses)
 
     def products(self, alpha: Array, beta: Array, fast: bool = False) -> Product:
         return self._plan_of(self._read).products(alpha, beta, fast)

@@ -19,7 +19,6 @@ from .point_passes import (
     apply_blocks,
     entry_blocks,
     gram_blocks,
-    mass_blocks,
     rounded_blocks,
     row_max_blocks,
     slope_blocks,
@@ -45,6 +44,7 @@ class _Sweep:
         self.side = side._replace(weight=weight, log_weight=log_weight, offset=offset)
         self.work = self.reading.work()
         self.acc = np.empty((len(self.work), self.reading.col_norms.size))
+        self.masses = np.empty(0)
 
     def run(
         self, omega: float, trust: tuple[float, float, float], base: Array, alpha: Array, beta: Array
@@ -52,7 +52,7 @@ class _Sweep:
         """Whether all sums could be trusted, the updated rows and their sums before, relative to alpha - base."""
 
         def blocks(t: int, lo: int, hi: int) -> None:
-            sound[t] = sweep_blocks(*given, updated, row_sum, self.acc[t], self.work[t], trust, lo, hi)
+            sound[t] = sweep_blocks(*given, updated, row_sum, self.acc[t], self.masses, self.work[t], trust, lo, hi)
 
         updated, row_sum = np.full_like(alpha, np.nan), np.full_like(alpha, np.nan)
         given = self.reading.arguments(beta), self.reading.row_norms, self.side, omega, base, alpha
@@ -73,6 +73,7 @@ def sweeps(
     vectors: Vectors,
     fast: bool,
     count: int,
+    masses: Array | None = None,
 ) -> None:
     def largest(out: Array) -> None:
         row_max(transposed(cloud), inv_epsilon, vectors.alpha, out)
@@ -82,6 +83,8 @@ def sweeps(
 
     sweep, points, trust = _Sweep(cloud, inv_epsilon, rows, fast), cloud.rows, TRUST_SINGLE if fast else TRUST_DOUBLE
     alpha, total = points.in_blocks(vectors.alpha, -np.inf), np.empty_like(vectors.log_col)
+    if masses is not None:
+        sweep.masses = masses
     for _ in range(count):
         _columns(cols, omega[1], vectors.beta, vectors.log_col, vectors.log_col_updated)
         previous, base = alpha, alpha
@@ -179,28 +182,18 @@ def share(cloud: Cloud) -> float:
     return 1.0 if cloud.pairs is None else cloud.pairs.share
 
 
-def trim(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, most: float) -> Cloud:
+def pairs_read(cloud: Cloud) -> int:
+    return 0 if cloud.pairs is None else int(cloud.pairs.partners.size)
+
+
+def trim(cloud: Cloud, masses: Array, most: float) -> Cloud:
     if cloud.pairs is None:
         return cloud
-    masses = _tile_masses(cloud, inv_epsilon, alpha, beta)
-    order = np.argsort(masses, kind="stable")
+    order = np.argsort(masses)
     light = order[: np.searchsorted(np.cumsum(masses[order]), most)]
     kept = np.ones(masses.size, np.bool_)
     kept[light] = False
     return cloud._replace(pairs=cloud.pairs.kept(kept)) if light.size else cloud
-
-
-def _tile_masses(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array) -> Array:
-    """The mass of every pair of blocks that the cloud reads, in the order of its list, in single precision."""
-
-    def run(t: int, lo: int, hi: int) -> None:
-        mass_blocks(arguments, reading.row_norms, alphas, reading.pairs.pointers, masses, work[t], lo, hi)
-
-    reading = reading_of(cloud, inv_epsilon, single=True)
-    arguments, work, alphas = reading.arguments(beta), reading.work(), cloud.rows.in_blocks(alpha, -np.inf)
-    masses = np.empty(int(reading.pairs.pointers[-1]))
-    reading.split(run)
-    return masses
 
 
 def slopes(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:

@@ -15,7 +15,7 @@ first. In many coordinates there is one centre for all (`point_blocks`).
 
 Arguments that all passes have: `reading`, (kind, scale, rows, cols, b, pairs), a side being (points, what tiles read,
 centres) and `pairs` (starts, ends, partners), of which a block of rows reads partners[starts : ends]; and `work`, a
-thread's own: (p, lanes, ends, a, sums, w). A strip is as many rows of a block as p has room for.
+thread's own: (p, lanes, ends, a, sums, w, masses). A strip is as many rows of a block as p has room for.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, 
     p and `col_ends` start with partner `begin`. For `divided` see `fill_tile`.
     """
     kind, scale, (_, xs, _), (_, ys, _), _, _ = reading
-    p, lanes, ends, _, sums, _ = work
+    p, lanes, ends, _, sums, _, _ = work
     rows, d = sums.size, ends[3].size
     x_place = BLOCK_POINTS * d * block + first
     for piece in range(lo, hi, SUMMED_BLOCKS):
@@ -93,18 +93,21 @@ def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, 
 
 
 @rows_kernel
-def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc, work, trust, lo, hi):
+def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc, masses, work, trust, lo, hi):
     """Blocks lo to hi of rows: sums, taken relative to alpha - base, updates, and their share of the column sums.
 
-    False as soon as a sum cannot be trusted.
+    `masses` get those of the tiles in the order of the list, unless they are empty. False as soon as a sum cannot be
+    trusted.
     """
-    p, _, ends, a, sums, w = work
+    p, _, ends, a, sums, w, tile_masses = work
     (low, tiny, huge), rows = trust, sums.size
     _clear(acc)
     starts, stops, lists = reading[5]
     for block in range(lo, hi):
         partners = lists[starts[block] : stops[block]]
         _ends_of_block(reading, norms, block, partners, base, ends, a)
+        for t in range(partners.size):
+            tile_masses[t] = 0.0
         for first in range(0, BLOCK_POINTS, rows):
             _clear(sums)
             _fill_strip(reading, block, first, partners, ends[1], 0, 0, partners.size, work, None)
@@ -120,7 +123,10 @@ def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc
                     target = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
                     updated[i] = side.offset[i] + potential + omega * (target - potential)
                     row_sum[i], w[r] = total, np.exp(updated[i] - base[i])
-            add_columns(p, w, rows, partners, acc)
+            add_columns(p, w, rows, partners, acc, tile_masses)
+        if masses.size:
+            for t in range(partners.size):
+                masses[starts[block] + t] = tile_masses[t]
     return True
 
 
@@ -128,7 +134,7 @@ def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc
 def row_max_blocks(reading, norms, base, out, work, lo, hi):
     """The largest z of every row, under the potentials `base`."""
     kind, scale, (_, xs, _), (_, ys, _), _, _ = reading
-    _, lanes, ends, a, tops, _ = work
+    _, lanes, ends, a, tops, _, _ = work
     rows, d = tops.size, ends[3].size
     starts, stops, lists = reading[5]
     for block in range(lo, hi):
@@ -160,7 +166,7 @@ def _total_of(parts, place):
 @rows_kernel
 def apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
     """Rows of P x; `columns` is x in the blocks of y. A few tiles are in memory at a time."""
-    p, _, ends, a, sums, _ = work
+    p, _, ends, a, sums, _, _ = work
     rows, count = sums.size, out.shape[1]
     starts, stops, lists = reading[5]
     for block in range(lo, hi):
@@ -183,7 +189,7 @@ def apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
 @rows_kernel
 def gram_blocks(reading, norms, alpha, columns, weight, parts, acc, work, lo, hi):
     """Some blocks' share of P^T diag(weight) P v, v the `columns`: the exponentials of a strip serve both products."""
-    p, _, ends, a, sums, w = work
+    p, _, ends, a, sums, w, tile_masses = work
     rows = sums.size
     _clear(acc)
     starts, stops, lists = reading[5]
@@ -200,14 +206,14 @@ def gram_blocks(reading, norms, alpha, columns, weight, parts, acc, work, lo, hi
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
                 w[r] = weight[i] * _total_of(parts, 16 * r) if alpha[i] > -np.inf else 0.0
-            add_columns(p, w, rows, partners, acc)
+            add_columns(p, w, rows, partners, acc, tile_masses)
 
 
 @rows_kernel
 def slope_blocks(reading, norms, alpha, parts, out, work, lo, hi):
     """Rows of what `CloudBackend.slopes` writes, a few tiles at a time."""
     kind, _, (_, xs, _), (_, ys, _), _, _ = reading
-    p, _, ends, a, sums, _ = work
+    p, _, ends, a, sums, _, _ = work
     rows, d = sums.size, ends[3].size
     starts, stops, lists = reading[5]
     for block in range(lo, hi):
@@ -227,25 +233,6 @@ def slope_blocks(reading, norms, alpha, parts, out, work, lo, hi):
                 out[i, d] = sums[r] if used else 0.0
                 for k in range(d):
                     out[i, k] = _total_of(parts, 16 * (d * r + k)) if used else 0.0
-
-
-@rows_kernel
-def mass_blocks(reading, norms, alpha, pointers, masses, work, lo, hi):
-    """The mass of every tile that blocks lo to hi read, in the order of their lists."""
-    _, lanes, ends, a, sums, _ = work
-    rows = sums.size
-    starts, stops, lists = reading[5]
-    for block in range(lo, hi):
-        partners = lists[starts[block] : stops[block]]
-        _ends_of_block(reading, norms, block, partners, alpha, ends, a)
-        for t in range(partners.size):
-            total = 0.0
-            for first in range(0, BLOCK_POINTS, rows):
-                _clear(sums)
-                _fill_strip(reading, block, first, partners, ends[1][BLOCK_POINTS * t :], t, t, t + 1, work, None)
-                for r in range(rows):
-                    total += sums[r]
-            masses[pointers[block] + t] = total
 
 
 @rows_kernel

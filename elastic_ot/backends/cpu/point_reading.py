@@ -60,7 +60,8 @@ class Reading(NamedTuple):
         for _ in range(self.threads):
             ends = np.empty(m, number), np.empty(m, number), np.empty(BLOCK_POINTS), np.empty(d), np.empty(d)
             strip = np.empty(self.height * m, number), np.zeros(16 * self.height, number)
-            found.append((*strip, ends, np.empty(BLOCK_POINTS), np.empty(self.height), np.empty(self.height, number)))
+            own = np.empty(BLOCK_POINTS), np.empty(self.height), np.empty(self.height, number)
+            found.append((*strip, ends, *own, np.zeros(self.pairs.longest)))
         return found
 
     def split(self, run: Callable[[int, int, int], None]) -> None:

@@ -261,18 +261,18 @@ def _entries_of_tile(
 
 
 @intrinsic
-def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, partners: Any, out: Any) -> Any:
+def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, partners: Any, out: Any, masses: Any) -> Any:
     """out_j += sum_i w_i p_ij, for the tiles of a strip as `fill` leaves them; `out` is in double precision.
 
-    `partners` says which block of columns each tile belongs to.
+    `partners` says which block of columns each tile belongs to; `masses` grow by the sums over every tile.
     """
-    signature = types.void(p, w, rows, partners, out)
+    signature = types.void(p, w, rows, partners, out, masses)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, double = (
             _Tile(context, builder, signature.args, arguments, number) for number in (_number(p.dtype), F64)
         )
-        source, factors, height, blocks, totals = tile.arguments
+        source, factors, height, blocks, totals, tile_sums = tile.arguments
         size = context.make_array(partners)(context, builder, arguments[3]).nitems
         seed = SEED[tile.number]
         sums = [cgutils.alloca_once(builder, tile.kind(tile.number)) for _ in range(BLOCK_POINTS // tile.lanes)]
@@ -287,9 +287,12 @@ def _add_columns(typingctx: Any, p: Any, w: Any, rows: Any, partners: Any, out: 
                 for t, total in enumerate(sums):
                     part = tile.load(source, builder.add(place, I64(t * tile.lanes)))
                     builder.store(tile.fma(factor, part, builder.load(total)), total)
+            mass = double.constant(0.0)
             for t, total in enumerate(sums):
                 place = builder.add(column, I64(t * tile.lanes))
-                _add_seeded(double, tile, builder.load(total), totals, place)
+                mass = builder.fadd(mass, _add_seeded(double, tile, builder.load(total), totals, place))
+            own = builder.gep(tile_sums, [at.index])
+            builder.store(builder.fadd(builder.load(own), double.total(mass)), own)
         return context.get_dummy_value()
 
     return signature, generate
@@ -402,15 +405,17 @@ def _add_slopes(
     return signature, generate
 
 
-def _add_seeded(double: _Tile, tile: _Tile, found: Any, totals: Any, place: Any) -> None:
-    """Add the lanes of a sum that began with `SEED`, less that, to numbers in double precision."""
-    builder = tile.builder
+def _add_seeded(double: _Tile, tile: _Tile, found: Any, totals: Any, place: Any) -> Any:
+    """Add the lanes of a sum that began with `SEED`, less that, to numbers in double precision; return their sums."""
+    builder, whole = tile.builder, double.constant(0.0)
     for half in range(0, tile.lanes, double.lanes):
         part = _part(builder, found, half, double.lanes)
         part = part if tile.number == F64 else builder.fpext(part, double.kind(F64))
         part = builder.fsub(part, double.constant(SEED[tile.number]))
         at = builder.add(place, I64(half))
         double.store(builder.fadd(double.load(totals, at), part), totals, at)
+        whole = builder.fadd(whole, part)
+    return whole
 
 
 @intrinsic

@@ -74,7 +74,7 @@ class MultiscaleState(NewtonState):
 
     def trim(self, share: float) -> None:
         """Leave out what has turned out to carry little."""
-        self.pruned.trim(self.alpha, self.beta, share)
+        self.pruned.trim(share)
         self.missing, self.trimmed, self.known = self.missing + share, True, None
 
     def refine(self) -> bool:
