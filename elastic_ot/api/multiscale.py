@@ -10,7 +10,7 @@ from ..costs.point_cost import PointCost
 from ..costs.points import PointCloud
 from ..problems.problem import Problem
 from ..solvers.methods import multiscale_pays
-from ..solvers.multiscale import SHARE
+from ..solvers.multiscale import LEFT_SHARE
 
 
 def pruned(problem: Problem, cost: Any, method: Any, omega: float, tol: float) -> Problem:
@@ -27,7 +27,7 @@ def pruned(problem: Problem, cost: Any, method: Any, omega: float, tol: float) -
         known = known if isinstance(known, PointCost) else cost._known()  # few points have become a matrix
     elif not (method == "auto" and isinstance(known, PointCost) and multiscale_pays(known, omega, tol)):
         return problem
-    return replace(problem, cost=known.pruned(SHARE * tol))
+    return replace(problem, cost=known.pruned(LEFT_SHARE * tol))
 
 
 def _refuse(cost: Any, tol: float) -> None:

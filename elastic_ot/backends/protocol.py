@@ -533,6 +533,9 @@ class CloudBackend(Protocol):
         hardly anything can be left out the cloud reads all pairs, and the bound is 0.
         """
 
+    def single_rounding(self, cloud: Any, inv_epsilon: float) -> float:
+        """Return by how much single precision may change entries that matter, relative to them."""
+
     def pairs_read(self, cloud: Any) -> int:
         """Return how many pairs of blocks a pruned cloud reads; 0 where it reads all."""
 

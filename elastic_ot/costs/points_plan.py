@@ -61,6 +61,11 @@ class PointPlan(TiledPlan):
     def gram(self, alpha: Array, beta: Array, weight: Array, fast: bool = False) -> Gram:
         return self.kernels.gram(self.cloud, self.inv_epsilon, alpha, beta, weight, fast)
 
+    @property
+    def single_rounding(self) -> float:
+        """By how much single precision may change entries that matter, relative to them."""
+        return self.kernels.single_rounding(self.cloud, self.inv_epsilon)
+
     def slopes(self, alpha: Array, beta: Array, transpose: bool, out: Array, fast: bool) -> None:
         """Write `CloudBackend.slopes`, of the columns' points with `transpose`."""
         if transpose:

@@ -177,23 +177,19 @@ class OperatorPasses(StoredPasses):
     exact: bool = False
     stored: bool = True
     truncated: bool = False
-    many: bool = False
-    """Too many entries carry mass, as was seen at a larger residual."""
 
     def sweep(self, state: State, omega: Omega, count: int = 1) -> bool:
         log_sweep(state, omega, count)
         return True
 
-    def change_epsilon(self) -> None:
-        self.many = False
-
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
-        found = None if self.many else few_cells_system(state, row_weight, diagonal, free, drop)
-        if found is not None:
-            return found
-        self.many = True
+        found = few_cells_system(state, row_weight, diagonal, free, drop)
+        return self.whole_system(state, row_weight, diagonal, free) if found is None else found
+
+    def whole_system(self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_]) -> System:
+        """Newton's matrix by products with the plan."""
         task = state.task
         product = task.plan.gram(state.alpha.copy(), state.beta.copy(), row_weight, fast=not self.exact)
         out = np.empty_like(diagonal)

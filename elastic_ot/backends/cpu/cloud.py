@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..protocol import CLIPPED, TRUST_DOUBLE, TRUST_SINGLE, Array, Side, Vectors
+from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Side, Vectors
 from ..updates import log_column_sums
 from .dense import BRIEF_SERIAL_BELOW, LN2, _columns
 from .point_blocks import Cloud, by_coordinate
@@ -31,6 +31,7 @@ from .point_support import support_sizes as support_sizes
 from .threads import available, split
 from .tiles import BLOCK_POINTS
 
+SINGLE_DIGIT = 2.0**-24  # of a number, to which single precision rounds it
 ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
 
 
@@ -161,7 +162,7 @@ def gram(
     reading, points, removed = reading_of(cloud, inv_epsilon, single=fast), cloud.cols, np.isneginf(beta)
     arguments, work, alphas = reading.arguments(beta), reading.work(), cloud.rows.in_blocks(alpha, -np.inf)
     weights = cloud.rows.in_blocks(weight, 0.0)
-    acc, parts = np.empty((len(work), reading.col_norms.size)), np.empty((len(work), 16 * reading.height))
+    acc = np.empty((len(work), reading.col_norms.size))
 
     def product(x: Array, out: Array) -> None:
         used = np.where(removed, 0.0, x)
@@ -169,7 +170,7 @@ def gram(
         columns = points.in_blocks(np.ldexp(used, -exponent), 0.0).astype(reading.number)
 
         def run(t: int, lo: int, hi: int) -> None:
-            gram_blocks(arguments, reading.row_norms, alphas, columns, weights, parts[t], acc[t], work[t], lo, hi)
+            gram_blocks(arguments, reading.row_norms, alphas, columns, weights, acc[t], work[t], lo, hi)
 
         reading.split(run)
         points.from_blocks(np.ldexp(acc.sum(axis=0), exponent), out)
@@ -180,6 +181,17 @@ def gram(
 
 def share(cloud: Cloud) -> float:
     return 1.0 if cloud.pairs is None else cloud.pairs.share
+
+
+def single_rounding(cloud: Cloud, inv_epsilon: float) -> float:
+    reach = 1.0  # of coordinates in their unit
+    if cloud.rows.centres.size:  # offsets in blocks are what is rounded
+        reach = 1.0
+        for points in (cloud.rows, cloud.cols):
+            assert points.tree is not None
+            halves = points.tree.halves[: points.norms.size // BLOCK_POINTS]
+            reach *= float(np.sqrt((halves**2).sum(axis=1)).mean())
+    return SINGLE_DIGIT * abs(cloud.factor) * inv_epsilon * LOG2E * cloud.power * reach
 
 
 def pairs_read(cloud: Cloud) -> int:

@@ -70,10 +70,10 @@ def _ends_of_block(reading, norms, block, partners, base, ends, a):
 
 
 @inner
-def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, divided):
+def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, divided, weights):
     """Fill p with some rows of a block and partners lo to hi, tile by tile: 2^z; and add to their sums.
 
-    p and `col_ends` start with partner `begin`. For `divided` see `fill_tile`.
+    p and `col_ends` start with partner `begin`. For `divided` and `weights`, of all columns, see `fill_tile`.
     """
     kind, scale, (_, xs, _), (_, ys, _), _, _ = reading
     p, lanes, ends, _, sums, _, _ = work
@@ -83,8 +83,9 @@ def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, 
         _clear(lanes)
         for t in range(piece, min(piece + SUMMED_BLOCKS, hi)):
             here, there = BLOCK_POINTS * t + first, BLOCK_POINTS * (t - begin)
-            y_place = BLOCK_POINTS * d * np.int64(partners[t])
-            fill_tile(kind, ends[0], here, col_ends, there, xs, x_place, ys, y_place, d, scale, rows, p, lanes, divided)
+            column = BLOCK_POINTS * np.int64(partners[t])
+            at = here, col_ends, there, xs, x_place, ys, d * column, d, scale, rows
+            fill_tile(kind, ends[0], *at, p, lanes, divided, weights, column)
         for r in range(rows):
             total = 0.0
             for q in range(16 * r, 16 * r + 16):
@@ -110,7 +111,7 @@ def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc
             tile_masses[t] = 0.0
         for first in range(0, BLOCK_POINTS, rows):
             _clear(sums)
-            _fill_strip(reading, block, first, partners, ends[1], 0, 0, partners.size, work, None)
+            _fill_strip(reading, block, first, partners, ends[1], 0, 0, partners.size, work, None, None)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
                 old, total = alpha[i], sums[r]
@@ -178,7 +179,7 @@ def apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
             for piece in range(0, partners.size, SUMMED_BLOCKS):
                 end = min(piece + SUMMED_BLOCKS, partners.size)
                 col_ends = ends[1][BLOCK_POINTS * piece :]
-                _fill_strip(reading, block, first, partners, col_ends, piece, piece, end, work, None)
+                _fill_strip(reading, block, first, partners, col_ends, piece, piece, end, work, None, None)
                 add_products(p, rows, columns, count, partners[piece:end], parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
@@ -187,7 +188,7 @@ def apply_blocks(reading, norms, alpha, columns, parts, out, work, lo, hi):
 
 
 @rows_kernel
-def gram_blocks(reading, norms, alpha, columns, weight, parts, acc, work, lo, hi):
+def gram_blocks(reading, norms, alpha, columns, weight, acc, work, lo, hi):
     """Some blocks' share of P^T diag(weight) P v, v the `columns`: the exponentials of a strip serve both products."""
     p, _, ends, a, sums, w, tile_masses = work
     rows = sums.size
@@ -197,15 +198,11 @@ def gram_blocks(reading, norms, alpha, columns, weight, parts, acc, work, lo, hi
         partners = lists[starts[block] : stops[block]]
         _ends_of_block(reading, norms, block, partners, alpha, ends, a)
         for first in range(0, BLOCK_POINTS, rows):
-            _clear(parts)
             _clear(sums)
-            _fill_strip(reading, block, first, partners, ends[1], 0, 0, partners.size, work, None)
-            for piece in range(0, partners.size, SUMMED_BLOCKS):
-                end = min(piece + SUMMED_BLOCKS, partners.size)
-                add_products(p[BLOCK_POINTS * rows * piece :], rows, columns, 1, partners[piece:end], parts)
+            _fill_strip(reading, block, first, partners, ends[1], 0, 0, partners.size, work, None, columns)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r
-                w[r] = weight[i] * _total_of(parts, 16 * r) if alpha[i] > -np.inf else 0.0
+                w[r] = weight[i] * sums[r] if alpha[i] > -np.inf else 0.0
             add_columns(p, w, rows, partners, acc, tile_masses)
 
 
@@ -225,7 +222,7 @@ def slope_blocks(reading, norms, alpha, parts, out, work, lo, hi):
             for piece in range(0, partners.size, SUMMED_BLOCKS):
                 end = min(piece + SUMMED_BLOCKS, partners.size)
                 col_ends = ends[1][BLOCK_POINTS * piece :]
-                _fill_strip(reading, block, first, partners, col_ends, piece, piece, end, work, True)
+                _fill_strip(reading, block, first, partners, col_ends, piece, piece, end, work, True, None)
                 add_slopes(kind, p, rows, xs, BLOCK_POINTS * d * block + first, ys, d, partners[piece:end], parts)
             for r in range(rows):
                 i = BLOCK_POINTS * block + first + r

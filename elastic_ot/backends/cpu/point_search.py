@@ -34,7 +34,7 @@ GROUPED = 2  # the tree of the columns is searched for 2^GROUPED blocks of rows 
 SPREAD = 32.0  # pairs a block for which the mass that may be left out is reserved
 RIDGE = 1e-3  # of the spread of a block's points, added in every direction: points in a plane say nothing beside it
 BOUND_SLACK = 1.001  # bounds are computed with exponents up to 1e12, rounded to their last digit
-WORTH = 0.6  # share of all pairs up to which a list is read faster than everything
+WORTH = 0.95  # share of all pairs up to which a list is made: some of them turn out to carry little
 BOUNDS = dict(zip(BOUNDED_METRICS, (SQUARES, DISTANCE, ABSOLUTE), strict=True))
 
 

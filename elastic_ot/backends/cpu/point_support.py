@@ -14,8 +14,13 @@ from .tiles import BLOCK_POINTS, entries_of_tile
 
 
 @inner
-def _exceeds(cost, inv_epsilon, alpha, beta, row_least, col_least):
-    return alpha + beta - cost * inv_epsilon > min(row_least, col_least)
+def _above(costs, place, constant, inv_epsilon, alpha, beta, least, col_least, column):
+    """How many of 32 entries of a row exceed the lower of two thresholds: without branches, for vectors."""
+    count = 0.0
+    for j in range(BLOCK_POINTS):
+        exponent = alpha + beta[column + j] - (costs[place + j] + constant) * inv_epsilon
+        count += 1.0 if exponent > min(least, col_least[column + j]) else 0.0
+    return count
 
 
 @rows_kernel
@@ -33,13 +38,12 @@ def _size_blocks(costing, lists, inv_epsilon, rows, cols, wanted, sizes, tile, l
             column = BLOCK_POINTS * np.int64(partners[t])
             entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, BLOCK_POINTS, tile)
             for r in range(BLOCK_POINTS):
-                i, count = row + r, 0
-                for j in range(BLOCK_POINTS):
-                    cost = tile[BLOCK_POINTS * r + j] + constant
-                    count += _exceeds(
-                        cost, inv_epsilon, alpha[i], beta[column + j], row_least[i], col_least[column + j]
+                i = row + r
+                sizes[i] += np.int64(
+                    _above(
+                        tile, BLOCK_POINTS * r, constant, inv_epsilon, alpha[i], beta, row_least[i], col_least, column
                     )
-                sizes[row + r] += count
+                )
 
 
 @rows_kernel
@@ -53,10 +57,12 @@ def _cell_blocks(costing, lists, inv_epsilon, rows, cols, places, order, indices
             column = BLOCK_POINTS * np.int64(partners[t])
             entries_of_tile(kind, zeros, 0, zeros, 0, xs, d * row, ys, d * column, d, scale, BLOCK_POINTS, tile)
             for r in range(BLOCK_POINTS):
-                i = row + r
+                i, place = row + r, BLOCK_POINTS * r
+                if _above(tile, place, constant, inv_epsilon, alpha[i], beta, row_least[i], col_least, column) == 0.0:
+                    continue
                 for j in range(BLOCK_POINTS):
-                    cost = tile[BLOCK_POINTS * r + j] + constant
-                    if _exceeds(cost, inv_epsilon, alpha[i], beta[column + j], row_least[i], col_least[column + j]):
+                    cost = tile[place + j] + constant
+                    if alpha[i] + beta[column + j] - cost * inv_epsilon > min(row_least[i], col_least[column + j]):
                         k = places[i]
                         indices[k], costs[k], places[i] = order[column + j], cost, k + 1
 

@@ -156,17 +156,21 @@ def _fill_tile(
     p: Any,
     sums: Any,
     divided: Any,
+    weights: Any,
+    w_first: Any,
 ) -> Any:
     """p[rows b_first + 32 i + j] = 2^z_ij, and sums[16 i : 16 i + 16] grow by numbers that add up to those of row i.
 
-    Unless `divided` is None, p has 2^z_ij / c_ij in its place where c is a distance, and 0 where that is 0. It is the
-    type that tells, so that sweeps are compiled without.
+    Unless `divided` is None, p has 2^z_ij / c_ij in its place where c is a distance, and 0 where that is 0. Unless
+    `weights` is None, sums are those of p_ij weights[w_first + j]. It is the type that tells, so that sweeps are
+    compiled without.
     """
-    signature = types.void(kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows, p, sums, divided)
+    given = kind, a, a_first, b, b_first, xs, x_first, ys, y_first, d, scale, rows
+    signature = types.void(*given, p, sums, divided, weights, w_first)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile = _Tile(context, builder, signature.args, arguments, _number(p.dtype))
-        rows, out, totals = tile.arguments[11:14]
+        rows, out, totals, _, factors, factors_first = tile.arguments[11:17]
         first, distance = builder.mul(rows, tile.arguments[4]), None
         if divided != types.none:
             distance = builder.icmp_signed("==", tile.arguments[0], I64(DISTANCE))
@@ -184,7 +188,13 @@ def _fill_tile(
             for column, x, y in zip(columns, e, c, strict=True):
                 tile.store(kept(x, y), out, builder.add(line, column))
             place = builder.mul(row, I64(16))
-            tile.store(builder.fadd(tile.load(totals, place), builder.fadd(*e)), totals, place)
+            total = tile.load(totals, place)
+            if weights == types.none:
+                total = builder.fadd(total, builder.fadd(*e))
+            else:
+                for column, x in zip(columns, e, strict=True):
+                    total = tile.fma(x, tile.load(factors, builder.add(factors_first, column)), total)
+            tile.store(total, totals, place)
 
         tile.each(use)
         return context.get_dummy_value()

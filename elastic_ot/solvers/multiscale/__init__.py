@@ -2,4 +2,4 @@
 
 from .method import Multiscale as Multiscale
 from .ordered import run_ordered as run_ordered
-from .state import SHARE as SHARE
+from .state import LEFT_SHARE as LEFT_SHARE

@@ -12,7 +12,7 @@ from ..newton.stages import iterate
 from ..newton.state import Stage
 from ..state import Start, State
 from .levels import Levels
-from .state import LIST_AT_MOST, SHARE, TRIM, MultiscaleState
+from .state import LEFT_SHARE, LIST_AT_MOST, NOISY, TRIM, MultiscaleState
 
 SWEEPS = 2  # at a level before Newton steps, and before pairs with little mass are left out
 
@@ -42,6 +42,7 @@ class Multiscale:
         first = initial_alphas(level.task, start if warm else replace(start, f=None, g=None))
         state = MultiscaleState(level.task, *first, "rows", (1.0, 1.0), start.fast, start.fast)
         state.target, state.tol, state.deadline, state.wanted_end = task, start.tol, start.deadline, start.end
+        state.single = start.fast
         state.levels, state.level, state.number, state.damping = levels, level, number, self.newton.damping
         f, g = level.task.potentials(*first)
         self._enter(state, f, g, whole=not warm or start.f is None)
@@ -57,6 +58,11 @@ class Multiscale:
             return 1
         if state.sweeps == SWEEPS and state.steps == 0 and state.stage is Stage.LOOK and not state.trimmed:
             state.trim(TRIM * self._goal(state))
+        goal = self._goal(state)
+        if state.fast and state.stage is Stage.LOOK and state.coarse(goal):
+            found = state.measure()
+            if found.residual <= NOISY * state.pruned.single_rounding * found.mass:
+                state.in_double()
         iterate(self.newton, state)
         if state.on_target and not closing:
             state.note_progress()
@@ -78,6 +84,6 @@ class Multiscale:
         """Go to the level of the state with these potentials: list what matters, and let the rows answer."""
         state.enter(state.level, f, g)
         if not whole:
-            state.search(SHARE * min(self._goal(state), LIST_AT_MOST))
+            state.search(LEFT_SHARE * min(self._goal(state), LIST_AT_MOST))
         state.sweep((1.0, 0.0))
         state.sweeps = 1

@@ -12,14 +12,15 @@ from ...problems.penalty import Vector
 from ..measure import Measure
 from ..newton.best import Best
 from ..newton.state import NewtonState, Stage
-from ..passes import OperatorPasses
 from .levels import Level, Levels
+from .passes import ListPasses
 from .prolongation import Guess, guess_of
 
-SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
+LEFT_SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
 LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
-DOUBLE_BELOW = 1e-4  # tolerances for which single precision does not do
+DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
+NOISY = 8.0  # times the rounding of entries in single precision: residuals below which steps lead nowhere
 
 
 @dataclass(eq=False)
@@ -35,8 +36,14 @@ class MultiscaleState(NewtonState):
     """Mass that is not listed, about."""
     trimmed: bool = False
     """Pairs with little mass are left out."""
+    single: bool = False
+    """Levels begin in single precision."""
     relisted: bool = False
     """The list was made anew since the target was reached."""
+
+    @property
+    def noise(self) -> float:
+        return DUAL_NOISE if self.fast else 0.0
 
     @property
     def pruned(self) -> PrunedPlan:
@@ -64,7 +71,8 @@ class MultiscaleState(NewtonState):
         self.known, self.trial, self.stage = None, None, Stage.LOOK
         self.sweeps = self.steps = 0
         self.damping, self.stretch = 0.1, 1.0
-        self.passes = OperatorPasses(exact=not self.fast)
+        self.fast = self.scratch = self.single
+        self.passes = ListPasses(exact=not self.fast)
         self.missing, self.trimmed = 0.0, False
 
     def search(self, share: float) -> None:
@@ -81,12 +89,25 @@ class MultiscaleState(NewtonState):
         """Lists made anew; in double precision where single precision may be to blame."""
         if not self.on_target:
             return super().refine()
-        self.search(SHARE * self.tol)
+        self.search(LEFT_SHARE * self.tol)
         again, self.relisted = self.relisted, True
-        if self.tol < DOUBLE_BELOW or again:
+        if self.fast and (again or self.coarse(self.tol)):
+            return self.in_double()
+        if again:
             return super().refine()
         self.best, self.trial, self.known, self.stage = Best(), None, None, Stage.SWEEP
-        self.passes = OperatorPasses(exact=not self.fast)
+        self.passes = ListPasses(exact=not self.fast)
+        return True
+
+    def coarse(self, goal: float) -> bool:
+        """True if single precision cannot tell whether the residual is so small, relative to the mass."""
+        return goal < NOISY * self.pruned.single_rounding
+
+    def in_double(self) -> bool:
+        """Go on in double precision at this level."""
+        self.fast = self.scratch = False
+        self.passes = ListPasses(exact=True)
+        self.best, self.trial, self.known, self.stage = Best(), None, None, Stage.SWEEP
         return True
 
     def restore(self, saved: tuple[Vector, ...]) -> None:
@@ -105,7 +126,7 @@ class MultiscaleState(NewtonState):
         after = guess.at(self.level, last)
         alpha, beta = self.target.alphas(after.f.values, after.g.values)
         assert isinstance(self.target.plan, PrunedPlan)
-        self.target.plan.renew(alpha, beta, SHARE * LIST_AT_MOST)
+        self.target.plan.renew(alpha, beta, LEFT_SHARE * LIST_AT_MOST)
         return self.target.potentials(alpha, beta)
 
     def descend(self) -> tuple[Vector, Vector]:

@@ -73,6 +73,11 @@ class NewtonState(AnnealedState):
     """The relative residual where the last step began."""
     best: Best = field(default_factory=Best)
 
+    @property
+    def noise(self) -> float:
+        """By how much rounding may change the dual, in units of epsilon and the mass; 0 for no more than float64's."""
+        return 0.0
+
     def expired(self) -> bool:
         return time.perf_counter() >= self.deadline
 

@@ -15,6 +15,7 @@ from .top_k import top_k_system
 
 LINEAR = 1.5  # of what the quadratic model promises, which is half of the slope: so much more comes of no curvature
 NOTHING = 1e-290  # mass of a row, in units of the whole, that links no columns: its inverse must not overflow
+CLEARLY = 0.9  # of the residual, to which a step must bring it if rounding hides what becomes of the dual
 SLACK = 3e-14  # of the terms of the dual, relative: rounding
 
 
@@ -73,10 +74,16 @@ def take(state: NewtonState, step: Step) -> None:
 
 
 def rises(state: NewtonState, step: Step, found: Measure) -> bool:
-    """True if the dual has risen by what a step must bring to be kept, or all that is missing is rounding."""
+    """True if the dual has risen by what a step must bring to be kept, or all that is missing is rounding.
+
+    Where rounding is that of single precision, the residual has to tell.
+    """
     nats = 1.0 + max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (state.alpha, state.beta))
     slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass * nats)
-    return found.dual >= step.found.dual + 1e-4 * step.t * step.slope - slack
+    promised = step.found.dual + 1e-4 * step.t * step.slope - slack
+    if state.noise and found.residual < CLEARLY * step.found.residual:
+        promised = min(promised, step.found.dual - state.noise * found.epsilon * found.mass)
+    return found.dual >= promised
 
 
 def adapt_damping(method: Parameters, state: NewtonState, step: Step, found: Measure) -> None:
