@@ -7,6 +7,10 @@ scaling; Schmitzer 2019). K belongs to the thread and holds one problem, so that
 Two ways to lie in memory. Problems of some size go four rows at a time. Of tiny ones, whose rows are shorter than a
 vector register, `LANES` are swept together: entry (i, j) of all of them lies side by side, and loops run over problems.
 
+Users wait for the compiler, so sweeps are compiled for what they are called with. `omega` is None where all updates are
+divisions (fixed marginals, not damped), `plans` is None where no plans are asked for: Numba then leaves out what stands
+under the other condition. With omega None, what scaling alone cannot do is left to another call.
+
 Elementary functions and the update rules are those of `dense`. Numba's cache watches this file only: after a change of
 `dense` in a checkout, delete the cache (`__pycache__`).
 """
@@ -14,7 +18,7 @@ Elementary functions and the update rules are those of `dense`. Numba's cache wa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -47,6 +51,13 @@ KINKED = {1, 2}  # codes of the update rules with kinks
 SMALL_SCALING, LARGE_SCALING = 1e-260, 1e260
 
 
+class PlainSide(NamedTuple):
+    """A `Side` whose updates are divisions."""
+
+    weight: Array
+    log_weight: Array
+
+
 def as_like(x, like):
     """`x` in the precision of `like`."""
     return like.dtype.type(x)
@@ -71,9 +82,35 @@ def _side(sides, k):
 
 
 @moves
+def _damped(omega):
+    if omega is None:
+        return False
+    return omega != 1.0
+
+
+@moves
 def _plain(side, omega):
     """True where the update is a division: a fixed marginal, not damped."""
+    if omega is None:
+        return True
     return side.code == 0 and side.strength == 1.0 and omega == 1.0
+
+
+def _problem(omega, rows, cols, k):
+    """The sides of problem k, and how both are damped."""
+    raise AssertionError("for compiled code")
+
+
+@overload(_problem, inline="always")
+def _problem_of(omega, rows, cols, k):
+    if isinstance(omega, types.NoneType):
+        return lambda omega, rows, cols, k: (
+            PlainSide(rows.weight[k], rows.log_weight[k]),
+            PlainSide(cols.weight[k], cols.log_weight[k]),
+            None,
+            None,
+        )
+    return lambda omega, rows, cols, k: (_side(rows, k), _side(cols, k), omega[0], omega[1])
 
 
 @inner
@@ -88,6 +125,8 @@ def _updated(side, omega, base, u, s, i):
     """The new scaling of entry i."""
     if side.log_weight[i] == -np.inf:
         return 0.0
+    if omega is None:
+        return side.weight[i] / s
     if _plain(side, omega):
         return side.weight[i] / s
     moved = side.offset[i] + _target(side, base, s, i) - base
@@ -98,9 +137,11 @@ def _updated(side, omega, base, u, s, i):
 
 
 @inner
-def _exact(side, base, u, s, i):
+def _exact(side, omega, base, u, s, i, new):
     """The scaling that an update without damping would give; what the residual is measured by."""
-    return _updated(side, 1.0, base, u, s, i)
+    if omega is None:
+        return new
+    return new if omega == 1.0 else _updated(side, 1.0, base, u, s, i)
 
 
 # --- problems of some size --------------------------------------------------------------------------------------------
@@ -199,7 +240,7 @@ def _row_pass(cost, where, inv2, row, omega, kernel, vectors, alpha, absorb, col
                 new = _updated(row, omega, base[i + q], old, s[q], i + q)
                 if not (SMALL_SCALING < new < LARGE_SCALING):
                     return -1.0, 0.0
-                exact = new if omega == 1.0 else _exact(row, base[i + q], old, s[q], i + q)
+                exact = _exact(row, omega, base[i + q], old, s[q], i + q, new)
                 error += abs(exact - old) * s[q]
                 total += new
                 if new < unseen[2]:
@@ -224,15 +265,15 @@ def _column_update(col, omega, base, v, acc, least, new):
             new[j] = col.weight[j] / s if used else 0.0
             error += abs(new[j] - v[j]) * s
         return error if sound else -1.0
-    for j in range(v.size):
-        new[j] = 0.0
-        if col.log_weight[j] > -np.inf:
-            s = acc[j]
-            sound = sound and least < s < 1e250
-            new[j] = _updated(col, omega, base[j], v[j], s, j)
-            sound = sound and SMALL_SCALING < new[j] < LARGE_SCALING
-            exact = new[j] if omega == 1.0 else _exact(col, base[j], v[j], s, j)
-            error += abs(exact - v[j]) * s
+    if omega is not None:
+        for j in range(v.size):
+            new[j] = 0.0
+            if col.log_weight[j] > -np.inf:
+                s = acc[j]
+                sound = sound and least < s < 1e250
+                new[j] = _updated(col, omega, base[j], v[j], s, j)
+                sound = sound and SMALL_SCALING < new[j] < LARGE_SCALING
+                error += abs(_exact(col, omega, base[j], v[j], s, j, new[j]) - v[j]) * s
     return error if sound else -1.0
 
 
@@ -267,7 +308,7 @@ def _rows_by_highest(cost, where, inv2, row, omega, alpha, beta, out):
 def _columns_by_highest(cost, where, inv2, col, omega, alpha, beta, work):
     """Compute potentials of the columns from sums relative to their largest terms, and return their residual.
 
-    In double precision and two passes over the cost; work[1] holds the new potentials.
+    In double precision and two passes over the cost; work[1] gets the new potentials.
     """
     top, total = work
     k, n, m = where
@@ -333,7 +374,7 @@ def _multiply(kernel, mass, u, v, n, m, out):
 
 # --- tiny problems, side by side --------------------------------------------------------------------------------------
 # Entry i of problem z of a group is x[i, z]; a side is (weight, log_weight, offset, strength, strength2), the strengths
-# one row each. Scalings, sums and K have one precision.
+# one row each, or, where omega is None, (weight,). Scalings, sums and K have one precision.
 
 
 @moves
@@ -358,16 +399,35 @@ def _gather_weights(values, size, which, first, floor, out):
 
 
 @moves
-def _gather_side(sides, size, which, first, plain, floor, packed):
+def _gather_side(sides, omega, which, first, plain, floor, packed):
     """The sides of the problems; a plain one is its weights."""
-    weight, log_weight, offset, strength, strength2 = packed
-    _gather_weights(sides.weight, size, which, first, floor, weight)
-    if not plain:
-        _gather(sides.log_weight, size, which, first, log_weight)
-        _gather(sides.offset, size, which, first, offset)
-        for z in range(strength.size):
-            k = which[min(first + z, which.size - 1)]
-            strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
+    size = packed[0].shape[0]
+    _gather_weights(sides.weight, size, which, first, floor, packed[0])
+    if omega is not None:
+        if not plain:
+            _, log_weight, offset, strength, strength2 = packed
+            _gather(sides.log_weight, size, which, first, log_weight)
+            _gather(sides.offset, size, which, first, offset)
+            for z in range(strength.size):
+                k = which[min(first + z, which.size - 1)]
+                strength[z], strength2[z] = sides.strength[k], sides.strength2[k]
+
+
+def _lane_sides(omega, weights, col_weights, row, col, strengths):
+    """Where both sides are gathered, and how they are damped."""
+    raise AssertionError("for compiled code")
+
+
+@overload(_lane_sides, inline="always")
+def _lane_sides_of(omega, weights, col_weights, row, col, strengths):
+    if isinstance(omega, types.NoneType):
+        return lambda omega, weights, col_weights, row, col, strengths: ((weights,), (col_weights,), None, None)
+    return lambda omega, weights, col_weights, row, col, strengths: (
+        (weights, row[2], row[3], strengths[0], strengths[1]),
+        (col_weights, col[2], col[3], strengths[2], strengths[3]),
+        omega[0],
+        omega[1],
+    )
 
 
 @moves
@@ -446,9 +506,9 @@ def _lane_sums(kernel, start, stride, count, x, s):
 
 
 @inner
-def _lane_moves(x, old, sums, size, error):
+def _lane_moves(x, old, sums, error):
     """What the residual was before a plain update."""
-    for i in range(size):
+    for i in range(x.shape[0]):
         for z in range(error.size):
             error[z] += abs(x[i, z] - old[i, z]) * sums[i, z]
 
@@ -476,44 +536,27 @@ def _lane_scale(code, side, i, omega, base, x, s, out, error):
 
 
 @inner
-def _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, limit, error, s):
-    """Update the rows, then what the columns would become; true if a scaling left (1 / limit, limit)."""
-    u, v, before, new, sums, acc = scalings
-    for z in range(s.size):
-        error[0, z] = 0.0
-        error[1, z] = 0.0
-    one = np.int64(1)  # a literal would be a type of its own
-    if measured or not plain[0]:
-        for i in range(n):
-            for z in range(s.size):
-                before[i, z] = u[i, z]
-    if plain[0]:
-        spread = divide_lanes(kernel, m, one, sides[0][0], v, limit, u, sums)
+def _lane_half(kernel, across, along, side, omega, code, plain, base, x, old, limit, measured, error, sums, out):
+    """A half step from the scalings x of the other side; true if a scaling left (1 / limit, limit)."""
+    spread = False
+    if plain:
+        spread = divide_lanes(kernel, across, along, side[0], x, limit, out, sums)
         if measured:
-            _lane_moves(u, before, sums, n, error[0])
-    else:
-        for i in range(n):
-            _lane_sums(kernel, i * m, one, m, v, s)
-            _lane_scale(codes[0], sides[0], i, omega[0], bases[0][i], before[i], s, u[i], error[0])
-        spread = _outside(u, sides[0][0], n, 1.0 / limit, limit) > 0
-    if plain[1]:
-        spread |= divide_lanes(kernel, one, m, sides[1][0], u, limit, new, acc)
-        if measured:
-            _lane_moves(new, v, acc, m, error[1])
-    else:
-        for j in range(m):
-            _lane_sums(kernel, j, m, n, u, acc[j])
-            _lane_scale(codes[1], sides[1], j, omega[1], bases[1][j], v[j], acc[j], new[j], error[1])
-        spread |= _outside(new, sides[1][0], m, 1.0 / limit, limit) > 0
+            _lane_moves(out, old, sums, error)
+    elif omega is not None:
+        for i in range(out.shape[0]):
+            _lane_sums(kernel, i * across, along, x.shape[0], x, sums[i])
+            _lane_scale(code, side, i, omega, base[i], old[i], sums[i], out[i], error)
+        spread = _outside(out, side[0], 1.0 / limit, limit) > 0
     return spread
 
 
 @moves
-def _lane_floors(u, size, low, unseen, least):
+def _lane_floors(u, low, unseen, least):
     """The least sum of a column that can be trusted, of every lane: K is nowhere 0, which adds `unseen` u somewhere."""
     for z in range(least.size):
         least[z] = 0.0
-    for i in range(size):
+    for i in range(u.shape[0]):
         for z in range(least.size):
             least[z] += u[i, z]
     for z in range(least.size):
@@ -521,14 +564,14 @@ def _lane_floors(u, size, low, unseen, least):
 
 
 @moves
-def _unsound(sums, weight, size, least, high, left):
+def _unsound(sums, weight, least, high, left):
     """Leave lanes with sums outside (least, high) to `_sweep_rows`; how many sums that were."""
     out = 0
-    for i in range(size):
+    for i in range(sums.shape[0]):
         for z in range(sums.shape[1]):
             out += (weight[i, z] > 0.0) & ((sums[i, z] > high) | (sums[i, z] < least[z]) | (sums[i, z] != sums[i, z]))
     if out > 0:
-        for i in range(size):
+        for i in range(sums.shape[0]):
             for z in range(left.size):
                 if left[z] == 1.0 and weight[i, z] > 0.0 and not (least[z] < sums[i, z] < high):
                     left[z] = -1.0
@@ -536,45 +579,46 @@ def _unsound(sums, weight, size, least, high, left):
 
 
 @moves
-def _outside(x, weight, size, low, high):
+def _outside(x, weight, low, high):
     """How many entries in use lie outside (low, high)."""
     out = 0
-    for i in range(size):
+    for i in range(x.shape[0]):
         for z in range(x.shape[1]):
             out += (weight[i, z] > 0.0) & ((x[i, z] > high) | (x[i, z] < low) | (x[i, z] != x[i, z]))
     return out
 
 
 @moves
-def _leave(x, weight, size, low, high, left):
+def _leave(x, weight, low, high, left):
     """Leave lanes with an entry in use outside (low, high) to `_sweep_rows`: left = -1."""
-    for i in range(size):
+    for i in range(x.shape[0]):
         for z in range(left.size):
             if left[z] == 1.0 and weight[i, z] > 0.0 and not (low < x[i, z] < high):
                 left[z] = -1.0
 
 
 @moves
-def _empty(side, size, plain, left):
+def _empty(side, omega, plain, left):
     """Lanes that were left have no weight here, so that they ask for no new kernels."""
-    for i in range(size):
+    for i in range(side[0].shape[0]):
         for z in range(left.size):
             if left[z] == -1.0:
                 side[0][i, z] = 0.0
-                if not plain:
-                    side[1][i, z] = -np.inf
+                if omega is not None:
+                    if not plain:
+                        side[1][i, z] = -np.inf
 
 
 @inner
-def _lane_logs(x, base, size, out):
-    for i in range(size):
+def _lane_logs(x, base, out):
+    for i in range(x.shape[0]):
         for z in range(out.shape[1]):
             out[i, z] = base[i, z] + log(np.float64(x[i, z])) if x[i, z] > 0.0 else -np.inf
 
 
 @inner
-def _scatter(x, base, size, k, z, out):
-    for i in range(size):
+def _scatter(x, base, k, z, out):
+    for i in range(x.shape[0]):
         out[k, i] = base[i, z] + log(np.float64(x[i, z])) if x[i, z] > 0.0 else -np.inf
 
 
@@ -635,22 +679,27 @@ def _marginals_of(k, cost, batch, alpha, beta, row_sum, col_sum):
 
 
 @entry_point
-def _sweep_rows(t, threads, task, scratch):
-    """Iterate on one problem after another until its residual is at most its goal, or there were enough iterations."""
-    cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans = task
+def _sweep_rows(t, threads, omega, plans, task, scratch):
+    """Iterate on one problem after another until its residual is at most its goal, or there were enough iterations.
+
+    done says how many there were before. With omega None, an iteration that has to be one in the log domain is left to
+    a call with all of the rules: done is then -1 less what it was before that iteration.
+    """
+    cost, batch, rows, cols, alphas, betas, which, goal, plan, done, residual = task
     count, end_cols, cold, measured = plan
     for q in range(t, which.size, threads):
         k = which[q]
-        kernel, u, before, base, v, new, fresh, col_base, beta2, acc, spare, s, limits = scratch
+        row, col, row_omega, col_omega = _problem(omega, rows, cols, k)
+        kernel, of_rows, of_cols, beta2, v, s, limits = scratch
         n, m = batch.row_count[k], batch.col_count[k]
         where, inv_double = (batch.cost_of[k], n, m), batch.inv_epsilon[k] * LOG2E
         inv2 = as_like(inv_double, beta2)
-        row, col, alpha, beta = _side(rows, k), _side(cols, k), alphas[k][:n], betas[k][:m]
-        u, before, base = u[:n], before[:n], base[:n]
-        v, new, fresh, col_base = v[:m], new[:m], fresh[:m], col_base[:m]
-        beta2, acc, spare = beta2[:m], acc[:m], spare[:, :m]
+        alpha, beta = alphas[k][:n], betas[k][:m]
+        u, before, base = of_rows[0][:n], of_rows[1][:n], of_rows[2][:n]
+        new, fresh, col_base, acc = of_cols[0][:m], of_cols[1][:m], of_cols[2][:m], of_cols[3][:m]
+        beta2, v = beta2[:m], v[:m]
         vectors, range_, limit = (u, before, base, v, beta2, acc, s), limits[:3], limits[3]
-        absorb, met, iteration = count >= 0, False, 0  # True, but of no type of its own, which all were compiled for
+        absorb, met, iteration = count >= 0, False, done[q]  # True, but of no type of its own
         while iteration < count:
             if absorb:
                 for j in range(m):
@@ -669,7 +718,7 @@ def _sweep_rows(t, threads, task, scratch):
                 where,
                 inv2,
                 row,
-                omega[0],
+                row_omega,
                 kernel,
                 vectors,
                 alpha,
@@ -678,20 +727,24 @@ def _sweep_rows(t, threads, task, scratch):
                 range_,
                 unseen,
             )
-            if absorb and (iteration > 0 or omega[0] != 1.0) and _spread(before, LARGE_SCALING):
+            if absorb and (iteration > 0 or _damped(row_omega)) and _spread(before, LARGE_SCALING):
                 row_error = -1.0
-            col_error = _column_update(col, omega[1], col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
+            col_error = _column_update(col, col_omega, col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
             if col_error < 0.0 and not absorb:
                 _logs(before, base, alpha)
                 _logs(fresh, col_base, beta)
                 absorb = True
                 continue
+            if omega is None and col_error < 0.0:
+                iteration = -1 - iteration
+                done[q] = iteration
+                break
             iteration += 1
             done[q] = iteration
             looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
-            if col_error < 0.0:  # an iteration in the log domain
+            if omega is not None and col_error < 0.0:  # an iteration in the log domain
                 if row_error < 0.0:
-                    row_error = _rows_by_highest(cost, where, inv_double, row, omega[0], alpha, beta, u)
+                    row_error = _rows_by_highest(cost, where, inv_double, row, row_omega, alpha, beta, u)
                 else:
                     _logs(u, base, u)
                 if looks and end_cols and row_error <= goal[k]:
@@ -701,14 +754,14 @@ def _sweep_rows(t, threads, task, scratch):
                 for i in range(n):
                     alpha[i], u[i] = u[i], 0.0
                 if moves:
-                    col_error = _columns_by_highest(cost, where, inv_double, col, omega[1], alpha, beta, spare)
+                    col_error = _columns_by_highest(cost, where, inv_double, col, col_omega, alpha, beta, (new, acc))
                     if looks:
                         residual[q] = row_error if end_cols else col_error
                     if looks and not end_cols and col_error <= goal[k]:
                         met = True
                         break
                     for j in range(m):
-                        beta[j] = spare[1, j]
+                        beta[j] = acc[j]
                 absorb = True
                 continue
             if looks:
@@ -726,7 +779,7 @@ def _sweep_rows(t, threads, task, scratch):
             if absorb or iteration == count:
                 _logs(u, base, alpha)
                 _logs(fresh, col_base, beta)
-        if plans.shape[0] > 0 and not met:
+        if plans is not None and iteration >= 0 and not met:
             if absorb:
                 _plan_of(k, cost, batch, alphas, betas, acc, plans)
                 for i in range(n):
@@ -739,59 +792,78 @@ def _sweep_rows(t, threads, task, scratch):
 
 
 @entry_point
-def _sweep_lanes(t, threads, task, scratch):
+def _sweep_lanes(t, threads, omega, plans, task, scratch):
     """Iterate on groups of `LANES` problems until their residuals meet their goals, or there were enough iterations.
 
     done is -1 for a problem that only `_sweep_rows` can do.
     """
-    cost, batch, rows, cols, omega, alphas, betas, which, goal, plan, done, residual, plans = task
-    c, kernel, row, col, row_light, col_light, strengths, small, error, s, limits = scratch
+    cost, batch, rows, cols, alphas, betas, which, goal, plan, done, residual = task
+    c, kernel, row, col, row_light, col_light, strengths, small, error, limits = scratch
     count, end_cols, cold, measured = plan
     n, m, lanes = cost.shape[1], cost.shape[2], small.shape[1]
     low, high, limit, reach, least, most, unseen = limits
-    side = row_light[0], row[0], row[1], strengths[0], strengths[1]
-    other = col_light[0], col[0], col[1], strengths[2], strengths[3]
-    a, b, sides, bases, left, top = row[2], col[2], (side, other), (row[3], col[3]), small[0], small[1]
+    zero, one, width = np.int64(0), np.int64(1), np.int64(m)  # a literal would be a type of its own
+    side, other, row_omega, col_omega = _lane_sides(omega, row_light[0], col_light[0], row, col, strengths)
+    damped, codes, plain = _damped(row_omega), (zero, zero), (True, True)
+    a, b, bases, left, top = row[0], col[0], (row[1], col[1]), small[0], small[1]
     u, before, sums = row_light[1], row_light[2], row_light[3]
     v, new, acc = col_light[1], col_light[2], col_light[3]
-    scalings = u, v, before, new, sums, acc
     for group in range(t, (which.size + lanes - 1) // lanes, threads):
         first = group * lanes
-        codes = rows.code[which[first]], cols.code[which[first]]
-        plain = _plain_lanes(rows, omega[0], which, first, lanes), _plain_lanes(cols, omega[1], which, first, lanes)
-        _gather_side(rows, n, which, first, plain[0], 1e-9 * least, sides[0])
-        _gather_side(cols, m, which, first, plain[1], 1e-9 * least, sides[1])
+        if omega is not None:
+            codes = rows.code[which[first]], cols.code[which[first]]
+            plain = (
+                _plain_lanes(rows, row_omega, which, first, lanes),
+                _plain_lanes(cols, col_omega, which, first, lanes),
+            )
+        _gather_side(rows, omega, which, first, plain[0], 1e-9 * least, side)
+        _gather_side(cols, omega, which, first, plain[1], 1e-9 * least, other)
         _gather(betas, m, which, first, b)
         _gather_costs(cost, batch, n, m, which, first, c)
-        if not cold or omega[0] != 1.0:
+        if not cold or damped:
             _gather(alphas, n, which, first, a)
-        if cold and omega[0] != 1.0:
-            _lane_guesses(c, n, m, a, b)
+        if omega is not None:
+            if cold and damped:
+                _lane_guesses(c, n, m, a, b)
         held = min(lanes, which.size - first)
         for z in range(lanes):
             left[z] = 1.0 if z < held else 0.0
         gone = False
-        absorb, fresh = True, cold and omega[0] == 1.0
+        absorb, fresh = True, cold and not damped
         for iteration in range(count):
             if absorb:
                 _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
                 fresh = False
-                if iteration > 0 or omega[0] != 1.0:
-                    gone = _outside(u, sides[0][0], n, least, most) > 0
+                if iteration > 0 or damped:
+                    gone = _outside(u, side[0], least, most) > 0
                     if gone:
-                        _leave(u, sides[0][0], n, least, most, left)
+                        _leave(u, side[0], least, most, left)
             if gone:
-                _empty(sides[0], n, plain[0], left)
-                _empty(sides[1], m, plain[1], left)
+                _empty(side, omega, plain[0], left)
+                _empty(other, omega, plain[1], left)
                 gone = False
-            spread = _lane_pass(kernel, n, m, codes, plain, sides, omega, bases, scalings, measured, limit, error, s)
+            for z in range(lanes):
+                error[0, z] = 0.0
+                error[1, z] = 0.0
+            if measured or not plain[0]:
+                for i in range(n):
+                    for z in range(lanes):
+                        before[i, z] = u[i, z]
+            spread = _lane_half(
+                *(kernel, width, one, side, row_omega, codes[0], plain[0], bases[0]),
+                *(v, before, limit, measured, error[0], sums, u),
+            )
+            spread |= _lane_half(
+                *(kernel, one, width, other, col_omega, codes[1], plain[1], bases[1]),
+                *(u, v, limit, measured, error[1], acc, new),
+            )
             # plain scalings within the limit come from sums that are
             if spread or not (plain[0] and plain[1]):
-                _lane_floors(u, n, low, unseen, top)
-                gone = _unsound(acc, sides[1][0], m, top, high, left) > 0
+                _lane_floors(u, low, unseen, top)
+                gone = _unsound(acc, other[0], top, high, left) > 0
             if spread:
-                _leave(u, sides[0][0], n, least, most, left)
-                _leave(new, sides[1][0], m, least, most, left)
+                _leave(u, side[0], least, most, left)
+                _leave(new, other[0], least, most, left)
                 gone = True
             if measured and iteration > 0:
                 busy = 0
@@ -803,8 +875,8 @@ def _sweep_lanes(t, threads, task, scratch):
                         if found <= goal[which[first + z]]:
                             left[z] = 0.0
                             busy -= 1
-                            _scatter(before if end_cols else u, bases[0], n, which[first + z], z, alphas)
-                            _scatter(v, bases[1], m, which[first + z], z, betas)
+                            _scatter(before if end_cols else u, bases[0], which[first + z], z, alphas)
+                            _scatter(v, bases[1], which[first + z], z, betas)
                 if busy == 0:
                     break
             if measured or end_cols or iteration + 1 < count:
@@ -813,9 +885,9 @@ def _sweep_lanes(t, threads, task, scratch):
                         v[j, z] = new[j, z]
             absorb = spread
             if absorb or iteration + 1 == count:
-                _lane_logs(u, bases[0], n, a)
-                _lane_logs(v, bases[1], m, b)
-        if plans.shape[0] > 0:
+                _lane_logs(u, bases[0], a)
+                _lane_logs(v, bases[1], b)
+        if plans is not None:
             _lane_plans(kernel, n, m, u, v, c)
             for z in range(held):
                 k = which[first + z]
@@ -918,11 +990,8 @@ def _rows_scratch(n: int, m: int, fast: bool, single: bool) -> tuple[Any, ...]:
     """
     dtype = np.float32 if fast else np.float64
     limits = (*TRUST_SINGLE, 1e8, 2e-31, 1.2e-38) if fast else (*TRUST_DOUBLE, 1e100, 4e-296, 0.0)
-    u, before, base = np.zeros((3, n))
-    new, fresh, col_base, acc = np.empty((4, m))
-    v, beta2 = np.empty(m, dtype), np.empty(m, np.float32 if single else np.float64)
-    kernel = np.empty((n, m), dtype)
-    return kernel, u, before, base, v, new, fresh, col_base, beta2, acc, np.empty((2, m)), np.empty(4), limits
+    beta2, v = np.empty(m, np.float32 if single else np.float64), np.empty(m, dtype)
+    return np.empty((n, m), dtype), np.zeros((3, n)), np.empty((4, m)), beta2, v, np.empty(4), limits
 
 
 def lanes_for(count: int) -> int:
@@ -930,7 +999,7 @@ def lanes_for(count: int) -> int:
     return min(LANES, -(-count // LEAST_LANES) * LEAST_LANES)
 
 
-def _lanes_scratch(n: int, m: int, lanes: int, fast: bool) -> tuple[Any, ...]:
+def _lanes_scratch(n: int, m: int, lanes: int, fast: bool, plain: bool) -> tuple[Any, ...]:
     dtype = np.float32 if fast else np.float64
     # sums and scalings stay within these bounds, K is made again at the third
     limits = (
@@ -938,12 +1007,12 @@ def _lanes_scratch(n: int, m: int, lanes: int, fast: bool) -> tuple[Any, ...]:
         if fast
         else (1e-250, 1e250, 1e100, 900.0, SMALL_SCALING, LARGE_SCALING, 4e-296)
     )
-    doubles = np.empty((4, n, lanes)), np.empty((4, m, lanes))
+    each = 2 if plain else 4
+    doubles = np.empty((each, n, lanes)), np.empty((each, m, lanes))
     light = np.empty((4, n, lanes), dtype), np.empty((4, m, lanes), dtype)
-    strengths, small = np.empty((4, lanes)), np.empty((2, lanes))
-    error, s = np.empty((2, lanes), dtype), np.empty(lanes, dtype)
+    strengths = None if plain else np.empty((4, lanes))
     matrices = np.empty((n * m, lanes)), np.empty((n * m, lanes), dtype)
-    return *matrices, *doubles, *light, strengths, small, error, s, limits
+    return *matrices, *doubles, *light, strengths, np.empty((2, lanes)), np.empty((2, lanes), dtype), limits
 
 
 def batch_sweeps(
@@ -968,35 +1037,48 @@ def batch_sweeps(
     fast = precision != "double"
     plan = count, end == "cols", cold, goal is not None
     goals = residual if goal is None else goal
-    out = np.empty((0, 0, 0), cost.dtype) if plans is None else plans
-    problem = *_all_frozen((cost, batch, rows, cols)), omega, alpha, beta
+    costs, problems, *sides = _all_frozen((cost, batch, rows, cols))
 
-    def sweep(some: Array, lanes: bool, done: Array, residual: Array) -> None:
+    def sweep(some: Array, lanes: bool, plain: bool, done: Array, residual: Array) -> None:
         def run(t: int, threads: int) -> None:
             if lanes:
-                _sweep_lanes(t, threads, task, _lanes_scratch(n, m, lanes_for(some.size), fast and smooth))
+                _sweep_lanes(t, threads, how, plans, task, _lanes_scratch(n, m, lanes_for(some.size), light, plain))
             else:
-                _sweep_rows(t, threads, task, _rows_scratch(n, m, fast, precision == "single"))
+                _sweep_rows(t, threads, how, plans, task, _rows_scratch(n, m, fast, precision == "single"))
 
         # scalings in float32 would miss the kinks of a penalty, where potentials have to be exact
-        smooth = not {rows.code[some[0]], cols.code[some[0]]} & KINKED
-        task = *problem, _frozen(some), goals, plan, done, residual, out
+        light = fast and not {rows.code[some[0]], cols.code[some[0]]} & KINKED
+        how = None if plain else omega
+        given = [PlainSide(x.weight, x.log_weight) if plain else x for x in sides]
+        task = costs, problems, *given, alpha, beta, _frozen(some), goals, plan, done, residual
         _split(run, some.size * n * m * count, some.size // LANES if lanes else some.size)
 
+    def divides(some: Array) -> bool:
+        return all(_divides(side, w, some) for side, w in zip((rows, cols), omega, strict=True))
+
+    done[:] = 0
     rule = 4 * rows.code[which] + cols.code[which]  # lanes need one rule for all
     if n * m > SIDE_BY_SIDE or (rule == rule[0]).all():
-        sweep(which, n * m <= SIDE_BY_SIDE, done, residual)
+        sweep(which, n * m <= SIDE_BY_SIDE, divides(which), done, residual)
     else:
         for code in np.unique(rule):
-            _scattered(sweep, which, np.flatnonzero(rule == code), True, done, residual)
+            where = np.flatnonzero(rule == code)
+            _scattered(sweep, which, where, True, divides(which[where]), done, residual)
     if (done < 0).any():
-        _scattered(sweep, which, np.flatnonzero(done < 0), False, done, residual)
+        left = np.flatnonzero(done < 0)
+        done[left] = -1 - done[left]
+        _scattered(sweep, which, left, False, False, done, residual)
 
 
-def _scattered(sweep: Any, which: Array, where: Array, lanes: bool, done: Array, residual: Array) -> None:
+def _divides(side: Side, omega: float, some: Array) -> bool:
+    """True if the updates of these problems are divisions."""
+    return bool(omega == 1.0 and not side.code[some].any() and (side.strength[some] == 1.0).all())
+
+
+def _scattered(sweep: Any, which: Array, where: Array, lanes: bool, plain: bool, done: Array, residual: Array) -> None:
     """`sweep` on some of the problems."""
-    parts = np.empty(where.size, np.int64), np.full(where.size, np.inf)
-    sweep(which[where], lanes, *parts)
+    parts = done[where], residual[where]
+    sweep(which[where], lanes, plain, *parts)
     done[where], residual[where] = parts
 
 
