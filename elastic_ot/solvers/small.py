@@ -85,7 +85,8 @@ def solve_small(
     matrix = ingest_cost(cost)
     plainly = matrix.flags.c_contiguous and matrix.flags.writeable  # or it would be compiled once more
     read = matrix if plainly else matrix.copy(order="C")
-    given = float(epsilon), taus, tol, SAME_MASS, SAFE_EXPONENT, cols.hard and not rows.hard, max_iter, patience
+    both = None if taus == (1.0, 1.0) else taus
+    given = float(epsilon), both, tol, SAME_MASS, SAFE_EXPONENT, cols.hard and not rows.hard, max_iter, patience
     kernels.solve_small(read, *given, plan, of_rows, of_cols, looks, facts)
     found = Facts(*facts.tolist())
     if not found.found:

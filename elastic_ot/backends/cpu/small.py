@@ -8,7 +8,8 @@ The plan is u_i K_ij v_j with K = exp(-(C - lowest) / epsilon). An iteration is 
 and u_i times the same row feeds K^T u.
 
 Users wait for the compiler. So everything is one function, exponentials are filled in one place, and logarithms, of
-which there are few, are calls of the C library.
+which there are few, are calls of the C library. Where both marginals are fixed, `taus` is None, and Numba leaves out
+what the other penalties ask for.
 
 Numba's cache watches this file only: after a change of `vectors` in a checkout, delete the cache (`__pycache__`).
 """
@@ -66,13 +67,16 @@ def _exponentials(cost, inv2, alpha2, beta2, plan, row, col):
 
 
 @whole
-def _scaling(weight, tau, shift, s):
+def _scaling(weight, taus, side, shift, s):
     """The scaling of an entry whose sum under the other side is s; `shift` is lowest / epsilon for rows."""
+    if taus is None:
+        return weight / s
+    tau = taus[side]
     return weight / s if tau == 1.0 else weight * np.exp(-tau * (np.log(s) - shift) - shift)
 
 
 @whole
-def _row_pass(kernel, a, tau, shift, v, u, t):
+def _row_pass(kernel, a, taus, shift, v, u, t):
     """Update u, and t = K^T u along with it."""
     n, m = kernel.shape
     for j in range(m):
@@ -81,7 +85,7 @@ def _row_pass(kernel, a, tau, shift, v, u, t):
         s = 0.0
         for j in range(m):
             s += kernel[i, j] * v[j]
-        x = _scaling(a[i], tau, shift, s)
+        x = _scaling(a[i], taus, 0, shift, s)
         u[i] = x
         for j in range(m):
             t[j] += x * kernel[i, j]
@@ -109,15 +113,11 @@ def _translate(taus, b, u, v, t):
 
 
 @whole
-def _column_residual(b, tau, v, t, new):
+def _column_residual(b, taus, v, t, new):
     """Compute the next v, and what it would change marginals by in L1."""
     error, total = 0.0, 0.0
-    if tau == 1.0:
-        for j in range(v.size):
-            new[j] = b[j] / t[j]
-    else:
-        for j in range(v.size):
-            new[j] = _scaling(b[j], tau, 0.0, t[j])
+    for j in range(v.size):
+        new[j] = _scaling(b[j], taus, 1, 0.0, t[j])
     for j in range(v.size):
         error += abs(new[j] - v[j]) * t[j]
         total += v[j] * t[j]
@@ -137,12 +137,17 @@ def _potentials(epsilon, low, taus, weights, scalings, potentials):
     """Write potentials in cost units; returns the dual value of the sides."""
     value = 0.0
     for side in range(2):
-        tau, weight, x, f = taus[side], weights[side], scalings[side], potentials[side]
+        weight, x, f = weights[side], scalings[side], potentials[side]
         shift = low if side == 0 else 0.0
-        rho = epsilon * tau / (1.0 - tau)
         for i in range(f.size):
-            f[i] = epsilon * np.log(x[i] / weight[i]) + shift if tau > 0.0 else 0.0
-            value += weight[i] * f[i] if tau == 1.0 else weight[i] * rho * (1.0 - np.exp(-f[i] / rho))
+            f[i] = epsilon * np.log(x[i] / weight[i]) + shift
+            if taus is None:
+                value += weight[i] * f[i]
+            else:
+                tau = taus[side]
+                rho = epsilon * tau / (1.0 - tau)
+                f[i] = f[i] if tau > 0.0 else 0.0
+                value += weight[i] * f[i] if tau == 1.0 else weight[i] * rho * (1.0 - np.exp(-f[i] / rho))
     return value
 
 
@@ -151,22 +156,27 @@ def _measured(epsilon, taus, weights, marginals, exponents2, potentials):
     """Residual, its part on hard sides, gap of the others, dual value, and size of the exponents: as `SideMeasure`."""
     error, hard, gap, dual, size = 0.0, 0.0, 0.0, 0.0, 0.0
     for side in range(2):
-        tau, weight, marginal, f = taus[side], weights[side], marginals[side], potentials[side]
-        rho = epsilon * tau / (1.0 - tau)
+        weight, marginal, exponent2, f = weights[side], marginals[side], exponents2[side], potentials[side]
         for i in range(f.size):
             w, r = weight[i], marginal[i]
-            size += r * abs(exponents2[side][i]) / LOG2E
-            if tau == 1.0:
+            size += r * abs(exponent2[i]) / LOG2E
+            if taus is None:
                 hard += abs(r - w)
                 dual += w * f[i]
             else:
-                change = tau * np.log(w / r) - (1.0 - tau) * (f[i] / epsilon)
-                error += r * abs(np.expm1(change))
-            if 0.0 < tau < 1.0:
-                asked = w * np.exp(-f[i] / rho)
-                x = (r - asked) / asked
-                gap += rho * asked * ((1.0 + x) * np.log1p(x) - x)
-                dual += rho * (w - asked)
+                tau = taus[side]
+                rho = epsilon * tau / (1.0 - tau)
+                if tau == 1.0:
+                    hard += abs(r - w)
+                    dual += w * f[i]
+                else:
+                    change = tau * np.log(w / r) - (1.0 - tau) * (f[i] / epsilon)
+                    error += r * abs(np.expm1(change))
+                if 0.0 < tau < 1.0:
+                    asked = w * np.exp(-f[i] / rho)
+                    x = (r - asked) / asked
+                    gap += rho * asked * ((1.0 + x) * np.log1p(x) - x)
+                    dual += rho * (w - asked)
     return error + hard, hard, gap, dual, size
 
 
@@ -178,8 +188,8 @@ def solve_small(
 
     Parameters
     ----------
-    taus : pair of float
-        Strengths of the updates: 1 for `Fixed`, 0 for `Free`, rho / (rho + epsilon) for `KL`.
+    taus : pair of float, or None
+        Strengths of the updates: 1 for `Fixed`, 0 for `Free`, rho / (rho + epsilon) for `KL`. None if both are 1.
     same : float
         Relative difference of two fixed masses that is rounding: b is multiplied by their ratio.
     span : float
@@ -201,11 +211,11 @@ def solve_small(
     a, f, row, u = of_rows[0], of_rows[1], of_rows[2], of_rows[3]
     b, g, col, v, t, new = of_cols[0], of_cols[1], of_cols[2], of_cols[3], of_cols[4], of_cols[5]
     facts[0] = 0.0
-    tau_a, tau_b = taus
     low, high = _range(cost)
     sum_a, sum_b = _sum(a), _sum(b)
-    fixed = tau_a == 1.0 and tau_b == 1.0
-    translated = not fixed and tau_a > 0.0 and tau_b > 0.0
+    fixed, mass = taus is None, sum_a
+    if taus is not None:
+        mass = sum_a if taus[0] == 1.0 else sum_b if taus[1] == 1.0 else 0.0
     if not (high - low <= span * epsilon and 0.0 < sum_a * sum_b < np.inf):
         return
     if not fixed and abs(low) > span * epsilon:
@@ -217,7 +227,6 @@ def solve_small(
         factor = sum_a / sum_b
         for j in range(b.size):
             b[j] *= factor
-    mass = sum_a if tau_a == 1.0 else sum_b if tau_b == 1.0 else 0.0
     shift, inv2 = low / epsilon, LOG2E / epsilon
     for i in range(u.size):
         u[i] = low * inv2
@@ -231,9 +240,12 @@ def solve_small(
         for j in range(v.size):
             v[j] = b[j]
         for k in range(1, max_iter + 1):
-            _row_pass(plan, a, tau_a, shift, v, u, t)
-            moved = _translate(taus, b, u, v, t) if translated else 0.0
-            residual, total = _column_residual(b, tau_b, v, t, new)
+            _row_pass(plan, a, taus, shift, v, u, t)
+            moved = 0.0
+            if taus is not None:
+                if taus[0] > 0.0 and taus[1] > 0.0:
+                    moved = _translate(taus, b, u, v, t)
+            residual, total = _column_residual(b, taus, v, t, new)
             residual += moved
             target = AIMED * tol * (mass if mass > 0.0 else total)
             if not residual < np.inf:
