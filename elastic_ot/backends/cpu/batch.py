@@ -436,15 +436,10 @@ def _gather_costs(cost, batch, n, m, which, first, out):
     for z in range(out.shape[1]):
         k = which[min(first + z, which.size - 1)]
         inv2, c = batch.inv_epsilon[k] * LOG2E, cost[batch.cost_of[k]]
-        if batch.row_count[k] == n and batch.col_count[k] == m:
-            for i in range(n):
-                for j in range(m):
-                    out[i * m + j, z] = c[i, j] * inv2
-        else:
-            for i in range(n):
-                for j in range(m):
-                    inside = i < batch.row_count[k] and j < batch.col_count[k]
-                    out[i * m + j, z] = c[i, j] * inv2 if inside else 0.0
+        rows, cols = batch.row_count[k], batch.col_count[k]
+        for i in range(n):
+            for j in range(m):
+                out[i * m + j, z] = c[i, j] * inv2 if i < rows and j < cols else 0.0
 
 
 @inner
@@ -564,21 +559,6 @@ def _lane_floors(u, low, unseen, least):
 
 
 @moves
-def _unsound(sums, weight, least, high, left):
-    """Leave lanes with sums outside (least, high) to `_sweep_rows`; how many sums that were."""
-    out = 0
-    for i in range(sums.shape[0]):
-        for z in range(sums.shape[1]):
-            out += (weight[i, z] > 0.0) & ((sums[i, z] > high) | (sums[i, z] < least[z]) | (sums[i, z] != sums[i, z]))
-    if out > 0:
-        for i in range(sums.shape[0]):
-            for z in range(left.size):
-                if left[z] == 1.0 and weight[i, z] > 0.0 and not (least[z] < sums[i, z] < high):
-                    left[z] = -1.0
-    return out
-
-
-@moves
 def _outside(x, weight, low, high):
     """How many entries in use lie outside (low, high)."""
     out = 0
@@ -590,11 +570,14 @@ def _outside(x, weight, low, high):
 
 @moves
 def _leave(x, weight, low, high, left):
-    """Leave lanes with an entry in use outside (low, high) to `_sweep_rows`: left = -1."""
+    """Leave lanes with an entry in use outside (low, high) to `_sweep_rows`: left = -1; how many entries that were."""
+    out = 0
     for i in range(x.shape[0]):
         for z in range(left.size):
-            if left[z] == 1.0 and weight[i, z] > 0.0 and not (low < x[i, z] < high):
-                left[z] = -1.0
+            beyond = (weight[i, z] > 0.0) & ((x[i, z] > high) | (x[i, z] < low[z]) | (x[i, z] != x[i, z]))
+            out += beyond
+            left[z] = -abs(left[z]) if beyond else left[z]
+    return out
 
 
 @moves
@@ -730,19 +713,15 @@ def _sweep_rows(t, threads, omega, plans, task, scratch):
             if absorb and (iteration > 0 or _damped(row_omega)) and _spread(before, LARGE_SCALING):
                 row_error = -1.0
             col_error = _column_update(col, col_omega, col_base, fresh, acc, least, new) if row_error >= 0.0 else -1.0
-            if col_error < 0.0 and not absorb:
-                _logs(before, base, alpha)
-                _logs(fresh, col_base, beta)
-                absorb = True
-                continue
-            if omega is None and col_error < 0.0:
+            lost = col_error < 0.0  # sums that cannot be trusted
+            if omega is None and lost and absorb:
                 iteration = -1 - iteration
                 done[q] = iteration
                 break
-            iteration += 1
-            done[q] = iteration
-            looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
-            if omega is not None and col_error < 0.0:  # an iteration in the log domain
+            if omega is not None and lost and absorb:  # an iteration in the log domain
+                iteration += 1
+                done[q] = iteration
+                looks, moves = measured and iteration > 1, measured or end_cols or iteration < count
                 if row_error < 0.0:
                     row_error = _rows_by_highest(cost, where, inv_double, row, row_omega, alpha, beta, u)
                 else:
@@ -762,23 +741,25 @@ def _sweep_rows(t, threads, omega, plans, task, scratch):
                         break
                     for j in range(m):
                         beta[j] = acc[j]
-                absorb = True
                 continue
-            if looks:
-                error = row_error if end_cols else col_error
-                residual[q] = error
-                if error <= goal[k]:
-                    _logs(before if end_cols else u, base, alpha)
-                    _logs(fresh, col_base, beta)
-                    met = True
-                    break
-            if moves:
-                for j in range(m):
-                    fresh[j] = new[j]
-            absorb = _spread(u, limit) or _spread(fresh, limit)
-            if absorb or iteration == count:
-                _logs(u, base, alpha)
+            ended = before
+            if not lost:
+                iteration += 1
+                done[q] = iteration
+                if measured and iteration > 1:
+                    residual[q] = row_error if end_cols else col_error
+                    met = residual[q] <= goal[k]
+                if not (met and end_cols):
+                    ended = u
+                if not met and (measured or end_cols or iteration < count):
+                    for j in range(m):
+                        fresh[j] = new[j]
+            absorb = lost or _spread(u, limit) or _spread(fresh, limit)
+            if absorb or met or iteration == count:  # one place, since logarithms are compiled at each
+                _logs(ended, base, alpha)
                 _logs(fresh, col_base, beta)
+            if met:
+                break
         if plans is not None and iteration >= 0 and not met:
             if absorb:
                 _plan_of(k, cost, batch, alphas, betas, acc, plans)
@@ -805,7 +786,7 @@ def _sweep_lanes(t, threads, omega, plans, task, scratch):
     zero, one, width = np.int64(0), np.int64(1), np.int64(m)  # a literal would be a type of its own
     side, other, row_omega, col_omega = _lane_sides(omega, row_light[0], col_light[0], row, col, strengths)
     damped, codes, plain = _damped(row_omega), (zero, zero), (True, True)
-    a, b, bases, left, top = row[0], col[0], (row[1], col[1]), small[0], small[1]
+    a, b, bases, left, top, lowest = row[0], col[0], (row[1], col[1]), small[0], small[1], small[2]
     u, before, sums = row_light[1], row_light[2], row_light[3]
     v, new, acc = col_light[1], col_light[2], col_light[3]
     for group in range(t, (which.size + lanes - 1) // lanes, threads):
@@ -828,6 +809,7 @@ def _sweep_lanes(t, threads, omega, plans, task, scratch):
         held = min(lanes, which.size - first)
         for z in range(lanes):
             left[z] = 1.0 if z < held else 0.0
+            lowest[z] = least
         gone = False
         absorb, fresh = True, cold and not damped
         for iteration in range(count):
@@ -835,9 +817,7 @@ def _sweep_lanes(t, threads, omega, plans, task, scratch):
                 _lane_absorb(c, n, m, a, b, fresh, kernel, bases, u, v, top, reach)
                 fresh = False
                 if iteration > 0 or damped:
-                    gone = _outside(u, side[0], least, most) > 0
-                    if gone:
-                        _leave(u, side[0], least, most, left)
+                    gone = _leave(u, side[0], lowest, most, left) > 0
             if gone:
                 _empty(side, omega, plain[0], left)
                 _empty(other, omega, plain[1], left)
@@ -860,10 +840,10 @@ def _sweep_lanes(t, threads, omega, plans, task, scratch):
             # plain scalings within the limit come from sums that are
             if spread or not (plain[0] and plain[1]):
                 _lane_floors(u, low, unseen, top)
-                gone = _unsound(acc, other[0], top, high, left) > 0
+                gone = _leave(acc, other[0], top, high, left) > 0
             if spread:
-                _leave(u, side[0], least, most, left)
-                _leave(new, other[0], least, most, left)
+                _leave(u, side[0], lowest, most, left)
+                _leave(new, other[0], lowest, most, left)
                 gone = True
             if measured and iteration > 0:
                 busy = 0
@@ -1012,7 +992,7 @@ def _lanes_scratch(n: int, m: int, lanes: int, fast: bool, plain: bool) -> tuple
     light = np.empty((4, n, lanes), dtype), np.empty((4, m, lanes), dtype)
     strengths = None if plain else np.empty((4, lanes))
     matrices = np.empty((n * m, lanes)), np.empty((n * m, lanes), dtype)
-    return *matrices, *doubles, *light, strengths, np.empty((2, lanes)), np.empty((2, lanes), dtype), limits
+    return *matrices, *doubles, *light, strengths, np.empty((3, lanes)), np.empty((2, lanes), dtype), limits
 
 
 def batch_sweeps(

@@ -18,10 +18,11 @@ import numpy as np
 from numba import njit
 
 from ..protocol import Array, SimplexResult, SimplexRules
+from .flags import INSIDE_ALLOCATING, OUTSIDE_ALLOCATING
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inner = njit(error_model="numpy", forceinline=True)
-finite = njit(fastmath={"nnan", "nsz"}, error_model="numpy", forceinline=True)
+compiled = njit(**OUTSIDE_ALLOCATING)
+inner = njit(forceinline=True, **INSIDE_ALLOCATING)
+finite = njit(fastmath={"nnan", "nsz"}, forceinline=True, **INSIDE_ALLOCATING)
 
 PIVOTS_A_NODE, PIVOTS_MORE = 50, 1000  # pivots, the first times the number of nodes, after which rounding is to blame
 DIGITS = 2.0**-52  # of potentials: what a difference from a cost may be off by
@@ -376,7 +377,7 @@ def _optimise(cost, tree, slack, least):
     """
     n = cost.shape[0]
     v = tree.potential[n:]
-    row = 0
+    row = np.int64(0)  # a literal would be a type of its own
     pivots = 0
     looked = 0
     fresh = True
