@@ -25,21 +25,8 @@ from numba import types
 from numba.extending import overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Batch, Side
-from .dense import (
-    SERIAL_BELOW,
-    _clear,
-    _frozen,
-    _potential,
-    _power,
-    _rounded,
-    _row_sum,
-    entry,
-    entry_point,
-    exp2,
-    inner,
-    log,
-    moves,
-)
+from .dense import SERIAL_BELOW, _clear, _frozen, _potential, _power, _rounded, _row_sum, entry, exp2, log
+from .flags import entry_point, inner, moves
 from .threads import available, split
 from .vectors import collect, divide_lanes, fill_plan, products
 

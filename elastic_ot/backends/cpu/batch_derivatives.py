@@ -56,7 +56,8 @@ from .batch import (
     batch_plan,
     lanes_for,
 )
-from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, entry_point, inner, log, moves, whole
+from .dense import LN2, _advance, _clear, _frozen, _potential, _power, entry, log
+from .flags import entry_point, inner, moves, whole
 from .vectors import fill_plan
 
 LANE_BYTES = 1 << 19  # of the vectors of all half steps, so that they stay in the cache

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic, overload
 
 from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, Sparse, Support
 from ..updates import log_column_sums
-from .flags import INSIDE, OUTSIDE
+from .flags import elementary, entry_point, inner, moves, rows_kernel, threaded
 from .threads import available, split, team
 from .vectors import collect, fill, fill_double, fill_plan, products
 
@@ -41,21 +41,6 @@ LN2 = 0.6931471805599453
 # 1.5 * 2^52: adding it puts a small integer in the low bits of a double. It avoids the float-to-int64 conversion,
 # which AVX2 does not have.
 INTEGER = 6755399441055744.0
-
-# How functions are compiled. `inner`: called from compiled code only, and always inlined. Left alone it may exist
-# twice, by itself and beside its caller, and LLVM may vectorise the two differently; code from the cache calls the
-# second, code just compiled the first, and they would round differently. `elementary`: the same where sums must not be
-# rearranged. `moves`: without arithmetic that flags could rearrange, so that all copies have the same bits. `whole`:
-# the body of one entry point, compiled with it only. `rows_kernel`: one pass over a block of rows, called from Python.
-# `threaded`: rows split by prange. `entry_point`: loops of iterations, called from Python.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
-inner = njit(fastmath=FAST, forceinline=True, **INSIDE)
-elementary = njit(fastmath=FAST - {"reassoc"}, forceinline=True, **INSIDE)
-whole = njit(fastmath=FAST, inline="always", **INSIDE)
-moves = njit(fastmath=False, forceinline=False, **INSIDE)
-rows_kernel = njit(fastmath=FAST, **OUTSIDE)
-threaded = njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-entry_point = njit(**OUTSIDE)
 
 # --- elementary functions ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..protocol import LOG2E, Array
-from .dense import BRIEF_SERIAL_BELOW, LN2, _largest, log, rows_kernel
+from .dense import BRIEF_SERIAL_BELOW, LN2, _largest, log
+from .flags import rows_kernel
 from .products import multiply as multiply
 from .threads import available, split
 from .vectors import fill

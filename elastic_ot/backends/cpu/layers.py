@@ -32,7 +32,8 @@ from numba.extending import overload
 from ..protocol import LOG2E, Array
 from .batch import _all_frozen, _collected, _products, as_like
 from .batch_derivatives import _combine
-from .dense import _as_float32, _as_float64, _as_int32, _as_int64, _clear, _frozen, entry_point, inner, moves, whole
+from .dense import _as_float32, _as_float64, _as_int32, _as_int64, _clear, _frozen
+from .flags import entry_point, inner, moves, whole
 from .threads import available, split
 from .vectors import fill
 

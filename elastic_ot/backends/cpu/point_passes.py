@@ -23,7 +23,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..protocol import LOG2E
-from .dense import _clear, _potential, exp2, inner, log, rows_kernel
+from .dense import _clear, _potential, exp2, log
+from .flags import inner, rows_kernel
 from .tiles import (
     BLOCK_POINTS,
     add_columns,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..protocol import BOUNDED_METRICS, LOG2E, Array
-from .dense import inner, rows_kernel
+from .flags import inner, rows_kernel
 from .point_blocks import Cloud, Points
 from .point_lists import Pairs
 from .point_tree import Tree

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..protocol import Array
-from .dense import inner, rows_kernel
+from .flags import inner, rows_kernel
 from .point_blocks import Cloud
 from .point_reading import costing_of, reading_of
 from .tiles import BLOCK_POINTS, entries_of_tile

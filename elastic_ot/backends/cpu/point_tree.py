@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..protocol import Array
-from .dense import moves, rows_kernel
+from .flags import moves, rows_kernel
 from .threads import available, split
 
 THREADED_FROM = 20_000  # points that are ordered on more than one thread

@@ -20,7 +20,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..protocol import Array
-from .dense import BRIEF_SERIAL_BELOW, rows_kernel
+from .dense import BRIEF_SERIAL_BELOW
+from .flags import rows_kernel
 from .threads import available, split
 from .vectors import F64, I64, Vectors
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..protocol import LOG2E
-from .dense import rows_kernel, whole
+from .flags import rows_kernel, whole
 from .vectors import fill
 
 NOTED = 64  # times the residual is noted: after 1, 2, 3 iterations, then after half as many more
