@@ -1,5 +1,6 @@
 """Compiling beforehand, what is said of it, and that no cache, however it was left, stands in the way of a solve."""
 
+import gc
 import json
 import os
 import pickle
@@ -11,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from numba import njit
+from numba.extending import overload
 
 import elastic_ot as eot
+from elastic_ot.backends.cpu import compiling
 from elastic_ot.cli import main as cli
 
 PACKAGE = Path(eot.__file__).parent
@@ -157,3 +161,29 @@ def test_an_unknown_part_is_refused():
     with pytest.raises(ValueError, match="part 'tourch' is unknown; choose from solve, clouds, batch, torch, jax"):
         eot.precompile("tourch")
     assert cli.main(["compile", "--tourch"]) == 2
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_rests_while_a_kernel_is_compiled_and_is_then_as_before(enabled):
+    seen = []
+
+    def probe(x):
+        raise AssertionError("for compiled code")
+
+    @overload(probe)
+    def _probe(x):
+        seen.append(gc.isenabled())
+        return lambda x: x
+
+    def kernel(x):
+        return probe(x)
+
+    kernel.__module__ = compiling.__name__
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert njit(kernel)(3) == 3
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    assert seen
+    assert not any(seen)
