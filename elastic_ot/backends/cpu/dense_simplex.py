@@ -377,7 +377,7 @@ def _optimise(cost, tree, slack, least):
     """
     n = cost.shape[0]
     v = tree.potential[n:]
-    row = np.int64(0)  # a literal would be a type of its own
+    row = 0
     pivots = 0
     looked = 0
     fresh = True
@@ -387,7 +387,7 @@ def _optimise(cost, tree, slack, least):
         if above > least:
             j = _where(cost[row], v, most)
             if above > slack * (abs(tree.potential[row]) + abs(v[j])):
-                _pivot(n, tree, row, n + j, -above)
+                _pivot(n, tree, np.int64(row), n + j, -above)  # the literal 0 would be a type of its own
                 pivots += 1
                 looked = -1
                 fresh = False
