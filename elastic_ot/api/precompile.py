@@ -16,7 +16,7 @@ from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
 from ..solvers.methods import METHODS
 from .assign import assign
 from .exact import exact
-from .solve import recall_batch, solve
+from .solve import recall_batch, solve, solve_with_plan
 
 BLURRED: dict[str, Any] = {"epsilon": 0.3, "on_failure": "ignore"}
 THREE_SWEEPS: dict[str, Any] = {**BLURRED, "tol": 0.0, "max_iter": 3}
@@ -163,6 +163,7 @@ def _operators(rng: Any, dtype: Any) -> None:
                 solution: Any = solve(cost, rows=rows, **options)
                 _differentiate(solution)
                 if cost.ndim == 3:
+                    solve_with_plan(cost, None, None, rows=rows, **options)
                     f, g = (np.broadcast_to(x, x.shape) for x in (solution.host.f, solution.host.g))
                     _differentiate(recall_batch(solution.problem, f, g, tol=options.get("tol", np.inf), max_iter=3))
 

@@ -32,6 +32,7 @@ from .vectors import collect, divide_lanes, fill_plan, products
 
 LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
+LINE = 64  # bytes of the cache that come together
 LONGEST = 2048  # entries that a float32 accumulator sums up
 KINKED = {1, 2}  # codes of the update rules with kinks
 # Scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024.
@@ -976,10 +977,16 @@ def _lanes_scratch(n: int, m: int, lanes: int, fast: bool, plain: bool) -> tuple
     )
     each = 2 if plain else 4
     doubles = np.empty((each, n, lanes)), np.empty((each, m, lanes))
-    light = np.empty((4, n, lanes), dtype), np.empty((4, m, lanes), dtype)
     strengths = None if plain else np.empty((4, lanes))
-    matrices = np.empty((n * m, lanes)), np.empty((n * m, lanes), dtype)
-    return *matrices, *doubles, *light, strengths, np.empty((3, lanes)), np.empty((2, lanes), dtype), limits
+    # On lines of the cache, and rows of K half a row from those of the scalings: a multiple of a page apart, they would
+    # drive each other out of it.
+    rows_end, cols_end = 4 * n * lanes, 4 * (n + m) * lanes
+    together = np.empty(cols_end + lanes // 2 + n * m * lanes + LINE, dtype)
+    together = together[-together.ctypes.data % LINE // together.itemsize :]
+    light = together[:rows_end].reshape(4, n, lanes), together[rows_end:cols_end].reshape(4, m, lanes)
+    kernel = together[cols_end + lanes // 2 :][: n * m * lanes].reshape(n * m, lanes)
+    small, error = np.empty((3, lanes)), np.empty((2, lanes), dtype)
+    return np.empty((n * m, lanes)), kernel, *doubles, *light, strengths, small, error, limits
 
 
 def batch_sweeps(
