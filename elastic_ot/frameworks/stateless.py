@@ -40,7 +40,7 @@ def for_derivatives(options: str, solution: Any) -> Any:
     if isinstance(solution, list):
         return [for_derivatives(options, one) for one in solution]
     if isinstance(solution, Layer):
-        return replace(solution, plan=None, f=None, g=None)
+        return solution._replace(history=None, plan=None, f=None, g=None)
     quiet = decode(options).get("on_failure") == "ignore" and solution.budget is None
     if isinstance(solution, BatchSolution):
         status = np.full_like(solution.status, Status.CONVERGED) if quiet else solution.status

@@ -206,7 +206,7 @@ def differentiable(
 
     def call(*arguments: Any) -> Any:
         if not torch.compiler.is_compiling():
-            if direct is not None and _are_plain(arguments[:-1]):
+            if direct is not None and are_plain(arguments[:-1]):
                 return direct.apply(*arguments)
             _refuse_nested_forward()
             return Function.apply(*arguments)
@@ -242,7 +242,7 @@ def _refuse_nested_forward() -> None:
         raise RuntimeError("elastic_ot.torch: jvp within jvp; use torch.func.hessian, or jacrev inside")
 
 
-def _are_plain(tensors: Sequence[Any]) -> bool:
+def are_plain(tensors: Sequence[Any]) -> bool:
     """Return True for tensors of the host that nothing traces, transforms or differentiates forwards."""
     return (
         not torch._C._are_functorch_transforms_active()
@@ -270,7 +270,7 @@ def _on_host(
 def pulled(ctx: Any, call: HostCall, op: Callable[..., Any], *bars: Tensor | None) -> tuple[Tensor, ...]:
     """What `op` returns, the operator of `call`; by the kept solution unless it will be differentiated again."""
     solution = getattr(ctx, "solution", None)
-    if solution is None or torch.is_grad_enabled() or not _are_plain(bars):
+    if solution is None or torch.is_grad_enabled() or not are_plain(bars):
         found: tuple[Tensor, ...] = op(*ctx.saved_tensors, *bars, ctx.options)
         return found
     return _on_host(call, (*ctx.saved_tensors, *bars), ctx.options, solution)[1]
@@ -300,7 +300,7 @@ def moves(ctx: Any, tangents: Sequence[Tensor | None]) -> list[Tensor]:
 
 
 def _plan_backward(ctx: Any, plan_bar: Tensor, _: Any, f_bar: Tensor, g_bar: Tensor) -> tuple[Any, ...]:
-    return *pulled(ctx, host_calls.pull_back, _pull_back, plan_bar, f_bar, g_bar), None
+    return *pulled(ctx, host_calls.pull_back, pull_back, plan_bar, f_bar, g_bar), None
 
 
 def _plan_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -319,7 +319,7 @@ def _logs_jvp(ctx: Any, *tangents: Any) -> Any:
 
 def _potentials_backward(ctx: Any, *bars: Any) -> tuple[Any, ...]:
     shown_f, shown_g, _, f, g = bars
-    return *pulled(ctx, host_calls.pull_back, _pull_back, None, shown_f + f, shown_g + g), None
+    return *pulled(ctx, host_calls.pull_back, pull_back, None, shown_f + f, shown_g + g), None
 
 
 def _potentials_jvp(ctx: Any, *tangents: Any) -> Any:
@@ -382,7 +382,7 @@ def solving(name: str, call: HostCall, pull: Callable[..., Any], push: Callable[
     return differentiable(define(name, call), save_solution, pull, push, solve=call)
 
 
-_pull_back = last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
+pull_back = last("pull_back", host_calls.pull_back, optional=(len(host_calls.SOLVED),))
 _push_forward = last("push_forward", host_calls.push_forward)
 _pull_back_logs = last("pull_back_logs", host_calls.pull_back_logs)
 _push_forward_logs = last("push_forward_logs", host_calls.push_forward_logs)

@@ -43,6 +43,7 @@ from .torch_calls import (
     uniform,
 )
 from .torch_clouds import prepared_points, solve_carried, solve_cloud_potentials, solve_cloud_value
+from .torch_layers import plan_of_layer
 
 __all__ = ["divergence", "log_plan", "plan", "plan_apply", "potentials", "transport_cost", "value", "with_converged"]
 
@@ -103,6 +104,10 @@ def plan(
     >>> cost.grad.shape
     torch.Size([3, 4])
     """
+    if mask is None and row_rho is None and col_rho is None and not torch.compiler.is_compiling():
+        layer = plan_of_layer(cost, a, b, epsilon, grad, options)
+        if layer is not None:
+            return layer
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     found, converged, *_ = solve_plan(*given.problem, given.options)
     return found.to(given.dtype), converged
