@@ -43,6 +43,9 @@ from .vectors import fill
 REACH = {4: 32.0, 8: 250.0}  # of costs over epsilon, by the bytes of a number
 RANGE = {4: 1e16, 8: 1e140}  # of scalings and sums, and of their inverses
 SPREAD = {4: 1e30, 8: 1e280}  # of what a plan's entry can be, of its inverse, and of what scalings change by in all
+# Rows of a thread's memory: of each side its weights, those of its updates, and derivatives in their logarithms; then
+# single vectors; then, for every iteration, z of the rows, and their scalings over the last ones.
+ROW, COL, STEPS = 0, 3, 11
 PARALLEL_FROM = 1 << 18  # entries of all problems
 NONE = np.empty((0, 0))
 NO_MATRICES = {np.dtype(dtype): np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}
@@ -135,13 +138,13 @@ def _factor(a, b, row_tau, col_tau, same):
 
 
 @moves
-def _begin(weights, factor, tau, product, side):
-    """Write weights, and those of the updates, into the first two rows of a side, and 0 into that of derivatives."""
+def _begin(weights, factor, tau, product, work, at):
+    """Write weights, and those of the updates, into two rows of `work`, and 0 into a third, for derivatives."""
     for i in range(weights.size):
         weight = weights[i] * factor
-        side[0, i] = weight
-        side[1, i] = weight if product else _power_of(weight, tau)
-        side[2, i] = 0.0
+        work[at, i] = weight
+        work[at + 1, i] = weight if product else _power_of(weight, tau)
+        work[at + 2, i] = 0.0
 
 
 @inner
@@ -153,11 +156,11 @@ def _largest(c):
     return size_of(top, c)
 
 
-@inner
-def _span(x, rows, size):
-    """The least and the largest of positive numbers in so many rows; what is not positive is less, nan is more."""
-    low = high = _as_int64(x[0, 0])
-    for r in range(rows):
+@moves
+def _span(x, at, rows, size):
+    """The least and the largest of positive numbers in so many rows; 0 for what is not positive, and nan is larger."""
+    low = high = _as_int64(x[at, 0])
+    for r in range(at, at + rows):
         for i in range(size):
             bits = _as_int64(x[r, i])
             low, high = min(low, bits), max(high, bits)
@@ -182,27 +185,38 @@ def _shared(stack, k):
     return k if stack.shape[0] > 1 else 0
 
 
-@inner
+@moves
 def _scaled(p, scale, y):
     for j in range(p.size):
         p[j] = scale * p[j] * y[j]
 
 
-@whole
-def _parts(history, count):
-    """Scalings and sums of all half steps: x of the rows, y of the columns, also before the first, s and t."""
-    x, y, s = history[:count], history[count : 2 * count + 1], history[2 * count + 1 : 3 * count + 1]
-    return x, y, s, history[3 * count + 1 :]
+@moves
+def _copied(x, size, out):
+    for j in range(size):
+        out[j] = x[j]
 
 
-@whole
+@moves
+def _ratios(x, y, size, out):
+    for i in range(size):
+        out[i] = x[i] / y[i]
+
+
+@moves
+def _updated(weights, s, tau, size, out):
+    for i in range(size):
+        out[i] = weights[i] / _power_of(s[i], tau)
+
+
+@moves
 def _sides(task, k, work):
-    """Begin both sides, see `_begin`, where `work` begins; returns what b was multiplied by, nan if it is not served."""
+    """Write both sides, see `_begin`; returns what b was multiplied by, nan for weights that are not served here."""
     row_tau, col_tau = task.numbers[_shared(task.numbers, k), 1], task.numbers[_shared(task.numbers, k), 2]
     a, b = task.a[_shared(task.a, k)], task.b[_shared(task.b, k)]
     factor = _factor(a, b, row_tau, col_tau, task.same)
-    _begin(a, 1.0, row_tau, task.product, work[0:3])
-    _begin(b, factor, col_tau, task.product, work[3:6])
+    _begin(a, 1.0, row_tau, task.product, work, ROW)
+    _begin(b, factor, col_tau, task.product, work, COL)
     return factor
 
 
@@ -211,59 +225,58 @@ def _iterate(task, k, kernel, history, work, light, limits):
     """The half steps of problem k, and its plan in place of `kernel`; False if it is not one for this module."""
     (n, m), count, acc, four = kernel.shape, task.iterations, work[6][: kernel.shape[1]], work[7]
     (width, row_tau, col_tau), cost = task.numbers[_shared(task.numbers, k)], task.cost[_shared(task.cost, k)]
-    left, right, row_sums, col_sums = _parts(history, count)
     sound = _sides(task, k, work) > 0.0
-    if not sound:
-        return False
-    row, col, first = work[0:3], work[3:6], right[0]
     for j in range(m):
-        first[j] = col[0, j] if task.product else 1.0
+        history[count, j] = work[COL, j] if task.product else 1.0
     inv2, zero, y, top = as_like(LOG2E / width, light), as_like(0.0, light), light[0], 0.0
     _clear(light[1])
-    ended = count if task.end_cols else count - 1
-    for step in range(count):
-        x, s, before, t, new = left[step], row_sums[step], right[step], col_sums[step], right[step + 1]
-        for j in range(m):
-            y[j] = before[j]
-            acc[j] = 0.0
+    for step in range(count if sound else 0):
+        ends = step + 1 == count and not task.end_cols
+        x, before, new, s = (
+            history[step],
+            history[count + step],
+            history[count + step + 1],
+            history[2 * count + 1 + step],
+        )
+        _copied(before, m, y)
+        _clear(acc)
         for i in range(0, n, 4):
-            if step == 0:
-                for r in range(i, min(i + 4, n)):
-                    largest = _largest(cost[r])
-                    sound = sound and largest <= limits[0] * width
-                    top = max(top, largest)
-                    fill(cost[r], inv2, light[1], zero, kernel[r])
+            last = min(i + 4, n)
+            for r in range(i, last if step == 0 else i):
+                largest = _largest(cost[r])
+                sound = sound and largest <= limits[0] * width
+                top = max(top, largest)
+                fill(cost[r], inv2, light[1], zero, kernel[r])
             _products(kernel, i, n, m, y, four)
-            for q in range(min(4, n - i)):
+            for q in range(4):  # rows that are none have room, and no meaning
                 s[i + q] = four[q]
-                x[i + q] = row[1, i + q] / _power_of(four[q], row_tau)
+                x[i + q] = work[ROW + 1, i + q] / _power_of(four[q], row_tau)
                 four[q] = x[i + q]
-            if step < ended:
+            if not ends:
                 _collected(kernel, i, n, four, acc)
-            else:
-                for q in range(min(4, n - i)):
-                    _scaled(kernel[i + q], as_like(four[q], light), y)
-        if not sound:
-            return False
-        for j in range(m):
-            t[j] = acc[j]
-            new[j] = col[1, j] / _power_of(acc[j], col_tau) if step < ended else before[j]
-    if task.end_cols:
-        for j in range(m):
-            y[j] = right[count, j]
-        for i in range(n):
-            _scaled(kernel[i], as_like(left[count - 1, i], light), y)
-    rows, cols, limit = _span(left, count, n), _span(right, count + 1, m), limits[1]
-    sound = _within(rows, limit) and _within(cols, limit) and _within(_span(row_sums, count, n), limit)
+            for r in range(i, last if ends else i):
+                _scaled(kernel[r], as_like(x[r], light), y)
+        if ends:
+            _copied(before, m, new)
+        else:
+            _copied(acc, m, history[3 * count + 1 + step])
+            _updated(work[COL + 1], acc, col_tau, m, new)
+    _copied(history[2 * count], m, y)
+    for i in range(n if sound and task.end_cols else 0):
+        _scaled(kernel[i], as_like(history[count - 1, i], light), y)
+    limit, ended = limits[1], count if task.end_cols else count - 1
+    rows, cols = _span(history, 0, count, n), _span(history, count, count + 1, m)
+    sound = sound and _within(rows, limit) and _within(cols, limit)
+    sound = sound and _within(_span(history, 2 * count + 1, count, n), limit)
     if ended > 0:
-        sound = sound and _within(_span(col_sums, ended, m), limit)
+        sound = sound and _within(_span(history, 3 * count + 1, ended, m), limit)
     return sound and _apart(rows, cols, np.exp(top / width), limits[2])
 
 
 @moves
-def _potentials(width, scalings, side, product, out):
+def _potentials(width, scalings, weights, product, out):
     for i in range(out.size):
-        out[i] = width * np.log(scalings[i] / side[0, i] if product else scalings[i])
+        out[i] = width * np.log(scalings[i] / weights[i] if product else scalings[i])
 
 
 @inner
@@ -275,45 +288,44 @@ def _dot(x, y):
 
 
 @moves
-def _open(width, bars, potentials, product, side, bar):
+def _open(width, bars, potentials, product, by_weights, bar):
     """Add what is to be passed back to potentials; returns the derivative in epsilon of their unit."""
     total = 0.0
     for i in range(bars.size):
         bar[i] += width * bars[i]
-        side[2, i] = -width * bars[i] if product else 0.0
+        by_weights[i] = -width * bars[i] if product else 0.0
         total += bars[i] * (potentials[i] / width)
     return total
 
 
 @moves
-def _weights_back(bar, lo, hi, tau, product, side, s):
+def _weights_back(bar, lo, hi, tau, product, weights, s, by_weights):
     """Derivatives in log weights of a half step, for entries lo to hi; returns that in tau.
 
     The latter is -log s, and log weight - log s for the other reference.
     """
-    weight, total = 1.0 if product else tau, 0.0
+    factor, total = 1.0 if product else tau, 0.0
     for i in range(lo, hi):
-        side[2, i] += weight * bar[i]
+        by_weights[i] += factor * bar[i]
         if 0.0 < tau < 1.0 and bar[i] != 0.0:
-            total += bar[i] * np.log(1.0 / s[i] if product else side[0, i] / s[i])
+            total += bar[i] * np.log(1.0 / s[i] if product else weights[i] / s[i])
     return total
 
 
 @moves
-def _back(bar, lo, hi, tau, s, last, drop):
-    """A half step backwards for entries lo to hi: z, over the last scalings. What is in `bar` is spent."""
-    for i in range(lo, hi):
-        drop[i] = -tau * bar[i] / (s[i] * last[i])
-        bar[i] = 0.0
+def _gains(tau, s, last, size, out):
+    """What derivatives in log scalings are multiplied by to give z, which is then divided by the last scalings."""
+    for i in range(size):
+        out[i] = -tau / (s[i] * last[i])
 
 
 @moves
-def _factors(left, last, drops, lo, hi, scale, out):
-    """The factors of low rank of rows lo to hi, in the order of those of the columns."""
-    for step in range(left.shape[0]):
-        for i in range(lo, hi):
-            out[2 * step, i - lo] = scale * drops[step, i]
-            out[2 * step + 1, i - lo] = scale * (left[step, i] / last[i])
+def _factors(work, count, i, scale, out):
+    """The factors of low rank of rows i to i + 3, in the order of those of the columns."""
+    for step in range(count):
+        for q in range(4):
+            out[2 * step, q] = scale * work[STEPS + step, i + q]
+            out[2 * step + 1, q] = scale * work[STEPS + count + step, i + q]
 
 
 @inner
@@ -328,21 +340,12 @@ def _weigh(p, bar, acc):
 
 
 @inner
-def _slope(p, bar, scale, left, right, q, out):
-    """Write p (scale bar + z), z the part of row q of the first four factors of low rank."""
+def _slope(p, bar, scale, left, right, q, z, out):
+    """Write p (scale bar + z + the part of row q of the first four factors of low rank)."""
     l0, l1, l2, l3 = left[0, q], left[1, q], left[2, q], left[3, q]
     r0, r1, r2, r3 = right[0], right[1], right[2], right[3]
     for j in range(p.size):
-        out[j] = p[j] * (scale * bar[j] + ((l0 * r0[j] + l1 * r1[j]) + (l2 * r2[j] + l3 * r3[j])))
-
-
-@inner
-def _add_factors(bar, scale, left, right, q, out):
-    """Write scale bar, and add the part of row q of all factors but four."""
-    for j in range(bar.size):
-        out[j] = scale * bar[j]
-    for r in range(4, left.shape[0], 4):
-        _combine(out, left, right, r, q)
+        out[j] = p[j] * ((scale * bar[j] + z[j]) + ((l0 * r0[j] + l1 * r1[j]) + (l2 * r2[j] + l3 * r3[j])))
 
 
 @whole
@@ -351,69 +354,74 @@ def _pull(task, k, plan, history, work, light, lefts, bars, found, out):
     plan_bar, f_bar, g_bar = bars
     bar, moved, count, product, every = plan_bar[k], out[0][k], task.iterations, task.product, f_bar.size > 0
     (n, m), (width, row_tau, col_tau) = plan.shape, task.numbers[_shared(task.numbers, k)]
-    left, right, row_sums, col_sums = _parts(history, count)
-    row, col, acc, four, row_bar, col_bar = work[0:3], work[3:6], work[6][:m], work[7], work[8][:n], work[9][:m]
-    row_drop, col_drop = work[10 : 10 + count], work[10 + count : 10 + 2 * count]
-    x_last, y_last, v, z, rights = left[count - 1], right[count], light[0], light[1][:m], light[2:]
+    acc, four, row_bar, col_bar, gain = work[6][:m], work[7], work[8], work[9][:m], work[10]
+    x_last, y_last, v, z, rights = history[count - 1], history[2 * count], light[0], light[1][:m], light[2:]
     by_rows, by_cols, by_epsilon, scale = 0.0, 0.0, 0.0, as_like(-1.0 / width, light)
     _clear(row_bar)
     _clear(col_bar)
+    _clear(z)
     if every:
-        by_epsilon += _open(width, f_bar[k], found[0][k], product, row, row_bar)
-        by_epsilon += _open(width, g_bar[k], found[1][k], product, col, col_bar)
+        by_epsilon += _open(width, f_bar[k], found[0][k], product, work[ROW + 2], row_bar)
+        by_epsilon += _open(width, g_bar[k], found[1][k], product, work[COL + 2], col_bar)
     for r in range(2 * count, lefts.shape[0]):
         _clear(lefts[r])
         _clear(rights[r])
-    if task.end_cols:
-        for i in range(n):
-            row_bar[i] += _weigh(plan[i], bar[i], col_bar)
-    for step in range(count - 1, -1, -1):
-        x, y, s, t, drop = left[step], right[step], row_sums[step], col_sums[step], col_drop[step]
-        columns = step + 1 < count or task.end_cols  # else what bears on y stays: the step before has made it
-        collects = step > 0 or (product and every)
-        for j in range(m):
-            acc[j], drop[j] = 0.0, 0.0
-            rights[2 * step, j] = y[j] / y_last[j]
-        if columns:
+    first = count if task.end_cols else count - 1
+    for step in range(first, -1, -1):
+        drop, ratio = work[STEPS + min(step, count - 1)], work[STEPS + count + min(step, count - 1)]
+        _clear(acc)
+        _clear(v)
+        if step < first:
+            t = history[3 * count + 1 + step]
             if every:
-                by_cols += _weights_back(col_bar, 0, m, col_tau, product, col, t)
-            _back(col_bar, 0, m, col_tau, t, y_last, drop)
-        for j in range(m):
-            rights[2 * step + 1, j] = v[j] = drop[j]
+                by_cols += _weights_back(col_bar, 0, m, col_tau, product, work[COL], t, work[COL + 2])
+            _gains(col_tau, t, y_last, m, gain)
+            for j in range(m):
+                v[j] = gain[j] * col_bar[j]
+            _clear(col_bar)
+        if step < count:
+            s = history[2 * count + 1 + step]
+            _ratios(history[step], x_last, n, ratio)
+            _ratios(history[count + step], y_last, m, rights[2 * step])
+            _copied(v, m, rights[2 * step + 1])
+            _gains(row_tau, s, x_last, n, gain)
         for i in range(0, n, 4):
             last = min(i + 4, n)
-            if columns:
-                _products(plan, i, n, m, v, four)
-                for r in range(i, last):
-                    row_bar[r] += x[r] / x_last[r] * four[r - i]
-            else:
+            if step == first:
                 for r in range(i, last):
                     row_bar[r] += _weigh(plan[r], bar[r], col_bar)
+            else:
+                _products(plan, i, n, m, v, four)
+                for q in range(4):
+                    row_bar[i + q] += ratio[i + q] * four[q]
+            if step == count:
+                continue
             if every:
-                by_rows += _weights_back(row_bar, i, last, row_tau, product, row, s)
-            _back(row_bar, i, last, row_tau, s, x_last, row_drop[step])
-            if collects:
-                for r in range(i, last):
-                    four[r - i] = row_drop[step, r]
+                by_rows += _weights_back(row_bar, i, last, row_tau, product, work[ROW], s, work[ROW + 2])
+            for q in range(4):
+                four[q] = drop[i + q] = gain[i + q] * row_bar[i + q]
+                row_bar[i + q] = 0.0
+            if step > 0 or (product and every):
                 _collected(plan, i, n, four, acc)
-            if step == 0:
-                _factors(left, x_last, row_drop, i, last, scale, lefts)
-                for r in range(i, last):
-                    if lefts.shape[0] > 4:
-                        _add_factors(bar[r], scale, lefts, rights, r - i, z)
-                        _slope(plan[r], z, as_like(1.0, z), lefts, rights, r - i, moved[r])
-                    else:
-                        _slope(plan[r], bar[r], scale, lefts, rights, r - i, moved[r])
-        for j in range(m):
-            col_bar[j] += y[j] / y_last[j] * acc[j]
+            if step > 0:
+                continue
+            _factors(work, count, i, scale, lefts)
+            for r in range(i, last):
+                for q in range(4, lefts.shape[0], 4):
+                    if q == 4:
+                        _clear(z)
+                    _combine(z, lefts, rights, q, r - i)
+                _slope(plan[r], bar[r], scale, lefts, rights, r - i, z, moved[r])
+        for j in range(m if step < count else 0):
+            col_bar[j] += rights[2 * step, j] * acc[j]
     if not every:
         return
     dot, cost = 0.0, task.cost[_shared(task.cost, k)]
     for i in range(n):
         dot += _dot(moved[i], cost[i])
-        out[1][k, i] = row[2, i] / row[0, i]
+        out[1][k, i] = work[ROW + 2, i] / work[ROW, i]
     for j in range(m):
-        out[2][k, j] = (col[2, j] + (col_bar[j] if product else 0.0)) / col[0, j]
+        out[2][k, j] = (work[COL + 2, j] + (col_bar[j] if product else 0.0)) / work[COL, j]
     row_slack, col_slack = 1.0 - row_tau, 1.0 - col_tau
     out[3][k, 0] = by_epsilon - (dot + by_rows * row_tau * row_slack + by_cols * col_tau * col_slack) / width
     out[3][k, 1] = by_rows * row_slack * row_slack / width
@@ -440,8 +448,8 @@ def _run(thread, threads, task, forward, back, limits, history, scratch, found, 
             _sides(task, k, work)
         if f.size > 0:
             width, count = task.numbers[_shared(task.numbers, k), 0], task.iterations
-            _potentials(width, own[count - 1], work[0:3], task.product, f[k])
-            _potentials(width, own[2 * count], work[3:6], task.product, g[k])
+            _potentials(width, own[count - 1], work[ROW], task.product, f[k])
+            _potentials(width, own[2 * count], work[COL], task.product, g[k])
         if back:
             _pull(task, k, plan, own, work, light, lefts, bars, found, out)
 
@@ -491,7 +499,8 @@ def _threads(task: Layers) -> int:
 
 
 def _vectors(task: Layers, count: int) -> Array:
-    return np.empty((count, 4 * task.iterations + 1, max(4, *task.cost.shape[1:])))
+    _, n, m = task.cost.shape
+    return np.empty((count, 4 * task.iterations + 1, max(-(-n // 4) * 4, m)))
 
 
 def _on_threads(
@@ -500,7 +509,7 @@ def _on_threads(
     """True if all problems were served."""
     dtype, size, rank = task.cost.dtype, history.vectors.shape[2], -(-task.iterations // 2) * 4
     scratch = (
-        np.empty((threads, 10 + 2 * task.iterations, size)),
+        np.empty((threads, STEPS + 2 * task.iterations, size)),
         np.empty((threads, 2 + rank, size), dtype),
         np.empty((threads, rank, 4), dtype),
     )
