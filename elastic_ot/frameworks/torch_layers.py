@@ -54,7 +54,7 @@ def plan_of_layer(
         return None
     layer = Layer(task, cost.shape[:-2], history, plans.reshape(cost.shape))
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (cost, a, b)):
-        plan = _Layer.apply(cost, a, b, layer, call)  # type: ignore[no-untyped-call]
+        plan = _Layer.apply(cost, a, b, layer, call)
     else:
         plan = torch.from_numpy(layer.plan)
     return plan, torch.zeros(cost.shape[:-2], dtype=torch.bool)
@@ -98,7 +98,7 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
         inputs, (_, *by_weights, _, _), layer = ctx.saved_tensors, ctx.needs_input_grad, ctx.layer
         if torch.is_grad_enabled() or not are_plain((bar,)):
-            return *_by_operators(ctx.call, *inputs, bar), None, None
+            return *_by_operators(ctx.call, inputs, bar), None, None
         if ctx.name._version:
             layer = layer._replace(history=None)
         plan_bar = bar.numpy(force=True)
@@ -116,9 +116,10 @@ def _reduced(slopes: Sequence[Tensor], inputs: Sequence[Tensor | None]) -> list[
     return [None if x is None else slope.sum_to_size(x.shape).to(x.dtype) for slope, x in pairs]
 
 
-def _by_operators(call: _Call, cost: Tensor, a: Tensor | None, b: Tensor | None, bar: Tensor) -> list[Tensor | None]:
+def _by_operators(call: _Call, inputs: Sequence[Any], bar: Tensor) -> list[Tensor | None]:
     """The same by operators, which know transformations and refuse to be differentiated again."""
-    weights = [uniform(size, cost) if x is None else x for x, size in zip((a, b), cost.shape[-2:], strict=True)]
+    cost, *given = inputs
+    weights = [uniform(size, cost) if x is None else x for x, size in zip(given, cost.shape[-2:], strict=True)]
     batch = cost.shape[:-2]
     problem = (
         cost,
@@ -128,4 +129,4 @@ def _by_operators(call: _Call, cost: Tensor, a: Tensor | None, b: Tensor | None,
     )
     _, _, f, g = solve_plan(*problem, call.text)
     slopes = pull_back(*problem, f, g, bar, torch.zeros_like(f), torch.zeros_like(g), call.text)
-    return _reduced(slopes[:3], (cost, a, b))
+    return _reduced(slopes[:3], inputs)

@@ -513,7 +513,8 @@ def _on_threads(
         np.empty((threads, 2 + rank, size), dtype),
         np.empty((threads, rank, 4), dtype),
     )
-    frozen, bars = Layers(*map(_frozen, task[:3]), *task[3:]), tuple(map(_frozen, bars))
+    bars = tuple(map(_frozen, bars))
+    frozen = task._replace(cost=_frozen(task.cost), a=_frozen(task.a), b=_frozen(task.b))
     bytes_, sound = dtype.itemsize, np.ones(threads, np.bool_)
     limits = REACH[bytes_], RANGE[bytes_], SPREAD[bytes_]
 
