@@ -34,10 +34,12 @@ class _Call(NamedTuple):
 
 
 def plan_of_layer(
-    cost: Any, a: Any, b: Any, epsilon: Any, grad: str, options: dict[str, Any]
+    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor] | None:
     """The plan and whether it has converged, which nothing measures; None if the call is not for this module."""
-    if grad != "unroll" or type(epsilon) not in (float, int) or not are_plain((cost, a, b)):
+    if torch.compiler.is_compiling() or grad != "unroll" or type(epsilon) not in (float, int):
+        return None
+    if not (mask is None and rho[0] is None and rho[1] is None and are_plain((cost, a, b))):
         return None
     given = tuple([(name, type(value), value) for name, value in options.items()])
     try:

@@ -104,10 +104,8 @@ def plan(
     >>> cost.grad.shape
     torch.Size([3, 4])
     """
-    if mask is None and row_rho is None and col_rho is None and not torch.compiler.is_compiling():
-        layer = plan_of_layer(cost, a, b, epsilon, grad, options)
-        if layer is not None:
-            return layer
+    if (layer := plan_of_layer(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)) is not None:
+        return layer
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     found, converged, *_ = solve_plan(*given.problem, given.options)
     return found.to(given.dtype), converged
@@ -207,8 +205,7 @@ def transport_cost(
     """
     given = prepared(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     moved, converged, *_ = solve_plan(*given.problem, given.options)
-    price = torch.where(moved > 0, given.problem[0], 0.0)
-    return (price * moved).sum(dim=(-2, -1)).to(given.dtype), converged
+    return (torch.where(moved > 0, given.problem[0], 0.0) * moved).sum(dim=(-2, -1)).to(given.dtype), converged
 
 
 @operator

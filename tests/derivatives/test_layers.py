@@ -64,6 +64,19 @@ def test_a_layer_is_the_budget_of_solve(rows, cols, end, reference, dtype):
         np.testing.assert_allclose(alone.a, sol.vjp(f=bars["f"], g=bars["g"]).a, rtol=0, atol=100 * close)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("end", ["rows", "cols"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_derivatives_are_the_same_with_and_without_what_is_kept(count, end, dtype):
+    cost, a, b, epsilon = problems((3, 6, 9), dtype)
+    layer = solved_layer(options(eot.KL(0.7), eot.Fixed(), end=end, max_iter=count), cost, a, b, epsilon)
+    bar = np.random.default_rng(1).normal(size=cost.shape)
+    none = np.zeros_like(a), np.zeros_like(b)
+    kept, again = layer.vjp(bar, *none), layer._replace(history=None).vjp(bar, *none)
+    compare([getattr(again, x) for x in INPUTS], [getattr(kept, x) for x in INPUTS], 10 * CLOSE[dtype])
+    np.testing.assert_array_equal(layer.slope(bar), kept.cost)
+
+
 @pytest.mark.parametrize("end", ["rows", "cols"])
 @pytest.mark.parametrize(("rows", "cols"), PENALTIES[2:], ids=str)
 def test_derivatives_are_finite_differences(rows, cols, end):
@@ -123,6 +136,12 @@ def unusual(dtype):
         spoilt = a.copy()
         spoilt[1, 2] = value
         yield name, (fixed, cost, spoilt, b, epsilon)
+    tiny, far = (1e-12, 30.0) if dtype == np.float32 else (1e-90, 245.0)
+    light, spread, high = a.copy(), b.copy(), cost.copy()
+    light[1, 2] = spread[1, 3] = tiny
+    high[1, 2, 3] = far
+    spread *= light.sum(axis=-1, keepdims=True) / spread.sum(axis=-1, keepdims=True)
+    yield "entries of the plan near underflow", (fixed, high, light, spread, np.ones(2))
     yield "masses", (fixed, cost, 2.0 * a, b, epsilon)
     yield "epsilon", (fixed, cost, a, b, np.array([1.0, 0.0]))
     yield "tol", ({**fixed, "tol": 1e-6}, cost, a, b, epsilon)

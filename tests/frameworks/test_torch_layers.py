@@ -50,7 +50,8 @@ def by_operators(cost, a, b, **options):
 def test_the_short_way_is_that_of_operators(kind, shape, batched, dtype):
     inputs, bar = layer(shape, dtype, batched)
     options = THREE | kind
-    assert plan_of_layer(*inputs, 0.7, "unroll", {k: v for k, v in options.items() if k != "grad"}) is not None
+    named = {name: value for name, value in options.items() if name != "grad"}
+    assert plan_of_layer(*inputs, 0.7, (None, None), "unroll", None, named) is not None
     plans = eot_torch.plan(*inputs, epsilon=0.7, **options), by_operators(*inputs, **options)
     slopes = [torch.autograd.grad((plan * bar).sum(), inputs) for plan in plans]
     torch.testing.assert_close(*plans, rtol=CLOSE[dtype], atol=CLOSE[dtype])

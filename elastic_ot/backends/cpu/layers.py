@@ -45,9 +45,9 @@ RANGE = {4: 1e16, 8: 1e140}  # of scalings and sums, and of their inverses
 SPREAD = {4: 1e30, 8: 1e280}  # of what a plan's entry can be, of its inverse, and of what scalings change by in all
 # Rows of a thread's memory: of each side its weights, those of its updates, and derivatives in their logarithms; then
 # single vectors; then, for every iteration, z of the rows, and their scalings over the last ones.
-ROW, COL, STEPS = 0, 3, 11
+ROW, COL, PER_STEP = 0, 3, 11
 PARALLEL_FROM = 1 << 18  # entries of all problems
-NONE = np.empty((0, 0))
+NO_MATRIX = np.empty((0, 0))
 NO_MATRICES = {np.dtype(dtype): np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}
 Bars = tuple[Array, Array, Array, Array]
 
@@ -324,8 +324,8 @@ def _factors(work, count, i, scale, out):
     """The factors of low rank of rows i to i + 3, in the order of those of the columns."""
     for step in range(count):
         for q in range(4):
-            out[2 * step, q] = scale * work[STEPS + step, i + q]
-            out[2 * step + 1, q] = scale * work[STEPS + count + step, i + q]
+            out[2 * step, q] = scale * work[PER_STEP + step, i + q]
+            out[2 * step + 1, q] = scale * work[PER_STEP + count + step, i + q]
 
 
 @inner
@@ -368,7 +368,7 @@ def _pull(task, k, plan, history, work, light, lefts, bars, found, out):
         _clear(rights[r])
     first = count if task.end_cols else count - 1
     for step in range(first, -1, -1):
-        drop, ratio = work[STEPS + min(step, count - 1)], work[STEPS + count + min(step, count - 1)]
+        drop, ratio = work[PER_STEP + min(step, count - 1)], work[PER_STEP + count + min(step, count - 1)]
         _clear(acc)
         _clear(v)
         if step < first:
@@ -464,14 +464,15 @@ class History(NamedTuple):
     vectors: Array
 
 
-def layer_forward(task: Layers, plans: Array, f: Array = NONE, g: Array = NONE) -> History | None:
+def layer_forward(task: Layers, plans: Array, f: Array = NO_MATRIX, g: Array = NO_MATRIX) -> History | None:
     """Write plans (B, n, m) in the dtype of the cost, and potentials (B, n) and (B, m) unless they are not wanted.
 
     None if some problem has to go another way.
     """
-    found, none = History(plans, _vectors(task, task.problems)), NO_MATRICES[plans.dtype]
-    served = _on_threads(task, True, False, _threads(task), found, (f, g), (none, NONE, NONE), (none, NONE, NONE, NONE))
-    return found if served else None
+    history, none = History(plans, _vectors(task, task.problems)), NO_MATRICES[plans.dtype]
+    bars, out = (none, NO_MATRIX, NO_MATRIX), (none, NO_MATRIX, NO_MATRIX, NO_MATRIX)
+    served = _on_threads(task, True, False, _threads(task), history, (f, g), bars, out)
+    return history if served else None
 
 
 def layer_backward(
@@ -490,7 +491,7 @@ def layer_backward(
 
 def cost_backward(task: Layers, plan_bar: Array, out: Array, history: History | None = None) -> bool:
     """Write those in the cost alone, where nothing bears on potentials."""
-    return layer_backward(task, plan_bar, NONE, NONE, (out, NONE, NONE, NONE), history)
+    return layer_backward(task, plan_bar, NO_MATRIX, NO_MATRIX, (out, NO_MATRIX, NO_MATRIX, NO_MATRIX), history)
 
 
 def _threads(task: Layers) -> int:
@@ -509,7 +510,7 @@ def _on_threads(
     """True if all problems were served."""
     dtype, size, rank = task.cost.dtype, history.vectors.shape[2], -(-task.iterations // 2) * 4
     scratch = (
-        np.empty((threads, STEPS + 2 * task.iterations, size)),
+        np.empty((threads, PER_STEP + 2 * task.iterations, size)),
         np.empty((threads, 2 + rank, size), dtype),
         np.empty((threads, rank, 4), dtype),
     )
