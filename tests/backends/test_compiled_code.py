@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 
 import elastic_ot
 
-MODULES = ("cloud", "dense", "batch", "batch_derivatives", "graph", "paths", "simplex", "small")
+MODULES = ("cloud", "dense", "batch", "batch_derivatives", "graph", "layers", "paths", "simplex", "small")
 PRINTED = """
 import hashlib, sys
 import numpy as np
