@@ -42,7 +42,7 @@ from .vectors import fill
 
 REACH = {4: 32.0, 8: 250.0}  # of costs over epsilon, by the bytes of a number
 RANGE = {4: 1e16, 8: 1e140}  # of scalings and sums, and of their inverses
-SPREAD = {4: 1e30, 8: 1e280}  # of what a plan's entry can be, of its inverse, and of what scalings change by in all
+EXTENT = {4: 1e30, 8: 1e280}  # of what a plan's entry can be, of its inverse, and of what scalings change by in all
 # Rows of a thread's memory: of each side its weights, those of its updates, and derivatives in their logarithms; then
 # single vectors; then, for every iteration, z of the rows, and their scalings over the last ones.
 ROW, COL, PER_STEP = 0, 3, 11
@@ -517,7 +517,7 @@ def _on_threads(
     bars = tuple(map(_frozen, bars))
     frozen = task._replace(cost=_frozen(task.cost), a=_frozen(task.a), b=_frozen(task.b))
     bytes_, sound = dtype.itemsize, np.ones(threads, np.bool_)
-    limits = REACH[bytes_], RANGE[bytes_], SPREAD[bytes_]
+    limits = REACH[bytes_], RANGE[bytes_], EXTENT[bytes_]
 
     def run(t: int) -> None:
         _run(t, threads, frozen, forward, back, limits, history, scratch, found, bars, out, sound)
