@@ -72,14 +72,15 @@ class Outcome:
 class Phase(NamedTuple):
     """A method and its name; with `patience` it gives way to the next one when more iterations than that are left.
 
-    `relaxing` sweeps choose their relaxation from the rate of convergence, also if the limits do not ask for it; where
-    they stand when they give way is no good place to start from.
+    `relaxing` sweeps choose their relaxation from the rate of convergence, also if the limits do not ask for it. A
+    `trial` is judged as soon as it has a rate. Where either stands when it gives way is no good place to start from.
     """
 
     name: str
     solver: Solver
     patience: float = np.inf
     relaxing: bool = False
+    trial: bool = False
 
 
 def run(phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> Outcome:
@@ -163,7 +164,7 @@ class _Run:
 
     def _begin(self, start: Start) -> None:
         """Start the next method."""
-        self.method, self.solver, self.patience, self.relaxing = self.waiting.pop(0)
+        self.method, self.solver, self.patience, self.relaxing, self.trial = self.waiting.pop(0)
         self.looks, self.best, self.best_dual, self.best_at = 0, np.inf, -np.inf, self.iteration  # of it on target
         self._restart(start)
 
@@ -271,8 +272,9 @@ class _Run:
         return None
 
     def _give_way(self) -> None:
-        """To the next method, which starts where this one stands, or afresh after `relaxing` sweeps."""
-        self.state.broken, self.state.finished = self.relaxing, not self.relaxing
+        """To the next method, which starts where this one stands, or afresh after `relaxing` sweeps and a `trial`."""
+        self.state.broken = self.relaxing or self.trial
+        self.state.finished = not self.state.broken
 
     def _crowded(self) -> Blocked | None:
         return crowded(self.task.problem, *self.state.task.potentials(self.state.alpha, self.state.beta))
@@ -344,7 +346,7 @@ class _Run:
         The last one, after which nothing is left to try, is looked at for longer. Residuals of over-relaxed sweeps go
         up and down: more looks tell their rate, and where there is none yet they are not judged.
         """
-        enough = LOOKS if self.waiting else LAST_LOOKS
+        enough = 2 if self.trial else LOOKS if self.waiting else LAST_LOOKS
         if not np.isfinite(self.patience) or self.looks < enough:
             return False
         needed = self._needed(LOOKS if self.relaxing else 2)

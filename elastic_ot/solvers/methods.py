@@ -12,6 +12,7 @@ from ..problems.problem import Problem
 from .annealing import EpsilonScaling
 from .driver import Phase
 from .log_domain import LogDomain
+from .mixing import seems_well_mixed
 from .multiscale import Multiscale
 from .newton import Newton
 from .scaling import Scaling, Stabilized
@@ -31,6 +32,7 @@ CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of a cost 
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
+MIXED = 25.0  # iterations left up to which a stabilised kernel stays on trial: its last sweeps are slower than its first
 WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
 
@@ -73,6 +75,8 @@ def _auto(problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
         return Phase("stabilized", Stabilized(), WEAK), *last
     if span > SAFE_EXPONENT and omega == 1 and tol >= LOOSE_TOL and not problem.cost.stored:
         return *_annealed_sweeps(), *last
+    if span > SAFE_EXPONENT and omega == 1 and tol > 0 and problem.cost.stored and seems_well_mixed(problem):
+        return Phase("stabilized", Stabilized(brief=True), MIXED, trial=True), *last
     if span > SAFE_EXPONENT:
         return last
     return Phase("scaling", Scaling(), SCALING_PATIENCE if omega == 1 else np.inf), *last

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
-from .log_domain import LogDomain, sweep
+from .log_domain import first_sweep, initial_alphas, sweep
 from .state import Start, State
 
 
@@ -57,12 +57,18 @@ class Stabilized:
 
     So the scalings stay near 1 and no epsilon underflows (Schmitzer 2019, absorption). Where the kernel has lost a
     whole row or column, one sweep in the log domain brings it back.
+
+    Attributes
+    ----------
+    brief : bool
+        A few iterations are expected: they run on threads only where a single one is worth waking them for.
     """
 
+    brief: bool = False
+
     def start(self, task: Task, start: Start) -> State:
-        first = LogDomain().start(task, start)
-        state = _kernel_state(task, start, first.alpha, first.beta)
-        state.restore(first.save())
+        state = _kernel_state(task, start, *initial_alphas(task, start), self.brief)
+        first_sweep(state)
         _absorb(state)
         return state
 
@@ -83,8 +89,8 @@ class Stabilized:
         return total
 
 
-def _kernel_state(task: Task, start: Start, alpha: Vector, beta: Vector) -> KernelState:
-    scratch = task.plan.scratch(start.fast)
+def _kernel_state(task: Task, start: Start, alpha: Vector, beta: Vector, brief: bool = False) -> KernelState:
+    scratch = task.plan.scratch(start.fast, brief=brief)
     state = KernelState(task, alpha, beta, start.end, start.omega, start.fast, scratch)
     state.kernel = task.problem.cost.empty(np.float32 if start.fast else np.float64)
     return state
