@@ -209,4 +209,17 @@ def test_hard_problems_are_left_to_the_choice_of_cells(monkeypatch):
     assert not tried[0].solved[0]
 
 
+def test_beyond_1500_rows_all_cells_serve_where_rows_compete(monkeypatch):
+    """Products of two factors in size are such costs, in either order and sign; random ones need no annealing."""
+    rng = np.random.default_rng(0)
+    cost = np.abs(rng.normal(size=(1600, 2)) @ rng.normal(size=(2, 1600)))
+    tried = []
+    monkeypatch.setattr(all_cells, "_solve", lambda *arguments: tried.append(arguments) or solve(*arguments))
+    for matrix, maximize in ((cost, False), (np.asfortranarray(cost), False), (-cost, True)):
+        assert_as_cheap_as_scipy(eot.assign(matrix, maximize), matrix, maximize)
+    assert len(tried) == 3
+    eot.assign(rng.random((1600, 1600)))
+    assert len(tried) == 3
+
+
 solve = all_cells._solve

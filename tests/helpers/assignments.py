@@ -23,6 +23,7 @@ def choose_cells(patch):
     """Make the solver choose some cells of small problems, too, of which it takes all at once otherwise."""
     patch.setattr(small, "CELLS_AT_ONCE", 0)
     patch.setattr(all_cells, "LINES_AT_ONCE", 0)
+    patch.setattr(all_cells, "LINES_IF_CONTESTED", 0)
 
 
 def cloud(rng, n, m):

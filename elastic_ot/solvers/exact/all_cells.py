@@ -21,6 +21,8 @@ from .reduced import LARGE_OFFSET
 from .warm_start import Pause
 
 LINES_AT_ONCE = 1500  # of the shorter side, up to which all cells are as quick as the choice of a few; measured
+LINES_IF_CONTESTED = 1800  # of either side, the same where the choice of a few would need annealing
+CONTESTED = 0.45, 0.58  # distinct cheapest columns, of the rows: below they are hard, above no annealing is needed
 HARD = 0.4  # of the rows without a column before the first path: the choice of a few cells is quicker
 ROWS_READ = 100  # times the number of rows: the same, of the rows read for paths
 ENDLESS = 2**62  # rows that no problem has to read
@@ -63,12 +65,26 @@ def assigned_at_once(
     matrix: NDArray[Any], maximize: bool, mask: NDArray[np.bool_] | None, pause: Pause
 ) -> tuple[tuple[Pairing, Pairing], tuple[Vector, Vector]] | None:
     """Pairs and potentials of one problem, None where it is large or hard, or there may be a mistake."""
-    if matrix.ndim != 2 or min(matrix.shape) > LINES_AT_ONCE:
+    if matrix.ndim != 2:
+        return None
+    if min(matrix.shape) > LINES_AT_ONCE and (mask is not None or not _contested(matrix, maximize)):
         return None
     found = assign_at_once(matrix[None], maximize, mask, pause, patient=False)
     if found is None or not found.solved[0]:
         return None
     return (found.row_ind[0], found.col_ind[0]), (found.u[0], found.v[0])
+
+
+def _contested(matrix: NDArray[Any], maximize: bool) -> bool:
+    """True if rows share their cheapest columns as much as is worth the paths; every second row, and half of them."""
+    if max(matrix.shape) > LINES_IF_CONTESTED or matrix.dtype.kind not in "biuf":
+        return False
+    if matrix.shape[0] > matrix.shape[1] or not matrix.flags.c_contiguous:
+        matrix = matrix.T
+    part = matrix[::2, : matrix.shape[1] // 2]
+    cheapest = part.argmax(axis=1) if maximize else part.argmin(axis=1)
+    least, most = CONTESTED
+    return bool(least <= np.unique(cheapest).size / cheapest.size < most)
 
 
 def _by_rows(costs: NDArray[Any], integral: bool, pause: Pause, patient: bool) -> Assigned:
