@@ -27,8 +27,9 @@ METHODS: dict[str, tuple[Phase, ...]] = {
     "multiscale": (Phase("multiscale", Multiscale()), Phase("newton", Newton())),
 }
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
-SCALING_PATIENCE = 60.0  # iterations left for which sweeps are the better choice still; Newton takes as long
-CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of a cost that is not stored
+SCALING_PATIENCE = 45.0  # iterations left for which sweeps are the better choice still; Newton takes as long
+RELAXED_PATIENCE = 60.0  # the same for relaxed sweeps over a cost that is not stored
+CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of such a cost
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
@@ -86,7 +87,7 @@ def _annealed_sweeps() -> tuple[Phase, ...]:
     """Annealing, on few cells to the end; else over-relaxed sweeps, as long as few of them are left."""
     return (
         Phase("epsilon_scaling", EpsilonScaling(), CELLS_PATIENCE, relaxing=True),
-        Phase("log", LogDomain(), SCALING_PATIENCE, relaxing=True),
+        Phase("log", LogDomain(), RELAXED_PATIENCE, relaxing=True),
     )
 
 
