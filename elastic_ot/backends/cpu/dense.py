@@ -29,7 +29,7 @@ from ..protocol import LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Krylov, Side, S
 from ..updates import log_column_sums
 from .flags import elementary, entry_point, inner, moves, rows_kernel, threaded
 from .threads import available, split, team
-from .vectors import collect, fill, fill_double, fill_plan, products
+from .vectors import collect, collect_ahead, fill, fill_double, fill_plan, products_ahead
 
 # Sizes below which one thread does it all. A parallel region costs 10 us on a quiet machine and milliseconds on a busy
 # one, and its threads spin for a while afterwards, in the way of what comes next: that pays for long blocks of
@@ -483,7 +483,7 @@ def _four_sums(kernel, i, hi, v, s):
     """Rows i to i + 3 of kernel v; the last row in place of those from `hi` on."""
     for q in range(4):
         s[q] = 0.0
-    products(kernel, i, hi - 1, 0, v.size, v, s)
+    products_ahead(kernel, i, hi - 1, 0, v.size, v, s)
 
 
 @inner
@@ -513,7 +513,7 @@ def _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
                 u[i + q] = w[q]
             else:
                 w[q] = 0.0
-        collect(kernel, i, hi - 1, w[0], w[1], w[2], w[3], acc)
+        collect_ahead(kernel, i, hi - 1, w[0], w[1], w[2], w[3], acc)
 
 
 # --- supports: some cells of the plan, row by row ---------------------------------------------------------------------
@@ -671,7 +671,7 @@ def _dense_product(kernel, row_weight, x, acc, s, lo, hi):
         _four_sums(kernel, i, hi, x, s)
         for q in range(4):
             s[q] = s[q] * row_weight[i + q] if i + q < hi else 0.0
-        collect(kernel, i, hi - 1, s[0], s[1], s[2], s[3], acc)
+        collect_ahead(kernel, i, hi - 1, s[0], s[1], s[2], s[3], acc)
 
 
 @rows_kernel
@@ -691,7 +691,7 @@ def _transposed_product_rows(kernel, x, acc, lo, hi):
     for i in range(lo, hi, 4):
         x1 = x[i + 1] if i + 1 < hi else 0.0
         x2, x3 = x[i + 2] if i + 2 < hi else 0.0, x[i + 3] if i + 3 < hi else 0.0
-        collect(kernel, i, hi - 1, x[i], x1, x2, x3, acc)
+        collect_ahead(kernel, i, hi - 1, x[i], x1, x2, x3, acc)
 
 
 @inner
