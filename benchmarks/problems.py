@@ -43,6 +43,11 @@ def line_cost(rng: np.random.Generator, n: int) -> Array:
     return cdist(rng.random((n, 1)), rng.random((n, 1)), "cityblock")
 
 
+def factor_cost(rng: np.random.Generator, n: int) -> Array:
+    """Sizes of scalar products of normal vectors with three entries: rank 3, but for the signs."""
+    return np.abs(rng.normal(size=(n, 3)) @ rng.normal(size=(3, n)))
+
+
 def pixel_l1_cost(rng: np.random.Generator, n: int) -> Array:
     return _pixel_cost(n, "cityblock")
 
@@ -93,6 +98,7 @@ COSTS: dict[str, Callable[[np.random.Generator, int], Array]] = {
     "cloud2": plane_cost,
     "cloud3": space_cost,
     "line": line_cost,
+    "low_rank": factor_cost,
     "digits_l1": pixel_l1_cost,
     "digits_l2": pixel_l2_cost,
     "colours": colour_cost,

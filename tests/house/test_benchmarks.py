@@ -3,19 +3,23 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
+import elastic_ot as eot
 from benchmarks import (
     compare_assignment,
     compare_attention,
     compare_clouds,
     compare_iterations,
     compare_layers,
+    compare_reads,
     compare_sinkhorn,
     compare_small,
     compare_small_layers,
     first_call,
 )
+from benchmarks.count_reads import counted
 from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
 from benchmarks.report import Benchmark as AnyBenchmark
 from benchmarks.tables import Goal, Table, rst
@@ -25,6 +29,7 @@ STORED = {
     "rerun/sinkhorn": compare_sinkhorn.SINKHORN,
     "assignment": compare_assignment.ASSIGNMENT,
     "rerun/assignment": compare_assignment.ASSIGNMENT,
+    "reads": compare_reads.READS,
     "small": compare_small.SMALL,
     "layers": compare_layers.LAYERS,
     "attention": compare_attention.ATTENTION,
@@ -76,3 +81,14 @@ def test_a_run_stores_what_a_redraw_shows_again(tmp_path):
     bench.redraw(tmp_path)
     assert (tmp_path / "small.rst").read_text() == first
     assert {path.name for path in tmp_path.iterdir()} == {"small.json", "small.rst"}
+
+
+@pytest.mark.parametrize(("method", "of_cost", "of_kernel"), [("log", 1, 0), ("scaling", 0, 1)])
+def test_an_iteration_is_counted_as_one_read(method, of_cost, of_kernel):
+    """The kernel is made in one pass over the cost, and the certificate takes another."""
+    cost = np.random.default_rng(0).random((600, 500))
+    with counted() as reads:
+        solution = eot.solve(cost, epsilon=0.05, method=method)
+    assert reads.cost == (of_cost * solution.n_iter + of_kernel + 1) * cost.size
+    assert reads.kernel == of_kernel * solution.n_iter * cost.size
+    assert not reads.cells
