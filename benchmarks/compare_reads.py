@@ -190,7 +190,6 @@ def beside_pot(scale: Scale) -> Figures:
                 seconds = interleaved(*calls, scale.rounds)
             error = marginal_error(problem, our_plan(problem, ACCURACY))
             found.append({"kind": kind, "epsilon": epsilon, "seconds": seconds, "error": error})
-            print(found[-1], flush=True)
     return found
 
 

@@ -32,9 +32,9 @@ RELAXED_PATIENCE = 60.0  # the same for relaxed sweeps over a cost that is not s
 CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of such a cost
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
+MIXED = 25.0  # iterations left up to which a stabilised kernel stays on trial; the last converge more slowly
+WEAK = 150.0  # the same for weak penalties, and the number of sweeps up to which a penalty is called weak
 SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
-MIXED = 25.0  # iterations left up to which a stabilised kernel stays on trial: its last sweeps are slower than its first
-WEAK = 150.0  # the same for a stabilised kernel, and the number of sweeps up to which a penalty is called weak
 
 
 def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:

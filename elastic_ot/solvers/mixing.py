@@ -19,7 +19,7 @@ from ..problems.penalty import Indices, Vector
 from ..problems.problem import Problem
 from .annealing import FIRST_LEVEL
 
-ROWS, LINES = 16, 64  # whose partners are counted; rows and columns of the small problem
+COUNTED, LINES = 16, 64  # whose partners are counted; rows and columns of the small problem
 PARTNERS = 5.0  # a row, below which the plan falls apart; harmonic mean
 CONTRACTION = 0.012  # of the residual by two sweeps of the small problem, above which there is geometry; measured
 
@@ -29,7 +29,7 @@ def seems_well_mixed(problem: Problem) -> bool:
     rows, cols = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
     if problem.masked or min(rows.size, cols.size) < LINES:
         return False
-    return _partners(problem, _spread(rows, ROWS)) >= PARTNERS and _contraction(problem, rows, cols) <= CONTRACTION
+    return _partners(problem, _spread(rows, COUNTED)) >= PARTNERS and _contraction(problem, rows, cols) <= CONTRACTION
 
 
 def _spread(members: Indices, count: int) -> Indices:

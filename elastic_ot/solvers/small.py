@@ -30,7 +30,7 @@ from .methods import SAFE_EXPONENT
 from .status import Status
 
 SMALL_ENTRIES = 1 << 18  # entries: beyond, threads pay
-PATIENCE = 60.0  # iterations left for which to go on at any size: what stops here begins anew
+LARGE_PATIENCE = 60.0  # iterations left for which to go on at any size: what stops here begins anew
 NEWTON_SECONDS = 1.5e-3  # that Newton's method takes at least, most of it in Python
 ITERATION_SECONDS, ENTRY_SECONDS = 5e-8, 3e-10  # of an iteration here, and of each entry in it
 POWER_SECONDS = 3e-8  # of each row and column whose side is relaxed
@@ -82,7 +82,7 @@ def solve_small(
     taus = rows.rule(epsilon, 1.0)[1], cols.rule(epsilon, 1.0)[1]
     powers = n * (taus[0] < 1) + m * (taus[1] < 1)
     seconds = ITERATION_SECONDS + ENTRY_SECONDS * cost.size + POWER_SECONDS * powers
-    patience = max(PATIENCE, NEWTON_SECONDS / seconds)
+    patience = max(LARGE_PATIENCE, NEWTON_SECONDS / seconds)
     matrix = ingest_cost(cost)
     plainly = matrix.flags.c_contiguous and matrix.flags.writeable  # or it would be compiled once more
     read = matrix if plainly else matrix.copy(order="C")
