@@ -12,7 +12,7 @@ from ..backends import load, load_cloud
 from ..backends.protocol import Array
 from .blocks import BlockCost
 from .points_plan import PointPlan
-from .pruned_plan import PrunedPlan
+from .pruned_plan import SEARCHED_AGAIN, PrunedPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,11 @@ class PointCost(BlockCost):
         return replace(self, share=share)
 
     @property
+    def left_share(self) -> float:
+        """The share of a plan's mass that may be left out at most, when it is measured."""
+        return SEARCHED_AGAIN * self.share
+
+    @property
     def metric(self) -> str:
         user: Any = self.user
         found: str = user.metric
@@ -47,11 +52,16 @@ class PointCost(BlockCost):
         x, y = (user.y, user.x) if self.swapped else (user.x, user.y)
         return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
+    @property
+    def centred_points(self) -> tuple[Array, Array]:
+        """The same less a common centre, whose products cancel less."""
+        x, y = self.points
+        centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
+        return x - centre, y - centre
+
     def product_costs(self, weights: Array) -> Array:
         """Return C weights, or for distances a bound from above: their mean is at most the root of that of squares."""
-        x, y = self.points
-        total, centre = float(weights.sum()), 0.5 * (x.mean(axis=0) + y.mean(axis=0))
-        x, y = x - centre, y - centre
+        (x, y), total = self.centred_points, float(weights.sum())
         first, second = weights @ y, weights @ y**2
         squares = np.maximum(total * x**2 - 2.0 * x * first + second, 0.0)  # coordinate by coordinate
         if self.metric == "sqeuclidean":

@@ -120,21 +120,58 @@ class PrunedPlan(PointPlan):
         """
         cloud, left = self._at(alpha, beta, self.share)
         row_factor, col_factor, row_rest, col_rest = parts
-        nothing = np.zeros_like(row_rest), np.zeros_like(col_rest)
-        self._plan_of(cloud).rounded_sums(alpha, beta, (row_factor, col_factor, *nothing), divergence, transport)
+        scaled = self._scaled_sums(self._plan_of(cloud), (alpha, beta), row_factor, col_factor, divergence, transport)
         divergence += left / divergence.size
         row_rest, col_rest = np.where(np.isfinite(alpha), row_rest, 0.0), np.where(np.isfinite(beta), col_rest, 0.0)
         if row_rest.any() and col_rest.any():
-            scaled = np.empty((alpha.size, 1))
-            self._plan_of(cloud).apply(alpha, beta, col_factor[:, None], False, scaled)
             costs = self.cost.product_costs(col_rest)
-            divergence += far_entropy(
-                (alpha, beta), row_rest, col_rest, costs * self.inv_epsilon, row_factor * scaled[:, 0]
-            )
+            divergence += far_entropy((alpha, beta), row_rest, col_rest, costs * self.inv_epsilon, scaled)
             transport += row_rest * costs
+
+    def _scaled_sums(
+        self,
+        plan: PointPlan,
+        potentials: tuple[Array, Array],
+        row_factor: Array,
+        col_factor: Array,
+        divergence: Array,
+        transport: Array,
+    ) -> Array:
+        """Write those sums of A, with r = row_factor and c = col_factor, and return its row sums.
+
+        KL is a sum of r p c (log r + log c - 1) + p, and squared distances of points less a centre are products.
+        """
+        logs = [np.log(np.where(x > 0, x, 1.0)) for x in (row_factor, col_factor)]
+        columns, squared = (
+            [np.ones_like(col_factor), col_factor, col_factor * logs[1]],
+            self.cost.metric == "sqeuclidean",
+        )
+        x, y = self.cost.centred_points
+        if squared:
+            columns += [col_factor * (y**2).sum(axis=1), *(col_factor * y.T)]
+        out = np.empty((row_factor.size, len(columns)))
+        plan.apply(*potentials, np.column_stack(columns), False, out)
+        scaled: Array = row_factor * out[:, 1]
+        divergence[:] = scaled * (logs[0] - 1.0) + row_factor * out[:, 2] + out[:, 0]
+        if squared:
+            moved = (x**2).sum(axis=1) * out[:, 1] - 2.0 * (x * out[:, 4:]).sum(axis=1) + out[:, 3]
+            transport[:] = row_factor * (moved - self.cost.offset * out[:, 1])
+        else:
+            nothing = np.zeros_like(row_factor), np.zeros_like(col_factor)
+            plan.rounded_sums(*potentials, (row_factor, col_factor, *nothing), np.empty_like(divergence), transport)
+        return scaled
 
     def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> Array:
         return self._plan_of(self._read).mean_slopes(alpha, beta, transpose)
+
+    def cells(self, alpha: Array, beta: Array, least: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        """Return the cells of `Backend.support_cells`, row by row: where rows begin, columns and costs."""
+        cloud, _ = self._at(alpha, beta, self.share)
+        sizes, pointers = np.empty(alpha.size, np.int64), np.zeros(alpha.size + 1, np.int64)
+        given = cloud, self.inv_epsilon, alpha, beta, least
+        self.kernels.support_sizes(*given, np.arange(alpha.size), sizes)
+        np.cumsum(sizes, out=pointers[1:])
+        return pointers, *self.kernels.support_cells(*given, pointers)
 
     def cell_share(self) -> float:
         read = STORED_SHARE * self.kernels.share(self._read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from ..arrays.devices import library_of, on_host
 from ..arrays.half import finite, widened
 from ..arrays.ingest import as_numpy, ingest_number
 from ..costs.dense import SCAN_ENTRIES
+from ..costs.point_cost import is_pruned
 from ..problems.penalty import Vector
 from ..solvers.found import Found
 
@@ -101,6 +102,8 @@ def sparse_plan(solved: Found, mass: float) -> csr_array:
     if not 0 < mass <= 1:
         raise ValueError(f"mass is {mass}; it must lie in (0, 1]")
     view = View(solved)
+    if is_pruned(view.problem.cost):
+        return _sparse_of_cells(view, mass)
     n, m = view.problem.shape
     row_least = np.zeros(n) if mass == 1 else _least_kept(view, mass, columns=False)
     col_least = np.zeros(m) if mass == 1 else _least_kept(view, mass, columns=True)
@@ -113,6 +116,35 @@ def sparse_plan(solved: Found, mass: float) -> csr_array:
         pointers.extend((pointers[-1] + np.cumsum(kept.sum(axis=1))).tolist())
     matrix = csr_array((np.concatenate(values), np.concatenate(indices), np.array(pointers)), shape=(n, m))
     return matrix.T.tocsr() if view.swapped else matrix
+
+
+def _sparse_of_cells(view: View, mass: float) -> csr_array:
+    """The same where few entries are read: those that may be among the wanted ones, put in order of their size."""
+    from scipy.sparse import csr_array
+
+    (n, m), (alpha, beta), plan = view.problem.shape, view.potentials, cast("Any", view.task.plan)
+    r, c = (x / view.problem.mass for x in (view.row_marginal, view.col_marginal))
+    with np.errstate(divide="ignore"):  # less than the share that is left, if all entries of a line were as small
+        least = np.log((1.0 - mass) * r / m), np.log((1.0 - mass) * c / n)
+    pointers, indices, costs = plan.cells(alpha, beta, least)
+    rows = np.repeat(np.arange(n), np.diff(pointers))
+    values = np.exp(alpha[rows] + beta[indices] - costs * view.task.inv_epsilon)
+    kept = values > 0
+    if mass < 1:
+        kept &= _largest_of(values, rows, r, mass) | _largest_of(values, indices, c, mass)
+    values *= view.problem.mass
+    return csr_array((values[kept], (rows[kept], indices[kept])), shape=(n, m))
+
+
+def _largest_of(values: Vector, lines: NDArray[np.integer], sums: Vector, mass: float) -> NDArray[np.bool_]:
+    """Which entries are among the largest of their line that together carry the share `mass` of its sum."""
+    order = np.lexsort((-values, lines))
+    carried = np.cumsum(values[order])
+    starts = np.searchsorted(lines[order], np.arange(sums.size))
+    before = np.concatenate([[0.0], carried])[starts]
+    found = np.empty(values.size, np.bool_)
+    found[order] = carried - values[order] - before[lines[order]] < mass * sums[lines[order]]
+    return found
 
 
 def _least_kept(view: View, mass: float, columns: bool) -> Vector:

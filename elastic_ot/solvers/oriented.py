@@ -16,7 +16,7 @@ from .budget import run_budget
 from .driver import Limits, Outcome, Phase, run
 from .history import history_of
 from .measure import Measure
-from .multiscale import run_ordered
+from .multiscale import solve_ordered
 from .returned import certify
 from .state import Start
 from .status import Status
@@ -26,7 +26,9 @@ Choose = Callable[[Problem], Sequence[Phase]]
 
 
 def solve_stored(problem: Problem, start: Start, solve: Callable[[Task, Start], Outcome]) -> Outcome:
-    """Return what `solve` finds for the task as it is stored, in the orientation of `problem`."""
+    """Return what `solve` finds for the task as it is stored, or with points in order, in terms of `problem`."""
+    if is_pruned(problem.cost):
+        return solve_ordered(problem, start, solve)
     task = make_task(problem.by_rows)
     if not problem.cost.fortran:
         return solve(task, start)
@@ -34,9 +36,7 @@ def solve_stored(problem: Problem, start: Start, solve: Callable[[Task, Start], 
 
 
 def run_oriented(problem: Problem, start: Start, limits: Limits, choose: Choose) -> Outcome:
-    """Run the driver: `driver.run` for a problem stored in either way, or for points in any order."""
-    if is_pruned(problem.cost):
-        return run_ordered(problem, start, limits, choose(problem))
+    """Run the driver: `driver.run` for a problem stored in either way, and for points in any order."""
     return solve_stored(problem, start, lambda task, begin: run(choose(task.problem), task, begin, limits))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..costs.point_cost import is_pruned
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
 from .driver import Limits, Outcome, Phase, run
@@ -31,13 +32,15 @@ FIRST_JUDGED = 6  # sweeps before its rate is judged
 SLOW_FLOOR = 1e-12  # residual, relative to the mass, at which a slow rate is rounding
 SAME = 1e-14  # rounding of potentials, relative to the largest of them
 SYMMETRIC_RETRIES = 3  # times a general solve is repeated when its symmetrised potentials miss the tolerance
+CLOSE_ENOUGH = 0.05  # the same where none means a coarse level, which is nearer
 NEAR_ENOUGH = 1.0  # residual, relative to the mass, up to which given potentials are a better start than none; measured
 
 
 def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[Phase]) -> Outcome:
     """Potentials f = g, by averaged updates, or by `others` where those are slow; measured as they are returned."""
     left = _Budget(limits)
-    found = left.run([Phase("symmetric", Averaged())], task, start)
+    averaged = () if is_pruned(task.problem.cost) else (Phase("symmetric", Averaged()),)  # it reads all pairs
+    found = left.run(averaged or others, task, start)
     if found.status is Status.NUMERICAL:
         found = left.run(others, task, start) if left.any else replace(found, status=left.spent)
     certified = _symmetrised(task, start, limits, found)
@@ -61,7 +64,8 @@ def solve_from(task: Task, start: Start, limits: Limits, phases: Sequence[Phase]
     given = measured(task, start, start.f, start.g, limits.tol)
     if given.status is Status.CONVERGED:
         return given, given.measure.dual
-    near = given.measure.residual <= NEAR_ENOUGH * given.measure.mass
+    enough = CLOSE_ENOUGH if is_pruned(task.problem.cost) else NEAR_ENOUGH
+    near = given.measure.residual <= enough * given.measure.mass
     found = run(phases, task, start if near else replace(start, f=None, g=None), limits)
     return found, max(found.measure.dual, given.measure.dual)
 

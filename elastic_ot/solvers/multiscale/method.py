@@ -53,7 +53,9 @@ class Multiscale:
         assert isinstance(state, MultiscaleState)
         closing = state.stage is Stage.CLOSE
         state.end = "cols" if closing else "rows"
-        if not state.on_target and state.stage is Stage.LOOK and self._done(state):
+        if not state.on_target and state.stage is Stage.LOOK and (state.leaving or self._done(state)):
+            if not state.prepared():  # a part of the way, so that clocks are looked at in between
+                return 0
             self._enter(state, *state.descend())
             return 1
         if state.sweeps == SWEEPS and state.steps == 0 and state.stage is Stage.LOOK and not state.trimmed:

@@ -32,6 +32,9 @@ class MultiscaleState(NewtonState):
     number: int = 0
     guess: Guess | None = None
     """Where the level before ended, at the points of this one."""
+    leaving: Guess | None = None
+    """Where this level ends, while the way to the next one is prepared."""
+    following: Level | None = None
     missing: float = 0.0
     """Mass that is not listed, about."""
     trimmed: bool = False
@@ -129,12 +132,27 @@ class MultiscaleState(NewtonState):
         self.target.plan.renew(alpha, beta, LEFT_SHARE * LIST_AT_MOST)
         return self.target.potentials(alpha, beta)
 
+    def prepared(self) -> bool:
+        """Do a part of what a descent needs; True once nothing is left."""
+        if self.leaving is None:
+            self.leaving = guess_of(self.level, self)
+        elif self.following is None:
+            self.following = self.levels.level(self.number + 1)
+        else:
+            return True
+        return False
+
     def descend(self) -> tuple[Vector, Vector]:
-        """To the next level; return continued potentials for it."""
-        here, now = self.level, guess_of(self.level, self)
-        self.number += 1
-        self.level = self.levels.level(self.number)
-        after = now.at(here, self.level)
-        found = after.continued(None if self.guess is None else self.guess.at(here, self.level), self.level.epsilon)
-        self.guess = after
-        return found
+        """To the next level, which is prepared; return continued potentials for it."""
+        here, now, following = self.level, self.leaving, self.following
+        assert now is not None
+        assert following is not None
+        after, before = now.at(here, following), None if self.guess is None else self.guess.at(here, following)
+        self.number, self.level, self.guess, self.leaving, self.following = (
+            self.number + 1,
+            following,
+            after,
+            None,
+            None,
+        )
+        return after.continued(before, following.epsilon)
