@@ -147,11 +147,17 @@ class _Run:
             if self.on_target and found.relative_residual < self.least and self.state.trusted():
                 self.least, self.kept = found.relative_residual, self.saved
             with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
-                self.iteration += self.solver.step(self.state, self._block())
+                done = self.solver.step(self.state, self._block())
+                while not (done or self._over() or self._late()):  # a method prepares an iteration in parts
+                    done = self.solver.step(self.state, 1)
+            self.iteration += done
 
     def _over(self) -> bool:
         """True if another method is to go on."""
         return self.state.finished or self.state.broken
+
+    def _late(self) -> bool:
+        return self.limits.time_limit is not None and self.seconds >= self.limits.time_limit
 
     @property
     def on_target(self) -> bool:
@@ -254,7 +260,7 @@ class _Run:
             return self._outcome(Status.STOPPED)
         if self.iteration >= limits.max_iter:
             return self._given_up(Status.MAX_ITER)
-        if limits.time_limit is not None and self.seconds >= limits.time_limit:
+        if self._late():
             return self._outcome(Status.TIME_LIMIT)
         if found.mass > 0:
             self.carried = self.iteration

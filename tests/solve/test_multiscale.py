@@ -130,6 +130,63 @@ def test_the_gap_bounds_what_a_feasible_plan_costs():
     assert found.gap < 0.01 * best.value
 
 
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])  # entries of "cityblock" are often equal
+@pytest.mark.parametrize("mass", [0.9, 0.999, 1.0])
+def test_sparse_plans_hold_the_largest_entries(metric, mass):
+    n, m, epsilon = 500, 600, epsilon_of(metric)
+    x, y = pair(mixture, n, m, 2)
+    found = solve(x, y, metric, tol=1e-8)
+    a, b = np.full(n, 1 / n), np.full(m, 1 / m)
+    plan, kept = plan_of(found, costs(x, y, metric), epsilon, a, b), found.sparse_plan(mass).toarray()
+    inside = kept > 0
+    np.testing.assert_allclose(kept[inside], plan[inside], rtol=1e-8)
+    if mass == 1.0:
+        assert plan[~inside].sum() <= 1e-8
+        return
+    wanted = largest_of_rows(plan, mass) | largest_of_rows(plan.T, mass).T
+    # shares are of sums that lack what is not read, so that the last entry of a line may be in or out
+    assert (wanted != inside).sum() <= 3
+
+
+def largest_of_rows(plan, mass):
+    """The largest entries of every row that together carry a share of it."""
+    order = np.argsort(-plan, axis=1)
+    ordered = np.take_along_axis(plan, order, axis=1)
+    before = np.cumsum(ordered, axis=1) - ordered
+    out = np.empty(plan.shape, bool)
+    np.put_along_axis(out, order, before < mass * plan.sum(axis=1, keepdims=True), axis=1)
+    return out
+
+
+@pytest.mark.parametrize("penalties", [(eot.Fixed(), eot.Fixed()), (eot.KL(0.1), eot.KL(0.1))], ids=str)
+def test_divergences(penalties, monkeypatch):
+    monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
+    rows, cols = penalties
+    x, y = pair(mixture, 500, 600, 2)
+    sides = {"rows": rows, "cols": cols, "tol": 1e-7, "blur": 0.05}
+    found = eot.divergence(eot.PointCloud(x, y), **sides)
+    assert {found.cross.method, found.self_x.method, found.self_y.method} == {"multiscale"}
+    matrices = (costs(x, y, "sqeuclidean"), costs(x, x, "sqeuclidean"), costs(y, y, "sqeuclidean"))
+    expected = eot.divergence(*matrices, rows=rows, cols=cols, tol=1e-9, epsilon=0.05**2)
+    # the error of a dual value is of second order in that of the marginals, plus what is not read
+    assert abs(found.value - expected.value) <= 1e-6
+    slopes = found.gradients()
+    exact = eot.divergence(eot.PointCloud(x, y), method="newton", **sides).gradients()
+    np.testing.assert_allclose(slopes.x, exact.x, atol=1e-6)
+    same = eot.divergence(eot.PointCloud(x, x.copy()), **sides)
+    assert 0.0 <= same.value <= 1e-8
+
+
+def test_cells_lead_newton_s_steps_where_they_are_few():
+    n = 6000  # 4 % of the points stand for the cloud at this blur
+    x, y = pair(mixture, n, n, 2)
+    found = solve(x, y, epsilon=0.05**2, tol=1e-7)
+    assert found.converged
+    a = np.full(n, 1 / n)
+    error = true_error(found, x, y, "sqeuclidean", 0.05**2, a, a)
+    assert error <= found.residual + 1e-12
+
+
 def test_auto_takes_it_for_points_of_few_coordinates(monkeypatch):
     monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
     x, y = pair(uniform, 400, 400, 3)

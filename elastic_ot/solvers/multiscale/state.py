@@ -15,6 +15,7 @@ from ..newton.state import NewtonState, Stage
 from .levels import Level, Levels
 from .passes import ListPasses
 from .prolongation import Guess, guess_of
+from .two_grid import FEWER, Cells, cells_of
 
 LEFT_SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
 LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
@@ -35,6 +36,8 @@ class MultiscaleState(NewtonState):
     leaving: Guess | None = None
     """Where this level ends, while the way to the next one is prepared."""
     following: Level | None = None
+    coarse: Cells | None = None
+    """Newton's system of the level before, where it has few columns and this one is the last."""
     missing: float = 0.0
     """Mass that is not listed, about."""
     trimmed: bool = False
@@ -75,7 +78,7 @@ class MultiscaleState(NewtonState):
         self.sweeps = self.steps = 0
         self.damping, self.stretch = 0.1, 1.0
         self.fast = self.scratch = self.single
-        self.passes = ListPasses(exact=not self.fast)
+        self.passes = ListPasses(exact=not self.fast, coarse=self.coarse)
         self.missing, self.trimmed = 0.0, False
 
     def search(self, share: float) -> None:
@@ -94,7 +97,7 @@ class MultiscaleState(NewtonState):
             return super().refine()
         self.search(LEFT_SHARE * self.tol)
         again, self.relisted = self.relisted, True
-        if self.fast and (again or self.coarse(self.tol)):
+        if self.fast and (again or self.noisy(self.tol)):
             return self.in_double()
         if again:
             return super().refine()
@@ -102,7 +105,7 @@ class MultiscaleState(NewtonState):
         self.passes = ListPasses(exact=not self.fast)
         return True
 
-    def coarse(self, goal: float) -> bool:
+    def noisy(self, goal: float) -> bool:
         """True if single precision cannot tell whether the residual is so small, relative to the mass."""
         return goal < NOISY * self.pruned.single_rounding
 
@@ -147,6 +150,9 @@ class MultiscaleState(NewtonState):
         here, now, following = self.level, self.leaving, self.following
         assert now is not None
         assert following is not None
+        cells = here.cols.cells_of(following.cols)
+        few = following.last and here.cols.size < FEWER * following.cols.size
+        self.coarse = cells_of(self, cells) if few else None
         after, before = now.at(here, following), None if self.guess is None else self.guess.at(here, following)
         self.number, self.level, self.guess, self.leaving, self.following = (
             self.number + 1,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...problems.penalty import Vector
 from .. import krylov
 from ..light import weighty
-from ..local import column_response, local, slope_along, smooth_change
+from ..local import Local, column_response, local, slope_along, smooth_change
 from ..measure import Measure
 from ..passes import KernelPasses, OperatorPasses, SupportPasses, attained
 from .parameters import Parameters
@@ -19,20 +23,45 @@ CLEARLY = 0.9  # of the residual, to which a step must bring it if rounding hide
 SLACK = 3e-14  # of the terms of the dual, relative: rounding
 
 
-def newton_step(method: Parameters, state: NewtonState) -> Step | None:
-    """The step to try; None where the direction does not ascend."""
-    task, found = state.task, state.measure()
+class Linear(NamedTuple):
+    """Newton's reduced system at a swept state: S = diag(diagonal) - P^T diag(row_weight) P on the columns `inside`.
+
+    `response` is how far one exact update moves the columns: S x = diagonal * response is what a step solves.
+    """
+
+    rows: Local
+    cols: Local
+    row_weight: Vector
+    diagonal: Vector
+    inside: NDArray[np.bool_]
+    response: Vector
+    col_sums: Vector
+
+    @property
+    def right_side(self) -> Vector:
+        rhs = np.where(self.inside, self.diagonal * self.response, 0.0)
+        if self.rows.rigid and self.cols.rigid:  # (1, -1) changes nothing: S is singular along it
+            rhs -= np.where(self.inside, self.diagonal, 0.0) * (rhs.sum() / self.diagonal[self.inside].sum())
+        return rhs
+
+
+def linearised(state: NewtonState) -> Linear:
+    """Return Newton's system at a swept state."""
+    task = state.task
     r, c = attained(state)
     rows = local(task, "rows", state.alpha, np.zeros_like(r))
     response = column_response(task, state.beta, state.log_col)
     cols = local(task, "cols", state.beta, response)
     stiffness = r + rows.curvature
     row_weight = np.divide(1.0, stiffness, out=np.zeros_like(r), where=rows.free & (stiffness > NOTHING))
-    diagonal = c + cols.curvature
-    inside = cols.free & weighty(task.cols, state.aim)
-    rhs = np.where(inside, diagonal * response, 0.0)
-    if rows.rigid and cols.rigid:  # (1, -1) changes nothing: S is singular along it
-        rhs -= np.where(inside, diagonal, 0.0) * (rhs.sum() / diagonal[inside].sum())
+    return Linear(rows, cols, row_weight, c + cols.curvature, cols.free & weighty(task.cols, state.aim), response, c)
+
+
+def newton_step(method: Parameters, state: NewtonState) -> Step | None:
+    """The step to try; None where the direction does not ascend."""
+    task, found = state.task, state.measure()
+    _, cols, row_weight, diagonal, inside, response, c = linear = linearised(state)
+    rhs = linear.right_side
     size = float(np.abs(rhs).sum())
     if not 0 < size < np.inf:
         return None
