@@ -5,7 +5,7 @@ import pytest
 
 from elastic_ot.backends import protocol, reference_cloud
 from elastic_ot.backends.cpu import cloud as cpu
-from elastic_ot.backends.cpu import point_lists, point_search, point_tree
+from elastic_ot.backends.cpu import point_lists, point_prune, point_tree
 from elastic_ot.backends.cpu.tiles import BLOCK_POINTS
 from elastic_ot.backends.protocol import Side, Vectors
 from helpers.clouds import FAMILIES, METRICS, costs, pair
@@ -15,8 +15,8 @@ N, M = 701, 830
 
 @pytest.fixture(autouse=True)
 def few_blocks_are_searched(monkeypatch):
-    monkeypatch.setattr(point_search, "UNSEARCHED", 0)
-    monkeypatch.setattr(point_search, "WORTH", 1.0)
+    monkeypatch.setattr(point_prune, "UNSEARCHED", 0)
+    monkeypatch.setattr(point_prune, "WORTH", 1.0)
 
 
 def balanced(x, y, metric, epsilon, sweeps=12):

@@ -257,3 +257,18 @@ def test_an_outlier_s_potential_hides_the_blur_and_that_is_said():
 def test_what_it_is_not_for(cost, options, words):
     with pytest.raises(ValueError, match=words):
         eot.solve(cost, epsilon=0.1, method="multiscale", **options)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 10.0])
+def test_marginals_that_span_hundreds_of_decades(ratio):
+    n, epsilon = 2500, 1e-4  # potentials fall by a hundred nats and more within a block of neighbours
+    x, y = pair(mixture, n, n, 3)
+    sides = {"rows": eot.KL(ratio * epsilon), "cols": eot.KL(ratio * epsilon)}
+    found = solve(x, y, epsilon=epsilon, tol=1e-4, **sides)
+    assert found.converged, found.message
+    assert found.method == "multiscale"
+    exact = eot.solve(costs(x, y, "sqeuclidean"), epsilon=epsilon, tol=1e-8, method="newton", **sides)
+    unit = max(abs(exact.dual_value), epsilon * exact.row_marginal.sum())
+    assert found.dual_value <= exact.value + 1e-9 * unit
+    assert found.value >= exact.dual_value - 1e-9 * unit
+    assert found.gap <= 1e-2 * unit

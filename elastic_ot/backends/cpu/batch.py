@@ -32,7 +32,7 @@ from .vectors import collect, divide_lanes, fill_plan, products
 
 LANES, LEAST_LANES = 256, 32  # tiny problems side by side: at most, and what their number is rounded up to
 SIDE_BY_SIDE = 64  # entries up to which a problem is tiny
-LINE = 64  # bytes of the cache that come together
+CACHE_LINE = 64  # bytes of the cache that come together
 LONGEST = 2048  # entries that a float32 accumulator sums up
 KINKED = {1, 2}  # codes of the update rules with kinks
 # Scalings beyond are not to be trusted: `_power` ends at 2^-1021 and 2^1024.
@@ -981,8 +981,8 @@ def _lanes_scratch(n: int, m: int, lanes: int, fast: bool, plain: bool) -> tuple
     # On lines of the cache, and rows of K half a row from those of the scalings: a multiple of a page apart, they would
     # drive each other out of it.
     rows_end, cols_end = 4 * n * lanes, 4 * (n + m) * lanes
-    together = np.empty(cols_end + lanes // 2 + n * m * lanes + LINE, dtype)
-    together = together[-together.ctypes.data % LINE // together.itemsize :]
+    together = np.empty(cols_end + lanes // 2 + n * m * lanes + CACHE_LINE, dtype)
+    together = together[-together.ctypes.data % CACHE_LINE // together.itemsize :]
     light = together[:rows_end].reshape(4, n, lanes), together[rows_end:cols_end].reshape(4, m, lanes)
     kernel = together[cols_end + lanes // 2 :][: n * m * lanes].reshape(n * m, lanes)
     small, error = np.empty((3, lanes)), np.empty((2, lanes), dtype)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..protocol import CLIPPED, LOG2E, TRUST_DOUBLE, TRUST_SINGLE, Array, Side, Vectors
+from ..protocol import CLIPPED, LOG2E, LOGARITHMIC, TRUST_DOUBLE, TRUST_SINGLE, Array, Side, Vectors
 from ..updates import log_column_sums
 from .dense import BRIEF_SERIAL_BELOW, LN2, _columns
 from .point_blocks import Cloud, by_coordinate
@@ -24,14 +24,15 @@ from .point_passes import (
     slope_blocks,
     sweep_blocks,
 )
+from .point_prune import prune as prune
 from .point_reading import costing_of, reading_of
-from .point_search import prune as prune
 from .point_support import support_cells as support_cells
 from .point_support import support_sizes as support_sizes
 from .threads import available, split
 from .tiles import BLOCK_POINTS
 
 SINGLE_DIGIT = 2.0**-24  # of a number, to which single precision rounds it
+NEEDED = 1e-3  # share of the mass of a block that no trim takes from it
 ANY_SUM = 0.0, 0.0, np.inf  # trusts all sums
 
 
@@ -45,7 +46,7 @@ class _Sweep:
         self.side = side._replace(weight=weight, log_weight=log_weight, offset=offset)
         self.work = self.reading.work()
         self.acc = np.empty((len(self.work), self.reading.col_norms.size))
-        self.masses = np.empty(0)
+        self.masses, self.floor = np.empty(0), _floor(cloud, side)
 
     def run(
         self, omega: float, trust: tuple[float, float, float], base: Array, alpha: Array, beta: Array
@@ -56,7 +57,8 @@ class _Sweep:
             sound[t] = sweep_blocks(*given, updated, row_sum, self.acc[t], self.masses, self.work[t], trust, lo, hi)
 
         updated, row_sum = np.full_like(alpha, np.nan), np.full_like(alpha, np.nan)
-        given = self.reading.arguments(beta), self.reading.row_norms, self.side, omega, base, alpha
+        sides = self.side, self.floor, omega, base, alpha
+        given = self.reading.arguments(beta), self.reading.row_norms, *sides
         sound = [True] * len(self.work)
         self.reading.split(blocks)
         return all(sound), updated, row_sum
@@ -84,23 +86,55 @@ def sweeps(
 
     sweep, points, trust = _Sweep(cloud, inv_epsilon, rows, fast), cloud.rows, TRUST_SINGLE if fast else TRUST_DOUBLE
     alpha, total = points.in_blocks(vectors.alpha, -np.inf), np.empty_like(vectors.log_col)
+    floor = _floor(cloud, cols)
     if masses is not None:
         sweep.masses = masses
     for _ in range(count):
-        _columns(cols, omega[1], vectors.beta, vectors.log_col, vectors.log_col_updated)
+        _update_columns(cols, omega[1], floor, vectors)
         previous, base = alpha, alpha
         sound, alpha, row_sum = sweep.run(omega[0], trust, base, previous, vectors.beta)
         if not sound:  # sums that vanish or overflow, in early iterations: rows relative to their largest entries
-            base = -LN2 * _tops(cloud, inv_epsilon, vectors.beta)
+            tops = _tops(cloud, inv_epsilon, vectors.beta)
+            base = np.where(tops > 0.5 * REMOVED, -LN2 * tops, previous)
             _, alpha, row_sum = sweep.run(omega[0], ANY_SUM, base, previous, vectors.beta)
         sweep.column_sums(total)
         if not _logarithms(cols, total, vectors.log_col, trust):
             points.from_blocks(alpha, vectors.alpha)
             log_column_sums(cols, vectors.beta, vectors.log_col, largest, sums)
     used, log_row = sweep.side.log_weight > -np.inf, np.full_like(alpha, -np.inf)
-    log_row[used] = np.log(row_sum[used]) + (previous[used] - base[used])
+    with np.errstate(divide="ignore"):
+        log_row[used] = np.log(row_sum[used]) + (previous[used] - base[used])
     for x, out in ((alpha, vectors.alpha), (previous, vectors.previous_alpha), (log_row, vectors.log_row)):
         points.from_blocks(x, out)
+
+
+def _floor(cloud: Cloud, side: Side) -> float:
+    """Logarithm of what a row or column may have that is not read, where it may have so little; else -inf.
+
+    One that must have its weight has far more in the end, and whatever is read of it tells where to go.
+    """
+    firm = side.code == LOGARITHMIC and side.strength == 1.0
+    return -np.inf if firm or cloud.pairs is None or not cloud.pairs.floor else float(np.log(cloud.pairs.floor))
+
+
+def _update_columns(cols: Side, omega: float, floor: float, vectors: Vectors) -> None:
+    """One update of the columns; those with less than may not be read move no further than they must, as rows do."""
+    beta, log_col, updated = vectors.beta, vectors.log_col, vectors.log_col_updated
+    light = np.flatnonzero(((log_col < floor) | np.isneginf(log_col)) & (cols.log_weight > -np.inf))
+    if not (omega and light.size):
+        _columns(cols, omega, beta, log_col, updated)
+        return
+    before, sums = beta[light], log_col[light]
+    log_col[light] = np.where(np.isneginf(sums), cols.log_weight[light], sums)
+    moved, known, rest = beta.copy(), log_col.copy(), updated.copy()
+    _columns(cols, omega, beta, log_col, updated)
+    most = np.where(np.isneginf(sums), before, beta[light])
+    if floor > -np.inf:
+        known[light] = floor
+        _columns(cols, omega, moved, known, rest)
+        most = np.maximum(moved[light], np.minimum(before, most))
+    beta[light], log_col[light] = most, sums
+    updated[light] = sums + (most - before)
 
 
 def _logarithms(cols: Side, total: Array, log_col: Array, trust: tuple[float, float, float]) -> bool:
@@ -203,9 +237,13 @@ def trim(cloud: Cloud, masses: Array, most: float) -> Cloud:
         return cloud
     order = np.argsort(masses)
     light = order[: np.searchsorted(np.cumsum(masses[order]), most)]
+    needed = np.zeros(light.size, np.bool_)  # by blocks that carry little themselves
+    for blocks in (cloud.pairs.rows, cloud.pairs.partners):
+        needed |= masses[light] >= NEEDED * np.bincount(blocks, masses)[blocks[light]]
+    light = light[~needed]
     kept = np.ones(masses.size, np.bool_)
     kept[light] = False
-    return cloud._replace(pairs=cloud.pairs.kept(kept)) if light.size else cloud
+    return cloud._replace(pairs=cloud.pairs.kept(kept, most)) if light.size else cloud
 
 
 def slopes(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:

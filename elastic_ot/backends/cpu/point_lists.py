@@ -11,18 +11,19 @@ from ..protocol import Array
 class Pairs:
     """Pairs of blocks, row by row (CSR): block i of rows reads partners[pointers[i] : pointers[i + 1]].
 
-    `turned` has the same pairs by columns, of which there are `width` blocks.
+    `turned` has the same pairs by columns, of which there are `width` blocks. `left` bounds the mass of all others,
+    when the list was made, and a row or column may lack about `floor`.
     """
 
-    def __init__(self, pointers: Array, partners: Array, width: int) -> None:
-        self.pointers, self.partners, self.width = pointers, partners, width
+    def __init__(self, pointers: Array, partners: Array, width: int, left: float = 0.0, floor: float = 0.0) -> None:
+        self.pointers, self.partners, self.width, self.left, self.floor = pointers, partners, width, left, floor
 
     @cached_property
     def turned(self) -> Pairs:
         order = np.argsort(self.partners, kind="stable")
         pointers = np.zeros(self.width + 1, np.int64)
         np.cumsum(np.bincount(self.partners, minlength=self.width), out=pointers[1:])
-        found = Pairs(pointers, self.rows[order], self.pointers.size - 1)
+        found = Pairs(pointers, self.rows[order], self.pointers.size - 1, self.left, self.floor)
         found.__dict__["turned"] = self
         return found
 
@@ -45,11 +46,11 @@ class Pairs:
         """What compiled passes read: where the list of a block starts and ends, and the partners."""
         return self.pointers[:-1], self.pointers[1:], self.partners
 
-    def kept(self, which: Array) -> Pairs:
-        """Some of them."""
+    def kept(self, which: Array, less: float) -> Pairs:
+        """Some of them; the others carry so much less together."""
         pointers = np.zeros_like(self.pointers)
         np.cumsum(np.bincount(self.rows[which], minlength=pointers.size - 1), out=pointers[1:])
-        return Pairs(pointers, self.partners[which], self.width)
+        return Pairs(pointers, self.partners[which], self.width, self.left + less, self.floor)
 
 
 def every_pair(rows: int, cols: int) -> Pairs:

@@ -95,11 +95,12 @@ def _fill_strip(reading, block, first, partners, col_ends, begin, lo, hi, work, 
 
 
 @rows_kernel
-def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc, masses, work, trust, lo, hi):
+def sweep_blocks(reading, norms, side, floor, omega, base, alpha, updated, row_sum, acc, masses, work, trust, lo, hi):
     """Blocks lo to hi of rows: sums, taken relative to alpha - base, updates, and their share of the column sums.
 
-    `masses` get those of the tiles in the order of the list, unless they are empty. False as soon as a sum cannot be
-    trusted.
+    A row may have exp(`floor`) that is not read: with less than that it moves no further than it must, whatever the
+    rest is. `masses` get those of the tiles in the order of the list, unless they are empty. False as soon as a sum
+    cannot be trusted.
     """
     p, _, ends, a, sums, w, tile_masses = work
     (low, tiny, huge), rows = trust, sums.size
@@ -120,11 +121,18 @@ def sweep_blocks(reading, norms, side, omega, base, alpha, updated, row_sum, acc
                 if side.log_weight[i] > -np.inf:
                     if not (max(low * side.weight[i], tiny) <= total <= huge):
                         return False
-                    potential = old - side.offset[i]
-                    ratio = side.log_weight[i] - (np.log(total) + (old - base[i])) + potential
-                    target = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+                    potential, target, log_sum = old - side.offset[i], old - side.offset[i], -np.inf
+                    if total > 0.0:
+                        log_sum = np.log(total) + (old - base[i])
+                        ratio = side.log_weight[i] - log_sum + potential
+                        target = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+                    if log_sum < floor:
+                        ratio = side.log_weight[i] - floor + potential
+                        least = _potential(side.code, side.strength, side.strength2, side.weight[i], ratio)
+                        target = max(least, min(potential, target))
                     updated[i] = side.offset[i] + potential + omega * (target - potential)
-                    row_sum[i], w[r] = total, np.exp(updated[i] - base[i])
+                    row_sum[i] = total
+                    w[r] = np.exp(updated[i] - base[i]) if total > 0.0 else 0.0
             add_columns(p, w, rows, partners, acc, tile_masses)
         if masses.size:
             for t in range(partners.size):

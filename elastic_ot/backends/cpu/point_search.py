@@ -21,21 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import BOUNDED_METRICS, LOG2E, Array
+from ..protocol import Array
 from .flags import inner, rows_kernel
-from .point_blocks import Cloud, Points
+from .point_blocks import Points
 from .point_lists import Pairs
 from .point_tree import Tree
 from .threads import available, split
-from .tiles import ABSOLUTE, BLOCK_POINTS, DISTANCE, SQUARES
+from .tiles import ABSOLUTE, BLOCK_POINTS, SQUARES
 
-UNSEARCHED = 1024  # that are not searched
-GROUPED = 2  # the tree of the columns is searched for 2^GROUPED blocks of rows at a time
 SPREAD = 32.0  # pairs a block for which the mass that may be left out is reserved
+GROUPED = 2  # the tree of the columns is searched for 2^GROUPED blocks of rows at a time
 RIDGE = 1e-3  # of the spread of a block's points, added in every direction: points in a plane say nothing beside it
 BOUND_SLACK = 1.001  # bounds are computed with exponents up to 1e12, rounded to their last digit
-WORTH = 0.95  # share of all pairs up to which a list is made: some of them turn out to carry little
-BOUNDS = dict(zip(BOUNDED_METRICS, (SQUARES, DISTANCE, ABSOLUTE), strict=True))
 
 
 class Majorant(NamedTuple):
@@ -154,7 +151,7 @@ def _distance_bound(c, h, q, i, c2, h2, q2, j, sigma):
 
 
 @inner
-def _bound(kind, x, i, y, j, sigma):
+def bound_of(kind, x, i, y, j, sigma):
     """Base-2 logarithm of a bound on the mass between cells i and j; a side is (centres, halves, slope, top)."""
     (c, h, q, p), (c2, h2, q2, p2) = x, y
     if kind == SQUARES:
@@ -167,10 +164,10 @@ def _bound(kind, x, i, y, j, sigma):
 
 
 @rows_kernel
-def _search_groups(kind, x, y, sigma, low, first, first2, stack, candidates, pointers, found, lo, hi):
+def _search_groups(kind, x, y, sigma, low, first, first2, stack, candidates, pointers, found, best, best2, lo, hi):
     """Lists of the blocks of rows in groups lo to hi. Returns (their length, what is left out at most).
 
-    What does not fit into `found` is only counted.
+    What does not fit into `found` is only counted. `best` and `best2` become the largest bounds of blocks.
     """
     top, fill, left, group = first2.size - 2, 0, 0.0, min(GROUPED, first.size - 2)
     for g in range(lo, hi):
@@ -178,7 +175,7 @@ def _search_groups(kind, x, y, sigma, low, first, first2, stack, candidates, poi
         while size > 0:
             size -= 1
             level, j = stack[size, 0], stack[size, 1]
-            bound = _bound(kind, x, first[group] + g, y, first2[level] + j, sigma)
+            bound = bound_of(kind, x, first[group] + g, y, first2[level] + j, sigma)
             if bound < low:
                 left += 2.0**bound
             elif level == 0:
@@ -191,41 +188,21 @@ def _search_groups(kind, x, y, sigma, low, first, first2, stack, candidates, poi
                         size += 1
         for i in range(g << group, min((g + 1) << group, first[1])):
             for u in range(count):
-                bound = _bound(kind, x, i, y, candidates[u], sigma) if group > 0 else low
+                bound = bound_of(kind, x, i, y, candidates[u], sigma)
                 if bound < low:
                     left += 2.0**bound
                 else:
                     if fill < found.size:
                         found[fill] = candidates[u]
                     fill += 1
+                    best[i] = max(best[i], bound)
+                    best2[candidates[u]] = max(best2[candidates[u]], bound)
             pointers[i + 1] = fill
     return fill, left
 
 
-def prune(
-    cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, offsets: tuple[Array, Array], most: float
-) -> tuple[Cloud, float]:
-    sides = cloud.rows, cloud.cols
-    blocks = [x.norms.size // BLOCK_POINTS for x in sides]
-    whole = cloud._replace(pairs=None)
-    if cloud.metric not in BOUNDS or None in (x.tree for x in sides) or blocks[0] * blocks[1] <= UNSEARCHED:
-        return whole, 0.0
-    sigma = inv_epsilon * LOG2E * cloud.power
-    if not 0.0 < sigma < np.inf or not 0.0 < most < np.inf:
-        return whole, 0.0
-    lift = inv_epsilon * LOG2E * cloud.offset  # of costs less a constant
-    found = []
-    for points, potential, offset, more in zip(sides, (alpha, beta), offsets, (lift, 0.0), strict=True):
-        with np.errstate(invalid="ignore"):
-            smooth = np.where(potential > -np.inf, potential - offset, 0.0)
-        inside = points.in_blocks(potential * LOG2E + more, -np.inf)
-        found.append(majorant(points, inside, points.in_blocks(smooth * LOG2E, 0.0)))
-    low = float(np.log2(most / (SPREAD * max(blocks))))
-    pairs, left = _search(BOUNDS[cloud.metric], found, sigma, low, blocks)
-    return (cloud._replace(pairs=pairs), BOUND_SLACK * left) if pairs.share <= WORTH else (whole, 0.0)
-
-
-def _search(kind: int, sides: list[Majorant], sigma: float, low: float, blocks: list[int]) -> tuple[Pairs, float]:
+def search(kind: int, sides: list[Majorant], sigma: float, low: float, blocks: list[int]) -> tuple[Pairs, Array, Array]:
+    """Return what may carry 2^low or more, and the largest bound of every block of rows and of columns."""
     x, y = ((side.tree.centres, side.tree.halves, side.slope, side.top) for side in sides)
     first, first2 = (side.tree.first for side in sides)
     group = min(GROUPED, first.size - 2)
@@ -233,14 +210,29 @@ def _search(kind: int, sides: list[Majorant], sigma: float, low: float, blocks: 
     threads = max(1, min(threads, groups // 4))
     bounds = np.linspace(0, groups, threads + 1).astype(np.int64)
     pointers, capacity = np.zeros(blocks[0] + 1, np.int64), blocks[0] * min(blocks[1], 64) // threads + 1000
+    best = np.full(blocks[0], -np.inf)
     while True:
+        best2 = np.full((threads, blocks[1]), -np.inf)
         lists = [np.empty(capacity, np.int32) for _ in range(threads)]
         results: list[Any] = [None] * threads
 
-        def run(t: int, lists: list[Array] = lists, results: list[Any] = results) -> None:
+        def run(t: int, lists: list[Array] = lists, results: list[Any] = results, best2: Array = best2) -> None:
             work = np.empty((128, 2), np.int64), np.empty(blocks[1], np.int64)
             results[t] = _search_groups(
-                kind, x, y, sigma, low, first, first2, *work, pointers, lists[t], bounds[t], bounds[t + 1]
+                kind,
+                x,
+                y,
+                sigma,
+                low,
+                first,
+                first2,
+                *work,
+                pointers,
+                lists[t],
+                best,
+                best2[t],
+                bounds[t],
+                bounds[t + 1],
             )
 
         split(run, threads)
@@ -252,4 +244,5 @@ def _search(kind: int, sides: list[Majorant], sigma: float, low: float, blocks: 
         begin, end = (min(int(bounds[k]) << group, blocks[0]) for k in (t, t + 1))
         pointers[begin + 1 : end + 1] += pointers[begin]
     partners = np.concatenate([x[:size] for x, size in zip(lists, sizes, strict=True)])
-    return Pairs(pointers, partners, blocks[1]), float(sum(left for _, left in results))
+    left = BOUND_SLACK * float(sum(part for _, part in results))
+    return Pairs(pointers, partners, blocks[1], left, SPREAD * 2.0**low), best, best2.max(axis=0)

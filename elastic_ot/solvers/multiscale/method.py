@@ -56,7 +56,8 @@ class Multiscale:
         if not state.on_target and state.stage is Stage.LOOK and (state.leaving or self._done(state)):
             if not state.prepared():  # a part of the way, so that clocks are looked at in between
                 return 0
-            self._enter(state, *state.descend())
+            found = state.measure()
+            self._enter(state, *state.descend(), mass=found.mass / state.task.problem.mass)
             return 1
         if state.sweeps == SWEEPS and state.steps == 0 and state.stage is Stage.LOOK and not state.trimmed:
             state.trim(TRIM * self._goal(state))
@@ -82,9 +83,10 @@ class Multiscale:
             return self.level_tol
         return min(self.level_tol, max(state.tol, 1e-4))
 
-    def _enter(self, state: MultiscaleState, f: Vector, g: Vector, whole: bool = False) -> None:
+    def _enter(self, state: MultiscaleState, f: Vector, g: Vector, mass: float = 1.0, whole: bool = False) -> None:
         """Go to the level of the state with these potentials: list what matters, and let the rows answer."""
         state.enter(state.level, f, g)
+        state.pruned.reading.mass = mass
         if not whole:
             state.search(LEFT_SHARE * min(self._goal(state), LIST_AT_MOST))
         state.sweep((1.0, 0.0))

@@ -19,6 +19,7 @@ from .two_grid import FEWER, Cells, cells_of
 
 LEFT_SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
 LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
+MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
 DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
 NOISY = 8.0  # times the rounding of entries in single precision: residuals below which steps lead nowhere
@@ -58,10 +59,10 @@ class MultiscaleState(NewtonState):
         return plan
 
     def measure(self) -> Measure:
-        """Of the marginals that the list has, less what it may lack."""
+        """Of the marginals that the list has; on target as much larger as leaves room for what it lacks."""
         if self.known is None:
-            found = super().measure()
-            self.known = replace(found, residual=found.residual + 2.0 * self.missing * found.mass)
+            found, lacking = super().measure(), 2.0 * self.missing / self.tol if self.on_target else 0.0
+            self.known = replace(found, residual=found.residual / (1.0 - min(lacking, MOST_LACKING)))
         return self.known
 
     def enter(self, level: Level, f: Vector, g: Vector) -> None:

@@ -20,7 +20,7 @@ from ..newton.step import linearised
 
 FEWER = 0.4  # of the columns, up to which cells are used
 FORCING = 0.1  # of its right side, to which the system of the cells is solved
-MOST_PRODUCTS = 200
+CELL_PRODUCTS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class TwoGrid:
         def gradients(state: object, goal: float, radius: float, most: int) -> tuple[int, int]:
             return gradients_with(gram, coarse.diagonal, state, goal, radius, most)  # type: ignore[arg-type]
 
-        system = krylov.System(coarse.diagonal, coarse.inside, gradients, np.zeros(count), MOST_PRODUCTS)
+        system = krylov.System(coarse.diagonal, coarse.inside, gradients, np.zeros(count), CELL_PRODUCTS)
         wanted = np.where(coarse.inside, sums, 0.0)
         smooth, _ = krylov.solve(system, wanted, FORCING * float(np.abs(wanted).sum()), self.radius, lambda: False)
         used = self.diagonal > 0
