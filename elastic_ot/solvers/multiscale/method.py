@@ -62,6 +62,8 @@ class Multiscale:
         if state.sweeps == SWEEPS and state.steps == 0 and state.stage is Stage.LOOK and not state.trimmed:
             state.trim(TRIM * self._goal(state))
         goal = self._goal(state)
+        if state.stage is Stage.LOOK and state.drifted():
+            state.relist(LEFT_SHARE * min(goal, LIST_AT_MOST))
         if state.fast and state.stage is Stage.LOOK and state.noisy(goal):
             found = state.measure()
             if found.residual <= NOISY * state.pruned.single_rounding * found.mass:

@@ -9,6 +9,7 @@ import numpy as np
 from ...backends.protocol import Vectors
 from ...costs.pruned_plan import PrunedPlan
 from ...problems.penalty import Vector
+from ..light import weighty
 from ..measure import Measure
 from ..newton.best import Best
 from ..newton.state import NewtonState, Stage
@@ -19,6 +20,8 @@ from .two_grid import FEWER, Cells, cells_of
 
 LEFT_SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
 LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
+DRIFT = 25.0  # nats by which potentials may rise before a list is made anew: twice what it reserves
+MOST_LISTS = 8  # at a level
 MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
 DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
@@ -45,6 +48,10 @@ class MultiscaleState(NewtonState):
     """Pairs with little mass are left out."""
     single: bool = False
     """Levels begin in single precision."""
+    listed: tuple[Vector, Vector] | None = None
+    """The potentials that the list was made for."""
+    lists: int = 0
+    """Made at this level because potentials had drifted."""
     relisted: bool = False
     """The list was made anew since the target was reached."""
 
@@ -80,12 +87,31 @@ class MultiscaleState(NewtonState):
         self.damping, self.stretch = 0.1, 1.0
         self.fast = self.scratch = self.single
         self.passes = ListPasses(exact=not self.fast, coarse=self.coarse)
-        self.missing, self.trimmed = 0.0, False
+        self.missing, self.trimmed, self.listed, self.lists = 0.0, False, None, 0
 
     def search(self, share: float) -> None:
         """List what matters at the potentials of this moment, but for a share of the mass."""
         self.pruned.renew(self.alpha, self.beta, share)
-        self.missing, self.trimmed = share, False
+        self.missing, self.trimmed, self.listed = share, False, (self.alpha.copy(), self.beta.copy())
+
+    def drifted(self) -> bool:
+        """True if potentials have risen so far that other pairs may matter than those that are listed."""
+        if self.listed is None or self.lists >= MOST_LISTS:
+            return False
+        with np.errstate(invalid="ignore"):
+            rises = [
+                np.where(weighty(side, self.tol), x - before, -np.inf).max(initial=-np.inf)
+                for side, x, before in zip(
+                    (self.task.rows, self.task.cols), (self.alpha, self.beta), self.listed, strict=True
+                )
+            ]
+        return bool(sum(rises) > DRIFT)
+
+    def relist(self, share: float) -> None:
+        """A list for where the potentials are now; marginals are computed anew."""
+        self.search(share)
+        self.lists, self.stage, self.known = self.lists + 1, Stage.SWEEP, None
+        self.passes = ListPasses(exact=not self.fast)
 
     def trim(self, share: float) -> None:
         """Leave out what has turned out to carry little."""
