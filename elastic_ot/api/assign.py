@@ -11,6 +11,7 @@ from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import entries_of, is_cost
 from ..costs.point_stack import stored
+from ..costs.points import in_double
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment
@@ -106,7 +107,7 @@ def assign(
 
 
 def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> Any:
-    cost = stored(cost, mask)
+    cost = in_double(stored(cost, mask))
     if is_cost(cost):
         return (
             assign_within(cost, maximize, mask, limit, clock)

@@ -11,6 +11,7 @@ from ..arrays.origin import origin_of
 from ..costs.base import is_cost
 from ..costs.grid import flat_weights
 from ..costs.point_stack import stored
+from ..costs.points import in_double
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
@@ -91,7 +92,7 @@ def exact(
     array([0.333, 0.333, 0.   ])
     """
     clock = Clock(check_time_limit(time_limit))
-    cost = stored(cost, mask)
+    cost = in_double(stored(cost, mask))
     if type(rows) is Fixed and type(cols) is Fixed and mask is mass is None:
         clock.check()
         small = exact_small(cost, a, b, clock)

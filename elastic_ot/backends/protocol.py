@@ -594,6 +594,24 @@ class CloudBackend(Protocol):
         `parts` are row_factor, col_factor, row_rest, col_rest.
         """
 
+    def sites(self, x: Array) -> Any:
+        """Return points (n, d) as `least_cells` reads them."""
+
+    def least_cells(
+        self,
+        metric: Metric,
+        sides: tuple[Any, Any],
+        offset: float,
+        v: Array,
+        which: Array,
+        indices: Array,
+        least: Array,
+    ) -> None:
+        """`Backend.least_cells` of the costs between two `sites`, less `offset`, for one of `BOUNDED_METRICS`.
+
+        Of reduced costs that are equal but for rounding any may be taken for the smaller one.
+        """
+
     def entries(self, cloud: Any, x: Array, out: Array) -> None:
         """Out = costs of other points x (k, d) and all columns, in the dtype of `out`."""
 

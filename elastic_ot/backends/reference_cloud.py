@@ -148,5 +148,15 @@ def rounded_sums(
     reference.rounded_sums(cloud.costs(), inv_epsilon, alpha, beta, *parts, divergence, transport)
 
 
+def sites(x: Array) -> Array:
+    return np.asarray(x, np.float64)
+
+
+def least_cells(
+    metric: Metric, sides: tuple[Array, Array], offset: float, v: Array, which: Array, indices: Array, least: Array
+) -> None:
+    reference.least_cells(Cloud(*sides, metric, offset).costs(), v, which, indices, least)
+
+
 def entries(cloud: Cloud, x: Array, out: Array) -> None:
     out[:, :] = cloud.costs(x)

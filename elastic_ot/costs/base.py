@@ -157,6 +157,11 @@ class KnownCost(Cost):
         return self.entries
 
     @property
+    def row_entries(self) -> int:
+        """Entries that it takes to find the least ones of a row, or what takes as long."""
+        return self.shape[1]
+
+    @property
     def masked(self) -> bool:
         """True if some entry is forbidden."""
         return self.row_reach is not None

@@ -17,9 +17,9 @@ def in_order(cost: PointCost) -> tuple[PointCost, Array, Array]:
     return replace(cost, cloud=cloud, swapped=False, user=PointCloud.of_checked(x, y, cost.metric)), rows, cols
 
 
-def between(cost: PointCost, x: Array, y: Array) -> PointCost:
-    """Return the cost between other points, in such an order and no further from each other."""
+def between(cost: PointCost, x: Array, y: Array, ordered: bool = True) -> PointCost:
+    """Return the cost between other points no further from each other, which stand in such an order if `ordered`."""
     points = PointCloud.of_checked(x, y, cost.metric)
-    cloud = load_cloud().cloud(x, y, cast("Metric", cost.metric), ordered=True)
+    cloud = load_cloud().cloud(x, y, cast("Metric", cost.metric), ordered=ordered)
     cloud = load_cloud().shifted(cloud, cost.offset) if cost.offset else cloud
     return replace(cost, cloud=cloud, swapped=False, user=points, shape=(len(x), len(y)))

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import load, load_cloud
-from ..backends.protocol import Array
+from ..backends.protocol import BOUNDED_METRICS, Array, Metric
 from .blocks import BlockCost
 from .points_plan import PointPlan
 from .pruned_plan import SEARCHED_AGAIN, PrunedPlan
+
+SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
+NEIGHBOURS, SAMPLED = 3, 1000  # the nearest points that are near, and points that are asked for theirs
+SEARCHED_ENTRIES = 4096  # of a row, that take about as long as a search
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +52,7 @@ class PointCost(BlockCost):
     @property
     def points(self) -> tuple[Array, Array]:
         """Those of rows and columns in double precision."""
-        user: Any = self.user
-        x, y = (user.y, user.x) if self.swapped else (user.x, user.y)
+        x, y = self._given
         return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
     @property
@@ -58,6 +61,11 @@ class PointCost(BlockCost):
         x, y = self.points
         centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
         return x - centre, y - centre
+
+    @property
+    def _given(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        user: Any = self.user
+        return (user.y, user.x) if self.swapped else (user.x, user.y)
 
     def product_costs(self, weights: Array) -> Array:
         """Return C weights, or for distances a bound from above: their mean is at most the root of that of squares."""
@@ -73,17 +81,52 @@ class PointCost(BlockCost):
         return np.asarray(found - self.offset * total)
 
     @property
+    def searched(self) -> bool:
+        """True if a search of trees finds the least entries of rows."""
+        return self.metric in BOUNDED_METRICS and self._given[0].shape[1] <= SEARCHED_COORDINATES
+
+    @property
+    def sites(self) -> tuple[Any, Any]:
+        """The points of both sides as searches read them."""
+        user: Any = self.user
+        found: tuple[Any, Any] = user.sites
+        return found[::-1] if self.swapped else found
+
+    def spacing(self) -> float:
+        """Return about the cost between neighbours of one side, the wider one's; 0 where all points are the same."""
+        found = 0.0
+        for side in self.sites:
+            n = side.order.size
+            some = side.order[:: max(1, n // SAMPLED)]
+            near, least = np.empty((some.size, min(NEIGHBOURS + 1, n)), np.int32), np.empty(some.size)
+            load_cloud().least_cells(cast("Metric", self.metric), (side, side), 0.0, np.zeros(n), some, near, least)
+            user: Any = self.user
+            costs = user.paired(side.points[some][:, None], side.points[near]).max(axis=1)
+            found = max(found, float(np.median(costs[costs > 0]))) if costs.any() else found
+        return found
+
+    @property
+    def row_entries(self) -> int:
+        return min(SEARCHED_ENTRIES, self.shape[1]) if self.searched else self.shape[1]
+
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[Any]:
+        user: Any = self.user
+        x, y = (np.asarray(z[k], np.float64) for z, k in zip(self._given, (i, j), strict=True))
+        found = _differences(x, y, self.metric) if self.searched else user.paired(x, y)
+        return np.asarray(found - self.offset, self.dtype)
+
+    @property
     def symmetric(self) -> bool:
         user: Any = self.user
         return user.y is user.x or np.array_equal(user.x, user.y)
 
     def block(self, rows: slice, cols: slice) -> NDArray[Any]:
         if cols == slice(0, self.shape[1]):
-            return self._entries(self._points()[rows])
+            return self._entries(self._given[0][rows])
         return super().block(rows, cols)
 
     def rows(self, which: NDArray[np.int64]) -> NDArray[Any]:
-        return self._entries(self._points()[which])
+        return self._entries(self._given[0][which])
 
     def transpose(self) -> PointCost:
         turned = cast("PointCost", super().transpose())
@@ -93,16 +136,20 @@ class PointCost(BlockCost):
         moved = cast("PointCost", super().shifted(offset, dtype))
         return replace(moved, cloud=load_cloud().shifted(self.cloud, offset))
 
-    def _points(self) -> NDArray[Any]:
-        user: Any = self.user
-        found: NDArray[Any] = user.y if self.swapped else user.x
-        return found
-
     def _entries(self, points: NDArray[Any]) -> NDArray[Any]:
         """Costs of points and all columns."""
         out = np.empty((points.shape[0], self.shape[1]), self.dtype)
         load_cloud().entries(self.cloud, points, out)
         return out
+
+
+def _differences(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> Any:
+    """Costs to the last bit of what searches compute: summed in the order of the coordinates."""
+    total = np.zeros(np.broadcast_shapes(x.shape, y.shape)[:-1])
+    for k in range(x.shape[-1]):
+        apart = x[..., k] - y[..., k]
+        total += np.abs(apart) if metric == "cityblock" else apart * apart
+    return np.sqrt(total) if metric == "euclidean" else total
 
 
 def is_pruned(cost: Any) -> TypeGuard[PointCost]:

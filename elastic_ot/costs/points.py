@@ -169,7 +169,7 @@ class PointCloud(Cost):
 
     def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
         x, y = self.x[..., i, :].astype(np.float64), self.y[..., j, :].astype(np.float64)
-        return self._paired(x, y).astype(self.dtype, copy=False)
+        return self.paired(x, y).astype(self.dtype, copy=False)
 
     def within(self) -> tuple[PointCloud, PointCloud]:
         """Return the costs between the points of either side, see `Cost.within`."""
@@ -188,7 +188,13 @@ class PointCloud(Cost):
         """The points as kernels read them."""
         return load_cloud().cloud(self.x, self.y, cast("Metric", self.metric))
 
-    def _paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+    @cached_property
+    def sites(self) -> tuple[Any, Any]:
+        """The points of both sides as searches of trees read them."""
+        rows = load_cloud().sites(self.x)
+        return rows, rows if self.y is self.x else load_cloud().sites(self.y)
+
+    def paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
         """Costs of points and their partners."""
         if self.metric == "dot":
             return -np.einsum("...d,...d->...", x, y)
@@ -198,6 +204,14 @@ class PointCloud(Cost):
             return np.abs(x - y).sum(axis=-1)
         squares = ((x - y) ** 2).sum(axis=-1)
         return squares if self.metric == "sqeuclidean" else np.sqrt(squares)
+
+
+def in_double(cost: Any) -> Any:
+    """Return a cloud with points, and so costs, in double precision; whatever else as it is."""
+    if not isinstance(cost, PointCloud) or cost.dtype == np.float64 or any(map(is_abstract, cost.given)):
+        return cost
+    x = cost.x.astype(np.float64)
+    return PointCloud.of_checked(x, x if cost.y is cost.x else cost.y.astype(np.float64), cost.metric)
 
 
 def _normalised(points: NDArray[np.float64]) -> Any:

@@ -44,10 +44,25 @@ class PointPlan(TiledPlan):
         return 0.0
 
     def row_max(self, beta: Array, out: Array) -> None:
-        self.kernels.row_max(self.cloud, self.inv_epsilon, beta, out)
+        if not self.cost.searched:
+            self.kernels.row_max(self.cloud, self.inv_epsilon, beta, out)
+            return
+        every = np.arange(out.size)
+        self._search(beta / self.inv_epsilon, every, np.empty((out.size, 1), np.int32), out)
+        out *= -self.inv_epsilon
 
     def col_max(self, alpha: Array, out: Array) -> None:
-        self.kernels.row_max(self.kernels.transposed(self.cloud), self.inv_epsilon, alpha, out)
+        self.cost.transpose().plan(self.inv_epsilon).row_max(alpha, out)
+
+    def least_cells(self, beta: Array, which: Array, indices: Array, least: Array) -> None:
+        if self.cost.searched:
+            self._search(beta, which, indices, least)
+        else:
+            super().least_cells(beta, which, indices, least)
+
+    def _search(self, v: Array, which: Array, indices: Array, least: Array) -> None:
+        cost = self.cost
+        self.kernels.least_cells(cost.metric, cost.sites, cost.offset, v, which, indices, least)
 
     def apply(self, alpha: Array, beta: Array, x: Array, transpose: bool, out: Array, fast: bool = False) -> None:
         if transpose:

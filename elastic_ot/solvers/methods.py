@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..backends.protocol import BOUNDED_METRICS, LOGARITHMIC
+from ..backends.protocol import LOGARITHMIC
 from ..costs.point_cost import PointCost, is_pruned
 from ..problems.problem import Problem
 from .annealing import EpsilonScaling
@@ -34,7 +34,6 @@ LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, w
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
 MIXED = 25.0  # iterations left up to which a stabilised kernel stays on trial; the last converge more slowly
 WEAK = 150.0  # the same for weak penalties, and the number of sweeps up to which a penalty is called weak
-SEARCHED_COORDINATES = 8  # of points, up to which boxes of neighbours tell them from others
 
 
 def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) -> tuple[Phase, ...]:
@@ -54,8 +53,7 @@ def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) 
 
 def multiscale_pays(cost: PointCost, omega: float, tol: float) -> bool:
     """True for points of few coordinates; a relaxation that was asked for is one of sweeps."""
-    few = cost.points[0].shape[1] <= SEARCHED_COORDINATES
-    return few and cost.metric in BOUNDED_METRICS and omega == 1 and tol > 0
+    return cost.searched and omega == 1 and tol > 0
 
 
 def _without_kernel(phase: Phase) -> Phase:

@@ -14,6 +14,8 @@ from .point_blocks import cloud as cloud
 from .point_blocks import ordered as ordered
 from .point_blocks import shifted as shifted
 from .point_blocks import transposed as transposed
+from .point_nearest import least_cells as least_cells
+from .point_nearest import sites as sites
 from .point_passes import (
     REMOVED,
     apply_blocks,

@@ -87,7 +87,7 @@ class Cloud(NamedTuple):
 
     def blocks_of(self, x: Array) -> Array:
         """Other points for rows, in their order, in the unit of rows and in blocks."""
-        return by_coordinate(_filled((_directions(x, self.metric) - self.centre) / self.units[0]))
+        return by_coordinate(filled((_directions(x, self.metric) - self.centre) / self.units[0]))
 
 
 def cloud(x: Array, y: Array, metric: Metric, ordered: bool = False) -> Cloud:
@@ -145,17 +145,17 @@ def ordered(cloud: Cloud) -> tuple[Cloud, Array, Array, Array, Array]:
 def _points(x: NDArray[np.float64], blocked: bool, squared: bool, ordered: bool) -> Points:
     few = x.shape[1] <= ORDERED_COORDINATES
     order = near_order(x) if few and not ordered else np.arange(x.shape[0])
-    filled = _filled(x[order])
-    blocks = filled.reshape(-1, BLOCK_POINTS, x.shape[1])
+    full = filled(x[order])
+    blocks = full.reshape(-1, BLOCK_POINTS, x.shape[1])
     tree = tree_of(blocks.min(axis=1), blocks.max(axis=1)) if few else None
     centres = tree.centres[: len(blocks)] if blocked and tree is not None else np.empty((0, x.shape[1]))
     single = (blocks - centres[:, None] if blocked else blocks).astype(np.float32)
-    norms = _norms(filled, squared)
-    rounded = norms if blocked else _norms(single.reshape(filled.shape).astype(np.float64), squared)
-    return Points(order, by_coordinate(filled), norms, centres, by_coordinate(single), rounded, tree)
+    norms = _norms(full, squared)
+    rounded = norms if blocked else _norms(single.reshape(full.shape).astype(np.float64), squared)
+    return Points(order, by_coordinate(full), norms, centres, by_coordinate(single), rounded, tree)
 
 
-def _filled(x: NDArray[Any]) -> NDArray[Any]:
+def filled(x: NDArray[Any]) -> NDArray[Any]:
     """Points with the last one repeated until blocks are full."""
     return np.concatenate([x, np.repeat(x[-1:], -x.shape[0] % BLOCK_POINTS, axis=0)])
 

@@ -54,14 +54,7 @@ def majorant(points: Points, alpha: Array, smooth: Array) -> Majorant:
     offsets = points.points.reshape(blocks, d, BLOCK_POINTS) - tree.centres[:blocks, :, None]
     live = (alpha > -np.inf).reshape(blocks, BLOCK_POINTS)
     values = np.where(live, smooth.reshape(live.shape), 0.0)
-    count = np.maximum(live.sum(axis=1), 1)
-    mean = np.where(live[:, None], offsets, 0.0).sum(axis=2) / count[:, None]
-    parts = np.where(live[:, None], offsets - mean[:, :, None], 0.0)
-    spread = parts @ parts.transpose(0, 2, 1)
-    ridge = RIDGE * np.trace(spread, axis1=1, axis2=2) / d
-    spread += np.where(ridge > 0, ridge, 1.0)[:, None, None] * np.eye(d)
-    centred = np.where(live, values - (values.sum(axis=1) / count)[:, None], 0.0)
-    slope = np.linalg.solve(spread, parts @ centred[:, :, None])[:, :, 0]
+    slope = fitted_slopes(offsets, live, values)
     exponents = alpha.reshape(live.shape) - (slope[:, None] @ offsets)[:, 0]
     top = _log_sums(exponents)
     slopes, tops = [slope], [top]
@@ -77,6 +70,18 @@ def majorant(points: Points, alpha: Array, smooth: Array) -> Majorant:
         slopes.append(slope)
         tops.append(top)
     return Majorant(tree, np.concatenate(slopes), np.concatenate(tops))
+
+
+def fitted_slopes(offsets: Array, live: Array, values: Array) -> NDArray[np.float64]:
+    """Slopes of least squares fits to values of the live points of blocks, with offsets (blocks, d, points)."""
+    count = np.maximum(live.sum(axis=1), 1)
+    mean = np.where(live[:, None], offsets, 0.0).sum(axis=2) / count[:, None]
+    parts = np.where(live[:, None], offsets - mean[:, :, None], 0.0)
+    spread = parts @ parts.transpose(0, 2, 1)
+    ridge = RIDGE * np.trace(spread, axis1=1, axis2=2) / offsets.shape[1]
+    spread += np.where(ridge > 0, ridge, 1.0)[:, None, None] * np.eye(offsets.shape[1])
+    centred = np.where(live, values - (values.sum(axis=1) / count)[:, None], 0.0)
+    return np.asarray(np.linalg.solve(spread, parts @ centred[:, :, None])[:, :, 0])
 
 
 def _log_sums(exponents: NDArray[np.float64]) -> Any:

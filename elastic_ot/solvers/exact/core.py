@@ -67,7 +67,7 @@ class Core:
 
     def _least_of_rows(self, which: Indices, v: Vector, k: int) -> tuple[NDArray[np.int32], Vector]:
         heads, least = np.empty((which.size, min(k, self.cost.shape[1])), np.int32), np.empty(which.size)
-        step = max(1, PAUSE_ENTRIES // self.cost.shape[1])
+        step = max(1, PAUSE_ENTRIES // self.cost.row_entries)
         for at in range(0, which.size, step):
             self.pause()
             part = slice(at, at + step)
@@ -77,7 +77,11 @@ class Core:
     def _least_of_cols(
         self, which: Indices, u: Vector, k: int
     ) -> tuple[NDArray[np.int32], NDArray[np.floating], Vector]:
-        """Their rows and costs, and the least; some columns are copied at a time, so that they lie in a row."""
+        """Their rows and costs, and the least; some columns of a matrix are copied at a time, to lie in a row."""
+        if not self.cost.stored:
+            turned = Core(self.cost.transpose(), self.paths, self.pause)
+            heads, least = turned._least_of_rows(which, u, k)
+            return heads, turned._costs(which, heads), least
         n = self.cost.shape[0]
         heads = np.empty((which.size, min(k, n)), np.int32)
         values, least = np.empty(heads.shape, self.cost.dtype), np.empty(which.size)

@@ -12,6 +12,7 @@ from ...problems.penalty import Penalty, Vector
 from ...problems.problem import Problem
 
 DUST = 2**13  # units of mass that rounding of the weights may explain
+FEW_UNITS = 8  # of mass a line, on average, that are few
 MASS_BITS = 58  # of the largest mass, as an integer
 
 
@@ -66,10 +67,17 @@ def without_dust(problem: Problem) -> Problem:
     return reduced
 
 
+def few_units(a: Vector, b: Vector) -> bool:
+    """True for weights that are small whole multiples of one number: few paths carry them."""
+    least = min(a.min(), b.min())
+    counts = np.concatenate([a, b]) / (least if least > 0 else np.inf)
+    return bool(least > 0 and (counts == np.rint(counts)).all() and counts.sum() <= FEW_UNITS * counts.size)
+
+
 def levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64]]:
     """The unit of mass, and both sides' levels in it; sums that must agree do so exactly."""
     a, b = np.where(problem.row_used, problem.a, 0.0), np.where(problem.col_used, problem.b, 0.0)
-    raw_a, raw_b = _levels(problem.rows, a), _levels(problem.cols, b)
+    raw_a, raw_b = side_levels(problem.rows, a), side_levels(problem.cols, b)
     most = 2.0 * _largest_mass(raw_a, raw_b, problem.cost.lowest < 0)  # more than any plan needs on one row
     unit = 2.0 ** max(np.ceil(np.log2(most)) - MASS_BITS, -1074)
     levels_a, levels_b = (np.rint(np.minimum(raw, most) / unit).astype(np.int64) for raw in (raw_a, raw_b))
@@ -90,7 +98,8 @@ def _largest_mass(levels_a: Vector, levels_b: Vector, earning: bool) -> float:
     return float(min(bound, wanted)) or 1.0
 
 
-def _levels(penalty: Penalty, a: Vector) -> Vector:
+def side_levels(penalty: Penalty, a: Vector) -> Vector:
+    """The marginals of weights a below, between and above the kinks."""
     low, high = penalty.kinks()
     weights = np.where(a > 0, a, 1.0)
     below, above = penalty.demand(np.full_like(a, low), weights), penalty.demand(np.full_like(a, high), weights)

@@ -18,8 +18,9 @@ from ...backends.protocol import Nodes, Paths
 from ...problems.penalties import Fixed
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
+from .cloud_start import cloud_potentials, is_searched
 from .core import FIRST_CELLS, Core
-from .mass_levels import asked, bounded, levels, met, resolved, snapped
+from .mass_levels import asked, bounded, few_units, levels, met, resolved, snapped
 from .warm_start import FULL_LEVELS, Pause, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
@@ -104,7 +105,9 @@ class Solve:
         self.col_floor = problem.cols.least_potential() - moved[1]
         self.slack, self.near, self.whole = TIGHT, 0.0, n * m <= FIRST_CELLS * n
         self.balanced = isinstance(problem.rows, Fixed) and isinstance(problem.cols, Fixed)
-        self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m)
+        self.unit_weights = bool(np.ptp(problem.a) == 0 and np.ptp(problem.b) == 0 and n == m) or (
+            is_searched(self.cost) and few_units(problem.a, problem.b)
+        )
         kinks = np.array([self.rows.low, self.rows.high, self.cols.low, self.cols.high])
         self.integral = integral and bool((~np.isfinite(kinks) | (kinks == np.rint(kinks))).all())
         self.ceiling = self._ceiling()
@@ -233,6 +236,8 @@ class Solve:
             cheap, easy = self._easy_for_columns()
             if easy:
                 return cheap, self._least(cheap)
+        if is_searched(self.cost):
+            return self._start_at(cloud_potentials(self.annealed, self.pause))
         v, level = self._allowed(potentials(self.annealed, span, self.pause)), FULL_LEVELS.last
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -245,6 +250,12 @@ class Solve:
             if missed[self.row_list].mean() <= MISSED:
                 break
         return refined, least
+
+    def _start_at(self, v: Vector) -> tuple[Vector, Vector]:
+        """A core around given potentials of the columns."""
+        v = self._allowed(v)
+        self._choose(v)
+        return v, self._least(v)
 
     def _nearby(self, v: Vector) -> float:
         """A range for costs, `FAR_RANGE` times that which a row's cheapest ones suggest; 0 if these are equal.

@@ -13,6 +13,8 @@ from ...problems.problem import Problem
 from ..blocked import refuse_blocked
 from ..feasibility import Blocked
 from .clock import Clock
+from .cloud_start import is_searched
+from .equal_points import merged
 from .pricing import Exact
 from .reduced import solve_exactly
 from .small import solved_at_once
@@ -23,8 +25,7 @@ def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 
     small = None if price else solved_at_once(problem, clock.check)
     if small is not None:
         return small
-    found = solve_exactly(problem.by_rows, load_paths(), integral, clock.check, price)
-    found = found.transpose() if problem.cost.fortran else found
+    found = _solve(problem, integral, clock, price)
     _refuse_blocked(found, problem)
     if not found.proved:
         raise ConvergenceError(
@@ -32,6 +33,15 @@ def solve_proved(problem: Problem, integral: bool, clock: Clock, price: float = 
             "give forbidden cells as inf, or rescale"
         )
     return found
+
+
+def _solve(problem: Problem, integral: bool, clock: Clock, price: float) -> Exact:
+    if is_searched(problem.cost):
+        of_distinct = merged(problem, problem.cost)
+        if of_distinct is not None:
+            return of_distinct.expanded(_solve(of_distinct.problem, integral, clock, price))
+    found = solve_exactly(problem.by_rows, load_paths(), integral, clock.check, price)
+    return found.transpose() if problem.cost.fortran else found
 
 
 def refuse_overflow(value: float, problem: Problem) -> None:
