@@ -81,7 +81,8 @@ def exact(
     -----
     Up to 1000 x 1000 between fixed sides: the network simplex on all cells. Else as for `assign`: annealed entropic
     potentials, an exact method on a few cells (the network simplex where both sides are fixed, else shortest paths),
-    and pricing of the rest. Masses are integers inside, multiples of about 2**-58 of the total.
+    and pricing of the rest, by searches of trees where `assign` has them. Masses are integers inside, multiples of
+    about 2**-58 of the total.
 
     Examples
     --------

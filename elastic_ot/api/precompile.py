@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.protocol import BOUNDED_METRICS
 from ..costs.points import PointCloud
 from ..derivatives.layers import solved_layer
 from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
@@ -181,6 +182,9 @@ def _assign(rng: Any, dtype: Any) -> None:
         cost = rng.random((n, n + 1)).astype(dtype)
         for costs in (cost, np.floor(100 * cost), np.floor(100 * cost).astype(np.int64), cost[:, :n]):
             assign(costs).u  # noqa: B018
+    x = rng.random((FEW_CELLS, 2)).astype(dtype)
+    for metric in BOUNDED_METRICS:
+        assign(PointCloud(x, 1.0 - x[1:], metric))
     assign(rng.random((2, 6, 7)).astype(dtype))
     assign(rng.random((6, 7)).astype(dtype), cost_limit=0.5)
 
