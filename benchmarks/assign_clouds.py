@@ -28,7 +28,6 @@ OURS: list[Row] = [
     ("ours", "uniform", 10_000, 2, "sqeuclidean"),
     ("POT", "uniform", 10_000, 2, "sqeuclidean"),
     ("ours", "mixture", 10_000, 2, "sqeuclidean"),
-    ("POT", "mixture", 10_000, 2, "sqeuclidean"),
     ("ours", "uniform", 20_000, 3, "sqeuclidean"),
     ("ours", "uniform", 20_000, 2, "euclidean"),
     ("ours", "uniform", 20_000, 2, "cityblock"),
