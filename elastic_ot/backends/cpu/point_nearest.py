@@ -21,7 +21,8 @@ from numba import njit
 from ..protocol import Array, Metric
 from .flags import INSIDE, entry_point
 from .point_blocks import by_coordinate, filled
-from .point_search import BOUNDS, fitted_slopes
+from .point_prune import BOUNDS
+from .point_search import fitted_slopes
 from .point_tree import Tree, near_order, tree_of
 from .threads import available, split
 from .tiles import ABSOLUTE, BLOCK_POINTS, SQUARES
