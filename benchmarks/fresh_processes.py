@@ -5,12 +5,14 @@ python -m benchmarks.fresh_processes solve METHOD SPEC      SPEC is a JSON objec
 python -m benchmarks.fresh_processes first METHOD N
 python -m benchmarks.fresh_processes assign COSTS CASE      CASE is a JSON object
 python -m benchmarks.fresh_processes attention KIND SHAPE   SHAPE is a JSON object
+python -m benchmarks.fresh_processes points SOLVER ASKED    ASKED is a JSON object
 """
 
 import ctypes
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from typing import Any
 
 from . import elastic
 from .assignment_problems import Case
+from .cloud_families import CloudCase
 from .peers import ott, pot
 from .problems import Spec, marginal_error_in_blocks
 from .report import ROOT
@@ -42,6 +45,7 @@ ITERATIONS = 20
 EPSILON = 0.05
 ACCURACY = 1e-6
 MAX_ITER = 100_000
+GRACE = 5.0  # seconds past its limit that a solve may take to end by itself
 
 
 def memory(solver: str, n: int) -> dict[str, float]:
@@ -131,6 +135,23 @@ def attention(kind: str, fields: dict[str, Any]) -> dict[str, float]:
     return {"resident": _status("VmHWM") - resident_before}
 
 
+def points(solver: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Seconds, error and peak growth of the process in bytes, of a solve between points.
+
+    A small one before it loads the compiled code. Past the limit the kernel ends the process, whatever it is at.
+    """
+    from . import cloud_solvers
+
+    asked = cloud_solvers.Asked(CloudCase(**fields.pop("case")), **fields)
+    cloud_solvers.warm_up(solver, asked)
+    resident_before = _reset_resident_peak()
+    signal.setitimer(signal.ITIMER_REAL, asked.limit + GRACE)
+    solved = cloud_solvers.solve(solver, asked)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    resident = _status("VmHWM") - resident_before
+    return {**solved.figures(), "resident": resident}
+
+
 def _reset_resident_peak() -> float:
     """Bytes resident now; the kernel's high-water mark starts again from here.
 
@@ -179,6 +200,14 @@ def measure_attention(kind: str, shape: tuple[int, ...], block: int, backward: b
     return _child("attention", kind, {"shape": shape, "block": block, "backward": backward})
 
 
+def measure_points(solver: str, asked: Any) -> dict[str, Any] | None:
+    """None where the limit was passed."""
+    try:
+        return _child("points", solver, asdict(asked))
+    except TimeoutError:
+        return None
+
+
 def measure_first_solve(methods: list[str], n: int, repeats: int) -> dict[str, dict[str, float]]:
     """Cold: an empty Numba cache. Warm: the cache that the cold solve of the same method left; median."""
     seconds = {}
@@ -221,6 +250,8 @@ def _child(kind: str, name: str, problem: Any, environment: dict[str, str] | Non
 def python_output(arguments: list[str], environment: dict[str, str] | None = None) -> str:
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+    if done.returncode == -signal.SIGALRM:
+        raise TimeoutError(f"{' '.join(arguments[:4])} took too long")
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments[:4])} failed:\n{done.stderr}")
     return done.stdout
@@ -229,4 +260,5 @@ def python_output(arguments: list[str], environment: dict[str, str] | None = Non
 if __name__ == "__main__":
     measurements: dict[str, Callable[[str, Any], dict[str, float]]]
     measurements = {"memory": memory, "solve": solve, "first": first, "assign": assign, "attention": attention}
+    measurements["points"] = points
     print(json.dumps(measurements[sys.argv[1]](sys.argv[2], json.loads(sys.argv[3]))))

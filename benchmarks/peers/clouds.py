@@ -1,6 +1,7 @@
-"""Iterations between points by POT, OTT-JAX and KeOps, and OTT's grids: nothing of shape (n, m) is stored.
+"""Iterations and solves between points by POT, OTT-JAX and KeOps, and OTT's grids: nothing of shape (n, m) is stored.
 
-Each returns potentials over epsilon with respect to the counting reference, after so many full iterations.
+Each returns potentials over epsilon with respect to the counting reference, after so many full iterations, or when its
+own test of a marginal is met (`pot_to`, `ott_to`).
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import numpy as np
 from ..problems import Array
 
 Potentials = tuple[Array, Array]
+MAX_ITER = 100_000
+SINGLE_FROM = 1e-4  # thresholds that single precision reaches
 BLOCK = 512  # rows that OTT computes together; of 128, 512 and 2048 the fastest
 
 
@@ -23,6 +26,14 @@ def pot(x: Array, y: Array, epsilon: float, count: int) -> Potentials:
     return f, g
 
 
+def pot_to(x: Array, y: Array, epsilon: float, threshold: float) -> Potentials:
+    """The lazy loop until its own test is met."""
+    from ot.bregman import empirical_sinkhorn
+
+    f, g = empirical_sinkhorn(x, y, epsilon, numIterMax=MAX_ITER, stopThr=threshold, isLazy=True, warn=False)
+    return f, g
+
+
 def ott(x: Array, y: Array, epsilon: float, count: int) -> Potentials:
     """Compiled, its tests left out, in the dtype of the points."""
     import jax.numpy as jnp
@@ -31,8 +42,18 @@ def ott(x: Array, y: Array, epsilon: float, count: int) -> Potentials:
     return np.asarray(f, np.float64) / epsilon, np.asarray(g, np.float64) / epsilon
 
 
+def ott_to(x: Array, y: Array, epsilon: float, threshold: float) -> Potentials:
+    """Compiled, until its own test is met, which looks every ten iterations; in single precision where that will do."""
+    import jax.numpy as jnp
+
+    solve, number = _compiled(None), np.float32 if threshold >= SINGLE_FROM else np.float64
+    f, g = solve(jnp.asarray(x.astype(number)), jnp.asarray(y.astype(number)), number(epsilon), number(threshold))
+    return np.asarray(f, np.float64) / epsilon, np.asarray(g, np.float64) / epsilon
+
+
 @cache
-def _compiled(count: int) -> Any:
+def _compiled(count: int | None) -> Any:
+    """So many iterations without a test; or, for None, until the error of a marginal is at most a threshold."""
     import jax
     from jax.interpreters import batching
     from ott.geometry.pointcloud import PointCloud
@@ -44,10 +65,11 @@ def _compiled(count: int) -> Any:
         _ = batching.is_vmappable
     except AttributeError:  # OTT 0.6.0 asks for a name that JAX 0.10 no longer has; nothing here is of that kind
         batching.is_vmappable = lambda leaf: False
+    counts = {"inner_iterations": count, "min_iterations": count, "max_iterations": count}
 
-    def solve(x: Any, y: Any, epsilon: Any) -> Any:
+    def solve(x: Any, y: Any, epsilon: Any, threshold: Any = -1.0) -> Any:
         linear = LinearProblem(PointCloud(x, y, epsilon=epsilon, batch_size=BLOCK))
-        out = Sinkhorn(threshold=-1.0, inner_iterations=count, min_iterations=count, max_iterations=count)(linear)
+        out = Sinkhorn(threshold=threshold, **(counts if count else {"max_iterations": MAX_ITER}))(linear)
         return out.f, out.g
 
     return jax.jit(solve)

@@ -67,3 +67,23 @@ def divergence(x: Array, y: Array, blur: float, backend: str) -> tuple[float, Ar
     value = SamplesLoss("sinkhorn", p=2, blur=blur, backend=backend)(points, torch.from_numpy(y))
     (gradient,) = torch.autograd.grad(value, points)
     return value.item(), gradient.numpy()
+
+
+def potentials(
+    x: Array, y: Array, epsilon: float, threshold: float, backend: str, scaling: float
+) -> tuple[Array, Array]:
+    """Potentials between points, over epsilon with respect to the counting reference, in single precision.
+
+    It has no test, so that the threshold says nothing: `scaling`, the factor from one blur to the next, sets how many
+    iterations there are. Costs are half squared distances, and so is epsilon.
+    """
+    import torch
+    from geomloss import SamplesLoss
+
+    points = [torch.from_numpy(z.astype("float32")) for z in (x, y)]
+    blur = math.sqrt(0.5 * epsilon)
+    loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=scaling, debias=False, potentials=True, backend=backend)
+    with torch.no_grad():
+        found = loss(*points)
+    f, g = (z.double().numpy().ravel() / blur**2 - math.log(z.numel()) for z in found)
+    return f, g
