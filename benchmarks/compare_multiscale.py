@@ -97,7 +97,7 @@ def report_families(figures: Figures) -> Report:
 
 NOTE = (
     "Iterations are those of all levels. Over the limit is what would take longer than a minute if time grew like the "
-    "number of points, or failed at fewer of them: not tried. The method is the multiscale one, or the one that is named."
+    "number of points, or failed at fewer of them: not tried. The method is multiscale where none is named."
 )
 
 

@@ -13,6 +13,7 @@ from benchmarks import (
     compare_clouds,
     compare_iterations,
     compare_layers,
+    compare_multiscale,
     compare_reads,
     compare_sinkhorn,
     compare_small,
@@ -37,6 +38,7 @@ STORED = {
     "first_call": first_call.FIRST_CALL,
     "small_layers": compare_small_layers.SMALL_LAYERS,
     "clouds": compare_clouds.CLOUDS,
+    "multiscale": compare_multiscale.MULTISCALE,
 }
 
 
