@@ -125,5 +125,5 @@ plt.show()
 
 # %%
 # Where to go on: a cloud of your own, in the plane or in space, with weights or with soft sides (``rows=eot.KL(rho)``
-# leaves a part where it is). A million grains take a minute. :doc:`/multiscale` says how the proof works and when this
+# leaves a part where it is). A million grains take less than a minute. :doc:`/multiscale` says how the proof works and when this
 # pays, and :doc:`plot_kept_blocks` shows it for one block.
