@@ -74,7 +74,7 @@ assert 0 <= solution.gap < 1e-2 * solution.dual_value
 # %%
 # On the way
 # ----------
-# ``barycentric_map`` sends each grain to the mean of where its mass goes, and gives the mean of any other numbers there.
+# ``barycentric_map`` sends each grain to the mean of where its mass goes, and gives means of any other numbers there.
 # On a straight way to their places, and to the colours of these, the grains turn the temple into the flower.
 
 target, colours_then = solution.barycentric_map(y), solution.barycentric_map(colours_there)
@@ -125,5 +125,5 @@ plt.show()
 
 # %%
 # Where to go on: a cloud of your own, in the plane or in space, with weights or with soft sides (``rows=eot.KL(rho)``
-# leaves a part where it is). A million grains take less than a minute. :doc:`/multiscale` says how the proof works and when this
-# pays, and :doc:`plot_kept_blocks` shows it for one block.
+# leaves a part where it is). A million grains take less than a minute. :doc:`/multiscale` says how the proof works and
+# when this pays, and :doc:`plot_kept_blocks` shows it for one block.
