@@ -119,8 +119,8 @@ for first, last in zip([0, *ends + 1], ends, strict=False):
     level = slice(first, last + 1)
     axes[1].semilogy(history.iteration[level], history.residual[level], ".-", label=f"{history.epsilon[last]:.0e}")
 axes[1].axhline(1e-3, color="black", lw=0.8)
-axes[1].set(xlabel="iteration", ylabel="residual", title="a level for every epsilon")
-axes[1].legend(title="epsilon", frameon=False, fontsize="small", ncols=2)
+axes[1].set(xlabel="iteration", ylabel="residual", ylim=(1e-5, 1), title="a level for every epsilon")
+axes[1].legend(title="epsilon", frameon=False, fontsize="small", ncols=3, loc="lower right")
 plt.show()
 
 # %%
