@@ -20,6 +20,7 @@ from .points_plan import PointPlan
 from .tiled_plan import SUPPORT_CELLS
 
 STORED_SHARE = 0.08  # of the entries read that carry mass: fewer are swept faster where they are stored; measured
+FAR = 20.0  # nats by which potentials rise at most where a bound is known of them: one that underflowed is 0 for ever
 LOWERED = 1.0  # nats by which a bound falls at most where potentials fell: the rest would be made of a long list
 SEARCHES = 3  # at most, until what is left out is small beside the mass of the plan
 SEARCHED_AGAIN = 4.0  # times the mass that may be left out: potentials that moved this far have a search of their own
@@ -44,10 +45,9 @@ class PrunedPlan(PointPlan):
     share: float = 0.0
     reading: Reading = field(default_factory=Reading)
 
-    def renew(self, alpha: Array, beta: Array, share: float) -> float:
-        """Have sweeps and products read what matters at these potentials; return the share of all pairs that is."""
+    def renew(self, alpha: Array, beta: Array, share: float) -> None:
+        """Have sweeps and products read what matters at these potentials, but for a share of the mass."""
         self.reading.cloud = self._at(alpha, beta, share)[0]
-        return self.kernels.share(self.reading.cloud)
 
     def read_all(self) -> None:
         """Have sweeps and products read all pairs."""
@@ -68,8 +68,8 @@ class PrunedPlan(PointPlan):
         known, most = self.reading.searched, share * self.reading.mass
         if known is not None:
             moved = _moved(alpha, known[0]) + _moved(beta, known[1])
-            left = known[3] * float(np.exp(min(max(moved, -LOWERED), 700.0)))
-            if left <= SEARCHED_AGAIN * most:
+            left = known[3] * float(np.exp(min(max(moved, -LOWERED), FAR)))
+            if moved < FAR and left <= SEARCHED_AGAIN * most:
                 return known[2], left
         offsets = tuple(
             np.zeros_like(x) if side is None else side.offset for side, x in ((self.rows, alpha), (self.cols, beta))

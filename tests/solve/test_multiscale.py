@@ -1,10 +1,14 @@
 """Multiscale solves: certificates that hold for all pairs of points, on every family, penalty, reference and metric."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import elastic_ot as eot
 from elastic_ot.costs import scan
+from elastic_ot.problems.build import build
+from elastic_ot.problems.scaled import make_task
 from helpers.clouds import FAMILIES, METRICS, costs, mixture, pair, plan_of, uniform
 
 BLUR = {"sqeuclidean": 0.03, "euclidean": 0.02, "cityblock": 0.03}
@@ -272,3 +276,18 @@ def test_marginals_that_span_hundreds_of_decades(ratio):
     assert found.dual_value <= exact.value + 1e-9 * unit
     assert found.value >= exact.dual_value - 1e-9 * unit
     assert found.gap <= 1e-2 * unit
+
+
+def test_a_bound_that_underflowed_says_nothing_of_potentials_far_above():
+    n, side = 2400, np.repeat([1.0, -1.0], 1200)
+    x = 1e-3 * np.random.default_rng(0).random((n, 2))
+    x[1200:] += 40.0  # two clusters, whose mass between them is exp(-3200)
+    problem = build(eot.PointCloud(x), None, None, 1.0, eot.Fixed(), eot.Fixed(), "product", None)
+    plan = make_task(replace(problem, cost=problem.cost.pruned(1e-6))).plan
+    alpha, rows, cols = np.full(n, -np.log(n)), np.empty(n), np.empty(n)
+    assert plan.marginals(alpha, alpha, rows, cols) == 0.0
+    # potentials that make up for the distance from the first cluster to the second
+    risen = alpha + 1600.0 * side, alpha - 1600.0 * side
+    left = plan.marginals(*risen, rows, cols)
+    true = np.exp(risen[0][:, None] + risen[1] - costs(x, x, "sqeuclidean")).sum(axis=1)
+    assert np.abs(true - rows).sum() <= left + 1e-9

@@ -221,8 +221,7 @@ def share(cloud: Cloud) -> float:
 
 def single_rounding(cloud: Cloud, inv_epsilon: float) -> float:
     reach = 1.0  # of coordinates in their unit
-    if cloud.rows.centres.size:  # offsets in blocks are what is rounded
-        reach = 1.0
+    if cloud.rows.centres.size:  # only offsets in blocks are rounded
         for points in (cloud.rows, cloud.cols):
             assert points.tree is not None
             halves = points.tree.halves[: points.norms.size // BLOCK_POINTS]

@@ -3,7 +3,7 @@
 A pass computes the tiles of some rows from left to right (`tiles`), keeps the exponentials until the sums of the rows
 are known, and then adds them, each row times the change of its scaling, to its column sums: one read of the points and
 one exponential an entry. The rows are so few that their exponentials stay in a cache. Which blocks of columns a block
-of rows reads, all or those that may carry mass, is said by a list (`point_pairs`).
+of rows reads, all or those that may carry mass, is said by a list (`point_lists`).
 
 What is rounded. In double precision everything is computed from coordinates less a common centre. In single precision
 a tile holds offsets from the centres of two blocks of neighbours, with X = X' + U and Y = Y' + V for centres U and V,

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...cached import cached_property
 from ...costs.ordered_points import between
 from ...costs.point_cost import PointCost
 from ...problems.problem import Problem
 from ...problems.scaled import Task, make_task
-from .pyramid import Pyramid, Side
+from .pyramid import Pyramid, Side, whole
 
 FACTOR = 4.0  # from the epsilon of one level to that of the next
 CELL_RADIUS = 0.1  # mean squared radius of a cell, in squared blurs: potentials are affine over a cell all the more
@@ -38,11 +39,15 @@ class Levels:
         problem = task.problem
         assert isinstance(problem.cost, PointCost)
         self.task, self.cost = task, problem.cost
-        x, y = self.cost.user.x, self.cost.user.y  # type: ignore[attr-defined]
-        self.pyramids = Pyramid(x, problem.a), Pyramid(y, problem.b)
         span, epsilon = problem.cost.highest - problem.cost.lowest, problem.epsilon
         steps = max(0, int(np.ceil(np.log(max(FIRST_RANGE * span / epsilon, 1.0)) / np.log(FACTOR))))
         self.epsilons = [epsilon * FACTOR**k for k in range(steps, -1, -1)]
+
+    @cached_property
+    def pyramids(self) -> tuple[Pyramid, Pyramid]:
+        """Those of rows and columns; a warm start needs none."""
+        x, y = self.cost.points
+        return Pyramid(x, self.task.problem.a), Pyramid(y, self.task.problem.b)
 
     @property
     def count(self) -> int:
@@ -52,8 +57,8 @@ class Levels:
     def level(self, k: int) -> Level:
         """Return level k, 0 being the coarsest."""
         if k == self.count - 1:
-            rows, cols = (pyramid.whole for pyramid in self.pyramids)
-            return Level(rows, cols, self.task, last=True)
+            (x, y), problem = self.cost.points, self.task.problem
+            return Level(whole(x, problem.a), whole(y, problem.b), self.task, last=True)
         epsilon = self.epsilons[k]
         length = epsilon if self.cost.metric == "sqeuclidean" else epsilon**2
         rows, cols = (pyramid.cut(CELL_RADIUS * length) for pyramid in self.pyramids)

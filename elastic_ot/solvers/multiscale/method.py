@@ -59,19 +59,24 @@ class Multiscale:
             found = state.measure()
             self._enter(state, *state.descend(), mass=found.mass / state.task.problem.mass)
             return 1
-        if state.sweeps == SWEEPS and state.steps == 0 and state.stage is Stage.LOOK and not state.trimmed:
-            state.trim(TRIM * self._goal(state))
+        if state.stage is Stage.LOOK:
+            self._adjust(state)
+        iterate(self.newton, state)
+        if state.on_target and not closing:
+            state.note_progress()
+        return 1
+
+    def _adjust(self, state: MultiscaleState) -> None:
+        """Change what is read, and how finely, before the next step is decided."""
         goal = self._goal(state)
-        if state.stage is Stage.LOOK and state.drifted():
+        if state.sweeps == SWEEPS and state.steps == 0 and not state.trimmed:
+            state.trim(TRIM * goal)
+        if state.drifted():
             state.relist(LEFT_SHARE * min(goal, LIST_AT_MOST))
         if state.fast and state.stage is Stage.LOOK and state.noisy(goal):
             found = state.measure()
             if found.residual <= NOISY * state.pruned.single_rounding * found.mass:
                 state.in_double()
-        iterate(self.newton, state)
-        if state.on_target and not closing:
-            state.note_progress()
-        return 1
 
     def _done(self, state: MultiscaleState) -> bool:
         found = state.measure()

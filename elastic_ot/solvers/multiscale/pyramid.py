@@ -43,7 +43,7 @@ class Pyramid:
     """Centroids of 1, 2, 4, ... consecutive points, their weights and mean squared radii."""
 
     def __init__(self, points: NDArray[np.float64], weights: Vector) -> None:
-        counts = (weights > 0).astype(np.float64)
+        counts = _counts(weights)
         radii = np.zeros(len(points))
         self.levels = [(points, weights, counts, radii)]
         while len(points) > FEWEST:
@@ -73,8 +73,11 @@ class Pyramid:
         order = np.argsort(starts, kind="stable")
         return Side(found[order], weights[order], counts[order], starts[order])
 
-    @property
-    def whole(self) -> Side:
-        """All points."""
-        points, weights, counts, _ = self.levels[0]
-        return Side(points, weights, counts, np.arange(len(points)))
+
+def whole(points: NDArray[np.float64], weights: Vector) -> Side:
+    """Return all points, each a cell of its own."""
+    return Side(points, weights, _counts(weights), np.arange(len(points)))
+
+
+def _counts(weights: Vector) -> Vector:
+    return (weights > 0).astype(np.float64)
