@@ -20,7 +20,7 @@ from .points_plan import PointPlan
 from .tiled_plan import SUPPORT_CELLS
 
 STORED_SHARE = 0.08  # of the entries read that carry mass: fewer are swept faster where they are stored; measured
-FAR = 20.0  # nats by which potentials rise at most where a bound is known of them: one that underflowed is 0 for ever
+RISEN = 20.0  # nats by which potentials rise at most where a bound is known of them: one that underflowed is 0 for ever
 LOWERED = 1.0  # nats by which a bound falls at most where potentials fell: the rest would be made of a long list
 SEARCHES = 3  # at most, until what is left out is small beside the mass of the plan
 SEARCHED_AGAIN = 4.0  # times the mass that may be left out: potentials that moved this far have a search of their own
@@ -68,8 +68,8 @@ class PrunedPlan(PointPlan):
         known, most = self.reading.searched, share * self.reading.mass
         if known is not None:
             moved = _moved(alpha, known[0]) + _moved(beta, known[1])
-            left = known[3] * float(np.exp(min(max(moved, -LOWERED), FAR)))
-            if moved < FAR and left <= SEARCHED_AGAIN * most:
+            left = known[3] * float(np.exp(min(max(moved, -LOWERED), RISEN)))
+            if moved < RISEN and left <= SEARCHED_AGAIN * most:
                 return known[2], left
         offsets = tuple(
             np.zeros_like(x) if side is None else side.offset for side, x in ((self.rows, alpha), (self.cols, beta))
@@ -173,8 +173,13 @@ class PrunedPlan(PointPlan):
         np.cumsum(sizes, out=pointers[1:])
         return pointers, *self.kernels.support_cells(*given, pointers)
 
+    @property
+    def share_read(self) -> float:
+        """The share of all pairs that sweeps and products read."""
+        return self.kernels.share(self._read)
+
     def cell_share(self) -> float:
-        read = STORED_SHARE * self.kernels.share(self._read)
+        read = STORED_SHARE * self.share_read
         return float(min(read, SUPPORT_CELLS / self.cost.entries))
 
     def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:

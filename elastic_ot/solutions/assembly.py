@@ -39,7 +39,7 @@ def solution_from(
         residual=found.residual,
         dual_value=found.dual + problem.epsilon * problem.reference_mass + problem.offset_value + problem.price_value,
         status=outcome.status,
-        message=_message(outcome, problem, tol) + masses.note(problem.factor),
+        message=_message(outcome, problem, tol) + outcome.remark + masses.note(problem.factor),
         n_iter=outcome.n_iter,
         method=outcome.method,
         history=outcome.history,

@@ -62,6 +62,8 @@ class Outcome:
     history: History
     blocked: Blocked | None = None
     """Why there is no plan."""
+    remark: str = ""
+    """What else there is to say of the method, for the message."""
 
     def transpose(self) -> Outcome:
         """Return the outcome for the transposed problem."""
@@ -392,9 +394,10 @@ class _Run:
             status = Status.NUMERICAL  # the plan overflows
         elif status is not Status.STOPPED and certified.settles(self.limits.tol):
             status = Status.CONVERGED
+        remark = self.state.remark
         if self.on_target and self.log:  # the last entry is what the verdict rests on
             self.log[-1] = self._entry(certified)
-        return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history())
+        return Outcome(f, g, rows, cols, certified, status, self.iteration, self.method, self._history(), remark=remark)
 
     def _begun(self) -> tuple[Vector, Vector]:
         """Potentials after one iteration in the log domain."""

@@ -68,6 +68,11 @@ class State:
         iterate = self.iterate()
         return self.task.potentials(iterate.alpha, iterate.beta)
 
+    @property
+    def remark(self) -> str:
+        """What there is to say of the method, for the message of a solution."""
+        return ""
+
     def leave(self) -> None:
         """Called before another method goes on."""
 

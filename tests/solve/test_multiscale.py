@@ -291,3 +291,9 @@ def test_a_bound_that_underflowed_says_nothing_of_potentials_far_above():
     left = plan.marginals(*risen, rows, cols)
     true = np.exp(risen[0][:, None] + risen[1] - costs(x, x, "sqeuclidean")).sum(axis=1)
     assert np.abs(true - rows).sum() <= left + 1e-9
+
+
+def test_the_message_says_where_lists_do_not_pay():
+    x, y = pair(uniform, 1500, 1500, 8)
+    assert "of all pairs of points were read" in solve(x, y, epsilon=0.1).message
+    assert "of all pairs" not in solve(*pair(uniform, 1500, 1500, 2), epsilon=1e-3).message

@@ -21,6 +21,7 @@ from .two_grid import FEWER, Cells, cells_of
 LEFT_SHARE = 0.03  # share of a level's tolerance that pairs not listed may carry
 LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
 DRIFT = 25.0  # nats by which potentials may rise before a list is made anew: twice what it reserves
+MOST_PAIRS = 0.5  # of all pairs, from which on lists save less than they cost
 MOST_LISTS = 8  # at a level
 MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
@@ -146,6 +147,12 @@ class MultiscaleState(NewtonState):
     def restore(self, saved: tuple[Vector, ...]) -> None:
         if saved[0].size == self.alpha.size and saved[1].size == self.beta.size:  # of this level
             super().restore(saved)
+
+    @property
+    def remark(self) -> str:
+        """Where lists do not pay."""
+        share = self.pruned.share_read if self.on_target else 0.0
+        return f"; {share:.0%} of all pairs of points were read, so coarse to fine hardly pays" if share > MOST_PAIRS else ""
 
     def leave(self) -> None:
         assert isinstance(self.target.plan, PrunedPlan)
