@@ -20,7 +20,7 @@ from .points_plan import PointPlan
 from .tiled_plan import SUPPORT_CELLS
 
 STORED_SHARE = 0.08  # of the entries read that carry mass: fewer are swept faster where they are stored; measured
-RISEN = 20.0  # nats by which potentials rise at most where a bound is known of them: one that underflowed is 0 for ever
+RISEN = 20.0  # nats by which potentials rise at most where a bound serves them: one that underflowed stays 0
 LOWERED = 1.0  # nats by which a bound falls at most where potentials fell: the rest would be made of a long list
 SEARCHES = 3  # at most, until what is left out is small beside the mass of the plan
 SEARCHED_AGAIN = 4.0  # times the mass that may be left out: potentials that moved this far have a search of their own

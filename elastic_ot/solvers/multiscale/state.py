@@ -152,7 +152,9 @@ class MultiscaleState(NewtonState):
     def remark(self) -> str:
         """Where lists do not pay."""
         share = self.pruned.share_read if self.on_target else 0.0
-        return f"; {share:.0%} of all pairs of points were read, so coarse to fine hardly pays" if share > MOST_PAIRS else ""
+        if share <= MOST_PAIRS:
+            return ""
+        return f"; {share:.0%} of all pairs of points were read, so coarse to fine hardly pays"
 
     def leave(self) -> None:
         assert isinstance(self.target.plan, PrunedPlan)
