@@ -129,10 +129,8 @@ class Solve:
 
     def _feasible(self, i: np.int64, u: float, v: Vector) -> bool:
         """True if this potential of row i is too large for its cells by rounding at most."""
-        costs = self.cost.block(slice(int(i), int(i) + 1), slice(0, self.cost.shape[1]))[0].astype(np.float64)
-        on = self.problem.col_used & np.isfinite(costs)
-        costs = costs[on]
-        return bool((u + v[on] - costs <= 100.0 * TIGHT * (abs(u) + np.abs(v[on]) + np.abs(costs))).all())
+        costs = self.cost.block(slice(int(i), int(i) + 1), slice(0, self.cost.shape[1]))
+        return allowed(costs, np.array([u]), np.where(self.problem.col_used, v, -np.inf))
 
     def _proved(self, rows: NDArray[np.int32], cols: NDArray[np.int32], masses: Vector, u: Vector, v: Vector) -> bool:
         """True if marginals are what potentials ask for, and what the plan costs above them is rounding."""
@@ -395,3 +393,10 @@ class Solve:
             blocked=rows,
             blocked_cols=cols,
         )
+
+
+def allowed(costs: NDArray[np.floating], u: Vector, v: Vector) -> bool:
+    """True if potentials, -inf on lines that are not in use, are too large for these cells by rounding at most."""
+    with np.errstate(all="ignore"):
+        sizes = np.abs(u)[:, None] + np.abs(v) + np.abs(costs)
+        return bool((u[:, None] + v - costs <= 100.0 * TIGHT * sizes).all())

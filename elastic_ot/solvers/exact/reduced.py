@@ -1,8 +1,9 @@
 """What would cost potentials their digits is taken out of an exact problem, and put back into its solution.
 
 That is an offset of all costs: C_ij = D + C'_ij, with potentials u_i = D + u'_i, moves the kinks of the rows' penalty
-from x to x - D and changes nothing else; differences of floats of about one size are exact, so C' is. And it is lines
-with less weight than a unit of mass, which no plan serves, however far they are.
+from x to x - D and changes nothing else; differences of floats of about one size are exact, so C' is. Of costs far
+smaller than D few digits are left: what is found is then checked with C, and the problem solved as it is if that fails.
+And it is lines with less weight than a unit of mass, which no plan serves, however far they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ...backends.protocol import Paths
 from ...problems.penalty import Penalty, Vector
 from ...problems.problem import Problem
 from .mass_levels import without_dust
-from .pricing import Exact, Solve
+from .pricing import Exact, Solve, allowed
 from .warm_start import Pause
 
 LARGE_OFFSET = 64.0  # times the differences of the costs: an offset worth a copy
@@ -26,15 +27,33 @@ SPREAD_ROWS, CHEAP = 64, 8  # rows looked at, and the cheapest cells of each: ot
 def solve_exactly(problem: Problem, paths: Paths, integral: bool, pause: Pause, price: float = 0.0) -> Exact:
     """The optimum and its proof; `integral` and `pause` as for `Solve`. The rows' kinks lie higher by `price`."""
     offset = _offset(problem, integral, price)
-    if not offset:
-        return _solve(problem, paths, integral, pause, (-price, 0.0))
+    if offset:
+        found = _solve_without(offset, problem, paths, integral, pause, price)
+        near_zero = offset < 0 and problem.cost.highest > 0.5 * offset  # costs that may have lost digits
+        if integral or not near_zero or _allowed(found, problem):
+            return found
+    return _solve(problem, paths, integral, pause, (-price, 0.0))
+
+
+def _solve_without(offset: float, problem: Problem, paths: Paths, integral: bool, pause: Pause, price: float) -> Exact:
+    """The same, of costs less this offset."""
     at_rows = price != 0 or _bears(problem.rows)
     moved = (offset - price, 0.0) if at_rows else (0.0, offset)
-    found = _solve(_without(problem, offset), paths, integral, pause, moved)
+    low, high = sorted((0.5 * offset, 2.0 * offset))
+    exact = low <= problem.cost.lowest and problem.cost.highest <= high
+    cost = problem.cost.shifted(offset, problem.cost.dtype if exact else np.float64)  # one copy
+    found = _solve(replace(problem, cost=cost), paths, integral, pause, moved)
     if not at_rows:
         return replace(found, v=found.v + offset)
     u = found.u + offset
     return replace(found, u=np.where(found.u == 0.0 - moved[0], price, u) if price else u)  # not a digit of the price
+
+
+def _allowed(found: Exact, problem: Problem) -> bool:
+    """True if the potentials are feasible, or there are none."""
+    if found.blocked.size or found.blocked_cols.size:
+        return True
+    return all(allowed(block, found.u[rows], found.v) for rows, block in problem.cost.strips())
 
 
 def _solve(problem: Problem, paths: Paths, integral: bool, pause: Pause, moved: tuple[float, float]) -> Exact:
@@ -74,13 +93,6 @@ def _offset(problem: Problem, integral: bool, price: float) -> float:
 def _bears(penalty: Penalty) -> bool:
     """True if the side asks for mass at any price: its potentials then are as large as the costs."""
     return penalty.box()[0] > 0
-
-
-def _without(problem: Problem, offset: float) -> Problem:
-    """The same with this taken from all costs; one copy. Its rows' (columns') kinks are not moved."""
-    cost = problem.cost
-    exact = 0.5 * offset <= cost.lowest and cost.highest <= 2.0 * offset
-    return replace(problem, cost=cost.shifted(offset, cost.dtype if exact else np.float64))
 
 
 def _spread(problem: Problem) -> float:
