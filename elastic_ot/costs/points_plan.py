@@ -13,6 +13,8 @@ from ..backends.protocol import Array, CloudBackend, Vectors
 from .operator import Gram, Product
 from .tiled_plan import TiledPlan
 
+SPREAD_ROUNDING = 4e-6  # of squared distances from the centre, by which single precision may change a variance
+
 
 @dataclass(frozen=True, eq=False)
 class PointPlan(TiledPlan):
@@ -93,19 +95,27 @@ class PointPlan(TiledPlan):
     ) -> None:
         self.kernels.rounded_sums(self.cloud, self.inv_epsilon, alpha, beta, parts, divergence, transport)
 
-    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> Array:
+    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> tuple[Array, Array]:
         """Return the means of dC_ij/dx_i over the partners of every row, or with `transpose` of every column.
 
-        In single precision, and 0 where no mass is.
+        And how much these slopes differ: their mean squared distance from the mean, or a bound on it. In single
+        precision, and 0 where no mass is.
         """
         x, y = self.cost.points[::-1] if transpose else self.cost.points
-        out = np.empty((x.shape[0], x.shape[1] + 1))
         if self.cost.metric == "sqeuclidean":
-            self.apply(alpha, beta, np.column_stack([y, np.ones(y.shape[0])]), transpose, out, fast=True)
+            centre = y.mean(axis=0)
+            x, y = x - centre, y - centre
+            squares = (y**2).sum(axis=1)
+            out = np.empty((x.shape[0], x.shape[1] + 2))
+            self.apply(alpha, beta, np.column_stack([y, squares, np.ones(y.shape[0])]), transpose, out, fast=True)
             mass = out[:, -1:]
-            found = 2.0 * (x - np.divide(out[:, :-1], mass, out=x.copy(), where=mass > 0))
-        else:
-            self.slopes(alpha, beta, transpose, out, fast=True)
-            mass = out[:, -1:]
-            found = np.divide(out[:, :-1], mass, out=np.zeros_like(x), where=mass > 0)
-        return found
+            means = np.divide(out[:, :-1], mass, out=np.column_stack([x, (x**2).sum(axis=1)]), where=mass > 0)
+            centres, square = means[:, :-1], means[:, -1]
+            spread = square - (centres**2).sum(axis=1) - SPREAD_ROUNDING * square
+            return 2.0 * (x - centres), 4.0 * np.maximum(spread, 0.0)
+        out = np.empty((x.shape[0], x.shape[1] + 1))
+        self.slopes(alpha, beta, transpose, out, fast=True)
+        mass = out[:, -1:]
+        found = np.divide(out[:, :-1], mass, out=np.zeros_like(x), where=mass > 0)
+        largest = 1.0 if self.cost.metric == "euclidean" else float(x.shape[1])
+        return found, np.maximum(largest - (found**2).sum(axis=1), 0.0)

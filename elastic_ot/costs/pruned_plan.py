@@ -161,7 +161,7 @@ class PrunedPlan(PointPlan):
             plan.rounded_sums(*potentials, (row_factor, col_factor, *nothing), np.empty_like(divergence), transport)
         return scaled
 
-    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> Array:
+    def mean_slopes(self, alpha: Array, beta: Array, transpose: bool) -> tuple[Array, Array]:
         return self._plan_of(self._read).mean_slopes(alpha, beta, transpose)
 
     def cells(self, alpha: Array, beta: Array, least: tuple[Array, Array]) -> tuple[Array, Array, Array]:

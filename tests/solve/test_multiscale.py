@@ -9,7 +9,8 @@ import elastic_ot as eot
 from elastic_ot.costs import scan
 from elastic_ot.problems.build import build
 from elastic_ot.problems.scaled import make_task
-from helpers.clouds import FAMILIES, METRICS, costs, mixture, pair, plan_of, uniform
+from elastic_ot.solvers.multiscale.pyramid import Bounds, Pyramid
+from helpers.clouds import FAMILIES, METRICS, clustered, costs, mixture, pair, plan_of, uniform
 
 BLUR = {"sqeuclidean": 0.03, "euclidean": 0.02, "cityblock": 0.03}
 PAIRS = [
@@ -189,6 +190,57 @@ def test_cells_lead_newton_s_steps_where_they_are_few():
     a = np.full(n, 1 / n)
     error = true_error(found, x, y, "sqeuclidean", 0.05**2, a, a)
     assert error <= found.residual + 1e-12
+
+
+def test_clusters_take_hardly_more_iterations_than_a_cube():
+    """What is near together there is spread far: its cells must be smaller than the blur alone asks for."""
+    spread, cube = (
+        solve(*pair(family, 4000, 4000, 3, 1), epsilon=0.01**2, tol=1e-3) for family in (clustered, uniform)
+    )
+    assert spread.converged
+    assert spread.n_iter <= 1.5 * cube.n_iter
+
+
+def test_cells_lie_in_those_above_and_keep_their_bounds():
+    rng = np.random.default_rng(0)
+    points, weights = np.sort(rng.random((777, 1)), axis=0), rng.random(777)
+    pyramid = Pyramid(points, weights)
+    above = pyramid.cut(1e-2)
+    radii = 10.0 ** rng.uniform(-9, -2, above.size)
+    found = pyramid.cut(3e-3, Bounds(above, radii, 777))
+    ends = np.append(found.starts[1:], 777)
+    cells = above.cells_of(found)
+    np.testing.assert_array_equal(np.searchsorted(above.starts, ends - 1, side="right") - 1, cells)
+    assert found.starts[0] == 0
+    sizes = ends - found.starts
+    assert sizes.max() > 1
+    for first, end, cell in zip(found.starts, ends, cells, strict=True):
+        w, x = weights[first:end], points[first:end, 0]
+        variance = w @ (x - w @ x / w.sum()) ** 2 / w.sum()
+        assert variance <= min(3e-3, radii[cell]) * (1.0 + 1e-9)
+    np.testing.assert_allclose(found.weights.sum(), weights.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("transpose", [False, True])
+def test_slopes_of_costs_and_how_much_they_differ(metric, transpose):
+    x, y = pair(mixture, 300, 340, 2)
+    problem = build(eot.PointCloud(x, y, metric), None, None, 0.1, eot.Fixed(), eot.Fixed(), "product", None)
+    task = make_task(replace(problem, cost=eot.PointCloud(x, y, metric)._known().pruned(1e-6)))
+    rng = np.random.default_rng(0)
+    alpha, beta = 0.3 * rng.normal(size=300) - 6.0, 0.3 * rng.normal(size=340) - 6.0
+    means, spread = task.plan.mean_slopes(alpha, beta, transpose)
+    p = np.exp(alpha[:, None] + beta - costs(x, y, metric) / 0.1)
+    apart = x[:, None] - y
+    if transpose:
+        p, apart = p.T, -apart.transpose(1, 0, 2)
+    lengths = np.linalg.norm(apart, axis=2, keepdims=True)
+    slopes = {"sqeuclidean": 2.0 * apart, "euclidean": apart / lengths, "cityblock": np.sign(apart)}[metric]
+    share = p / p.sum(axis=1, keepdims=True)
+    wanted = np.einsum("ij,ijk->ik", share, slopes)
+    np.testing.assert_allclose(means, wanted, atol=1e-5)
+    expected = np.einsum("ij,ijk->i", share, (slopes - wanted[:, None]) ** 2)
+    np.testing.assert_allclose(spread, expected, atol=5e-5)
 
 
 def test_auto_takes_it_for_points_of_few_coordinates(monkeypatch):

@@ -9,12 +9,14 @@ import numpy as np
 from ...cached import cached_property
 from ...costs.ordered_points import between
 from ...costs.point_cost import PointCost
+from ...problems.penalty import Vector
 from ...problems.problem import Problem
 from ...problems.scaled import Task, make_task
-from .pyramid import Pyramid, Side, whole
+from .pyramid import Bounds, Pyramid, Side, whole
 
 FACTOR = 4.0  # from the epsilon of one level to that of the next
 CELL_RADIUS = 0.1  # mean squared radius of a cell, in squared blurs: potentials are affine over a cell all the more
+SLOPE_RADIUS = 1.0  # mean squared radius times that of slopes: points of a cell must prefer the same partners
 FIRST_RANGE = 0.3  # of the costs, the first epsilon at least
 
 
@@ -54,15 +56,30 @@ class Levels:
         """One for every epsilon, and the last one with all points."""
         return len(self.epsilons) + 1
 
-    def level(self, k: int) -> Level:
-        """Return level k, 0 being the coarsest."""
+    def level(self, k: int, above: Level | None = None, spreads: tuple[Vector, Vector] | None = None) -> Level:
+        """Return level k, 0 being the coarsest; `spreads` are those of the slopes where the level above ended."""
         if k == self.count - 1:
             (x, y), problem = self.cost.points, self.task.problem
             return Level(whole(x, problem.a), whole(y, problem.b), self.task, last=True)
         epsilon = self.epsilons[k]
         length = epsilon if self.cost.metric == "sqeuclidean" else epsilon**2
-        rows, cols = (pyramid.cut(CELL_RADIUS * length) for pyramid in self.pyramids)
+        radius = CELL_RADIUS * length
+        bounds: list[Bounds | None] = [None, None]
+        if above is not None and spreads is not None:
+            bounds = [
+                _bounds(side, count, spread, SLOPE_RADIUS * epsilon * above.epsilon, radius)
+                for side, count, spread in zip((above.rows, above.cols), self.cost.shape, spreads, strict=True)
+            ]
+        rows, cols = (pyramid.cut(radius, within) for pyramid, within in zip(self.pyramids, bounds, strict=True))
         return Level(rows, cols, _task_between(self.task.problem, self.cost, rows, cols, epsilon), last=False)
+
+
+def _bounds(side: Side, count: int, spread: Vector, most: float, radius: float) -> Bounds | None:
+    """Bounds on radii, so that radius and spread multiply to `most`; None where all cells of `radius` keep them."""
+    if not (spread * radius > most).any():
+        return None
+    allowed = np.divide(most, spread, out=np.full_like(spread, np.inf), where=spread > 0)
+    return Bounds(side, allowed, count)
 
 
 def _task_between(problem: Problem, cost: PointCost, rows: Side, cols: Side, epsilon: float) -> Task:

@@ -21,10 +21,14 @@ from .pyramid import Side
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A potential at some points, in units of the cost, with its slopes."""
+    """A potential at some points, in units of the cost, with its slopes.
+
+    `spread` is how much the slopes of the costs to its partners differ, at the points where the level ended.
+    """
 
     values: Vector
     slopes: NDArray[np.float64]
+    spread: Vector
 
     def at(self, before: Side, after: Side) -> Field:
         """Return it at the points of a finer side."""
@@ -33,7 +37,7 @@ class Field:
         cells = before.cells_of(after)
         slopes = self.slopes[cells]
         step = after.points - before.points[cells]
-        return Field(self.values[cells] + np.einsum("kd,kd->k", slopes, step), slopes)
+        return Field(self.values[cells] + np.einsum("kd,kd->k", slopes, step), slopes, self.spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ def guess_of(level: Level, state: State) -> Guess:
     plan: Any = state.task.plan
     fields = []
     for values, side, transpose in ((f, state.task.rows, False), (g, state.task.cols, True)):
-        slopes = plan.mean_slopes(state.alpha, state.beta, transpose)
+        slopes, spread = plan.mean_slopes(state.alpha, state.beta, transpose)
         share = side.strength if side.code == LOGARITHMIC else 1.0
-        fields.append(Field(np.where(np.isfinite(values), values, 0.0), share * slopes))
+        fields.append(Field(np.where(np.isfinite(values), values, 0.0), share * slopes, spread))
     return Guess(level.epsilon, *fields)

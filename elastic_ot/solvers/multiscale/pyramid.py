@@ -58,13 +58,18 @@ class Pyramid:
             points, weights, counts = points[::2] + t[:, None] * apart, total, counts[::2] + counts[1::2]
             self.levels.append((points, weights, counts, radii))
 
-    def cut(self, radius: float) -> Side:
-        """Return the largest cells of a mean squared radius of at most `radius`; those without weight stand apart."""
+    def cut(self, radius: float, within: Bounds | None = None) -> Side:
+        """Return the largest cells of a mean squared radius of at most `radius`; those without weight stand apart.
+
+        They lie `within` cells of a side, with bounds of their own on the radius.
+        """
         parts: list[tuple[Indices, NDArray[np.float64], Vector, Vector]] = []
         above = None
         for k in range(len(self.levels) - 1, -1, -1):
             points, weights, counts, radii = self.levels[k]
             fits = radii <= radius
+            if within is not None:
+                fits &= within.allow(k, radii)
             taken = fits if above is None else fits & ~np.repeat(above, 2)[: len(points)]
             which = np.flatnonzero(taken)
             parts.append((which << k, points[which], weights[which], counts[which]))
@@ -72,6 +77,21 @@ class Pyramid:
         starts, found, weights, counts = (np.concatenate(x) for x in zip(*parts, strict=True))
         order = np.argsort(starts, kind="stable")
         return Side(found[order], weights[order], counts[order], starts[order])
+
+
+class Bounds:
+    """The cells of a side, with the mean squared radius that cells inside of each may have."""
+
+    def __init__(self, side: Side, radii: Vector, count: int) -> None:
+        self.cells = np.repeat(np.arange(side.size), np.diff(side.starts, append=count))  # of every point
+        self.radii = radii
+
+    def allow(self, k: int, radii: Vector) -> NDArray[np.bool_]:
+        """Which of the cells of 2^k points lie inside of one cell, and are small enough."""
+        first = self.cells[:: 1 << k]
+        last = self.cells[np.minimum(np.arange(1, radii.size + 1) << k, self.cells.size) - 1]
+        inside: NDArray[np.bool_] = (first == last) & (radii <= self.radii[first])
+        return inside
 
 
 def whole(points: NDArray[np.float64], weights: Vector) -> Side:

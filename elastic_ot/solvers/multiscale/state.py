@@ -176,7 +176,8 @@ class MultiscaleState(NewtonState):
         if self.leaving is None:
             self.leaving = guess_of(self.level, self)
         elif self.following is None:
-            self.following = self.levels.level(self.number + 1)
+            spreads = self.leaving.f.spread, self.leaving.g.spread
+            self.following = self.levels.level(self.number + 1, self.level, spreads)
         else:
             return True
         return False
