@@ -322,6 +322,8 @@ class _Run:
             return self._outcome(Status.STALLED)
         if self.iteration >= self.limits.max_iter:
             return self._outcome(Status.MAX_ITER)
+        if self.state.overlooked(outcome.measure):
+            return None
         nearer = outcome.measure.residual < 0.5 * self.certified
         self.certified = min(self.certified, outcome.measure.residual)
         if nearer and self.state.refine():
@@ -392,6 +394,8 @@ class _Run:
         f, g, rows, cols, certified = found
         if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > self.task.problem.cost.largest_number:
             status = Status.NUMERICAL  # the plan overflows
+        elif status is Status.STALLED and certified.mass == 0:
+            status = Status.NUMERICAL  # or has vanished
         elif status is not Status.STOPPED and certified.settles(self.limits.tol):
             status = Status.CONVERGED
         remark = self.state.remark

@@ -99,6 +99,10 @@ class State:
         """
         return False
 
+    def overlooked(self, certified: Measure) -> bool:
+        """True if a certificate has found mass that iterations did not read, and from now on they do."""
+        return False
+
     def shift(self, t: float) -> None:
         """(f + t, g - t), t in units of epsilon: the plan and its marginals do not change."""
         self.alpha += t

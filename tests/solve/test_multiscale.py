@@ -10,7 +10,7 @@ from elastic_ot.costs import scan
 from elastic_ot.problems.build import build
 from elastic_ot.problems.scaled import make_task
 from elastic_ot.solvers.multiscale.pyramid import Bounds, Pyramid
-from helpers.clouds import FAMILIES, METRICS, clustered, costs, mixture, pair, plan_of, uniform
+from helpers.clouds import FAMILIES, METRICS, clustered, costs, displaced, mixture, pair, plan_of, uniform
 
 BLUR = {"sqeuclidean": 0.03, "euclidean": 0.02, "cityblock": 0.03}
 PAIRS = [
@@ -343,6 +343,29 @@ def test_a_bound_that_underflowed_says_nothing_of_potentials_far_above():
     left = plan.marginals(*risen, rows, cols)
     true = np.exp(risen[0][:, None] + risen[1] - costs(x, x, "sqeuclidean")).sum(axis=1)
     assert np.abs(true - rows).sum() <= left + 1e-9
+
+
+def test_a_pair_that_the_list_lacks_is_read_in_the_end():
+    """Kinks leave potentials that drift for as long as the pair that would stop them is not listed."""
+    x, y = pair(mixture, 3000, 3000, 2)
+    before, sides = eot.get_num_threads(), {"rows": eot.TV(0.1), "cols": eot.TV(0.1)}
+    eot.set_num_threads(1)
+    try:
+        found = eot.solve(eot.PointCloud(x, y), epsilon=0.003**2, tol=1e-3, method="multiscale", **sides)
+    finally:
+        eot.set_num_threads(before)
+    assert found.converged
+    assert set(found.history.method) == {"multiscale"}
+
+
+@pytest.mark.parametrize("method", ["multiscale", "newton", "log"])
+def test_a_plan_that_vanishes_is_called_so(method):
+    x, y = pair(displaced, 300, 300, 2)
+    cost = eot.PointCloud(x, y) if method == "multiscale" else costs(x, y, "sqeuclidean")
+    sides = {"rows": eot.TV(0.1), "cols": eot.TV(0.1)}
+    found = eot.solve(cost, epsilon=1e-3, method=method, on_failure="ignore", **sides)
+    assert found.status is eot.Status.NUMERICAL
+    assert "holds no mass" in found.message
 
 
 def test_the_message_says_where_lists_do_not_pay():

@@ -23,6 +23,7 @@ LIST_AT_MOST = 1e-2  # tolerance for which lists are made, at most
 DRIFT = 25.0  # nats by which potentials may rise before a list is made anew: twice what it reserves
 MOST_PAIRS = 0.5  # of all pairs, from which on lists save less than they cost
 MOST_LISTS = 8  # at a level
+OVERLOOKED = 1.3  # times the residual of what is listed: a certificate above that has found more
 MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
 DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
@@ -131,6 +132,15 @@ class MultiscaleState(NewtonState):
             return super().refine()
         self.best, self.trial, self.known, self.stage = Best(), None, None, Stage.SWEEP
         self.passes = ListPasses(exact=not self.fast)
+        return True
+
+    def overlooked(self, certified: Measure) -> bool:
+        """Where potentials have no limit on a list that lacks a pair, they drift until that pair carries much."""
+        grown = certified.residual > OVERLOOKED * self.measure().residual
+        if not grown or not self.on_target or self.lists >= MOST_LISTS or (self.fast and self.noisy(self.tol)):
+            return False
+        self.relist(LEFT_SHARE * self.tol)
+        self.best, self.trial = Best(), None
         return True
 
     def noisy(self, goal: float) -> bool:
