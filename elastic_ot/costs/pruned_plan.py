@@ -36,6 +36,8 @@ class Reading:
         self.searched: tuple[Array, Array, Any, float] | None = None
         self.mass = 1.0
         """Of the plan, as far as it is known: what may be left out is a share of it."""
+        self.strictness = 1.0
+        """Times the share that sums and certificates may leave out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,11 @@ class PrunedPlan(PointPlan):
     def renew(self, alpha: Array, beta: Array, share: float) -> None:
         """Have sweeps and products read what matters at these potentials, but for a share of the mass."""
         self.reading.cloud = self._at(alpha, beta, share)[0]
+
+    @property
+    def share_left(self) -> float:
+        """The share of the mass that sums and certificates may leave out."""
+        return self.share * self.reading.strictness
 
     def read_all(self) -> None:
         """Have sweeps and products read all pairs."""
@@ -79,7 +86,7 @@ class PrunedPlan(PointPlan):
         return cloud, left
 
     def _plan_at(self, alpha: Array, beta: Array) -> PointPlan:
-        return self._plan_of(self._at(alpha, beta, self.share)[0])
+        return self._plan_of(self._at(alpha, beta, self.share_left)[0])
 
     def _plan_of(self, cloud: Any) -> PointPlan:
         return PointPlan(self.cost, self.inv_epsilon, self.backend, self.rows, self.cols, cloud)
@@ -97,11 +104,11 @@ class PrunedPlan(PointPlan):
 
     def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         for _ in range(SEARCHES):
-            cloud, left = self._at(alpha, beta, self.share)
+            cloud, left = self._at(alpha, beta, self.share_left)
             self._plan_of(cloud).marginals(alpha, beta, row_sum, col_sum)
             mass = float(row_sum.sum())
             self.reading.mass = mass if 0.0 < mass < np.inf else 1.0
-            if left <= SEARCHED_AGAIN * self.share * self.reading.mass:
+            if left <= SEARCHED_AGAIN * self.share_left * self.reading.mass:
                 break
         return left
 
@@ -118,7 +125,7 @@ class PrunedPlan(PointPlan):
 
         Q = A + B, A the part of diag(row_factor) P diag(col_factor) that is read and B = row_rest col_rest^T.
         """
-        cloud, left = self._at(alpha, beta, self.share)
+        cloud, left = self._at(alpha, beta, self.share_left)
         row_factor, col_factor, row_rest, col_rest = parts
         scaled = self._scaled_sums(self._plan_of(cloud), (alpha, beta), row_factor, col_factor, divergence, transport)
         divergence += left / divergence.size
@@ -166,7 +173,7 @@ class PrunedPlan(PointPlan):
 
     def cells(self, alpha: Array, beta: Array, least: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         """Return the cells of `Backend.support_cells`, row by row: where rows begin, columns and costs."""
-        cloud, _ = self._at(alpha, beta, self.share)
+        cloud, _ = self._at(alpha, beta, self.share_left)
         sizes, pointers = np.empty(alpha.size, np.int64), np.zeros(alpha.size + 1, np.int64)
         given = cloud, self.inv_epsilon, alpha, beta, least
         self.kernels.support_sizes(*given, np.arange(alpha.size), sizes)

@@ -10,7 +10,7 @@ from elastic_ot.costs import scan
 from elastic_ot.problems.build import build
 from elastic_ot.problems.scaled import make_task
 from elastic_ot.solvers.multiscale.pyramid import Bounds, Pyramid
-from helpers.clouds import FAMILIES, METRICS, clustered, costs, displaced, mixture, pair, plan_of, uniform
+from helpers.clouds import FAMILIES, METRICS, clustered, costs, displaced, mixture, pair, plan_of, sphere, uniform
 
 BLUR = {"sqeuclidean": 0.03, "euclidean": 0.02, "cityblock": 0.03}
 PAIRS = [
@@ -345,10 +345,14 @@ def test_a_bound_that_underflowed_says_nothing_of_potentials_far_above():
     assert np.abs(true - rows).sum() <= left + 1e-9
 
 
-def test_a_pair_that_the_list_lacks_is_read_in_the_end():
-    """Kinks leave potentials that drift for as long as the pair that would stop them is not listed."""
-    x, y = pair(mixture, 3000, 3000, 2)
-    before, sides = eot.get_num_threads(), {"rows": eot.TV(0.1), "cols": eot.TV(0.1)}
+@pytest.mark.parametrize(
+    ("family", "d", "penalty"),
+    [(mixture, 2, eot.TV(0.1)), (uniform, 2, eot.TV(0.1)), (sphere, 3, eot.KL(1e-3)), (sphere, 3, eot.TV(0.1))],
+)
+def test_what_lists_lack_is_read_in_the_end(family, d, penalty):
+    """Potentials drift until the pair that would stop them is listed; gaps of a firm TV ask for smaller residuals."""
+    x, y = pair(family, 3000, 3000, d)
+    before, sides = eot.get_num_threads(), {"rows": penalty, "cols": penalty}
     eot.set_num_threads(1)
     try:
         found = eot.solve(eot.PointCloud(x, y), epsilon=0.003**2, tol=1e-3, method="multiscale", **sides)
@@ -356,6 +360,10 @@ def test_a_pair_that_the_list_lacks_is_read_in_the_end():
         eot.set_num_threads(before)
     assert found.converged
     assert set(found.history.method) == {"multiscale"}
+    weights = np.full(3000, 1 / 3000)
+    plan = plan_of(found, costs(x, y, "sqeuclidean"), 0.003**2, weights, weights)
+    np.testing.assert_allclose(plan.sum(axis=1), found.row_marginal, rtol=0, atol=1e-4 * plan.sum())
+    np.testing.assert_allclose(plan.sum(axis=0), found.col_marginal, rtol=0, atol=1e-4 * plan.sum())
 
 
 @pytest.mark.parametrize("method", ["multiscale", "newton", "log"])

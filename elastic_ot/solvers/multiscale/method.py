@@ -71,6 +71,8 @@ class Multiscale:
         goal = self._goal(state)
         if state.sweeps == SWEEPS and state.steps == 0 and not state.trimmed:
             state.trim(TRIM * goal)
+        if state.too_coarse():
+            state.tighten()
         if state.drifted():
             state.relist(LEFT_SHARE * min(goal, LIST_AT_MOST))
         if state.fast and state.stage is Stage.LOOK and state.noisy(goal):
@@ -85,7 +87,7 @@ class Multiscale:
     def _goal(self, state: MultiscaleState) -> float:
         """The residual that ends the level, relative to the mass."""
         if state.on_target:
-            return state.tol
+            return state.list_tol
         if state.level.epsilon > state.target.problem.epsilon:
             return self.level_tol
         return min(self.level_tol, max(state.tol, 1e-4))

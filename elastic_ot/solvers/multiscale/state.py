@@ -24,6 +24,7 @@ DRIFT = 25.0  # nats by which potentials may rise before a list is made anew: tw
 MOST_PAIRS = 0.5  # of all pairs, from which on lists save less than they cost
 MOST_LISTS = 8  # at a level
 OVERLOOKED = 1.3  # times the residual of what is listed: a certificate above that has found more
+COARSE, SPARE = 0.5, 0.5  # of the tolerance of the lists: an aim that asks for others, and what these have to spare
 MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
 DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
@@ -44,6 +45,8 @@ class MultiscaleState(NewtonState):
     following: Level | None = None
     coarse: Cells | None = None
     """Newton's system of the level before, where it has few columns and this one is the last."""
+    strictness: float = 1.0
+    """Times the tolerance: what lists on target are made for, less where kinks ask for a smaller residual."""
     missing: float = 0.0
     """Mass that is not listed, about."""
     trimmed: bool = False
@@ -67,10 +70,15 @@ class MultiscaleState(NewtonState):
         assert isinstance(plan, PrunedPlan)
         return plan
 
+    @property
+    def list_tol(self) -> float:
+        """The tolerance for which lists on target are made."""
+        return self.strictness * self.tol
+
     def measure(self) -> Measure:
         """Of the marginals that the list has; on target as much larger as leaves room for what it lacks."""
         if self.known is None:
-            found, lacking = super().measure(), 2.0 * self.missing / self.tol if self.on_target else 0.0
+            found, lacking = super().measure(), 2.0 * self.missing / self.list_tol if self.on_target else 0.0
             self.known = replace(found, residual=found.residual / (1.0 - min(lacking, MOST_LACKING)))
         return self.known
 
@@ -124,7 +132,7 @@ class MultiscaleState(NewtonState):
         """Lists made anew; in double precision where single precision may be to blame."""
         if not self.on_target:
             return super().refine()
-        self.search(LEFT_SHARE * self.tol)
+        self.search(LEFT_SHARE * self.list_tol)
         again, self.relisted = self.relisted, True
         if self.fast and (again or self.noisy(self.tol)):
             return self.in_double()
@@ -139,9 +147,22 @@ class MultiscaleState(NewtonState):
         grown = certified.residual > OVERLOOKED * self.measure().residual
         if not grown or not self.on_target or self.lists >= MOST_LISTS or (self.fast and self.noisy(self.tol)):
             return False
-        self.relist(LEFT_SHARE * self.tol)
-        self.best, self.trial = Best(), None
+        self.pruned.reading.mass = self.measure().mass / self.task.problem.mass  # not that of potentials that drifted
+        self.relist(LEFT_SHARE * self.list_tol)
+        self.best, self.trial, self.exhausted = Best(), None, False
         return True
+
+    def too_coarse(self) -> bool:
+        """True if the tolerance is met but for a gap that asks for a smaller residual than the list can have."""
+        found = self.measure()
+        return self.on_target and found.near(self.tol) and found.aim(self.tol) < COARSE * self.list_tol
+
+    def tighten(self) -> None:
+        """Lists for what the gap asks for, and certificates."""
+        self.strictness = SPARE * self.measure().aim(self.tol) / self.tol
+        self.pruned.reading.strictness = self.strictness
+        self.relist(LEFT_SHARE * self.list_tol)
+        self.best, self.trial = Best(), None
 
     def noisy(self, goal: float) -> bool:
         """True if single precision cannot tell whether the residual is so small, relative to the mass."""
