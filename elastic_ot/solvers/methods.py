@@ -32,6 +32,7 @@ RELAXED_PATIENCE = 60.0  # the same for relaxed sweeps over a cost that is not s
 CELLS_PATIENCE = 500.0  # the same where few cells are swept in place of such a cost
 LOOSE_TOL = 0.01  # from which on sweeps are the better choice at any epsilon, where each step computes the cost anew
 LAST = 10_000.0  # of sweeps that take over where Newton's method came no further, or they never arrive
+READABLE = 4e9  # pairs of points up to which all are read by Newton's method, where coarse to fine came no further
 MIXED = 25.0  # iterations left up to which a stabilised kernel stays on trial; the last converge more slowly
 WEAK = 150.0  # the same for weak penalties, and the number of sweeps up to which a penalty is called weak
 
@@ -44,6 +45,8 @@ def choose(method: Method | Newton, problem: Problem, omega: float, tol: float) 
         phases: tuple[Phase, ...] = (Phase("newton", method),)
     else:
         phases = _auto(problem, omega, tol) if method == "auto" else METHODS[method]
+    if is_pruned(problem.cost) and problem.cost.entries > READABLE:
+        return phases[:1]
     if problem.cost.stored:
         return phases
     if phases[-1].name == "newton":  # by conjugate gradients alone it comes no further than sweeps on some kinks

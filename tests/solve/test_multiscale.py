@@ -9,6 +9,7 @@ import elastic_ot as eot
 from elastic_ot.costs import scan
 from elastic_ot.problems.build import build
 from elastic_ot.problems.scaled import make_task
+from elastic_ot.solvers import methods
 from elastic_ot.solvers.multiscale.pyramid import Bounds, Pyramid
 from helpers.clouds import FAMILIES, METRICS, clustered, costs, displaced, mixture, pair, plan_of, sphere, uniform
 
@@ -249,6 +250,16 @@ def test_auto_takes_it_for_points_of_few_coordinates(monkeypatch):
     assert eot.solve(eot.PointCloud(x, y), epsilon=1e-3).method == "multiscale"
     many = np.random.default_rng(0).random((2, 60, 20))
     assert eot.solve(eot.PointCloud(*many), epsilon=0.5).method != "multiscale"
+
+
+def test_all_pairs_are_read_by_another_method_where_that_can_end(monkeypatch):
+    problem = build(
+        eot.PointCloud(*pair(uniform, 50, 50, 2)), None, None, 0.1, eot.Fixed(), eot.Fixed(), "product", None
+    )
+    large = replace(problem, cost=eot.PointCloud(*pair(uniform, 50, 50, 2))._known().pruned(1e-6))
+    assert [phase.name for phase in methods.choose("auto", large, 1.0, 1e-3)] == ["multiscale", "newton", "log"]
+    monkeypatch.setattr(methods, "READABLE", 2000)
+    assert [phase.name for phase in methods.choose("auto", large, 1.0, 1e-3)] == ["multiscale"]
 
 
 def test_warm_start_and_time_limit():
