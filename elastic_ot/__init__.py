@@ -48,9 +48,10 @@ _HOME = {
     "ConvergenceError": "errors",
     "InfeasibleError": "errors",
     "BackendUnavailable": "errors",
+    "RankError": "errors",
 }
 
-_SUBMODULES = ("applications", "jax", "torch")
+_SUBMODULES = ("applications", "distributed", "jax", "torch")
 
 __all__ = ["__version__", *_HOME]
 
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from .errors import ConvergenceError as ConvergenceError
     from .errors import ConvergenceWarning as ConvergenceWarning
     from .errors import InfeasibleError as InfeasibleError
+    from .errors import RankError as RankError
     from .problems.penalties import KL as KL
     from .problems.penalties import L2 as L2
     from .problems.penalties import TV as TV

@@ -17,3 +17,7 @@ class InfeasibleError(ValueError):
 
 class BackendUnavailable(ImportError):
     """The device or library asked for is not there; the message says how to install it."""
+
+
+class RankError(RuntimeError):
+    """Another process of a solve over processes has failed; the message names its rank and what it has raised."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays.ingest import ingest_number
-from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..solvers.methods import METHODS, Method
 from ..solvers.newton import Newton
@@ -91,12 +90,11 @@ def check_budget(relaxation: Any, time_limit: Any, callback: Any, progress: bool
             raise ValueError(f"tol=0 runs max_iter iterations without a look between them; it takes no {name}")
 
 
-def tells(f: Vector, g: Vector, epsilon: Any, largest: float) -> Any:
-    """True where potentials (..., n) and (..., m) to start from say something: float64 resolves them beside epsilon.
+def tells(size: Any, epsilon: Any, largest: float) -> Any:
+    """True where potentials of this size to start from say something: float64 resolves them beside epsilon.
 
     Larger ones, beyond what costs so large can ask for, would hide the cost, in the certificate as well.
     """
-    size = np.maximum(np.abs(f).max(axis=-1), np.abs(g).max(axis=-1))
     return size <= np.maximum(RESOLVED * np.asarray(epsilon), 1e3 * largest)
 
 

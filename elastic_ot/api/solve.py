@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.ingest import as_array, ingest_vector
+from ..arrays.ingest import as_array
 from ..arrays.libraries import is_bfloat16
 from ..arrays.origin import Origin, origin_of
 from ..costs.base import is_cost
@@ -39,6 +39,7 @@ from ..solvers.progress import progress_bar
 from ..solvers.small import solve_small
 from ..solvers.state import Start
 from ..solvers.status import Budget, Status
+from .initial import initial
 from .multiscale import pruned
 from .options import (
     SINGLE_TOL,
@@ -49,7 +50,6 @@ from .options import (
     check_relaxation,
     is_budget,
     last_side,
-    tells,
 )
 from .solve_batch import How, recalled, solve_batch
 
@@ -77,6 +77,7 @@ def solve(
     callback: Callable[[int, Any], object] | None = None,
     progress: bool = False,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
+    comm: Any = None,
 ) -> Any:
     """Entropic optimal transport with elastic marginals.
 
@@ -137,6 +138,10 @@ def solve(
         Show a tqdm bar of the distance to the tolerance; not in a batch.
     on_failure : {"warn", "raise", "ignore"}
         What to do if the solve ends unconverged.
+    comm : communicator, optional
+        Rows are split over processes: each passes its own rows of `cost`, `a` and `mask`, or a cost of None if it has
+        none, and the same of everything else. A communicator of mpi4py, `torch.distributed` or a process group of it
+        (gloo), or an `elastic_ot.distributed.Communicator`. See the page on processes.
 
     Returns
     -------
@@ -184,6 +189,7 @@ def solve(
         callback,
         progress,
         on_failure,
+        comm,
     )
 
 
@@ -228,9 +234,20 @@ def _solve(
     callback: Any,
     progress: bool,
     on_failure: str,
+    comm: Any = None,
     with_plan: bool = False,
     precision: str = "",
 ) -> Any:
+    if comm is not None:
+        from .solve_split import Given, solve_split  # here, because few solves need it
+
+        return solve_split(
+            comm,
+            Given(
+                *(cost, a, b, epsilon, rows, cols, reference, mask, mass, lengths),
+                *(method, relaxation, tol, max_iter, time_limit, init, end, callback, progress, on_failure),
+            ),
+        )
     check_method(method)
     check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     if end is not None:
@@ -281,7 +298,7 @@ def _solve(
             problem = with_amount(problem, mass)
             if isinstance(init, Solution):
                 problem = replace(problem, price=init.problem.price)
-        f, g = _initial(init, problem)
+        f, g = initial(init, problem)
         solution = quickly() if init is not None and f is None else None
         if solution is not None:
             return solution
@@ -361,25 +378,3 @@ def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
     pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
     cost = None if is_cost(cost) else cost
     return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})
-
-
-def _initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
-    if init is None:
-        return None, None
-    if isinstance(init, Solution | ExactSolution):
-        f, g = (init.host.f, init.host.g) if isinstance(init, Solution) else (init.f, init.g)
-    elif isinstance(init, tuple) and len(init) == 2:
-        f, g = ingest_vector("init[0]", init[0]), ingest_vector("init[1]", init[1])
-    else:
-        raise TypeError(f"init must be a Solution or a pair (f, g), got {type(init).__name__}")
-    for name, values, size in (("f", f, problem.shape[0]), ("g", g, problem.shape[1])):
-        if values.size != size:
-            raise ValueError(f"init has a {name} of {values.size} entries; this problem needs {size}")
-        bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
-        if bad.size:
-            raise ValueError(f"init has {name}[{bad[0]}] = {values[bad[0]]}; potentials must be numbers or -inf")
-    taken = init.problem.offsets if isinstance(init, Solution) else (0.0, 0.0)
-    f, g = f + (taken[0] - problem.offsets[0]), g + (taken[1] - problem.offsets[1])
-    # an entry that was removed there and is used here starts at 0
-    f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
-    return (f, g) if tells(f, g, problem.epsilon, problem.cost.largest) else (None, None)

@@ -172,7 +172,8 @@ def _initial(init: Any, problem: BatchProblem) -> tuple[Vector | None, Vector | 
         found.append(np.where(np.isfinite(values), values, 0.0))
     taken = _taken(init, problem)
     f, g = found[0] + (taken[0] - problem.offsets[0]), found[1] + (taken[1] - problem.offsets[1])
-    kept = tells(f, g, problem.epsilon, problem.largest)[:, None]
+    size = np.maximum(np.abs(f).max(axis=-1), np.abs(g).max(axis=-1))
+    kept = tells(size, problem.epsilon, problem.largest)[:, None]
     return np.where(kept, f, 0.0), np.where(kept, g, 0.0)
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from .protocol import Backend, BatchBackend, BatchDerivatives, CloudBackend, DenseAssignment, DenseSimplex, Paths
+    from .protocol import (
+        Backend,
+        BatchBackend,
+        BatchDerivatives,
+        CloudBackend,
+        DenseAssignment,
+        DenseSimplex,
+        Paths,
+        Shares,
+    )
 
 
 def load_for(matrix: Any) -> Backend:
@@ -40,6 +49,11 @@ def load_cloud(name: str = "cpu") -> CloudBackend:
     """Return the backend for costs between points, imported on first use: "cpu" or "reference"."""
     module = {"cpu": "cpu.cloud", "reference": "reference_cloud"}[name]
     return cast("CloudBackend", importlib.import_module(f"{__name__}.{module}"))
+
+
+def load_shares() -> Shares:
+    """Return the module of half iterations on rows of which others lie elsewhere, imported on first use."""
+    return cast("Shares", importlib.import_module(f"{__name__}.cpu.shares"))
 
 
 def load_batch_for(stack: Any) -> BatchBackend:

@@ -467,6 +467,52 @@ class Backend(Protocol):
         """Do the iterations of `sparse_gradients` with P_ij = kernel_ij col_factor_j, read once a product."""
 
 
+class Shares(Protocol):
+    """The rows' half of iterations, for rows of which others lie elsewhere, and products in which rows are summed over.
+
+    `out` (m,) gets what these rows add to the sums of columns, as plain numbers: nothing is done where they vanish or
+    overflow, since it is the sums over all rows that count. Of `Vectors` only those of the rows are written.
+    """
+
+    def log_share(
+        self, cost: Array, inv_epsilon: float, rows: Side, omega: float, vectors: Vectors, scratch: Any, out: Array
+    ) -> None:
+        """The row update of `Backend.log_sweeps`; out_j = sum_i P_ij under the new alpha."""
+
+    def cloud_share(
+        self, cloud: Any, inv_epsilon: float, rows: Side, omega: float, vectors: Vectors, fast: bool, out: Array
+    ) -> None:
+        """`log_share` of points."""
+
+    def scaling_share(
+        self,
+        kernel: Array,
+        base_alpha: Array,
+        rows: Side,
+        omega: float,
+        vectors: Vectors,
+        v: Array,
+        limit: float,
+        out: Array,
+    ) -> int:
+        """The row update of `Backend.scaling_sweeps`, given the scalings v of the columns; out_j = v_j (K^T u)_j.
+
+        Returns 2 where all scalings of the rows are inside of the limit, 1 where these and their sums are positive and
+        finite, else 0.
+        """
+
+    def support_share(
+        self, support: Support, inv_epsilon: float, rows: Side, omega: float, vectors: Vectors, out: Array
+    ) -> bool:
+        """The row update of `Backend.support_sweeps`; False if a row in use has no mass on the support."""
+
+    def sparse_share(self, matrix: Sparse, row_weight: Array, x: Array, out: Array) -> None:
+        """Out = P^T (row_weight * (P x)) for a sparse P."""
+
+    def dense_share(self, kernel: Array, row_weight: Array, x: Array, out: Array) -> None:
+        """Out = K^T (row_weight * (K x)) for a stored K, read once."""
+
+
 class CloudBackend(Protocol):
     """The primitives for costs between points, of which no matrix is stored: those of `Backend` that have their names.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from ..distributed.ranks import ALONE, Ranks
 from .operator import PlanOperator
 
 STRIP = 1 << 20  # entries of a cost that are computed together, where it is not stored
@@ -135,6 +136,8 @@ class KnownCost(Cost):
         It is stored by columns, so that its transpose is what kernels should read.
     half : bool
         Entries have 16 bits.
+    ranks : Ranks
+        What sums over the rows, of which other processes may have some.
     """
 
     lowest: float
@@ -144,12 +147,17 @@ class KnownCost(Cost):
     stored: ClassVar[bool]
     fortran: bool = False
     half: bool = False
+    ranks: Ranks = ALONE
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are, those of other processes counted."""
+        return self.shape[0]
 
     @property
     def entries(self) -> int:
         """How many there are."""
-        n, m = self.shape
-        return n * m
+        return self.row_count * self.shape[1]
 
     @property
     def work(self) -> int:

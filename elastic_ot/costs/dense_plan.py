@@ -9,10 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays.devices import library_of
+from ..backends import load_shares
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 from .operator import Gram, Product, gram_of
 
 SUPPORT_SHARE = 0.45  # of the cost's memory that a support may take, together with a sparse matrix of it
+
+
+def stored_share(entry: int, cell: int) -> float:
+    """Return the share of stored entries that a support may hold, by the bytes of an entry and of a cell of it."""
+    return float(SUPPORT_SHARE * entry / cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,9 @@ class DensePlan:
 
     def sweep(self, omega: tuple[float, float], vectors: Vectors, scratch: Any, count: int) -> None:
         self.backend.log_sweeps(self.matrix, self.inv_epsilon, self.rows, self.cols, omega, *vectors, scratch, count)
+
+    def sweep_share(self, omega: float, vectors: Vectors, scratch: Any, out: Array) -> None:
+        load_shares().log_share(self.matrix, self.inv_epsilon, self.rows, omega, vectors, scratch, out)
 
     def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         self.backend.marginals(self.matrix, self.inv_epsilon, alpha, beta, row_sum, col_sum)
@@ -82,7 +91,7 @@ class DensePlan:
         self.backend.rounded_sums(self.matrix, self.inv_epsilon, alpha, beta, *parts, divergence, transport)
 
     def cell_share(self) -> float:
-        return float(SUPPORT_SHARE * self.matrix.dtype.itemsize / self.backend.cell_bytes(self.matrix))
+        return stored_share(self.matrix.dtype.itemsize, self.backend.cell_bytes(self.matrix))
 
     def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:
         self.backend.support_sizes(self.matrix, self.inv_epsilon, alpha, beta, *least, which, sizes)

@@ -112,3 +112,10 @@ class PlanOperator(Protocol):
 
     def least_cells(self, beta: Array, which: Array, indices: Array, least: Array) -> None:
         """Write the columns of the smallest C_ij - beta_j of some rows, see `Backend.least_cells`."""
+
+
+class PartOperator(PlanOperator, Protocol):
+    """The plan of rows of which others lie elsewhere."""
+
+    def sweep_share(self, omega: float, vectors: Vectors, scratch: Any, out: Array) -> None:
+        """Update the rows, and write what they add to the sums of columns, see `Shares.log_share`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import load_cloud
+from ..backends import load_cloud, load_shares
 from ..backends.protocol import Array, CloudBackend, Vectors
 from .operator import Gram, Product
 from .tiled_plan import TiledPlan
@@ -40,6 +40,9 @@ class PointPlan(TiledPlan):
         """Do what `sweep` does; write the masses of pairs of blocks, see `CloudBackend.sweeps`."""
         given = self.cloud, self.inv_epsilon, self.rows, self.cols
         self.kernels.sweeps(*given, omega, vectors, scratch, count, masses)
+
+    def sweep_share(self, omega: float, vectors: Vectors, scratch: bool, out: Array) -> None:
+        load_shares().cloud_share(self.cloud, self.inv_epsilon, self.rows, omega, vectors, scratch, out)
 
     def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         self.kernels.marginals(self.cloud, self.inv_epsilon, alpha, beta, row_sum, col_sum)

@@ -22,11 +22,16 @@ KEPT_ENTRIES = STRIP  # entries of a user's cost up to which it is computed once
 NOT_A_NUMBER, UNBOUNDED = "costs must be numbers (+inf forbids a cell)", "costs must be > -inf"
 
 
-def known_cost(given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_on: Mask) -> KnownCost:
-    """Return a matrix or a user's cost with its facts; `row_on` and `col_on` say which rows and columns have weight."""
+def known_cost(
+    given: NDArray[np.floating] | Cost, mask: Any, row_on: Mask, col_on: Mask, entries: int | None = None
+) -> KnownCost:
+    """Return a matrix or a user's cost with its facts; `row_on` and `col_on` say which rows and columns have weight.
+
+    `entries` is how many there are, if some lie elsewhere.
+    """
     if is_cost(given):
         refuse_mask(given, mask)
-        return scan_cost(given, row_on, col_on)
+        return scan_cost(given, row_on, col_on, entries)
     matrix: Any = given
     if mask is not None:
         allowed = ingest_mask(mask, matrix)
@@ -99,14 +104,14 @@ def _refuse_entries(block: Any, rows: slice, transposed: bool) -> None:
         raise ValueError(f"cost[{index[0]}, {index[1]}] is {block[i, j]}; {advice}")
 
 
-def scan_cost(cost: Cost, row_on: Mask, col_on: Mask) -> KnownCost:
+def scan_cost(cost: Cost, row_on: Mask, col_on: Mask, entries: int | None = None) -> KnownCost:
     """Return a user's cost with its facts; few entries are computed once and kept.
 
     One pass over all blocks, each of which is checked: shape, dtype, and entries that are no costs. No pass over those
     of a cost that knows its facts.
     """
     shape, dtype = checked_cost(cost)
-    if math.prod(shape) <= KEPT_ENTRIES:
+    if (math.prod(shape) if entries is None else entries) <= KEPT_ENTRIES:
         whole = slice(0, shape[0]), slice(0, shape[1])
         block = checked_block(cost, shape, dtype, *whole)
         _refuse_block(cost, block, whole[0])

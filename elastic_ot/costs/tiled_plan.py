@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..backends import load_shares
 from ..backends.protocol import Array, Backend, Side, Support, Vectors
 from ..backends.updates import update_change
 from .base import STRIP, KnownCost
@@ -21,6 +22,11 @@ ROWS_BETWEEN = 8  # rows that may be computed in vain between two that are wante
 def strip_of(side: Side, rows: slice) -> Side:
     """Return some entries of a side."""
     return side._replace(weight=side.weight[rows], log_weight=side.log_weight[rows], offset=side.offset[rows])
+
+
+def tiled_share(entries: int) -> float:
+    """Return the share of so many entries that a support may hold, of a cost that is not stored."""
+    return min(0.1, SUPPORT_CELLS / entries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +72,16 @@ class TiledPlan:
             self.backend.log_sweeps(block, self.inv_epsilon, *sides, (omega[0], 0.0), *part, scratch, 1)
             np.logaddexp(total, share, out=total)
         log_col[:] = total
+
+    def sweep_share(self, omega: float, vectors: Vectors, scratch: Any, out: Array) -> None:
+        alpha, beta, log_row, log_col, previous, updated = vectors
+        part = np.empty_like(out)
+        out[:] = 0.0
+        for rows, block in self.cost.strips():
+            own = Vectors(alpha[rows], beta, log_row[rows], log_col, previous[rows], updated)
+            side = strip_of(self.rows, rows)
+            load_shares().log_share(block, self.inv_epsilon, side, omega, own, scratch, part)
+            out += part
 
     def marginals(self, alpha: Array, beta: Array, row_sum: Array, col_sum: Array) -> float:
         share = np.empty_like(col_sum)
@@ -142,7 +158,7 @@ class TiledPlan:
             )
 
     def cell_share(self) -> float:
-        return min(0.1, SUPPORT_CELLS / self.cost.entries)
+        return tiled_share(self.cost.entries)
 
     def support_sizes(self, alpha: Array, beta: Array, least: tuple[Array, Array], which: Array, sizes: Array) -> None:
         for places, rows, block in self._strips_of(which):

@@ -41,11 +41,14 @@ def gap(solved: Found, sound: bool) -> float:
         rounding = round_plan(view, coarse=True)
     except ConvergenceError:
         return float("inf")
-    moved = not (np.all(rounding.row_factor == 1) and np.all(rounding.col_factor == 1)) or np.any(rounding.row_rest)
+    of_rows = np.any(rounding.row_factor != 1) or np.any(rounding.row_rest)
+    moved = problem.ranks.any(of_rows) or np.any(rounding.col_factor != 1)
     divergence = max(plan_sums(view, rounding.parts)[0], 0.0) if moved else 0.0
     return float(
         problem.epsilon * divergence
-        + side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used)
+        + problem.ranks.totals(
+            float(side_gap(problem.rows, problem.mass * rounding.row_marginal, view.f, problem.a, problem.row_used))
+        )[0]
         + side_gap(problem.cols, problem.mass * rounding.col_marginal, view.g, problem.b, problem.col_used)
         + _mass_gap(problem, rounding)
     )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import LOGARITHMIC, Side, Vectors
+from ..distributed.ranks import ALONE, Ranks
 from ..errors import ConvergenceError
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
@@ -57,7 +58,7 @@ def round_plan(view: View, coarse: bool = False) -> Rounding:
     r, c = view.row_marginal / mass, view.col_marginal / mass
     ones_r, ones_c, none_r, none_c = np.ones_like(r), np.ones_like(c), np.zeros_like(r), np.zeros_like(c)
     target_r, target_c = _targets(problem, r, c)
-    if _distance(r, target_r) == 0 and _distance(c, target_c) == 0:
+    if _distance(r, target_r, problem.ranks) == 0 and _distance(c, target_c, ALONE) == 0:
         return Rounding(ones_r, ones_c, none_r, none_c, target_r, target_c)
     if not (problem.rows.hard and problem.cols.hard):
         return _round_one_side(view, target_r, target_c, r, c)
@@ -68,7 +69,7 @@ def round_plan(view: View, coarse: bool = False) -> Rounding:
     col_factor = np.minimum(ratio(target_c, c), 1.0)
     r, c = view.marginals(row_factor, col_factor)
     row_rest, col_rest = np.maximum(target_r - r, 0.0), np.maximum(target_c - c, 0.0)
-    if row_rest.sum() > 0 and col_rest.sum() > 0:
+    if problem.ranks.sum(row_rest) > 0 and col_rest.sum() > 0:
         row_rest, col_rest = row_rest, col_rest / col_rest.sum()
     else:
         row_rest, col_rest = none_r, none_c
@@ -79,19 +80,22 @@ def _round_one_side(view: View, target_r: Vector, target_c: Vector, r: Vector, c
     """Scale the hard side; what carries no mass yet is filled in proportion to the other side's weights."""
     row_factor, col_factor = ratio(target_r, r), ratio(target_c, c)
     row_rest, col_rest = _rest(target_r, row_factor * r), _rest(target_c, col_factor * c)
-    if row_rest.sum() + col_rest.sum() <= MET:  # one of them is 0
+    ranks = view.problem.ranks
+    lacking = ranks.sum(row_rest), float(col_rest.sum())  # one of them is 0
+    if sum(lacking) <= MET:
+        lacking = 0.0, 0.0
         row_rest, col_rest = np.zeros_like(r), np.zeros_like(c)
     elif view.problem.cost.masked:
         raise ConvergenceError(NO_PLAN)
     elif view.problem.rows.hard:
         col_rest = view.task.cols.weight / view.task.cols.weight.sum()
     else:
-        row_rest = view.task.rows.weight / view.task.rows.weight.sum()
+        row_rest = view.task.rows.weight / ranks.sum(view.task.rows.weight)
     r, c = view.marginals(row_factor, col_factor)
     if view.problem.rows.hard:
-        r, c = target_r, c + col_rest * row_rest.sum()
+        r, c = target_r, c + col_rest * lacking[0]
     else:
-        r, c = r + row_rest * col_rest.sum(), target_c
+        r, c = r + row_rest * lacking[1], target_c
     return Rounding(row_factor, col_factor, row_rest, col_rest, r, c)
 
 
@@ -101,12 +105,12 @@ def _targets(problem: Problem, r: Vector, c: Vector) -> tuple[Vector, Vector]:
     target_c = _clipped(problem.cols, c, problem.b / problem.mass, problem.col_used)
     if not (problem.rows.hard and problem.cols.hard):
         return target_r, target_c
-    range_r = _mass_range(problem.rows, problem.a / problem.mass, problem.row_used)
-    range_c = _mass_range(problem.cols, problem.b / problem.mass, problem.col_used)
-    total = min(max(float(target_r.sum()), range_r[0], range_c[0]), range_r[1], range_c[1])
+    range_r = _mass_range(problem.rows, problem.a / problem.mass, problem.row_used, problem.ranks)
+    range_c = _mass_range(problem.cols, problem.b / problem.mass, problem.col_used, ALONE)
+    total = min(max(problem.ranks.sum(target_r), range_r[0], range_c[0]), range_r[1], range_c[1])
     return (
-        _with_mass(problem.rows, target_r, problem.a / problem.mass, problem.row_used, total),
-        _with_mass(problem.cols, target_c, problem.b / problem.mass, problem.col_used, total),
+        _with_mass(problem.rows, target_r, problem.a / problem.mass, problem.row_used, total, problem.ranks),
+        _with_mass(problem.cols, target_c, problem.b / problem.mass, problem.col_used, total, ALONE),
     )
 
 
@@ -117,31 +121,31 @@ def _clipped(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_]) ->
     return np.where(used, np.clip(np.minimum(r, MOST), lo * a, np.where(a > 0, hi, 1.0) * a), 0.0)
 
 
-def _mass_range(penalty: Penalty, a: Vector, used: NDArray[np.bool_]) -> tuple[float, float]:
+def _mass_range(penalty: Penalty, a: Vector, used: NDArray[np.bool_], ranks: Ranks) -> tuple[float, float]:
     lo, hi = penalty.box()
-    total = float(a[used].sum())
+    total = ranks.sum(a[used])
     return lo * total, hi * total
 
 
-def _with_mass(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_], total: float) -> Vector:
+def _with_mass(penalty: Penalty, r: Vector, a: Vector, used: NDArray[np.bool_], total: float, ranks: Ranks) -> Vector:
     """Marginals inside the box with the given total, moving every entry in proportion to its room."""
     lo, hi = penalty.box()
     if lo == hi:
         return r
-    missing = total - float(r.sum())
+    missing = total - ranks.sum(r)
     if missing == 0:
         return r
     if missing > 0 and np.isinf(hi):
-        return r + np.where(used, a, 0.0) * (missing / float(a[used].sum()))
+        return r + np.where(used, a, 0.0) * (missing / ranks.sum(a[used]))
     edge = np.where(used, (lo if missing < 0 else hi) * a, 0.0)
-    room = float((r - edge).sum())
-    return edge + (r - edge) * ((total - float(edge.sum())) / room) if room != 0 else r
+    room = ranks.sum(r - edge)
+    return edge + (r - edge) * ((total - ranks.sum(edge)) / room) if room != 0 else r
 
 
-def _distance(r: Vector, target: Vector) -> float:
+def _distance(r: Vector, target: Vector, ranks: Ranks) -> float:
     """L1 distance, 0 if it is rounding."""
-    distance = float(np.abs(r - target).sum())
-    return distance if distance > MET * float(target.sum()) else 0.0
+    distance = ranks.sum(np.abs(r - target))
+    return distance if distance > MET * ranks.sum(target) else 0.0
 
 
 def _rest(target: Vector, scaled: Vector) -> Vector:
@@ -193,7 +197,7 @@ def _scale_on(view: View, rows: Side, cols: Side, alpha: Vector, beta: Vector, c
         plan.sweep(omega, vectors, scratch, count)
         c = np.exp(log_col)
         target_c = cols.weight if cols.code == LOGARITHMIC else _clipped(problem.cols, c, weight, problem.col_used)
-        if np.abs(c - target_c).sum() <= max(MET, NAT_ROUNDING * _largest(alpha, beta)) * target_c.sum():
+        if np.abs(c - target_c).sum() <= max(MET, NAT_ROUNDING * _largest(view, alpha, beta)) * target_c.sum():
             factors = _exp_difference(alpha, view.alpha), _exp_difference(beta, view.beta)
             return _scaled(view, *factors, rows, target_c, coarse)
     return None
@@ -208,20 +212,21 @@ def _scaled(
     problem, attained = view.problem, row_factor * r[:, 0]
     box = _clipped(problem.rows, attained, problem.a / problem.mass, problem.row_used)
     target_r = rows.weight if rows.code == LOGARITHMIC else box
-    missing = float(np.abs(attained - target_r).sum())
+    missing = problem.ranks.sum(np.abs(attained - target_r))
     row_factor = row_factor * ratio(target_r, attained)  # what rounding of the potentials left
     view.task.plan.apply(*view.potentials, row_factor[:, None], True, c)
     missing += float(np.abs(col_factor * c[:, 0] - target_c).sum())
-    rounding = 10 * NAT_ROUNDING * _largest(view.alpha, view.beta) if coarse else 0.0
-    if not missing <= max(1e-10, rounding) * target_r.sum():
+    rounding = 10 * NAT_ROUNDING * _largest(view, view.alpha, view.beta) if coarse else 0.0
+    if not missing <= max(1e-10, rounding) * problem.ranks.sum(target_r):
         return None
     none = np.zeros_like(row_factor), np.zeros_like(col_factor)
     return Rounding(row_factor, col_factor, *none, target_r, target_c)
 
 
-def _largest(alpha: Vector, beta: Vector) -> float:
+def _largest(view: View, alpha: Vector, beta: Vector) -> float:
     """Nats of the largest potential."""
-    return max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (alpha, beta))
+    sides = (alpha, view.problem.ranks), (beta, ALONE)
+    return max(0.0, *(ranks.max(np.abs(x[np.isfinite(x)])) for x, ranks in sides))
 
 
 def _fixed_side(side: Side, target: Vector) -> Side:

@@ -74,4 +74,5 @@ def plan_sums(view: View, parts: tuple[Vector, Vector, Vector, Vector]) -> tuple
     """KL(Q | P) and <C, Q>, in the user's units."""
     divergence, transport = np.empty_like(view.alpha), np.empty_like(view.alpha)
     view.task.plan.rounded_sums(*view.potentials, parts, divergence, transport)
-    return view.problem.mass * float(divergence.sum()), view.problem.mass * float(transport.sum())
+    mass, sums = view.problem.mass, view.problem.ranks.totals(float(divergence.sum()), float(transport.sum()))
+    return mass * sums[0], mass * sums[1]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..distributed.ranks import ALONE, Ranks
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 
@@ -27,7 +28,7 @@ def precision_of(*weights: Any) -> str:
     return max(names, key=lambda name: EQUAL.get(name, 0.0), default="")
 
 
-def tolerance(given: Sequence[Any], weights: Sequence[Vector], precision: str = "") -> Any:
+def tolerance(given: Sequence[Any], weights: Sequence[Vector], precision: str = "", ranks: Ranks = ALONE) -> Any:
     """Up to which relative difference the masses of two sides are equal, shape (...).
 
     Parameters
@@ -38,9 +39,12 @@ def tolerance(given: Sequence[Any], weights: Sequence[Vector], precision: str = 
         Their values.
     precision : str
         The dtype that they had before they were converted, if that is known.
+    ranks : Ranks
+        What has the other rows of one problem.
     """
-    known = max(EQUAL.get(name, SAME_MASS) for name in (precision_of(*given), precision))
-    single = np.logical_or(*map(was_single, weights))
+    known = ranks.most(max(EQUAL.get(name, SAME_MASS) for name in (precision_of(*given), precision)))
+    of_rows, of_cols = map(was_single, weights)
+    single = np.logical_or(of_rows if ranks.alone else ranks.all(of_rows | (weights[0].size == 0)), of_cols)
     return np.where(single, max(known, EQUAL["float32"]), known)
 
 

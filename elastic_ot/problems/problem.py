@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..cached import cached_property
 from ..costs.base import KnownCost
+from ..distributed.ranks import Ranks
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 from .terms import Reference, Terms, lies_high
@@ -115,13 +116,22 @@ class Problem(Terms[float]):
     def col_used(self) -> NDArray[np.bool_]:
         return _used(self.b, self.cost.col_reach)
 
+    @property
+    def ranks(self) -> Ranks:
+        """What sums over the rows."""
+        return self.cost.ranks
+
     @staticmethod
     def sums(values: Vector) -> float:
         return float(values.sum())
 
+    def row_sums(self, values: Vector) -> float:
+        return self.cost.ranks.sum(values)
+
     def allowed(self, weights: Vector, transpose: bool = False) -> Vector:
         if not self.cost.masked:
-            return np.full(self.shape[1 if transpose else 0], weights.sum())
+            total = self.row_sums(weights) if transpose else self.sums(weights)
+            return np.full(self.shape[1 if transpose else 0], total)
         return self.cost.allowed_sums_of_columns(weights) if transpose else self.cost.allowed_sums(weights)
 
 

@@ -37,6 +37,10 @@ class Terms(ABC, Generic[Number]):
     def sums(values: Vector) -> Number:
         """Return the sum of a vector, or of each of many."""
 
+    def row_sums(self, values: Vector) -> Number:
+        """Return the sum of a vector of the rows, or of each of many."""
+        return self.sums(values)
+
     @abstractmethod
     def allowed(self, weights: Vector, transpose: bool = False) -> Vector:
         """Return sums of weights (m,) over the allowed entries of every row, of (n,) and columns with `transpose`."""
@@ -51,7 +55,7 @@ class Terms(ABC, Generic[Number]):
     @cached_property
     def mass(self) -> Number:
         """The unit of mass of the kernels: that of the rows."""
-        return self.sums(self.a)
+        return self.row_sums(self.a)
 
     @property
     def reference_weights(self) -> tuple[Vector, Vector]:
@@ -69,7 +73,7 @@ class Terms(ABC, Generic[Number]):
     def reference_mass(self) -> Number:
         """Sum of R over the allowed entries of the rows and columns in use."""
         u, v = self.reference_weights
-        return self.sums(u * self.allowed(v)) if self.masked else self.sums(u) * self.sums(v)
+        return self.row_sums(u * self.allowed(v)) if self.masked else self.row_sums(u) * self.sums(v)
 
     @property
     def partners(self) -> tuple[Vector, Vector]:
@@ -84,7 +88,7 @@ class Terms(ABC, Generic[Number]):
     def fixed_mass(self) -> Number:
         """Return the mass in use of the `Fixed` side that a constant cost is paid on."""
         a, b = self.used_weights
-        return self.sums(a if isinstance(self.rows, Fixed) else b)
+        return self.row_sums(a) if isinstance(self.rows, Fixed) else self.sums(b)
 
 
 def lies_high(lowest: Any, highest: Any, epsilon: Any) -> Any:

@@ -78,7 +78,7 @@ def _change(side: Side, log_ratio: Vector, scaled: Vector, start: Vector, weight
             correction = (grown + slope * start - (1.0 - slope * scaled)) / (grown + slope)
         correction = np.where(np.isfinite(correction), correction, 0.0)
         start = start - correction
-        if np.abs(correction).max() <= EXACT_CORRECTION:
+        if np.abs(correction).max(initial=0.0) <= EXACT_CORRECTION:
             break
     return start
 

@@ -61,7 +61,7 @@ def _advice(outcome: Outcome, problem: Problem, tol: float) -> str:
     """What to try, as far as that has not been done already."""
     found = outcome.measure
     if outcome.status is Status.NUMERICAL:
-        largest = max(outcome.row_marginal.max(), outcome.col_marginal.max())
+        largest = max(problem.ranks.max(outcome.row_marginal), outcome.col_marginal.max())
         if found.mass == 0:
             return "; costs are so high, next to what the penalties charge, that float64 holds no mass of the plan"
         if not np.isfinite(found.residual) or largest > problem.cost.largest_number:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..distributed.ranks import ALONE, Ranks
 from ..problems.penalties import KL, Fixed, Free
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
@@ -33,28 +34,29 @@ def translation(problem: Problem, f: Vector, g: Vector, negligible: float) -> fl
     f, a = f[problem.row_used], problem.a[problem.row_used]
     g, b = g[problem.col_used], problem.b[problem.col_used]
     if isinstance(rows, Fixed | KL) and isinstance(cols, Fixed | KL):
-        return float(balancing_shift((f, a, strength_of(rows)), (g, b, strength_of(cols))))
-    return _search(rows, cols, f, g, a, b, negligible, problem.epsilon)
+        return float(balancing_shift((f, a, strength_of(rows)), (g, b, strength_of(cols)), problem.ranks))
+    return _search(problem, f, g, a, b, negligible)
 
 
-def _search(
-    rows: Penalty, cols: Penalty, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float, epsilon: float
-) -> float:
+def _search(problem: Problem, f: Vector, g: Vector, a: Vector, b: Vector, negligible: float) -> float:
     """Return what `best_shift` does for one problem, in plain floats: NumPy's `where` takes as long as the slopes."""
-    masses = float(a.sum()) + float(b.sum())
+    rows, cols, ranks = problem.rows, problem.cols, problem.ranks
+    of_rows = ranks.sum(a)
+    masses = of_rows + float(b.sum())
     limit, balanced = 1e3 * masses, BALANCED * masses  # the first stands for infinity, outside of the dual's domain
 
     def slope(t: float) -> float:
         low_a, high_a = rows.demand(f + t, a)
         low_b, high_b = cols.demand(g - t, b)
-        low = min(float(low_a.sum()), limit) - min(float(high_b.sum()), limit)
-        high = min(float(high_a.sum()), limit) - min(float(low_b.sum()), limit)
+        least, most = ranks.totals(float(low_a.sum()), float(high_a.sum()))
+        low = min(least, limit) - min(float(high_b.sum()), limit)
+        high = min(most, limit) - min(float(low_b.sum()), limit)
         return low if low > balanced else high if high < -balanced else 0.0
 
     here = slope(0.0)
     if abs(here) <= negligible:
         return 0.0
-    near, far = 0.0, float(np.sign(here)) * epsilon * min(1.0, abs(here) / float(a.sum()))
+    near, far = 0.0, float(np.sign(here)) * problem.epsilon * min(1.0, abs(here) / of_rows)
     for _ in range(DOUBLINGS):
         beyond = slope(far)
         if not np.isfinite(beyond):
@@ -86,24 +88,24 @@ def strength_of(penalty: Fixed | KL) -> float:
     return np.inf if isinstance(penalty, Fixed) else penalty.rho
 
 
-def balancing_shift(rows: tuple[Vector, Vector, Any], cols: tuple[Vector, Vector, Any]) -> Any:
+def balancing_shift(rows: tuple[Vector, Vector, Any], cols: tuple[Vector, Vector, Any], ranks: Ranks = ALONE) -> Any:
     """Return the t that balances the masses: sum a exp(-(f + t) / rho) = sum b exp(-(g - t) / rho'), in closed form.
 
     Sides are (potentials, weights, strength): sums run over the last axis, strengths (inf: fixed) broadcast to the
-    others. Potentials where the weight is 0 are not read.
+    others. Potentials where the weight is 0 are not read. `ranks` sums over the rows of one problem.
     """
     rate = 1.0 / rows[2] + 1.0 / cols[2]
-    return (_log_demand(*rows) - _log_demand(*cols)) / rate
+    return (_log_demand(*rows, ranks) - _log_demand(*cols, ALONE)) / rate
 
 
-def _log_demand(potential: Vector, weights: Vector, rho: Any) -> Vector:
+def _log_demand(potential: Vector, weights: Vector, rho: Any, ranks: Ranks) -> Vector:
     """Return log sum a exp(-f / rho); for one problem, whose rho is a float, without needless steps."""
     if isinstance(rho, float):
         if rho == np.inf:
-            return np.log(weights.sum())  # type: ignore[no-any-return]
+            return np.log(ranks.sum(weights))  # type: ignore[no-any-return]
         single = -potential / rho
-        most = single.max()
-        return np.log((weights * np.exp(single - most)).sum()) + most  # type: ignore[no-any-return]
+        most = ranks.max(single)
+        return np.log(ranks.sum(weights * np.exp(single - most))) + most  # type: ignore[no-any-return]
     exponent = -potential / np.asarray(rho)[..., None]
     if not weights.all():
         exponent = np.where(weights > 0, exponent, -np.inf)

@@ -110,7 +110,7 @@ class _Run:
 
     def __init__(self, phases: Sequence[Phase], task: Task, start: Start, limits: Limits) -> None:
         self.began = time.perf_counter()
-        self.task, self.first, self.limits = task, start, limits
+        self.task, self.first, self.limits, self.ranks = task, start, limits, task.problem.ranks
         self.log: list[Entry] = []
         self.products, self.adapted_at, self.certified = 0, 0, np.inf
         self.tol, self.retries = limits.tol, 0
@@ -168,7 +168,7 @@ class _Run:
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.began
+        return self.ranks.most(time.perf_counter() - self.began)
 
     def _begin(self, start: Start) -> None:
         """Start the next method."""
@@ -383,7 +383,7 @@ class _Run:
             with np.errstate(all="ignore"):
                 iterate = LogDomain().start(self.task, replace(self.first, f=f, g=g, fast=False)).iterate()
             f, g = self.task.potentials(iterate.alpha, iterate.beta)
-        if not all((x < np.inf).all() for x in (f, g)):  # the method broke down before it had any of its own
+        if not self.ranks.all(all((x < np.inf).all() for x in (f, g))):  # the method broke down before it had any
             f, g = self._begun()
         found = self._certified(f, g)
         if status is not Status.CONVERGED and not found[-1].relative_residual <= self.least:
@@ -392,7 +392,10 @@ class _Run:
             if not other[-1].relative_residual >= found[-1].relative_residual:
                 found = other
         f, g, rows, cols, certified = found
-        if not np.isfinite(certified.residual) or max(rows.max(), cols.max()) > self.task.problem.cost.largest_number:
+        if (
+            not np.isfinite(certified.residual)
+            or max(self.ranks.max(rows), cols.max()) > self.task.problem.cost.largest_number
+        ):
             status = Status.NUMERICAL  # the plan overflows
         elif status is Status.STALLED and certified.mass == 0:
             status = Status.NUMERICAL  # or has vanished

@@ -55,8 +55,8 @@ def most_mass(problem: Problem) -> float:
 
 
 def may_be_blocked(problem: Problem) -> bool:
-    """Return True if entries are masked and both sides are hard."""
-    return problem.cost.masked and problem.rows.hard and problem.cols.hard
+    """Return True if entries are masked, both sides are hard, and this process has all entries to look at."""
+    return problem.ranks.alone and problem.cost.masked and problem.rows.hard and problem.cols.hard
 
 
 def _demands(problem: Problem) -> tuple[Vector, Vector]:

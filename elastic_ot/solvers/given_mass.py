@@ -37,7 +37,7 @@ def with_amount(problem: Problem, mass: Any) -> Problem:
     if not 0 < amount < math.inf:
         raise ValueError(f"mass is {amount}; it must be positive and finite")
     sides = (problem.rows, problem.a, problem.row_used), (problem.cols, problem.b, problem.col_used)
-    ranges = [total_range(*side) for side in sides]
+    ranges = [total_range(penalty, float(weights[used].sum())) for penalty, weights, used in sides]
     low, high = max(ranges[0][0], ranges[1][0]), min(ranges[0][1], ranges[1][1])
     if not low * (1 - AT_END) <= amount <= high * (1 + AT_END):
         raise InfeasibleError(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
+from ..distributed.ranks import ALONE, Ranks
 from ..problems.penalties import KL
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
@@ -28,11 +29,11 @@ WEIGHTLESS = 1e-3  # share of a residual that rows without influence on it may w
 
 def without_light(problem: Problem) -> Problem:
     """The problem without its light rows and columns; itself if it has none, or if others have no partners but them."""
-    a, b = _heavy(problem.a, problem.rows), _heavy(problem.b, problem.cols)
+    a, b = _heavy(problem.a, problem.rows, problem.ranks), _heavy(problem.b, problem.cols, ALONE)
     if a is problem.a and b is problem.b:
         return problem
     heavy = replace(problem, a=a, b=b)
-    if not (heavy.row_used.any() and heavy.col_used.any()) or _strands(heavy):
+    if not (problem.ranks.any(heavy.row_used.any()) and heavy.col_used.any()) or _strands(heavy):
         return problem
     return heavy
 
@@ -42,21 +43,21 @@ def _strands(heavy: Problem) -> bool:
     cost = heavy.cost
     if not cost.masked:
         return False
-    partners = cost.allowed_sums(heavy.b)[heavy.row_used], cost.allowed_sums_of_columns(heavy.a)[heavy.col_used]
-    return not all((sums > 0).all() for sums in partners)
+    of_rows, of_cols = cost.allowed_sums(heavy.b)[heavy.row_used], cost.allowed_sums_of_columns(heavy.a)[heavy.col_used]
+    return not (heavy.ranks.all((of_rows > 0).all()) and (of_cols > 0).all())
 
 
-def weighty(side: Side, aim: float) -> NDArray[np.bool_]:
-    """Entries that can show in a residual of `aim`, relative to the mass: the others together cannot."""
-    return np.asarray(side.weight > WEIGHTLESS * aim / side.weight.size)
+def weighty(side: Side, aim: float, count: int) -> NDArray[np.bool_]:
+    """Entries, of so many, that can show in a residual of `aim`, relative to the mass: the others together cannot."""
+    return np.asarray(side.weight > WEIGHTLESS * aim / count)
 
 
-def _heavy(weights: Vector, penalty: Penalty) -> Vector:
+def _heavy(weights: Vector, penalty: Penalty, ranks: Ranks) -> Vector:
     """Other penalties let a light row carry much."""
     if np.isinf(penalty.box()[1]) and not isinstance(penalty, KL):
         return weights
-    light = weights < LIGHT * weights.sum()
-    return np.where(light, 0.0, weights) if weights[light].any() else weights
+    light = weights < LIGHT * ranks.sum(weights)
+    return np.where(light, 0.0, weights) if ranks.any(weights[light].any()) else weights
 
 
 def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector, Vector]:
@@ -66,7 +67,7 @@ def with_light(task: Task, heavy: Problem, f: Vector, g: Vector) -> tuple[Vector
     """
     problem = task.problem
     rows, cols = problem.row_used & ~heavy.row_used, problem.col_used & ~heavy.col_used
-    if rows.any():
+    if problem.ranks.any(rows.any()):
         partners = make_task(replace(problem, b=heavy.b))
         swept = _swept(partners, np.where(rows, 0.0, f), g, (1.0, 0.0))
         f = np.where(rows, partners.potentials(swept.alpha, swept.beta)[0], f)

@@ -48,6 +48,7 @@ def local(task: Task, name: str, alpha: Vector, response: Vector) -> Local:
     curvature = np.where(used, curvature * (epsilon / problem.mass), 0.0)
     free = used & ~stays
     rigid = not curvature.any() and bool((free | ~used).all())
+    rigid = problem.ranks.all(rigid) if name == "rows" else rigid
     return Local(curvature, low / epsilon, high / epsilon, free, rigid)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Side
+from ..distributed.ranks import ALONE, Ranks
 from ..problems.penalties import TV, Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.scaled import Task
@@ -166,7 +167,7 @@ def measure_final(task: Task, iterate: Iterate, left_out: float = 0.0) -> Measur
 
 def _measure(task: Task, row: _Part, col: _Part) -> Measure:
     problem = task.problem
-    total = float(row.marginal.sum())
+    total = row.total
     if problem.rows.box()[0] == problem.rows.box()[1]:
         mass = problem.mass
     elif problem.cols.box()[0] == problem.cols.box()[1]:
@@ -199,25 +200,28 @@ def _mended_gap(task: Task, row: _Part, col: _Part) -> float:
     if not firm or not np.isfinite(missed):
         return np.inf
     problem = task.problem
-    dearest = max(problem.cost.highest - problem.epsilon * float(row.alpha.min() + col.alpha.min()), 0.0)
-    steps = 2 * (sum(problem.shape) if problem.cost.masked else 1)
+    dearest = max(problem.cost.highest - problem.epsilon * (row.least_alpha + col.least_alpha), 0.0)
+    steps = 2 * (problem.cost.row_count + problem.shape[1] if problem.cost.masked else 1)
     return sum(part.gap for part in (row, col) if part not in firm) + steps * missed * (dearest + problem.epsilon)
 
 
 def _parts(task: Task, iterate: Iterate) -> tuple[_Part, _Part]:
     problem = task.problem
     return (
-        _Part(task, problem.rows, problem.a, problem.row_used, task.rows, iterate.alpha, iterate.log_row),
-        _Part(task, problem.cols, problem.b, problem.col_used, task.cols, iterate.beta, iterate.log_col),
+        _Part(
+            task, problem.ranks, problem.rows, problem.a, problem.row_used, task.rows, iterate.alpha, iterate.log_row
+        ),
+        _Part(task, ALONE, problem.cols, problem.b, problem.col_used, task.cols, iterate.beta, iterate.log_col),
     )
 
 
 class _Part:
-    """One side's share of the measure, on the entries in use."""
+    """One side's share of the measure, on the entries in use; `ranks` sums over them."""
 
     def __init__(
         self,
         task: Task,
+        ranks: Ranks,
         penalty: Penalty,
         weights: Vector,
         used: NDArray[np.bool_],
@@ -231,26 +235,35 @@ class _Part:
             self.constant = blocked_value(penalty, weights, used)
             side = side._replace(weight=side.weight[used], log_weight=side.log_weight[used], offset=side.offset[used])
             weights, alpha, log_marginal = weights[used], alpha[used], log_marginal[used]
-        self.penalty, self.weights, self.alpha = penalty, weights, alpha
+        self.ranks, self.penalty, self.weights, self.alpha = ranks, penalty, weights, alpha
         scaled = scaled_potential(alpha, side)
         self.potential = epsilon * scaled
         log_marginal = np.maximum(log_marginal, -1e6)  # 0 as well, but with a finite logarithm
         change = exact_change(side, side.log_weight - log_marginal, scaled, task.backend.potential)
         found = side_measure(penalty, weights, None, self.potential, log_marginal, change, mass)
-        self.marginal, self.residual = found.marginal, float(found.residual)
-        self.dual, self.gap = float(found.dual) + self.constant, float(found.gap)
-        self.marginal_error = float(found.marginal_error)
+        self.marginal = found.marginal
+        self.total, self.residual, self.dual, self.gap, self.marginal_error = ranks.totals(
+            float(found.marginal.sum()),
+            float(found.residual),
+            float(found.dual) + self.constant,
+            float(found.gap),
+            float(found.marginal_error),
+        )
 
     @property
     def size_of_exponents(self) -> float:
         """Sum of the potentials over epsilon, where there is mass, by size."""
-        return float((self.marginal * np.abs(self.alpha))[self.marginal > 0].sum())
+        return self.ranks.sum((self.marginal * np.abs(self.alpha))[self.marginal > 0])
+
+    @property
+    def least_alpha(self) -> float:
+        return -self.ranks.max(-self.alpha)
 
     @property
     def off_demand(self) -> float:
         """L1 distance of the marginal from those that the potential is optimal for."""
         low, high = self.penalty.demand(self.potential, self.weights)
-        return float(np.abs(self.marginal - np.clip(self.marginal, low, high)).sum())
+        return self.ranks.sum(np.abs(self.marginal - np.clip(self.marginal, low, high)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +293,7 @@ def side_measure(
     safe = weights if used is None else np.where(used, weights, 1.0)
     marginal = mass * _kept(np.exp(log_marginal), used)
     moved = marginal * np.abs(np.expm1(change))
-    if not change.max() <= GROWN:
+    if not change.max(initial=-np.inf) <= GROWN:
         moved = np.where(change > GROWN, mass * np.exp(log_marginal + change), moved)
     residual = _kept(moved, used).sum(axis=-1)
     if not (residual < np.inf).all():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..arrays.devices import on_host
 from ..arrays.half import widened
+from ..distributed.ranks import ALONE
 from ..problems.penalty import Indices, Vector
 from ..problems.problem import Problem
 from .annealing import FIRST_LEVEL
@@ -27,28 +28,25 @@ CONTRACTION = 0.012  # of the residual by two sweeps of the small problem, above
 def seems_well_mixed(problem: Problem) -> bool:
     """True if rows have many partners at the problem's epsilon, and no geometry is seen at a large one."""
     rows, cols = np.flatnonzero(problem.row_used), np.flatnonzero(problem.col_used)
-    if problem.masked or min(rows.size, cols.size) < LINES:
+    if problem.masked or min(problem.ranks.totals(rows.size)[0], cols.size) < LINES:
         return False
-    return _partners(problem, _spread(rows, COUNTED)) >= PARTNERS and _contraction(problem, rows, cols) <= CONTRACTION
-
-
-def _spread(members: Indices, count: int) -> Indices:
-    """So many of them, evenly spaced."""
-    return members[np.linspace(0, members.size - 1, count).astype(np.int64)]
+    return _partners(problem, rows) >= PARTNERS and _contraction(problem, rows, cols) <= CONTRACTION
 
 
 def _partners(problem: Problem, rows: Indices) -> float:
     """Harmonic mean over the rows of how many columns share the mass of each: (sum p)^2 / sum p^2, all potentials 0."""
-    share = problem.b * _gibbs(_costs(problem, rows), problem.epsilon)
+    costs = problem.ranks.spread(rows, COUNTED, problem.b.size, lambda which: _costs(problem, which))
+    share = problem.b * _gibbs(costs, problem.epsilon)
     return float(1.0 / np.mean((share**2).sum(axis=1) / share.sum(axis=1) ** 2))
 
 
 def _contraction(problem: Problem, rows: Indices, cols: Indices) -> float:
     """By what two sweeps multiply the residual of some rows and columns, at the epsilon of the first level."""
-    rows, cols = _spread(rows, LINES), _spread(cols, LINES)
+    cols, ranks = ALONE.spread(cols, LINES, 1, lambda which: which), problem.ranks
     epsilon = FIRST_LEVEL * (problem.cost.highest - problem.cost.lowest)
-    kernel = _gibbs(_costs(problem, rows)[:, cols], epsilon)
-    a, b = (side / side.sum() for side in (problem.a[rows], problem.b[cols]))
+    kernel = _gibbs(ranks.spread(rows, LINES, LINES, lambda which: _costs(problem, which)[:, cols]), epsilon)
+    weights = ranks.spread(rows, LINES, 1, lambda which: problem.a[which, None])[:, 0]
+    a, b = (side / side.sum() for side in (weights, problem.b[cols]))
     v, residuals = np.ones(LINES), []
     for _ in range(3):
         sums = (a / (kernel @ v)) @ kernel

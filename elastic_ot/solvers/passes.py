@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..backends.protocol import Krylov, Sparse, Support
 from ..backends.reference import gradients_with
+from ..distributed.ranks import ALONE
 from ..problems.penalty import Vector
 from .direct import Factorisation
 from .krylov import System
@@ -139,7 +140,8 @@ class KernelPasses(StoredPasses):
             return backend.dense_gradients(self.kernel, v, weight, diagonal, krylov, goal, radius, count)
 
         # with many cells a row, squares of single ones are negligible
-        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=self.kernel.size)
+        entries = state.task.problem.cost.entries
+        return System(diagonal, free, gradients, np.zeros_like(diagonal), STEP_PRODUCTS, entries=entries)
 
     def _rounding(self, state: State, u: Vector, v: Vector, row_weight: Vector) -> Vector:
         """What the diagonal D_c of Newton's matrix changes by where the plan P is replaced by its rounded entries.
@@ -157,7 +159,8 @@ class KernelPasses(StoredPasses):
     def _within(self, state: State) -> bool:
         assert self.base is not None
         changes = ((x - b)[np.isfinite(x)] for x, b in zip((state.alpha, state.beta), self.base, strict=True))
-        return all(np.abs(change).max(initial=0.0) < np.log(ABSORB) for change in changes)
+        near = all(np.abs(change).max(initial=0.0) < np.log(ABSORB) for change in changes)
+        return state.task.problem.ranks.all(near)
 
     def _absorb(self, state: State) -> None:
         task = state.task
@@ -236,10 +239,11 @@ class SupportPasses(StoredPasses):
         """
         task, epsilon = state.task, state.task.problem.epsilon
         before, *potentials = self.origin
-        moved, now = 0.0, task.potentials(state.alpha, state.beta)
-        for side, here, then in zip((task.rows, task.cols), now, potentials, strict=True):
-            counts = np.isfinite(here) & weighty(side, aim)
-            moved += float((here[counts] - then[counts]).max(initial=-np.inf))
+        moved, now, cost = 0.0, task.potentials(state.alpha, state.beta), task.problem.cost
+        counted = (task.rows, cost.row_count, cost.ranks), (task.cols, cost.shape[1], ALONE)
+        for (side, count, ranks), here, then in zip(counted, now, potentials, strict=True):
+            counts = np.isfinite(here) & weighty(side, aim, count)
+            moved += ranks.max(here[counts] - then[counts])
         return float(np.exp(min(self.log_share * (before / epsilon) + moved / epsilon, 0.0)))
 
     def evaluate(self, state: State) -> None:
@@ -252,9 +256,9 @@ class SupportPasses(StoredPasses):
     def system(
         self, state: State, row_weight: Vector, diagonal: Vector, free: NDArray[np.bool_], drop: float
     ) -> System:
-        n, m = state.task.problem.shape
+        cost = state.task.problem.cost
         r, c = attained(state)
-        state.task.backend.sparsify(self.support, drop / m * r, drop / n * c, self.matrix)
+        state.task.backend.sparsify(self.support, drop / cost.shape[1] * r, drop / cost.row_count * c, self.matrix)
         return sparse_system(state, self.matrix, row_weight, diagonal, free)
 
 
@@ -304,23 +308,23 @@ def support_of(state: State, tol: float, margin: float = MARGIN) -> Callable[[],
     limit = task.plan.cell_share()
     if limit == 0:
         return None
-    n, m = task.problem.shape
+    (n, m), ranks, count = task.problem.shape, task.problem.ranks, task.problem.cost.row_count
     share = max(KEPT * tol, 1e-17)
     r, c = attained(state)
     row_least = np.log(r) + np.log(share / m) - margin
-    col_least = np.log(c) + np.log(share / n) - margin
+    col_least = np.log(c) + np.log(share / count) - margin
 
     def sizes_of(which: NDArray[np.int64]) -> NDArray[np.int64]:
         sizes = np.empty(which.size, np.int64)
         task.plan.support_sizes(state.alpha, state.beta, (row_least, col_least), which, sizes)
         return sizes
 
-    if n > 2 * SAMPLED_ROWS:
-        which = np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
-        if sizes_of(which).mean() > 1.5 * limit * m:
+    if count > 2 * SAMPLED_ROWS:
+        sampled = ranks.spread(np.arange(n), SAMPLED_ROWS, 1, lambda which: sizes_of(which)[:, None])
+        if sampled.mean() > 1.5 * limit * m:
             return None
     sizes = sizes_of(np.arange(n))
-    if int(sizes.sum()) > limit * n * m:
+    if ranks.totals(int(sizes.sum()))[0] > limit * count * m:
         return None
     pointers = np.zeros(n + 1, np.int64)
     np.cumsum(sizes, out=pointers[1:])

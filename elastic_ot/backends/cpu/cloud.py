@@ -42,6 +42,7 @@ class _Sweep:
     """Passes at one epsilon with one side of rows, in blocks, and what threads write to."""
 
     def __init__(self, cloud: Cloud, inv_epsilon: float, side: Side, fast: bool) -> None:
+        self.cloud, self.inv_epsilon = cloud, inv_epsilon
         self.reading, self.cols = reading_of(cloud, inv_epsilon, fast), cloud.cols
         rest = 0.0, -np.inf, 0.0
         weight, log_weight, offset = (cloud.rows.in_blocks(x, y) for x, y in zip(side[:3], rest, strict=True))
@@ -93,21 +94,48 @@ def sweeps(
         sweep.masses = masses
     for _ in range(count):
         _update_columns(cols, omega[1], floor, vectors)
-        previous, base = alpha, alpha
-        sound, alpha, row_sum = sweep.run(omega[0], trust, base, previous, vectors.beta)
-        if not sound:  # sums that vanish or overflow, in early iterations: rows relative to their largest entries
-            tops = _tops(cloud, inv_epsilon, vectors.beta)
-            base = np.where(tops > 0.5 * REMOVED, -LN2 * tops, previous)
-            _, alpha, row_sum = sweep.run(omega[0], ANY_SUM, base, previous, vectors.beta)
+        previous = alpha
+        base, alpha, row_sum = _updated(sweep, omega[0], trust, previous, vectors.beta)
         sweep.column_sums(total)
         if not _logarithms(cols, total, vectors.log_col, trust):
             points.from_blocks(alpha, vectors.alpha)
             log_column_sums(cols, vectors.beta, vectors.log_col, largest, sums)
+    _write_rows(sweep, vectors, (alpha, previous, base, row_sum))
+
+
+def rows_updated(
+    cloud: Cloud, inv_epsilon: float, rows: Side, omega: float, vectors: Vectors, fast: bool, out: Array
+) -> None:
+    """`Shares.cloud_share`."""
+    sweep, trust = _Sweep(cloud, inv_epsilon, rows, fast), TRUST_SINGLE if fast else TRUST_DOUBLE
+    previous = cloud.rows.in_blocks(vectors.alpha, -np.inf)
+    base, alpha, row_sum = _updated(sweep, omega, trust, previous, vectors.beta)
+    sweep.column_sums(out)
+    _write_rows(sweep, vectors, (alpha, previous, base, row_sum))
+
+
+def _updated(
+    sweep: _Sweep, omega: float, trust: tuple[float, float, float], previous: Array, beta: Array
+) -> tuple[Array, Array, Array]:
+    """One update of the rows, in blocks: what the plan was computed relative to, the new alpha, and the sums."""
+    sound, alpha, row_sum = sweep.run(omega, trust, previous, previous, beta)
+    if sound:
+        return previous, alpha, row_sum
+    # sums that vanish or overflow, in early iterations: rows relative to their largest entries
+    tops = _tops(sweep.cloud, sweep.inv_epsilon, beta)
+    base = np.where(tops > 0.5 * REMOVED, -LN2 * tops, previous)
+    _, alpha, row_sum = sweep.run(omega, ANY_SUM, base, previous, beta)
+    return base, alpha, row_sum
+
+
+def _write_rows(sweep: _Sweep, vectors: Vectors, found: tuple[Array, Array, Array, Array]) -> None:
+    """Write what the last update has left of the rows, out of blocks."""
+    alpha, previous, base, row_sum = found
     used, log_row = sweep.side.log_weight > -np.inf, np.full_like(alpha, -np.inf)
     with np.errstate(divide="ignore"):
         log_row[used] = np.log(row_sum[used]) + (previous[used] - base[used])
     for x, out in ((alpha, vectors.alpha), (previous, vectors.previous_alpha), (log_row, vectors.log_row)):
-        points.from_blocks(x, out)
+        sweep.cloud.rows.from_blocks(x, out)
 
 
 def _floor(cloud: Cloud, side: Side) -> float:

@@ -968,6 +968,11 @@ def _scaling_sweeps_threaded(kernel, base_alpha, base_beta, rows, cols, omega, a
     return done, health == 2
 
 
+@rows_kernel
+def _scaling_share_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi):
+    _scaling_rows(kernel, rows, omega, base, u, v, row_sum, acc, w, lo, hi)
+
+
 # --- the functions of `protocol` ------------------------------------------------------------------------------------
 
 
@@ -1004,6 +1009,12 @@ def scratch(shape: tuple[int, int], fast: bool, brief: bool = False) -> Any:
     rows, cols = np.zeros((4, n)), np.zeros((6, m))
     work = rows[0], cols[0], rows[1], cols[1], rows[2], cols[2], rows[3], cols[3], cols[4]
     return log, (acc, w, work, np.zeros(n), cols[5])
+
+
+def column_sums(scratch: Any) -> Array:
+    """The sums over the rows that the last sweep with this scratch has left."""
+    sums = scratch[0][4]
+    return sums
 
 
 def matrix_like(cost: Array, dtype: Any) -> Array:

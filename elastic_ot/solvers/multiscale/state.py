@@ -110,7 +110,7 @@ class MultiscaleState(NewtonState):
             return False
         with np.errstate(invalid="ignore"):
             rises = [
-                np.where(weighty(side, self.tol), x - before, -np.inf).max(initial=-np.inf)
+                np.where(weighty(side, self.tol, x.size), x - before, -np.inf).max(initial=-np.inf)
                 for side, x, before in zip(
                     (self.task.rows, self.task.cols), (self.alpha, self.beta), self.listed, strict=True
                 )

@@ -98,7 +98,7 @@ def _uneven(state: NewtonState) -> bool:
     """True if the next update moves a column far that matters to the tolerance: light ones hardly change a residual."""
     task = state.task
     response = column_response(task, state.beta, state.log_col)
-    return float(np.abs(response[weighty(task.cols, state.tol)]).max(initial=0.0)) > UNEVEN
+    return float(np.abs(response[weighty(task.cols, state.tol, response.size)]).max(initial=0.0)) > UNEVEN
 
 
 def _look_at_sweeps(method: Parameters, state: NewtonState) -> Stage:

@@ -79,7 +79,7 @@ class NewtonState(AnnealedState):
         return 0.0
 
     def expired(self) -> bool:
-        return time.perf_counter() >= self.deadline
+        return self.deadline < np.inf and self.task.problem.ranks.any(time.perf_counter() >= self.deadline)
 
     @property
     def steered(self) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...distributed.ranks import ALONE
 from ...problems.penalty import Vector
 from .. import krylov
 from ..light import weighty
@@ -54,7 +55,9 @@ def linearised(state: NewtonState) -> Linear:
     cols = local(task, "cols", state.beta, response)
     stiffness = r + rows.curvature
     row_weight = np.divide(1.0, stiffness, out=np.zeros_like(r), where=rows.free & (stiffness > NOTHING))
-    return Linear(rows, cols, row_weight, c + cols.curvature, cols.free & weighty(task.cols, state.aim), response, c)
+    return Linear(
+        rows, cols, row_weight, c + cols.curvature, cols.free & weighty(task.cols, state.aim, c.size), response, c
+    )
 
 
 def newton_step(method: Parameters, state: NewtonState) -> Step | None:
@@ -107,7 +110,8 @@ def rises(state: NewtonState, step: Step, found: Measure) -> bool:
 
     Where rounding is that of single precision, the residual has to tell.
     """
-    nats = 1.0 + max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in (state.alpha, state.beta))
+    sides = (state.alpha, state.task.problem.ranks), (state.beta, ALONE)
+    nats = 1.0 + max(0.0, *(ranks.max(np.abs(x[np.isfinite(x)])) for x, ranks in sides))
     slack = SLACK * max(abs(step.found.dual), found.epsilon * found.mass * nats)
     promised = step.found.dual + 1e-4 * step.t * step.slope - slack
     if state.noise and found.residual < CLEARLY * step.found.residual:

@@ -1,0 +1,51 @@
+"""What all processes must have given alike: compared by digests, in one message before the first sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from .ranks import Together
+
+DIGITS = 6  # bytes of a digest, whose numbers float64 holds
+PROBE = np.linspace(0.1, 3.0, 1 << 15)  # rounded as on every other process, whatever sums and functions are made of
+ROUNDING = "how they round: their processors, threads or versions of NumPy"
+
+
+def refuse_differences(ranks: Together, **values: Any) -> None:
+    """Raise a ValueError on all processes if they do not have the same values; it names these and a rank."""
+    names = [*values, ROUNDING]
+    found = np.array([_digest(value) for value in (*values.values(), _probe())])
+    both = np.concatenate([found, -found])
+    ranks.raise_to_most(both)
+    differ = both[: found.size] != -both[found.size :]
+    if not differ.any():
+        return
+    table = np.zeros((ranks.comm.size, found.size))
+    table[ranks.rank] = found
+    ranks.add(table.reshape(-1))
+    odd = int(np.flatnonzero((table != table[0]).any(axis=1))[0])
+    given = [name for name, wrong in zip(names, differ.tolist(), strict=True) if wrong]
+    what = " and ".join([", ".join(given[:-1]), given[-1]] if len(given) > 1 else given)
+    raise ValueError(
+        f"rank {odd} differs from rank 0 in {what}; all processes must pass the same, but for the rows of cost, a, "
+        f"mask and init"
+    )
+
+
+def _digest(value: Any) -> float:
+    """A whole number below 2^48 that belongs to a value."""
+    hashed = hashlib.sha256()
+    if isinstance(value, np.ndarray):
+        hashed.update(f"{value.dtype}{value.shape}".encode())
+        hashed.update(np.ascontiguousarray(value).tobytes())
+    else:
+        hashed.update(repr(value).encode())
+    return float(int.from_bytes(hashed.digest()[:DIGITS], "big"))
+
+
+def _probe() -> Any:
+    exponentials, logarithms = np.exp(-PROBE), np.log(PROBE)
+    return np.array([exponentials.sum(), logarithms.sum(), exponentials @ logarithms, *exponentials[::997]])

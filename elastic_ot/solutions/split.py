@@ -1,0 +1,89 @@
+"""A solution whose rows are split over processes: what is of the rows is of the own ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..arrays.origin import Origin
+from ..plans import certificate, export
+from ..problems.problem import Problem
+from ..solvers.driver import Outcome
+from ..solvers.status import Budget
+from .assembly import solution_from
+from .solution import Solution
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SplitSolution(Solution):
+    """What `solve` returns on each process if it is given a `comm`.
+
+    `f`, `row_marginal`, `plan`, `log_plan`, ``apply(x)``, `rows` and `barycentric_map` are those of the own rows.
+    Everything else is that of all rows, and the same on all processes: `g`, `col_marginal`, `value`, `dual_value`,
+    `gap`, `transport_cost`, `residual`, `status`, `n_iter`, `history`. ``apply(x, axis=0)`` and `gradients` sum over
+    all rows: all processes must call them.
+
+    Attributes
+    ----------
+    rank : int
+        Which process this is.
+    """
+
+    def __repr__(self) -> str:
+        cost = self.problem.cost
+        return f"Split{super().__repr__()[:-1]}, {cost.shape[0]} of {cost.row_count} rows)"
+
+    def sample(self, size: int, rng: Any = None) -> NoReturn:
+        """Refused: pairs are drawn from the plan of all rows."""
+        _refuse("sample draws from the plan of all rows", "draw columns for the rows of each process from rows(which)")
+
+    def sparse_plan(self, mass: float = 0.999) -> NoReturn:
+        """Refused: which entries matter to a column is known by all rows only."""
+        _refuse("sparse_plan needs whole columns", "take the largest entries of rows(which)")
+
+    def rounded_plan(self) -> NoReturn:
+        """Refused: it is made by passes over the stored plan of all rows."""
+        _refuse("rounded_plan needs the plan of all rows", "solve to a smaller tol; gap and value are there")
+
+    def bounds(self) -> NoReturn:
+        """Refused: they need the plan rounded."""
+        _refuse("bounds need the plan of all rows", "gap, value and dual_value are there")
+
+    def plot(self) -> NoReturn:
+        """Refused: a picture shows all rows."""
+        _refuse("plot shows the plan of all rows", "plot history and the rows that you have")
+
+    def jvp(self, *args: Any, **options: Any) -> NoReturn:
+        """Refused."""
+        _refuse("jvp is for a problem on one process", "use gradients")
+
+    def vjp(self, *args: Any, **options: Any) -> NoReturn:
+        """Refused."""
+        _refuse("vjp is for a problem on one process", "use gradients")
+
+    def hvp(self, *args: Any, **options: Any) -> NoReturn:
+        """Refused."""
+        _refuse("hvp is for a problem on one process", "use differences of gradients")
+
+
+def _refuse(what: str, way: str) -> NoReturn:
+    raise ValueError(f"{what}, and this process has some; {way}")
+
+
+def split_solution(
+    problem: Problem, outcome: Outcome, tol: float, origin: Origin, budget: Budget | None = None
+) -> SplitSolution:
+    """Return the solution of an outcome, with the numbers whose passes need all processes."""
+    whole = solution_from(problem, outcome, tol, origin, budget)
+    parts = {field.name: getattr(whole, field.name) for field in fields(Solution)}
+    solution = SplitSolution(**parts)
+    sound = bool(np.isfinite(solution.dual_value) and np.isfinite(solution.residual))
+    mass = problem.ranks.sum(outcome.row_marginal)
+    known = {
+        "gap": certificate.gap(solution.found, sound),
+        "transport_cost": export.transport_cost(solution.found) + problem.offset * mass,
+    }
+    solution.__dict__.update(known)  # cached, so that asking for them needs no other process
+    return solution
