@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class SplitPlan:
         return SplitBackend(self.host, self.ranks, self.shape[0])  # type: ignore[return-value]
 
     def with_sides(self, rows: Side, cols: Side) -> SplitPlan:
-        own = None if self.own is None else self.own.with_sides(rows, cols)
+        own = None if self.own is None else cast("PartOperator", self.own.with_sides(rows, cols))
         return replace(self, own=own, rows=rows, cols=cols)
 
     def scratch(self, fast: bool, brief: bool = False) -> SplitScratch:
