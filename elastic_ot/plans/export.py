@@ -53,15 +53,20 @@ def logarithms(cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, dtype: 
     return xp.where(allowed, found, -np.inf)  # type: ignore[no-any-return]
 
 
+def check_operand(x: Any, axis: int, size: int) -> NDArray[Any]:
+    """Return what a plan is applied to, refused if it does not have so many rows."""
+    values = as_numpy("x", x)
+    if values.ndim not in (1, 2) or values.shape[0] != size:
+        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
+    return values
+
+
 def apply(solved: Found, x: Any, axis: int) -> NDArray[np.float64]:
     if axis not in (0, 1):
         raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
-    values = as_numpy("x", x)
-    size = solved.problem.shape[axis]
-    if values.ndim not in (1, 2) or values.shape[0] != size:
-        raise ValueError(f"x has shape {values.shape}; with axis={axis} it must be ({size},) or ({size}, k)")
+    values = check_operand(x, axis, solved.problem.shape[axis])
     view = View(solved)
-    columns = np.ascontiguousarray(values.reshape(size, -1), dtype=np.float64) * view.problem.mass
+    columns = np.ascontiguousarray(values if values.ndim == 2 else values[:, None], dtype=np.float64) * view.problem.mass
     out = np.empty((solved.problem.shape[1 - axis], columns.shape[1]))
     view.task.plan.apply(*view.potentials, columns, (axis == 0) != view.swapped, out)
     return out[:, 0] if values.ndim == 1 else out

@@ -35,6 +35,31 @@ class SplitSolution(Solution):
         cost = self.problem.cost
         return f"Split{super().__repr__()[:-1]}, {cost.shape[0]} of {cost.row_count} rows)"
 
+    def apply(self, x: Any, axis: int = 1) -> Any:
+        """The plan times `x`, see `Solution.apply`: its own rows, or with ``axis=0`` the sum over all rows.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape (m,) or (m, k) for ``axis=1``; for ``axis=0`` the own rows of an (n,) or (n, k), with the same k on
+            all processes, which must all call it.
+        axis : {1, 0}
+
+        Returns
+        -------
+        array
+            The own rows of P @ x, or P.T @ x.
+        """
+        if axis != 0:
+            return super().apply(x, axis)
+        ranks, shape = self.problem.ranks, (0,)
+        with ranks.noting():
+            shape = export.check_operand(x, axis, self.problem.shape[0]).shape
+        width = float(shape[1]) if len(shape) == 2 else 0.0
+        if ranks.most(width) != -ranks.most(-width):
+            raise ValueError("x has not the same number of columns on all processes")
+        return super().apply(x, axis)
+
     def sample(self, size: int, rng: Any = None) -> NoReturn:
         """Refused: pairs are drawn from the plan of all rows."""
         _refuse("sample draws from the plan of all rows", "draw columns for the rows of each process from rows(which)")

@@ -1,10 +1,12 @@
 """Many ranks in one process: threads whose communicator waits at a barrier, and rows dealt out to them."""
 
 import threading
+from dataclasses import fields
 
 import numpy as np
 
 import elastic_ot as eot
+from helpers.oracle import make
 
 PATIENCE = 60.0  # seconds for which a rank waits for the others: a test that hangs has failed
 
@@ -72,3 +74,64 @@ def parts(n, size, uneven=True):
         weights[1] = 0.0
     ends = np.round(np.cumsum(weights) / weights.sum() * n).astype(int)
     return [slice(int(first), int(last)) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def solve_case(case, size, uneven=True, cost_of=lambda cost: cost, **options):
+    """A case of the oracle over so many ranks: what each has returned, in order."""
+    rows = parts(case.cost.shape[0], size, uneven)
+
+    def work(comm):
+        own = rows[comm.rank]
+        return eot.solve(
+            cost_of(case.cost[own].astype(case.dtype)),
+            case.a[own],
+            case.b,
+            epsilon=case.epsilon,
+            rows=make(case.rows),
+            cols=make(case.cols),
+            reference=case.reference,
+            mask=None if case.mask is None else case.mask[own],
+            comm=comm,
+            **options,
+        )
+
+    return all_well(on_ranks(size, work))
+
+
+def gathered(solutions, name):
+    """An array of the rows, of all ranks."""
+    return np.concatenate([getattr(solution, name) for solution in solutions])
+
+
+SAME = (
+    "g",
+    "col_marginal",
+    "value",
+    "dual_value",
+    "gap",
+    "transport_cost",
+    "residual",
+    "marginal_error",
+    "status",
+    "message",
+    "n_iter",
+    "method",
+)
+
+
+def assert_alike(solutions):
+    """What is not of the rows is the same on every rank, bit for bit."""
+    first = solutions[0]
+    for other in solutions[1:]:
+        for name in SAME:
+            assert np.array_equal(getattr(other, name), getattr(first, name)), name
+        for field in fields(first.history):
+            assert np.array_equal(getattr(other.history, field.name), getattr(first.history, field.name)), field.name
+
+
+def assert_agree(solutions, one, rtol=1e-12):
+    """Potentials of one process, but for rounding: relative to the largest."""
+    for found, expected in ((gathered(solutions, "f"), one.f), (solutions[0].g, one.g)):
+        used = np.isfinite(expected)
+        assert np.array_equal(np.isfinite(found), used)
+        np.testing.assert_allclose(found[used], expected[used], rtol=0, atol=rtol * np.abs(expected[used]).max())
