@@ -15,9 +15,18 @@ from .options import tells
 
 
 def initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
-    """Return the potentials to start from, or None for both; `init` is refused where it does not fit."""
+    """Return the potentials to start from, or None for both where they say nothing."""
     if init is None:
         return None, None
+    with problem.ranks.noting():
+        f, g = _given(init, problem)
+    problem.ranks.check()
+    largest = max(problem.ranks.max(np.abs(f)), float(np.abs(g).max()))
+    return (f, g) if tells(largest, problem.epsilon, problem.cost.largest) else (None, None)
+
+
+def _given(init: Any, problem: Problem) -> tuple[Vector, Vector]:
+    """Those that were given, in the units of the problem; refused where they do not fit."""
     if isinstance(init, Solution | ExactSolution):
         f, g = (init.host.f, init.host.g) if isinstance(init, Solution) else (init.f, init.g)
     elif isinstance(init, tuple) and len(init) == 2:
@@ -33,6 +42,4 @@ def initial(init: Any, problem: Problem) -> tuple[Vector | None, Vector | None]:
     taken = init.problem.offsets if isinstance(init, Solution) else (0.0, 0.0)
     f, g = f + (taken[0] - problem.offsets[0]), g + (taken[1] - problem.offsets[1])
     # an entry that was removed there and is used here starts at 0
-    f, g = np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)
-    largest = max(problem.ranks.max(np.abs(f)), float(np.abs(g).max()))
-    return (f, g) if tells(largest, problem.epsilon, problem.cost.largest) else (None, None)
+    return np.where(np.isfinite(f), f, 0.0), np.where(np.isfinite(g), g, 0.0)

@@ -20,7 +20,6 @@ from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.build_batch import is_batch
 from ..problems.build_split import build_split
 from ..problems.problem import Problem
-from ..solutions.solution import Solution
 from ..solutions.split import SplitSolution, split_solution
 from ..solvers.driver import Limits
 from ..solvers.methods import choose
@@ -154,13 +153,7 @@ def _init_kind(init: Any) -> str:
 
 def _initial(init: Any, problem: Problem, ranks: Together) -> tuple[Any, Any]:
     """The potentials to start from, whose g is the same on all."""
-    f: Any = None
-    g: Any = None
-    with ranks.noting():
-        if isinstance(init, Solution) and not isinstance(init, SplitSolution):
-            raise TypeError("init is a Solution of one process; with comm pass one of such a solve, or a pair (f, g)")
-        f, g = initial(init, problem)
-    ranks.check()
+    f, g = initial(init, problem)
     if init is not None:
         refuse_differences(ranks, init=g)
     return f, g
