@@ -15,7 +15,7 @@ LIBRARIES = ("numpy", "read-only numpy", "array_api_strict", "torch", "jax")
 
 # Imported here, before any test: the import itself draws from NumPy's global generator, which no test may.
 MODULES = {}
-for _name in ("array_api_strict", "torch", "jax"):
+for _name in ("array_api_strict", "torch", "jax", "mpi4py"):
     try:
         MODULES[_name] = importlib.import_module(_name)
     except ImportError:
