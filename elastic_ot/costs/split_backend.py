@@ -18,7 +18,7 @@ from ..backends.reference import gradients_with
 from ..backends.updates import update_change
 from ..distributed.ranks import Together
 
-RANGE = 1e-300, 1e300  # that scalings and their sums are sound in
+SOUND_SCALINGS = 1e-300, 1e300  # that scalings and their sums are sound in
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class SplitBackend:
                 health = load_shares().scaling_share(kernel, base_alpha, rows, omega[0], vectors, v, limit, share)
         told[v.size + np.arange(2)] = health < 1, health < 2
         self.ranks.add(told)
-        total, (low, high) = told[: v.size], RANGE
+        total, (low, high) = told[: v.size], SOUND_SCALINGS
         sound = (v > low) & (v < high) & (total > low) & (total < high)
         if told[-2] > 0 or not (sound | ~used).all():
             for x, old in zip(vectors, saved, strict=True):

@@ -12,7 +12,8 @@ import numpy as np
 from ..problems.penalty import Vector
 from ..solvers.batch.found import BatchFound
 from . import batch
-from .cloud import CloudPoint, cloud_of, in_points, point_at
+from .at import point_at
+from .cloud import CloudPoint, cloud_of, in_points
 from .implicit import pull_back, pushed
 from .records import Direction, Gradients, Matrix
 from .unrolled import pull_back_iterations

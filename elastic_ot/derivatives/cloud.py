@@ -58,12 +58,6 @@ def same_points(cross: Problem, within_x: Problem, within_y: Problem) -> bool:
     )
 
 
-def point_at(solved: Found) -> Point:
-    """Return the solution, for derivatives in the matrix or in the points."""
-    cloud = cloud_of(solved.problem)
-    return Point(solved) if cloud is None else CloudPoint(solved, cloud)
-
-
 class Places:
     """Points and a direction of them as `Slopes` reads them."""
 

@@ -30,7 +30,8 @@ import numpy as np
 from ..arrays.devices import library_of
 from ..problems.penalty import Vector
 from ..solvers.found import Found
-from .cloud import CloudPoint, point_at
+from .at import point_at
+from .cloud import CloudPoint
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix, Tangents
 from .sides import Optimum

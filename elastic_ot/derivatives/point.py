@@ -34,7 +34,9 @@ class Point:
     def __init__(self, solved: Found) -> None:
         self.view, self.problem, self.solved = View(solved), solved.problem, solved
         if self.problem.cost.stored:
-            r, c = self.problem.turned(on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0)))
+            of_rows, of_cols = on_host(self.plan.sum(axis=1)), on_host(self.plan.sum(axis=0))
+            self.problem.ranks.add(of_cols)
+            r, c = self.problem.turned(of_rows, of_cols)
         else:
             r, c = solved.row_marginal, solved.col_marginal
         problem, host = self.problem, solved

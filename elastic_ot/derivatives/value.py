@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays.devices import library_of
 from ..problems.penalties import Fixed
 from ..solvers.found import Found
-from .cloud import point_at
+from .at import point_at
 from .implicit import parts_of, pushed, refuse_price
 from .point import Point
 from .records import Direction, Gradients
@@ -20,9 +20,11 @@ def value_gradients(solved: Found) -> Gradients:
     point = point_at(solved)
     problem, rows, cols = point.problem, point.optimum.rows, point.optimum.cols
     f, g = point.optimum.rows.potential, point.optimum.cols.potential
-    exponents = float(f @ rows.marginal + g @ cols.marginal) - point.transport_cost()
-    exponents += problem.price * float(rows.marginal.sum())
-    entropy = exponents / problem.epsilon - float(rows.marginal.sum()) + problem.reference_mass
+    exponents, carried, by_rows = problem.ranks.totals(
+        float(f @ rows.marginal), float(rows.marginal.sum()), float(rows.value_by_strength())
+    )
+    exponents += float(g @ cols.marginal) - point.transport_cost() + problem.price * carried
+    entropy = exponents / problem.epsilon - carried + problem.reference_mass
     a, b = rows.dual_by_weight(), cols.dual_by_weight()
     if problem.offset:  # belongs to a fixed side
         taken = (problem.offset, 0.0) if isinstance(problem.rows, Fixed) else (0.0, problem.offset)
@@ -31,9 +33,8 @@ def value_gradients(solved: Found) -> Gradients:
         allowed_b, allowed_a = problem.partners
         a += problem.epsilon * (np.where(rows.used, allowed_b, 0.0) - rows.over_weights(rows.marginal))
         b += problem.epsilon * (np.where(cols.used, allowed_a, 0.0) - cols.over_weights(cols.marginal))
-    strengths = float(rows.value_by_strength()), float(cols.value_by_strength())
-    rows_strength, cols_strength = strengths
-    return Gradients(a=a, b=b, epsilon=entropy, rows=rows_strength, cols=cols_strength, **point.value_slopes())
+    by_cols = float(cols.value_by_strength())
+    return Gradients(a=a, b=b, epsilon=entropy, rows=by_rows, cols=by_cols, **point.value_slopes())
 
 
 def push_value_gradients(solved: Found, direction: Direction) -> Gradients:

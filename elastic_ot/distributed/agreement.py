@@ -9,14 +9,14 @@ import numpy as np
 
 from .ranks import Together
 
-DIGITS = 6  # bytes of a digest, whose numbers float64 holds
-PROBE = np.linspace(0.1, 3.0, 1 << 15)  # rounded as on every other process, whatever sums and functions are made of
-ROUNDING = "how they round: their processors, threads or versions of NumPy"
+DIGEST_BYTES = 6  # bytes of a digest, whose numbers float64 holds
+PROBED = np.linspace(0.1, 3.0, 1 << 15)  # rounded as on every other process, whatever sums and functions are made of
+HOW_THEY_ROUND = "how they round: their processors, threads or versions of NumPy"
 
 
 def refuse_differences(ranks: Together, **values: Any) -> None:
     """Raise a ValueError on all processes if they do not have the same values; it names these and a rank."""
-    names = [*values, ROUNDING]
+    names = [*values, HOW_THEY_ROUND]
     found = np.array([_digest(value) for value in (*values.values(), _probe())])
     both = np.concatenate([found, -found])
     ranks.raise_to_most(both)
@@ -43,9 +43,9 @@ def _digest(value: Any) -> float:
         hashed.update(np.ascontiguousarray(value).tobytes())
     else:
         hashed.update(repr(value).encode())
-    return float(int.from_bytes(hashed.digest()[:DIGITS], "big"))
+    return float(int.from_bytes(hashed.digest()[:DIGEST_BYTES], "big"))
 
 
 def _probe() -> Any:
-    exponentials, logarithms = np.exp(-PROBE), np.log(PROBE)
+    exponentials, logarithms = np.exp(-PROBED), np.log(PROBED)
     return np.array([exponentials.sum(), logarithms.sum(), exponentials @ logarithms, *exponentials[::997]])

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WHOLE = 4096  # numbers up to which every process adds up all of them itself, which takes one message in place of two
+FEW_NUMBERS = (
+    4096  # numbers up to which every process adds up all of them itself, which takes one message in place of two
+)
 
 
 class Communicator(ABC):
@@ -64,7 +66,7 @@ class Communicator(ABC):
 
     def allreduce_sum(self, values: NDArray[np.float64]) -> None:
         """Replace values (k,) by their sums over the processes, in the order of the ranks."""
-        if values.size <= WHOLE:
+        if values.size <= FEW_NUMBERS:
             values[:] = _added(self.allgather(values))
             return
         share = -(-values.size // self.size)  # each process adds up one part of them
@@ -74,7 +76,7 @@ class Communicator(ABC):
 
     def allreduce_max(self, values: NDArray[np.float64]) -> None:
         """Replace values (k,) by the largest of the processes."""
-        if values.size <= WHOLE:
+        if values.size <= FEW_NUMBERS:
             np.max(self.allgather(values), axis=0, out=values)
             return
         share = -(-values.size // self.size)

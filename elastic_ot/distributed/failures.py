@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ConvergenceError, InfeasibleError, RankError
 from .communicator import Communicator
 
-KINDS: dict[str, type[Exception]] = {
+RAISED_ALIKE: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (ValueError, TypeError, InfeasibleError, ConvergenceError)
 }
 """Errors that say what is wrong with what was given: all processes raise the same."""
@@ -27,8 +27,8 @@ def raise_together(comm: Communicator, failed: BaseException | None) -> NoReturn
         text[: len(own)] = np.frombuffer(own, np.uint8)
     comm.allreduce_sum(text)
     name, _, said = text.astype(np.uint8).tobytes().decode(errors="replace").partition(":")
-    if name in KINDS:
-        raise KINDS[name](f"rank {first}: {said}") from failed
+    if name in RAISED_ALIKE:
+        raise RAISED_ALIKE[name](f"rank {first}: {said}") from failed
     if failed is not None:
         failed.add_note(f"on rank {comm.rank} of {comm.size}")
         raise failed

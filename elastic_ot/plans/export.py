@@ -66,7 +66,9 @@ def apply(solved: Found, x: Any, axis: int) -> NDArray[np.float64]:
         raise ValueError(f"axis is {axis!r}; it must be 1 (P @ x) or 0 (P.T @ x)")
     values = check_operand(x, axis, solved.problem.shape[axis])
     view = View(solved)
-    columns = np.ascontiguousarray(values if values.ndim == 2 else values[:, None], dtype=np.float64) * view.problem.mass
+    columns = (
+        np.ascontiguousarray(values if values.ndim == 2 else values[:, None], dtype=np.float64) * view.problem.mass
+    )
     out = np.empty((solved.problem.shape[1 - axis], columns.shape[1]))
     view.task.plan.apply(*view.potentials, columns, (axis == 0) != view.swapped, out)
     return out[:, 0] if values.ndim == 1 else out

@@ -52,7 +52,8 @@ class SplitSolution(Solution):
         """
         if axis != 0:
             return super().apply(x, axis)
-        ranks, shape = self.problem.ranks, (0,)
+        ranks = self.problem.ranks
+        shape: tuple[int, ...] = ()
         with ranks.noting():
             shape = export.check_operand(x, axis, self.problem.shape[0]).shape
         width = float(shape[1]) if len(shape) == 2 else 0.0
