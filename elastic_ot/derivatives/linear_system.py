@@ -19,6 +19,7 @@ from ..arrays.devices import library_of, on_host, row_chunks
 from ..backends.protocol import PRODUCTS, ROUNDING, ROUNDS, SOUND, UNSOUND
 from ..backends.reference import gradients_with
 from ..costs.dense import SCAN_ENTRIES
+from ..distributed.ranks import ALONE, Ranks
 from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
 from ..solvers import krylov
@@ -41,17 +42,19 @@ class LinearSystem(ABC):
         D_a and D_b; 0 marks what is outside of the system.
     rigid : bool
         (1, -1) changes nothing, so S is singular along 1.
+    ranks : Ranks
+        What sums over the rows.
     """
 
     reduced: krylov.System
 
-    def __init__(self, row_diagonal: Vector, col_diagonal: Vector, rigid: bool) -> None:
-        self.row_diagonal, self.col_diagonal, self.rigid = row_diagonal, col_diagonal, rigid
+    def __init__(self, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, ranks: Ranks = ALONE) -> None:
+        self.row_diagonal, self.col_diagonal, self.rigid, self.ranks = row_diagonal, col_diagonal, rigid, ranks
         self.free, self.inverse = col_diagonal > 0, _inverse(row_diagonal)
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """(x, y), 0 outside of the system."""
-        size = float(np.abs(row_side[self.row_diagonal > 0]).sum() + np.abs(col_side[self.free]).sum())
+        size = self.ranks.sum(np.abs(row_side[self.row_diagonal > 0])) + float(np.abs(col_side[self.free]).sum())
         y = np.zeros_like(col_side)
         x, residual = self._complete(row_side, col_side, y)
         left = PRODUCTS
@@ -105,10 +108,19 @@ class LinearSystem(ABC):
 class StoredSystem(LinearSystem):
     """The system with a stored plan (n, m), in its orientation."""
 
-    def __init__(self, plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, rigid: bool, backend: Backend) -> None:
-        super().__init__(row_diagonal, col_diagonal, rigid)
+    def __init__(
+        self,
+        plan: Matrix,
+        row_diagonal: Vector,
+        col_diagonal: Vector,
+        rigid: bool,
+        backend: Backend,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(row_diagonal, col_diagonal, rigid, ranks)
         self.plan, self.backend = plan, backend
         squares = _weighted_squares(self.inverse, plan)
+        ranks.add(squares)
         gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
         self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
 
@@ -120,10 +132,12 @@ class StoredSystem(LinearSystem):
 
     def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector] | None:
         """By the eigenvalues of the shorter side's matrix."""
-        if min(self.plan.shape) > DIRECT:
+        n, m = self.plan.shape
+        by_cols = n >= m or not self.ranks.alone  # vectors of the columns are on all processes
+        if (m if by_cols else n) > DIRECT:
             return None
-        if self.plan.shape[0] >= self.plan.shape[1]:
-            return _decomposed(self.plan, self.row_diagonal, self.col_diagonal, row_side, col_side)
+        if by_cols:
+            return _decomposed(self.plan, self.row_diagonal, self.col_diagonal, row_side, col_side, self.ranks)
         y, x = _decomposed(self.plan.T, self.col_diagonal, self.row_diagonal, col_side, row_side)
         return x, y
 
@@ -160,7 +174,7 @@ class OperatorSystem(LinearSystem):
 
 
 def _decomposed(
-    plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, row_side: Vector, col_side: Vector
+    plan: Matrix, row_diagonal: Vector, col_diagonal: Vector, row_side: Vector, col_side: Vector, ranks: Ranks = ALONE
 ) -> tuple[Vector, Vector]:
     """Eigenvalues at rounding belong to shifts of a part of the problem that nothing holds: no component of y."""
     xp = library_of(plan)
@@ -168,10 +182,14 @@ def _decomposed(
         xp.asarray(x) for x in (_inverse(row_diagonal), np.sqrt(_inverse(col_diagonal)), row_side, col_side)
     )
     scaled = plan * xp.sqrt(inverse)[:, None] * scale
-    values, vectors = xp.linalg.eigh(xp.eye(scale.size) - scaled.T @ scaled)
+    squares, carried = scaled.T @ scaled, plan.T @ (inverse * row_side)
+    ranks.add(squares.reshape(-1))
+    ranks.add(carried)
+    values, vectors = xp.linalg.eigh(xp.eye(scale.size) - squares)
     kept = values > 1e-13 * scale.size
-    rhs = scale * (col_side - plan.T @ (inverse * row_side))
+    rhs = scale * (col_side - carried)
     y = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ rhs) / values[kept]))
+    ranks.follow_first(y)
     return on_host(inverse * (row_side - plan @ y)), on_host(y)
 
 
@@ -179,9 +197,8 @@ def _weighted_squares(weight: Vector, plan: Matrix) -> Vector:
     """sum_i weight_i P_ij^2 of every column."""
     xp = library_of(plan)
     weight = xp.asarray(weight)
-    return on_host(
-        sum(xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, SCAN_ENTRIES))
-    )
+    parts = (xp.einsum("i,ij,ij->j", weight[rows], plan[rows], plan[rows]) for rows in row_chunks(plan, SCAN_ENTRIES))
+    return on_host(sum(parts, xp.zeros(plan.shape[1])))
 
 
 def _inverse(diagonal: Vector) -> Vector:

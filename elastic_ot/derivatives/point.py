@@ -45,6 +45,7 @@ class Point:
             Side(problem.cols, problem.b, problem.col_used, host.g, c, problem.epsilon),
             problem.epsilon,
             problem.reference == "product",
+            problem.ranks,
         )
 
     def oriented(self, matrix: Matrix) -> Matrix:
@@ -100,11 +101,12 @@ class Point:
         alpha = view.alpha + np.log(view.problem.mass)
         shifts = x - slope * row_log, y - slope * col_log
         view.task.plan.tangent(alpha, view.beta, bar, shifts, slope, out, (rows, cols, dots))
-        dot = float(dots.sum() - rows @ row_log - cols @ col_log)
+        dot = self.problem.ranks.totals(float(dots.sum() - rows @ row_log))[0] - float(cols @ col_log)
         return Moved(out, *self.problem.turned(rows, cols), dot)
 
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
         optimum, backend = self.optimum, self.view.task.backend
-        system = StoredSystem(self.plan, *self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all()), backend)
+        diagonals, rigid = self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all())
+        system = StoredSystem(self.plan, *diagonals, rigid, backend, self.problem.ranks)
         return self.problem.turned(*system.solve(*self.problem.turned(row_side, col_side)))

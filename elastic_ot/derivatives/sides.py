@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..costs.scan import Mask
+from ..distributed.ranks import ALONE, Ranks
 from ..problems.penalty import Penalty, Vector
 
 ON_KINK = 1e-10  # distance from a kink, relative to the potential and epsilon, that counts as being on it
@@ -117,10 +118,14 @@ class Optimum:
     cols: Side
     epsilon: Any
     product: bool
+    ranks: Ranks = ALONE
+    """What sums over the rows of one problem."""
 
     def __post_init__(self) -> None:
         rows, cols = self.rows, self.cols
         whole = [(s.free == s.used).all(axis=-1) & ~s.slack.any(axis=-1) for s in (rows, cols)]
+        if not self.ranks.alone:
+            whole[0] = np.asarray(self.ranks.all(whole[0]))
         self.rigid = (whole[0] & whole[1])[..., None]
         """Where nothing holds the potentials against (f + t, g - t): <b, g> = 0 does."""
         weights = np.where(cols.used, cols.weights, 0.0)
@@ -132,7 +137,9 @@ class Optimum:
     def settle(self, f_bar: Vector, g_bar: Vector) -> tuple[Vector, Vector, Vector]:
         """Derivatives in the potentials as the system wants them, and what the gauge adds to the derivative in b."""
         f_bar, g_bar = np.where(self.rows.used, f_bar, 0.0), np.where(self.cols.used, g_bar, 0.0)
-        excess = f_bar.sum(axis=-1, keepdims=True) - g_bar.sum(axis=-1, keepdims=True)
+        of_rows = f_bar.sum(axis=-1, keepdims=True)
+        self.ranks.add(of_rows)
+        excess = of_rows - g_bar.sum(axis=-1, keepdims=True)
         shift = np.where(self.rigid, excess, 0.0) * self.gauge
         return f_bar, g_bar + shift, shift * self.cols.potential / self.cols.weights
 
@@ -148,7 +155,8 @@ class Optimum:
         if self.product:
             a = a + self.rows.over_weights(self.epsilon * row_rest)
             b = b + self.cols.over_weights(self.epsilon * col_rest)
-        return a, b, self.rows.by_strength(x, row_rest + f_bar), self.cols.by_strength(y, col_rest + g_bar)
+        rows, cols = self.rows.by_strength(x, row_rest + f_bar), self.cols.by_strength(y, col_rest + g_bar)
+        return a, b, rows if self.ranks.alone else self.ranks.totals(float(rows))[0], cols
 
     def held(self, step: Step) -> tuple[Vector, Vector]:
         """What weights and kinks add to f + g - C along a direction, while free potentials are held."""

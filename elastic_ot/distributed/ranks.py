@@ -66,6 +66,10 @@ class Ranks:
         """Replace values (k,) by the largest of the processes."""
 
     @staticmethod
+    def follow_first(values: Vector) -> None:
+        """Replace values (k,) by those of the first process: of what libraries compute, with threads of their own."""
+
+    @staticmethod
     def spread(members: NDArray[np.int64], count: int, width: int, read: Callable[[NDArray[np.int64]], Any]) -> Any:
         """Return what `read` has of so many of all processes' `members`, evenly spaced: an array (count, width)."""
         return read(members[_places(members.size, count)])
@@ -131,6 +135,11 @@ class Together(Ranks):
 
     def raise_to_most(self, values: Vector) -> None:  # type: ignore[override]
         self._reduce(values, self.comm.allreduce_max)
+
+    def follow_first(self, values: Vector) -> None:  # type: ignore[override]
+        if self.rank:
+            values[:] = 0.0
+        self.add(values)
 
     def _reduce(self, values: Vector, reduce: Callable[[Vector], None]) -> None:
         told = np.append(values, 0.0 if self.failed is None else 1.0)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
+from ..arrays.ingest import ingest_bar
 from ..arrays.origin import Origin
+from ..derivatives.implicit import pull_back
+from ..derivatives.records import Gradients
+from ..distributed.agreement import refuse_differences
+from ..distributed.ranks import Together
 from ..plans import certificate, export
 from ..problems.problem import Problem
 from ..solvers.driver import Outcome
@@ -22,8 +27,8 @@ class SplitSolution(Solution):
 
     `f`, `row_marginal`, `plan`, `log_plan`, ``apply(x)``, `rows` and `barycentric_map` are those of the own rows.
     Everything else is that of all rows, and the same on all processes: `g`, `col_marginal`, `value`, `dual_value`,
-    `gap`, `transport_cost`, `residual`, `status`, `n_iter`, `history`. ``apply(x, axis=0)`` and `gradients` sum over
-    all rows: all processes must call them.
+    `gap`, `transport_cost`, `residual`, `status`, `n_iter`, `history`. ``apply(x, axis=0)``, `gradients` and `vjp` sum
+    over all rows: all processes must call them.
 
     Attributes
     ----------
@@ -81,13 +86,50 @@ class SplitSolution(Solution):
         """Refused: a picture shows all rows."""
         _refuse("plot shows the plan of all rows", "plot history and the rows that you have")
 
+    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+        """Derivatives of a function of plan and potentials, see `Solution.vjp`: all processes must call it.
+
+        Parameters
+        ----------
+        plan : array_like, shape (n, m), optional
+            dL/dP of the own rows.
+        f, g : array_like, shapes (n,) and (m,), optional
+            dL/df of the own rows, and dL/dg, the same on all processes.
+
+        Returns
+        -------
+        Gradients
+            Derivatives in cost and a of the own rows, and in everything else.
+
+        Raises
+        ------
+        ValueError
+            For a cost that is not stored, and for ``tol=0``.
+        """
+        ranks, shape = cast("Together", self.problem.ranks), self.problem.shape
+        if self.found.budget is not None:
+            raise ValueError("vjp of a fixed number of iterations (tol=0) is for one process; solve to a tol with comm")
+        if not self.problem.cost.stored:
+            raise ValueError(
+                "vjp with comm needs the rows of the cost as an array; gradients has derivatives in points"
+            )
+        bars: list[Any] = [None, None, None]
+        with ranks.noting():
+            bars = [
+                ingest_bar("plan", plan, shape, like=self.problem.cost.memory),
+                ingest_bar("f", f, shape[:1]),
+                ingest_bar("g", g, shape[1:]),
+            ]
+        ranks.check()
+        refuse_differences(ranks, g=bars[2])
+        if ranks.any(bars[0] is not None) and bars[0] is None:
+            bars[0] = np.zeros(shape)
+        self._warn_unconverged()
+        return pull_back(self.found, *bars)
+
     def jvp(self, *args: Any, **options: Any) -> NoReturn:
         """Refused."""
         _refuse("jvp is for a problem on one process", "use gradients")
-
-    def vjp(self, *args: Any, **options: Any) -> NoReturn:
-        """Refused."""
-        _refuse("vjp is for a problem on one process", "use gradients")
 
     def hvp(self, *args: Any, **options: Any) -> NoReturn:
         """Refused."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.protocol import Sparse
+from ..distributed.ranks import ALONE
 from ..problems.penalty import Vector
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Factorisation:
     free: NDArray[np.bool_]
     gram: Callable[[NDArray[np.float64]], None]
     look: int = field(init=False)
+    settle: Callable[[Vector], None] = ALONE.follow_first
+    """Makes a solution the same on all processes, see `Ranks.follow_first`."""
     order: NDArray[np.int64] | None = None
     """Of the free columns, where the band is narrow enough."""
 
@@ -84,7 +87,8 @@ class Factorisation:
             else:
                 self._by_band(rhs, x)
         except LinAlgError:
-            return
+            pass
+        self.settle(x)
 
     def _kept(self) -> csr_array:
         from scipy.sparse import csr_array

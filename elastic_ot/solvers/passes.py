@@ -276,7 +276,7 @@ def sparse_system(
     def gram(out: NDArray[np.float64]) -> None:
         backend.sparse_gram(matrix, row_weight, out)
 
-    direct = Factorisation(matrix, row_weight, diagonal, free, gram)
+    direct = Factorisation(matrix, row_weight, diagonal, free, gram, settle=state.task.problem.ranks.follow_first)
     return System(diagonal, free, gradients, squares, STEP_PRODUCTS, direct, int(matrix.pointers[-1]))
 
 

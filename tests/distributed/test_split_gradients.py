@@ -66,3 +66,50 @@ def test_points_have_derivatives_on_the_rank_that_has_them(metric, n):
     step = np.zeros_like(y)
     step[3, 0] = h
     assert found[0].y[3, 0] == pytest.approx((value(x, y + step) - value(x, y - step)) / (2 * h), rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("bars", ["plan", "f", "g", "all"])
+@pytest.mark.parametrize(("rows", "cols"), PAIRS)
+def test_vjp_is_that_of_one_process(rows, cols, bars):
+    case = random_case(4, n=23, rows=rows, cols=cols)
+    rng = np.random.default_rng(0)
+    given = {"plan": rng.random((23, 17)), "f": rng.random(23), "g": rng.random(17)}
+    given = given if bars == "all" else {bars: given[bars]}
+    one, own = case.solve(tol=1e-11).vjp(**given), parts(23, 3)
+
+    def work(comm):
+        mine = own[comm.rank]
+        sides = {name: getattr(eot, spec[0])(*spec[1:]) for name, spec in (("rows", rows), ("cols", cols))}
+        options = {"epsilon": case.epsilon, "tol": 1e-11}
+        sol = eot.solve(case.cost[mine], case.a[mine], case.b, comm=comm, **options, **sides)
+        return sol.vjp(**{name: bar if name == "g" else bar[mine] for name, bar in given.items()})
+
+    found = all_well(on_ranks(3, work))
+    size = np.abs(one.cost).max()
+    np.testing.assert_allclose(np.concatenate([x.cost for x in found]), one.cost, rtol=0, atol=1e-6 * size)
+    np.testing.assert_allclose(np.concatenate([x.a for x in found]), one.a, rtol=0, atol=1e-6 * np.abs(one.a).max())
+    for x in found:
+        assert x.b.tobytes() == found[0].b.tobytes()
+        np.testing.assert_allclose(x.b, one.b, rtol=0, atol=1e-6 * np.abs(one.b).max())
+        for name in ("epsilon", "rows", "cols"):
+            expected = getattr(one, name)
+            assert getattr(x, name) == pytest.approx(expected, rel=1e-6, abs=1e-6 * size)
+
+
+def test_a_singular_system_is_decomposed_over_all_rows():
+    """Two blocks that nothing links: conjugate gradients alone do not solve such a system."""
+    rng = np.random.default_rng(0)
+    cost = rng.random((20, 16))
+    cost[:10, 8:] = cost[10:, :8] = np.inf
+    weights = np.full(20, 1 / 20), np.full(16, 1 / 16)
+    bar, own = rng.random((20, 16)), parts(20, 3)
+    one = eot.solve(cost, *weights, epsilon=0.05, tol=1e-11).vjp(plan=bar)
+
+    def work(comm):
+        mine = own[comm.rank]
+        return eot.solve(cost[mine], weights[0][mine], weights[1], epsilon=0.05, tol=1e-11, comm=comm).vjp(
+            plan=bar[mine]
+        )
+
+    found = all_well(on_ranks(3, work))
+    np.testing.assert_allclose(np.concatenate([x.cost for x in found]), one.cost, rtol=0, atol=1e-8)
