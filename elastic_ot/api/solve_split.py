@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +105,11 @@ def _solve(ranks: Together, given: Given) -> SplitSolution:
         check_budget(given.relaxation, time_limit, shared_callback, given.progress)
         budget = Budget(max_iter, last, f, g)
         return split_solution(problem, run_budget_oriented(problem, start, max_iter), tol, origin, budget)
-    with progress_bar(given.progress, tol) as report:
+    with ExitStack() as stack:
+        report = None
+        with ranks.noting():
+            report = stack.enter_context(progress_bar(given.progress, tol))
+        ranks.check()
         within = Limits(tol, max_iter, time_limit, shared_callback, report, given.relaxation == "auto")
         outcome = run_oriented(problem, start, within, lambda stored: choose(given.method, stored, omega, tol))
     solution = split_solution(problem, outcome, tol, origin)

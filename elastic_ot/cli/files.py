@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,18 +14,25 @@ from numpy.typing import NDArray
 GREY_MODES = ("L", "I;16", "I", "F")  # in which Pillow holds one number a pixel
 
 
+Rows = Callable[[int], slice] | None
+"""Which of n rows are wanted; None: all of them."""
+
+
 class BadInput(Exception):
     """What the user gave cannot be used; the message is one line."""
 
 
-def load_array(option: str, name: str, key: str, *, ndim: int | None) -> NDArray[Any]:
-    """Read numbers from a .npy, .npz or .csv file; weights may also be a matrix of one row or one column."""
+def load_array(option: str, name: str, key: str, *, ndim: int | None, mapped: bool = False) -> NDArray[Any]:
+    """Read numbers from a .npy, .npz or .csv file; weights may also be a matrix of one row or one column.
+
+    With `mapped` a .npy file is mapped into memory, and read where it is used.
+    """
     path = Path(name)
     if path.suffix not in READERS:
         raise BadInput(f"{option} {name}: the name must end in .npy, .npz or .csv")
     try:
         with path.open("rb") as file:
-            array = READERS[path.suffix](file, key)
+            array = READERS[path.suffix](file, key) if not (mapped and path.suffix == ".npy") else _mapped(path)
     except OSError as error:
         raise BadInput(f"{option} {name}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -42,6 +50,11 @@ def load_array(option: str, name: str, key: str, *, ndim: int | None) -> NDArray
 
 def _read_npy(file: BinaryIO, key: str) -> NDArray[Any]:
     return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
 
 
 def _read_npz(file: BinaryIO, key: str) -> NDArray[Any]:
@@ -64,9 +77,15 @@ def _read_csv(file: BinaryIO, key: str) -> NDArray[Any]:
 READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
 
 
-def load_mask(name: str) -> NDArray[np.bool_]:
-    """Read a mask, given as booleans or as 0 and 1."""
-    mask = load_array("--mask", name, "mask", ndim=2)
+def load_rows(option: str, name: str, key: str, own: Rows) -> NDArray[Any]:
+    """Read some rows of a matrix; of a .npy file no others are read, unless they are all."""
+    array = load_array(option, name, key, ndim=2, mapped=own is not None)
+    return array if own is None else array[own(array.shape[0])]
+
+
+def load_mask(name: str, own: Rows) -> NDArray[np.bool_]:
+    """Read rows of a mask, given as booleans or as 0 and 1."""
+    mask = load_rows("--mask", name, "mask", own)
     wrong = (mask != 0) & (mask != 1)
     if wrong.any():
         i, j = (int(index[0]) for index in wrong.nonzero())

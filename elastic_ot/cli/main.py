@@ -22,6 +22,7 @@ import elastic_ot as eot
 from .files import BadInput
 from .precompile import add_compile, shown_on_stderr
 from .problem import add_problem, check_drawable, parse_epsilon, read_problem
+from .processes import Alone, this_process
 
 if TYPE_CHECKING:
     from ..problems.penalty import Penalty
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = "not enough memory for this problem"
     except OSError as error:
         message = f"{error.filename or 'output'}: {error.strerror or error}"
+    except eot.RankError:
+        return 2  # the process that has failed says why
     except KeyboardInterrupt:
         print("elastic-ot: interrupted", file=sys.stderr)
         return 130
@@ -121,17 +124,16 @@ def build_parser() -> Parser:
 
 def run_solve(options: argparse.Namespace) -> int:
     """``elastic-ot solve``."""
-    if options.output is not None:
-        if Path(options.output).suffix != ".npz":
-            raise BadInput(f"--output {options.output}: the name must end in .npz")
-        check_writable("--output", options.output)
-    if options.plot is not None:
-        check_picture("--plot", options.plot)
-    cost, a, b, mask = read_problem(options)
-    if options.plot is not None:
-        check_drawable(cost)
-    epsilon = parse_epsilon(options.epsilon, cost)
+    process = this_process()
+    cost: Any = None
+    a: Any = None
+    b: Any = None
+    mask: Any = None
     rows, cols = parse_penalty("--rows", options.rows), parse_penalty("--cols", options.cols)
+    with process.ranks.noting():
+        cost, a, b, mask = prepared(options, process)
+    process.ranks.check()
+    epsilon = parse_epsilon(options.epsilon, cost, process.ranks)
     start = time.perf_counter()
     try:
         solution = eot.solve(
@@ -148,17 +150,37 @@ def run_solve(options: argparse.Namespace) -> int:
             tol=options.tol,
             max_iter=options.max_iter,
             time_limit=options.time_limit,
-            progress=options.progress,
+            progress=options.progress and process.first,
             on_failure="ignore",
+            comm=process.comm,
         )
     except (ValueError, TypeError, ImportError) as error:
+        if not process.first:
+            return 2
         raise BadInput(str(error)) from error
-    print(result_table(solution, time.perf_counter() - start))
+    if process.first:
+        print(result_table(solution, time.perf_counter() - start))
     if options.output is not None:
-        save_solution(solution, Path(options.output))
+        save_solution(solution, Path(options.output), process)
     if options.plot is not None:
         solution.plot().savefig(options.plot, dpi=150)
     return 0 if solution.converged else 1
+
+
+def prepared(options: argparse.Namespace, process: Alone) -> tuple[Any, Any, Any, Any]:
+    """Return cost, weights and mask of the own rows; whatever is wrong with a file is found here."""
+    if options.output is not None:
+        if Path(options.output).suffix != ".npz":
+            raise BadInput(f"--output {options.output}: the name must end in .npz")
+        check_writable("--output", str(process.part(Path(options.output))))
+    if options.plot is not None:
+        if process.comm is not None:
+            raise BadInput("--plot: draws a whole plan, and mpiexec has split its rows; start it without")
+        check_picture("--plot", options.plot)
+    found = read_problem(options, None if process.comm is None else process.own)
+    if options.plot is not None:
+        check_drawable(found[0])
+    return found
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -237,7 +259,7 @@ def result_table(solution: Solution, seconds: float) -> str:
     lines = {
         "status": solution.status.name.lower(),
         "method": solution.method,
-        "problem": f"{len(solution.f)} x {len(solution.g)}, rows {problem.rows!r}, columns {problem.cols!r}",
+        "problem": f"{problem.cost.row_count} x {len(solution.g)}, rows {problem.rows!r}, columns {problem.cols!r}",
         "epsilon": f"{solution.epsilon:.6g}",
         "iterations": f"{solution.n_iter}",
         "transport cost": f"{solution.transport_cost:.10g}",
@@ -251,13 +273,17 @@ def result_table(solution: Solution, seconds: float) -> str:
     return "\n".join(f"{name:<16}{value}" for name, value in lines.items())
 
 
-def save_solution(solution: Solution, path: Path) -> None:
+def save_solution(solution: Solution, path: Path, process: Alone) -> None:
     """Write next to the target and rename, so that an interruption leaves no half-written file.
 
-    The plan of a cost that is not stored is left out.
+    The plan of a cost that is not stored is left out. One of several processes writes its rows, and says which.
     """
+    path = process.part(path)
     names = [name for name in SAVED if name != "plan" or solution.problem.cost.stored]
     arrays: dict[str, Any] = {name: np.asarray(getattr(solution, name)) for name in names}
+    if process.comm is not None:
+        rows = process.own(solution.problem.cost.row_count)
+        arrays["rows"] = np.array([rows.start, rows.stop])
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(partial, "wb") as file:

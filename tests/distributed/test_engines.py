@@ -1,37 +1,21 @@
 """Rows over the processes of MPI and of PyTorch: the answer of one process, and errors that reach all."""
 
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import elastic_ot as eot
-from helpers.array_libraries import REQUIRED, _import
+from helpers.array_libraries import _import
+from helpers.engines import WORKER, environment, mpi_command
 from helpers.rank_worker import CASES, rows_of, whole
 
-WORKER = Path(__file__).parents[1] / "helpers" / "rank_worker.py"
 PATIENCE = 120
-MPIEXEC = ("--allow-run-as-root", "--oversubscribe")
-
-
-def environment():
-    paths = [str(Path(eot.__file__).parents[1]), str(WORKER.parents[1]), os.environ.get("PYTHONPATH", "")]
-    quiet = {"OMP_NUM_THREADS": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
-    return os.environ | quiet | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def mpi(size, folder, *cases):
-    _import("mpi4py")
-    found = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if found is None:
-        if "mpi4py" in REQUIRED:
-            raise FileNotFoundError("mpiexec")
-        pytest.skip("there is no mpiexec")
-    command = [found, *MPIEXEC, "-n", str(size), sys.executable, str(WORKER), "mpi", str(folder), *cases]
+    command = [*mpi_command(size), sys.executable, str(WORKER), "mpi", str(folder), *cases]
     subprocess.run(command, env=environment(), timeout=PATIENCE, check=True)
 
 
