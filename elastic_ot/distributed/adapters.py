@@ -38,15 +38,11 @@ class MPIComm(Communicator):
     def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
 
-    def allgather(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.empty((self.size, values.size))
+    def allgather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         self.comm.Allgather(values, out)
-        return out
 
-    def alltoall(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.empty_like(values)
+    def alltoall(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         self.comm.Alltoall(values, out)
-        return out
 
 
 class TorchComm(Communicator):
@@ -61,16 +57,12 @@ class TorchComm(Communicator):
                 f"comm is a process group of {backend!r}; pass one of gloo, which joins processes on hosts"
             )
 
-    def allgather(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.empty((self.size, values.size))
+    def allgather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         parts = [self._tensor(part) for part in out]
         self.distributed.all_gather(parts, self._tensor(values), group=self.group)
-        return out
 
-    def alltoall(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.empty_like(values)
+    def alltoall(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         self.distributed.all_to_all_single(self._tensor(out), self._tensor(values), group=self.group)
-        return out
 
     @staticmethod
     def _tensor(values: NDArray[np.float64]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,54 +35,38 @@ class Communicator(ABC):
     size: int
 
     @abstractmethod
-    def allgather(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what every process brings.
+    def allgather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Write what every process brings.
 
         Parameters
         ----------
         values : ndarray of float64, shape (k,)
             In C order, of the same k on all processes.
-
-        Returns
-        -------
-        ndarray, shape (size, k)
+        out : ndarray of float64, shape (size, k)
+            Row q is to be what process q has brought.
         """
 
-    def alltoall(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what every process has for this one.
+    def alltoall(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Write what every process has for this one; override it where the engine does that without the rest.
 
         Parameters
         ----------
         values : ndarray of float64, shape (size, k)
             Row q is for process q.
-
-        Returns
-        -------
-        ndarray, shape (size, k)
-            Row q is from process q.
+        out : ndarray of float64, shape (size, k)
+            Row q is to be what process q has for this one.
         """
-        return self.allgather(values.reshape(-1)).reshape(self.size, self.size, -1)[:, self.rank]
+        everything = np.empty((self.size, values.size))
+        self.allgather(values.reshape(-1), everything)
+        out[:] = everything.reshape(self.size, self.size, -1)[:, self.rank]
 
     def allreduce_sum(self, values: NDArray[np.float64]) -> None:
         """Replace values (k,) by their sums over the processes, in the order of the ranks."""
-        if values.size <= FEW_NUMBERS:
-            values[:] = _added(self.allgather(values))
-            return
-        share = -(-values.size // self.size)  # each process adds up one part of them
-        parts = np.zeros((self.size, share))
-        parts.reshape(-1)[: values.size] = values
-        values[:] = self.allgather(_added(self.alltoall(parts))).reshape(-1)[: values.size]
+        self._reduce(values, np.add)
 
     def allreduce_max(self, values: NDArray[np.float64]) -> None:
         """Replace values (k,) by the largest of the processes."""
-        if values.size <= FEW_NUMBERS:
-            np.max(self.allgather(values), axis=0, out=values)
-            return
-        share = -(-values.size // self.size)
-        parts = np.full((self.size, share), -np.inf)
-        parts.reshape(-1)[: values.size] = values
-        largest = np.max(self.alltoall(parts), axis=0)
-        values[:] = self.allgather(largest).reshape(-1)[: values.size]
+        self._reduce(values, np.maximum)
 
     def broadcast(self, values: NDArray[np.float64], root: int = 0) -> None:
         """Replace values (k,) by those of one process."""
@@ -91,13 +74,35 @@ class Communicator(ABC):
             values[:] = 0.0
         self.allreduce_sum(values)
 
+    def _reduce(self, values: NDArray[np.float64], join: np.ufunc) -> None:
+        """Join rows one after the other; many numbers in parts, of which each process joins one for all."""
+        if values.size <= FEW_NUMBERS:
+            brought = np.empty((self.size, values.size))
+            self.allgather(values, brought)
+            _joined(brought, join, values)
+            return
+        own, others, part = self._space(values.size)
+        own.reshape(-1)[: values.size] = values
+        self.alltoall(own, others)
+        _joined(others, join, part)
+        self.allgather(part, own)
+        values[:] = own.reshape(-1)[: values.size]
 
-def _added(parts: NDArray[Any]) -> NDArray[np.float64]:
-    """The sum of rows, one after the other: NumPy adds in pairs along other axes only."""
-    total: NDArray[np.float64] = parts[0].copy()
+    def _space(self, count: int) -> tuple[NDArray[np.float64], ...]:
+        """Two arrays of a row for each process, and a row: kept, because new memory takes longer than a sum."""
+        share = -(-count // self.size)
+        kept: tuple[NDArray[np.float64], ...] | None = self.__dict__.get("_kept")
+        if kept is None or kept[2].size != share:
+            kept = np.zeros((self.size, share)), np.zeros((self.size, share)), np.zeros(share)
+            self.__dict__["_kept"] = kept
+        return kept
+
+
+def _joined(parts: NDArray[np.float64], join: np.ufunc, out: NDArray[np.float64]) -> None:
+    """Join rows in their order: NumPy's own sums add in pairs along some axes."""
+    out[:] = parts[0]
     for part in parts[1:]:
-        total += part
-    return total
+        join(out, part, out=out)
 
 
 class SelfComm(Communicator):
@@ -105,6 +110,6 @@ class SelfComm(Communicator):
 
     rank, size = 0, 1
 
-    def allgather(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values themselves, shape (1, k)."""
-        return values[None].copy()
+    def allgather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Write the values themselves, shape (1, k)."""
+        out[0] = values

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .communicator import Communicator
+from .communicator import FEW_NUMBERS, Communicator
 from .failures import raise_together
 
 Vector = NDArray[np.float64]
@@ -107,6 +107,7 @@ class Together(Ranks):
     def __init__(self, comm: Communicator) -> None:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
         self.failed: BaseException | None = None
+        self._kept = np.empty(0)
 
     def sum(self, values: Vector) -> float:  # type: ignore[override]
         return self.totals(float(values.sum()))[0]
@@ -142,7 +143,10 @@ class Together(Ranks):
         self.add(values)
 
     def _reduce(self, values: Vector, reduce: Callable[[Vector], None]) -> None:
-        told = np.append(values, 0.0 if self.failed is None else 1.0)
+        told = self._kept if self._kept.size == values.size + 1 else np.empty(values.size + 1)
+        if told.size > FEW_NUMBERS:
+            self._kept = told  # new memory takes longer than a sum
+        told[:-1], told[-1] = values, self.failed is not None
         reduce(told)
         if told[-1] > 0:
             self._raise()

@@ -25,12 +25,12 @@ class ThreadComm(eot.distributed.Communicator):
     def __init__(self, room, rank):
         self.room, self.rank, self.size, self.messages = room, rank, room.size, []
 
-    def allgather(self, values):
-        self.room.slots[self.rank] = values.copy()
+    def allgather(self, values, out):
+        self.room.slots[self.rank] = values
         self.room.barrier.wait()
-        found = np.stack(self.room.slots)
+        for row, brought in zip(out, self.room.slots, strict=True):
+            row[:] = brought
         self.room.barrier.wait()
-        return found
 
     def allreduce_sum(self, values):
         self.messages.append(values.size)
