@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import time
-import warnings
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.origin import Origin, origin_of
+from ..arrays.origin import origin_of
 from ..costs.grid import flat_weights
-from ..costs.point_cost import is_pruned
-from ..errors import ConvergenceError, ConvergenceWarning
 from ..problems.pairs import build_cross, build_self, complete, strength
 from ..problems.penalties import Fixed
-from ..problems.penalty import Penalty, Vector
-from ..problems.problem import Problem
-from ..problems.scaled import Task
-from ..solutions.assembly import solution_from
-from ..solutions.divergence import Divergence
-from ..solutions.solution import Solution
-from ..solvers.blocked import refuse_blocked
-from ..solvers.driver import Limits, Outcome
-from ..solvers.methods import Method, choose
+from ..problems.penalty import Penalty
+from ..solvers.driver import Limits
+from ..solvers.methods import Method
 from ..solvers.newton import Newton
-from ..solvers.oriented import solve_stored
-from ..solvers.state import Start
-from ..solvers.symmetric import solve_from, solve_symmetric
 from .divergence_batch import batch_shape, divergences
+from .divergence_terms import Terms
 from .multiscale import pruned
-from .options import SINGLE_TOL, check_choice, check_limits, check_method, last_side
+from .options import check_choice, check_limits, check_method
 
 DIFFERENCE_ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
 
@@ -51,6 +39,7 @@ def divergence(
     max_iter: int = 10_000,
     time_limit: float | None = None,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
+    comm: Any = None,
 ) -> Any:
     """Debiased Sinkhorn divergence of two weighted clouds, 0 where they are the same.
 
@@ -89,6 +78,9 @@ def divergence(
         Seconds at most, for all.
     on_failure : {"warn", "raise", "ignore"}
         What to do if a term ends unconverged.
+    comm : communicator, optional
+        Rows are split over processes, as for `solve`: each passes its own rows of all three costs, its own `a` and all
+        of `b`. A `PointCloud` of its own rows and all columns makes the others itself.
 
     Returns
     -------
@@ -142,6 +134,12 @@ def divergence(
     >>> found.value, found.gradients().x.shape
     (0.250..., (4, 1))
     """
+    if comm is not None:
+        from .divergence_split import divergence_split  # here, because few need it
+
+        options = {"method": method, "tol": tol, "max_iter": max_iter, "time_limit": time_limit}
+        costs, weights = (cost_xy, cost_xx, cost_yy), (a, b)
+        return divergence_split(comm, costs, weights, (epsilon, blur), (rows, cols), on_failure, **options)
     check_method(method)
     check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     limits = Limits(*check_limits(tol, max_iter, time_limit, None))
@@ -167,83 +165,5 @@ def divergence(
             pruned(one, cost, method, 1.0, limits.tol)
             for one, cost in ((problem, cost_xy), (problem_x, cost_xx), (problem_y, cost_yy))
         )
-        terms = _Terms(method, limits, deadline, origin)
-        self_x, dual_x = terms.self_term(problem_x)
-        self_y, dual_y = terms.self_term(problem_y)
-        cross, dual = terms.cross_term(problem, self_x.host.f, self_y.host.f)
-    lift = problem.offset_value - 0.5 * (problem_x.offset_value + problem_y.offset_value)
-    value = dual - 0.5 * (dual_x + dual_y) + lift  # the constants epsilon sum(R) cancel
-    hidden = DIFFERENCE_ROUNDING * (_size(cross) + 0.5 * (_size(self_x) + _size(self_y))) + _left_out(cross)
-    if -hidden <= value < 0:
-        value = 0.0
-    found = Divergence(value, cross, self_x, self_y, origin)
-    if not found.converged and on_failure != "ignore":
-        parts = (("cost_xy", cross), ("cost_xx", self_x), ("cost_yy", self_y))
-        text = "; ".join(f"the term of {name}: {part.message}" for name, part in parts if not part.converged)
-        if on_failure == "raise":
-            raise ConvergenceError(text)
-        warnings.warn(text, ConvergenceWarning, stacklevel=2)
-    return found
-
-
-@dataclass(frozen=True)
-class _Terms:
-    """How each term is solved; dual values come without the constant epsilon sum(R)."""
-
-    method: Method | Newton
-    limits: Limits
-    deadline: float
-    origin: Origin
-
-    def self_term(self, problem: Problem) -> tuple[Solution, float]:
-        limits = self._limits_now()
-
-        def solve(task: Task, start: Start) -> Outcome:
-            return solve_symmetric(task, start, limits, choose(self.method, task.problem, 1.0, limits.tol))
-
-        outcome = solve_stored(problem, self._start(problem, "rows"), solve)
-        return self._solution(problem, outcome), outcome.measure.dual
-
-    def cross_term(self, problem: Problem, f: Vector, g: Vector) -> tuple[Solution, float]:
-        limits = self._limits_now()
-        duals: list[float] = []
-
-        def solve(task: Task, start: Start) -> Outcome:
-            phases = choose(self.method, task.problem, 1.0, limits.tol)
-            found, dual = solve_from(task, start, limits, phases)
-            duals.append(dual)
-            return found
-
-        start = replace(self._start(problem, last_side(problem, None)), f=f, g=g)
-        outcome = solve_stored(problem, start, solve)
-        return self._solution(problem, outcome), duals[0]
-
-    def _start(self, problem: Problem, end: str) -> Start:
-        fast = (self.method in ("auto", "multiscale") or problem.cost.single) and self.limits.tol >= SINGLE_TOL
-        return Start(None, None, end, (1.0, 1.0), fast, self.limits.tol, self.deadline)
-
-    def _limits_now(self) -> Limits:
-        if self.limits.time_limit is None:
-            return self.limits
-        left = max(self.deadline - time.perf_counter(), 1e-3)  # too little for anything but saying so
-        return Limits(self.limits.tol, self.limits.max_iter, left)
-
-    def _solution(self, problem: Problem, outcome: Outcome) -> Solution:
-        refuse_blocked(outcome.blocked)
-        return solution_from(problem, outcome, self.limits.tol, self.origin)
-
-
-def _left_out(solution: Solution) -> float:
-    """By how much the dual value is lower because of pairs that are not read."""
-    problem = solution.problem
-    return problem.epsilon * problem.mass * problem.cost.left_share if is_pruned(problem.cost) else 0.0
-
-
-def _size(solution: Solution) -> float:
-    """What the terms of a dual value add up to, without their signs; costs where there is mass are no larger."""
-    host, problem = solution.host, solution.problem
-    used_r, used_c = problem.row_used, problem.col_used
-    r, c = host.row_marginal[used_r], host.col_marginal[used_c]
-    with np.errstate(over="ignore"):
-        terms = r @ np.abs(host.f[used_r]) + c @ np.abs(host.g[used_c]) + problem.epsilon * r.sum()
-    return float(terms + abs(solution.dual_value))
+        terms = Terms(method, limits, deadline, origin)
+        return terms.divergence(problem, problem_x, problem_y, on_failure)

@@ -154,6 +154,14 @@ class KnownCost(Cost):
         """How many rows there are, those of other processes counted."""
         return self.shape[0]
 
+    def of_all_rows(self, values: Any) -> Any:
+        """Return what all rows have, of an array that says what the own ones have."""
+        return values
+
+    def of_own_rows(self, values: Any) -> Any:
+        """Return what the own rows have, of an array that says what all have."""
+        return values
+
     @property
     def entries(self) -> int:
         """How many there are."""

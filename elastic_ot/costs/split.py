@@ -43,8 +43,8 @@ class SplitCost(KnownCost):
         None of a process that has no rows.
     shape : tuple of int
         (own rows, m).
-    count, largest_part : int
-        Rows of all processes, and of the one that has most.
+    count, first, largest_part : int
+        Rows of all processes, those of lower ranks, and those of the one that has most.
     in_memory : bool
         All processes have their entries in memory.
     """
@@ -54,6 +54,7 @@ class SplitCost(KnownCost):
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     count: int
+    first: int
     largest_part: int
     in_memory: bool
     lowest: float
@@ -72,6 +73,24 @@ class SplitCost(KnownCost):
     @property
     def row_count(self) -> int:
         return self.count
+
+    def of_all_rows(self, values: Any) -> Any:
+        out = np.zeros((self.count, *values.shape[1:]))
+        out[self._place] = values
+        self.ranks.add(out.reshape(-1))
+        return out
+
+    def of_own_rows(self, values: Any) -> Any:
+        return values[self._place]
+
+    def share_of(self, size: int) -> slice:
+        """Return the own ones of so many things that are dealt out as the rows are."""
+        return slice(self.first * size // self.count, (self.first + self.shape[0]) * size // self.count)
+
+    @property
+    def _place(self) -> slice:
+        """The own rows among all."""
+        return slice(self.first, self.first + self.shape[0])
 
     @property
     def memory(self) -> Any:

@@ -38,7 +38,7 @@ def build_split(
         weights_b = np.empty(0) if b is None else ingest_vector("b", b)
     ranks.check()
     refuse_differences(ranks, b=weights_b, epsilon=epsilon, rows=rows, cols=cols, reference=reference)
-    count, m = _sizes(ranks, own, weights_b.size)
+    count, first, m = _sizes(ranks, own, weights_b.size)
     weights_a, n = np.empty(0), own[0]
     with ranks.noting():
         weights_a = weights_of("a", a, n, "rows", count)
@@ -51,7 +51,7 @@ def build_split(
             given = _by_rows(given, mask, count * m)
             found = known_cost(given, mask, weights_a > 0, weights_b > 0, count * m)
     ranks.check()
-    known = _joined(found, ranks, (n, m), count, weights_a > 0, weights_b > 0)
+    known = _joined(found, ranks, (n, m), (count, first), weights_a > 0, weights_b > 0)
     problem = Problem(known, weights_a, weights_b, epsilon, rows.at(epsilon), cols.at(epsilon), reference)
     return checked(problem, (a, b))
 
@@ -65,8 +65,8 @@ def _ingested(cost: Any) -> NDArray[np.floating] | Cost:
     return ingest_cost(cost)
 
 
-def _sizes(ranks: Together, own: tuple[int, int], of_b: int) -> tuple[int, int]:
-    """The rows of all processes, and the columns, of which all must have the same number."""
+def _sizes(ranks: Together, own: tuple[int, int], of_b: int) -> tuple[int, int, int]:
+    """The rows of all processes and of lower ranks, and the columns, of which all must have the same number."""
     table = np.zeros((2, ranks.comm.size))
     table[:, ranks.rank] = own
     ranks.add(table.reshape(-1))
@@ -80,7 +80,7 @@ def _sizes(ranks: Together, own: tuple[int, int], of_b: int) -> tuple[int, int]:
             f"cost has {int(widths[0])} columns on rank {first} and {int(widths[1])} on rank {other}; each rank passes "
             f"some rows and all columns"
         )
-    return count, int(widths[0]) if widths.size else of_b
+    return count, int(table[0, : ranks.rank].sum()), int(widths[0]) if widths.size else of_b
 
 
 def _by_rows(given: Any, mask: Any, entries: int) -> Any:
@@ -96,7 +96,7 @@ def _joined(
     own: KnownCost | None,
     ranks: Together,
     shape: tuple[int, int],
-    count: int,
+    counts: tuple[int, int],
     row_on: NDArray[np.bool_],
     col_on: NDArray[np.bool_],
 ) -> SplitCost:
@@ -131,4 +131,4 @@ def _joined(
         col_reach = reached > 0
     dtype = np.dtype(f"f{int(wide)}")
     stored = not computed
-    return SplitCost(own, ranks, shape, dtype, count, int(largest), stored, -low, high, row_reach, col_reach)
+    return SplitCost(own, ranks, shape, dtype, *counts, int(largest), stored, -low, high, row_reach, col_reach)

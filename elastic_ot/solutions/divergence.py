@@ -77,7 +77,7 @@ class Divergence:
     origin: Origin = field(default=Origin(), repr=False)
 
     def __repr__(self) -> str:
-        n, m = self.cross.problem.shape
+        n, m = self.cross.problem.cost.row_count, self.cross.problem.shape[1]
         state = "converged" if self.converged else "not converged"
         return f"Divergence({self.value:.6g}, {n} and {m} points, epsilon={self.cross.epsilon:g}, {state})"
 
@@ -90,6 +90,10 @@ class Divergence:
     def gap(self) -> float:
         """A bound on the error of `value`: it is at most `cross.gap` too low, and half the other gaps too high."""
         return max(self.cross.gap, 0.5 * (self.self_x.gap + self.self_y.gap))
+
+    def _same_points(self) -> bool:
+        """True if all three terms lie between the same points."""
+        return same_points(self.cross.problem, self.self_x.problem, self.self_y.problem)
 
     def gradients(self) -> DivergenceGradients:
         """Derivatives of `value` in costs or points, weights and epsilon.
@@ -109,13 +113,14 @@ class Divergence:
             xy, xx, yy = self.cross.problem, self.self_x.problem, self.self_y.problem
             epsilon = xy.epsilon
             by_rows, by_cols = xy.partners
-            a = cross.a - 0.5 * (x.a + x.b) + epsilon * np.where(xy.a > 0, xx.partners[0] - by_rows, 0.0)
-            b = cross.b - 0.5 * (y.a + y.b) + epsilon * np.where(xy.b > 0, yy.partners[0] - by_cols, 0.0)
+            of_xx, of_yy = xx.cost.of_own_rows, yy.cost.of_all_rows
+            a = cross.a - 0.5 * (x.a + of_xx(x.b)) + epsilon * np.where(xy.a > 0, xx.partners[0] - by_rows, 0.0)
+            b = cross.b - 0.5 * (of_yy(y.a) + y.b) + epsilon * np.where(xy.b > 0, of_yy(yy.partners[0]) - by_cols, 0.0)
             if isinstance(xy.rows, Fixed) and isinstance(xy.cols, Fixed):
-                excess = 0.5 * float(xy.a @ a - xy.b @ b) / xy.mass
+                excess = 0.5 * (xy.ranks.sum(xy.a * a) - float(xy.b @ b)) / xy.mass
                 a, b = a - excess * (xy.a > 0), b + excess * (xy.b > 0)
             masses = 0.5 * (xx.reference_mass + yy.reference_mass) - xy.reference_mass
-            by_points = _in_points(cross, x, y) if same_points(xy, xx, yy) else {}
+            by_points = _in_points(cross, (x.x, of_xx(x.y)), (of_yy(y.x), y.y)) if self._same_points() else {}
             return DivergenceGradients(
                 cost_xy=cross.cost,
                 cost_xx=_minus_half(x.cost),
@@ -131,6 +136,6 @@ def _minus_half(plan: Any) -> Any:
     return None if plan is None else -0.5 * plan
 
 
-def _in_points(cross: Any, x: Any, y: Any) -> dict[str, Any]:
+def _in_points(cross: Any, x: tuple[Any, Any], y: tuple[Any, Any]) -> dict[str, Any]:
     """The total derivatives in the points: those of x stand on both sides of the term within x."""
-    return {"x": cross.x - 0.5 * (x.x + x.y), "y": cross.y - 0.5 * (y.x + y.y)}
+    return {"x": cross.x - 0.5 * (x[0] + x[1]), "y": cross.y - 0.5 * (y[0] + y[1])}

@@ -18,6 +18,7 @@ from ..problems.problem import Problem
 from ..solvers.driver import Outcome
 from ..solvers.status import Budget
 from .assembly import solution_from
+from .divergence import Divergence
 from .solution import Solution
 
 
@@ -134,6 +135,21 @@ class SplitSolution(Solution):
     def hvp(self, *args: Any, **options: Any) -> NoReturn:
         """Refused."""
         _refuse("hvp is for a problem on one process", "use differences of gradients")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SplitDivergence(Divergence):
+    """What `divergence` returns on each process if it is given a `comm`.
+
+    `value`, `gap` and whether it has converged are those of all rows, and the same on all processes; the three
+    solutions are `SplitSolution`. Gradients are those of `cross`, ``a`` and ``x`` of the own rows: all processes must
+    call `gradients`.
+    """
+
+    points: bool = False
+
+    def _same_points(self) -> bool:
+        return self.points
 
 
 def _refuse(what: str, way: str) -> NoReturn:

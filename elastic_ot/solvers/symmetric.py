@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..costs.point_cost import is_pruned
+from ..distributed.ranks import Ranks
 from ..problems.penalty import Vector
 from ..problems.scaled import Task
 from .driver import Limits, Outcome, Phase, run
@@ -38,7 +39,7 @@ NEAR_ENOUGH = 1.0  # residual, relative to the mass, up to which given potential
 
 def solve_symmetric(task: Task, start: Start, limits: Limits, others: Sequence[Phase]) -> Outcome:
     """Potentials f = g, by averaged updates, or by `others` where those are slow; measured as they are returned."""
-    left = _Budget(limits)
+    left = _Budget(limits, task.problem.ranks)
     averaged = () if is_pruned(task.problem.cost) else (Phase("symmetric", Averaged()),)  # it reads all pairs
     found = left.run(averaged or others, task, start)
     if found.status is Status.NUMERICAL:
@@ -74,7 +75,8 @@ def measured(task: Task, start: Start, f: Vector, g: Vector, tol: float) -> Outc
     """(f, g) as the outcome of a solve that changes nothing."""
     began, problem = time.perf_counter(), task.problem
     f, g, rows, cols, found = certify(task, *centred(problem, start, f, g))
-    entry = Entry(1, found.residual, found.dual, found.epsilon, time.perf_counter() - began, "given", 0)
+    seconds = problem.ranks.most(time.perf_counter() - began)
+    entry = Entry(1, found.residual, found.dual, found.epsilon, seconds, "given", 0)
     status = Status.CONVERGED if found.meets(tol) else Status.STALLED
     return Outcome(f, g, rows, cols, found, status, 1, "given", history_of([entry], problem.reference_mass))
 
@@ -82,8 +84,8 @@ def measured(task: Task, start: Start, f: Vector, g: Vector, tol: float) -> Outc
 class _Budget:
     """What is left of the limits after some runs."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits, self.used, self.began = limits, 0, time.perf_counter()
+    def __init__(self, limits: Limits, ranks: Ranks) -> None:
+        self.limits, self.ranks, self.used, self.began = limits, ranks, 0, time.perf_counter()
         self.tol, self.deadline = limits.tol, limits.time_limit
 
     @property
@@ -95,7 +97,7 @@ class _Budget:
         return Status.MAX_ITER if self.used >= self.limits.max_iter else Status.TIME_LIMIT
 
     def _seconds(self) -> float:
-        return (self.deadline or np.inf) - (time.perf_counter() - self.began)
+        return (self.deadline or np.inf) - self.ranks.most(time.perf_counter() - self.began)
 
     def run(self, phases: Sequence[Phase], task: Task, start: Start) -> Outcome:
         seconds = None if self.deadline is None else max(self._seconds(), 1e-3)
@@ -107,16 +109,18 @@ class _Budget:
 
 def _symmetrised(task: Task, start: Start, limits: Limits, found: Outcome) -> Outcome:
     """Measure both sides at the mean of f and g, where by concavity the dual is not lower."""
-    p = 0.5 * (found.f + found.g)
-    used = np.isfinite(p)
-    apart = found.f[used] - found.g[used]
+    cost = task.problem.cost
+    f = cost.of_all_rows(found.f)
+    p = 0.5 * (f + found.g)
+    used, own = np.isfinite(p), cost.of_own_rows(p)
+    apart = f[used] - found.g[used]
     if used.any() and np.ptp(apart) <= SAME * np.abs(p[used]).max():  # (p, p) translated, which has the same plan
-        return replace(found, f=p, g=p.copy())
-    there = measured(task, start, p, p, limits.tol)
+        return replace(found, f=own, g=p.copy())
+    there = measured(task, start, own, p, limits.tol)
     status = there.status
     if status is not Status.CONVERGED:
         status = Status.STALLED if found.status is Status.CONVERGED else found.status
-    return replace(there, f=p, g=p.copy(), status=status, method=found.method, history=found.history)
+    return replace(there, f=own, g=p.copy(), status=status, method=found.method, history=found.history)
 
 
 @dataclass(eq=False)
@@ -130,7 +134,9 @@ class AveragedState(State):
     sweeps: int = 0
 
     def iterate(self) -> Iterate:
-        return Iterate(self.previous_alpha, self.previous_alpha + self.log_mass, self.log_row, self.log_row)
+        cost = self.task.problem.cost
+        beta, log_col = cost.of_all_rows(self.previous_alpha) + self.log_mass, cost.of_all_rows(self.log_row)
+        return Iterate(self.previous_alpha, beta, self.log_row, log_col)
 
     def shift(self, t: float) -> None:
         """Nothing: by symmetry the best translation is none."""
@@ -151,13 +157,14 @@ class Averaged:
         lowest = max(
             0.5 * problem.cost.lowest, problem.rows.least_potential()
         )  # no entry of the plan exceeds that of R
-        p = np.full(problem.shape[0], lowest)
+        p = np.full(problem.cost.row_count, lowest)
         if start.f is not None and start.g is not None:
-            p = 0.5 * (start.f + start.g)
+            p = 0.5 * (problem.cost.of_all_rows(start.f) + start.g)
+        own = problem.cost.of_own_rows(p)
         fast = start.fast and not problem.cost.stored
         scratch = task.plan.scratch(fast)
         state = AveragedState(
-            task, *task.alphas(p, p), "rows", (self.omega, 0.0), fast, scratch, log_mass=float(np.log(problem.mass))
+            task, *task.alphas(own, p), "rows", (self.omega, 0.0), fast, scratch, log_mass=float(np.log(problem.mass))
         )
         self._sweep(state)
         return state
@@ -177,7 +184,7 @@ class Averaged:
         return count
 
     def _sweep(self, state: AveragedState) -> None:
-        np.add(state.alpha, state.log_mass, out=state.beta)
+        np.add(state.task.problem.cost.of_all_rows(state.alpha), state.log_mass, out=state.beta)
         state.log_col[:] = 0.0  # not read, because the columns do not move; but it must be a number
         sweep(state, state.omega, 1)
         state.sweeps += 1
