@@ -20,8 +20,6 @@ from .divergence_terms import Terms
 from .multiscale import pruned
 from .options import check_choice, check_limits, check_method
 
-DIFFERENCE_ROUNDING = 1e-14  # of the terms that the dual values are sums of: what a difference of them may be off by
-
 
 def divergence(
     cost_xy: Any,

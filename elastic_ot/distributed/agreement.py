@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields, is_dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -37,13 +39,21 @@ def refuse_differences(ranks: Together, **values: Any) -> None:
 
 def _digest(value: Any) -> float:
     """A whole number below 2^48 that belongs to a value."""
-    hashed = hashlib.sha256()
+    return float(int.from_bytes(hashlib.sha256(_written(value)).digest()[:DIGEST_BYTES], "big"))
+
+
+def _written(value: Any) -> bytes:
+    """Bytes that are the same for equal values, of whatever types their numbers are."""
     if isinstance(value, np.ndarray):
-        hashed.update(f"{value.dtype}{value.shape}".encode())
-        hashed.update(np.ascontiguousarray(value).tobytes())
-    else:
-        hashed.update(repr(value).encode())
-    return float(int.from_bytes(hashed.digest()[:DIGEST_BYTES], "big"))
+        return f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
+    if is_dataclass(value):
+        parts = [field.name.encode() + _written(getattr(value, field.name)) for field in fields(value)]
+        return type(value).__name__.encode() + b"".join(parts)
+    if isinstance(value, tuple):
+        return b"(" + b",".join(map(_written, value)) + b")"
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return repr(float(value)).encode()
+    return repr(value).encode()
 
 
 def _probe() -> Any:

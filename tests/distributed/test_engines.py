@@ -55,12 +55,16 @@ def test_the_answer_is_that_of_one_process(engine, size, tmp_path):
 
 @pytest.mark.parametrize(("engine", "size"), [("mpi", 3), ("gloo", 2)])
 def test_an_error_of_one_rank_reaches_all(engine, size, tmp_path):
-    {"mpi": mpi, "gloo": gloo}[engine](size, tmp_path, "bad", "callback")
-    for rank, (bad, callback) in enumerate(zip(*(read(tmp_path, x, size) for x in ("bad", "callback")), strict=True)):
+    names = "bad", "callback", "interrupt"
+    {"mpi": mpi, "gloo": gloo}[engine](size, tmp_path, *names)
+    found = zip(*(read(tmp_path, name, size) for name in names), strict=True)
+    for rank, (bad, callback, interrupt) in enumerate(found):
         last = f"rank {size - 1}"
         assert str(bad["error"]).startswith(f"ValueError: {last}: a[0] is -")
         own = "ZeroDivisionError: oh"
         assert str(callback["error"]) == (own if rank == size - 1 else f"RankError: {last}: {own}")
+        stopped = "KeyboardInterrupt: " if rank == size - 1 else f"RankError: {last}: KeyboardInterrupt"
+        assert str(interrupt["error"]) == stopped
 
 
 def test_rows_are_dealt_out_once():

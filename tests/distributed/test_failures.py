@@ -77,6 +77,12 @@ def test_ranks_that_disagree_are_told_so(name):
     assert_all_raise(found, ValueError, "rank 1 differs from rank 0", name)
 
 
+def test_numbers_of_another_type_are_no_difference():
+    same = {"epsilon": np.float64(0.05), "rows": eot.KL(np.float32(0.5)), "tol": np.float64(1e-6)}
+    found = answers(odd=lambda given: same, rows=eot.KL(0.5))
+    assert [solution.converged for solution in found] == [True] * 3
+
+
 def test_ranks_with_other_columns_are_told_so():
     found = answers(odd=lambda given: {"cost": given["cost"][:, 1:]})
     assert_all_raise(found, ValueError, "19 columns on rank 2", "20 on rank 0")

@@ -3,6 +3,7 @@
 ``python rank_worker.py mpi FOLDER CASE...`` under mpiexec; `run` for processes that have a communicator.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -52,17 +53,21 @@ def solved(comm, rank, size, case):
 
 
 def failing(comm, rank, size, case):
-    """Bad input, or an error in a callback, on the last rank only: what each has raised."""
+    """Bad input, an error in a callback, or Ctrl-C, on the last rank only: what each has raised."""
     own, (cost, a, b), last = rows_of(rank, size), whole(), rank == size - 1
 
     def fail(iteration, residual):
+        if case == "interrupt":
+            signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+            return
         raise ZeroDivisionError("oh")
 
     if case == "bad" and last:
         a = -a
     try:
-        eot.solve(cost[own], a[own], b, epsilon=0.05, callback=fail if case == "callback" and last else None, comm=comm)
-    except Exception as error:
+        callback = fail if case != "bad" and last else None
+        eot.solve(cost[own], a[own], b, epsilon=0.05, callback=callback, comm=comm)
+    except (Exception, KeyboardInterrupt) as error:
         return {"error": np.array(f"{type(error).__name__}: {error}")}
     return {"error": np.array("none")}
 

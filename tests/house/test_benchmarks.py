@@ -19,6 +19,7 @@ from benchmarks import (
     compare_small,
     compare_small_layers,
     first_call,
+    ranks,
 )
 from benchmarks.count_reads import counted
 from benchmarks.report import DIGITS, RESULTS, Report, Section, Time, compact, options, plain, read
@@ -39,6 +40,7 @@ STORED = {
     "small_layers": compare_small_layers.SMALL_LAYERS,
     "clouds": compare_clouds.CLOUDS,
     "multiscale": compare_multiscale.MULTISCALE,
+    "ranks": ranks.RANKS,
 }
 
 
