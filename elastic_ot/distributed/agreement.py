@@ -51,7 +51,7 @@ def _written(value: Any) -> bytes:
         return type(value).__name__.encode() + b"".join(parts)
     if isinstance(value, tuple):
         return b"(" + b",".join(map(_written, value)) + b")"
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, Real):
         return repr(float(value)).encode()
     return repr(value).encode()
 
