@@ -24,7 +24,7 @@ DRIFT = 25.0  # nats by which potentials may rise before a list is made anew: tw
 MOST_PAIRS = 0.5  # of all pairs, from which on lists save less than they cost
 MOST_LISTS = 8  # at a level
 OVERLOOKED = 1.3  # times the residual of what is listed: a certificate above that has found more
-COARSE, SPARE = 0.5, 0.5  # of the tolerance of the lists: an aim that asks for others, and what these have to spare
+GAP_SHORT, SPARE = 0.5, 0.5  # of the tolerance of the lists: an aim that asks for others, and what these have to spare
 MOST_LACKING = 0.8  # share of the tolerance that is left for what is not listed
 TRIM = 0.1  # share of a level's tolerance that pairs with little mass may carry together
 DUAL_NOISE = 1e-6  # of single precision in the dual, in units of epsilon and the mass
@@ -155,7 +155,7 @@ class MultiscaleState(NewtonState):
     def too_coarse(self) -> bool:
         """True if the tolerance is met but for a gap that asks for a smaller residual than the list can have."""
         found = self.measure()
-        return self.on_target and found.near(self.tol) and found.aim(self.tol) < COARSE * self.list_tol
+        return self.on_target and found.near(self.tol) and found.aim(self.tol) < GAP_SHORT * self.list_tol
 
     def tighten(self) -> None:
         """Lists for what the gap asks for, and certificates."""
