@@ -16,6 +16,7 @@ _HOME = {
     "assign": "api.assign",
     "exact": "api.exact",
     "divergence": "api.divergence",
+    "gromov": "api.gromov",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -41,6 +42,8 @@ _HOME = {
     "Divergence": "solutions.divergence",
     "BatchDivergence": "solutions.batch_divergence",
     "DivergenceGradients": "solutions.divergence",
+    "GromovSolution": "solutions.gromov",
+    "GromovHistory": "solutions.gromov",
     "Gradients": "derivatives.records",
     "Tangents": "derivatives.records",
     "History": "solvers.history",
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from .api.assign import assign as assign
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
+    from .api.gromov import gromov as gromov
     from .api.precompile import precompile as precompile
     from .api.solve import solve as solve
     from .backends.cpu.threads import get_num_threads as get_num_threads
@@ -104,6 +108,8 @@ if TYPE_CHECKING:
     from .solutions.divergence import DivergenceGradients as DivergenceGradients
     from .solutions.exact import ExactSolution as ExactSolution
     from .solutions.exact_batch import BatchExactSolution as BatchExactSolution
+    from .solutions.gromov import GromovHistory as GromovHistory
+    from .solutions.gromov import GromovSolution as GromovSolution
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History
     from .solvers.newton import Newton as Newton
