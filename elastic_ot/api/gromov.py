@@ -155,7 +155,8 @@ def gromov(
     check_sides(rows, cols)
     count = _count(starts)
     share = _share(alpha, linear)
-    structure = _structure(cost_x, cost_y, linear, loss, share)
+    fixed = type(rows) is type(cols) is Fixed
+    structure = _structure(cost_x, cost_y, linear, loss, share, fixed)
     n, m = structure.shape
     weights = weights_of("a", a, n, "rows"), weights_of("b", b, m, "columns")
     for name, values in zip("ab", weights, strict=True):
@@ -211,7 +212,7 @@ def _share(alpha: float | None, linear: Any) -> float:
     return share
 
 
-def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float) -> Structure:
+def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float, fixed: bool) -> Structure:
     clouds = [isinstance(cost, PointCloud) and cost.metric == "sqeuclidean" for cost in (cost_x, cost_y)]
     features = linear is None or (isinstance(linear, PointCloud) and linear.metric == "sqeuclidean")
     if all(clouds) and loss == "square" and features:
@@ -219,7 +220,7 @@ def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float) -
         between = None if linear is None else (np.asarray(linear.x, np.float64), np.asarray(linear.y, np.float64))
         if between is not None and (len(between[0]), len(between[1])) != (len(x), len(y)):
             raise ValueError(f"linear has shape {linear.shape}; it must have {(len(x), len(y))}")
-        return Clouds(x, y, share, between)
+        return Clouds(x, y, share, between, fixed)
     first, second = (_matrix(name, cost) for name, cost in (("cost_x", cost_x), ("cost_y", cost_y)))
     for name, matrix in (("cost_x", first), ("cost_y", second)):
         if matrix.shape[0] != matrix.shape[1]:

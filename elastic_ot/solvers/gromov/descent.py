@@ -183,10 +183,9 @@ class _Run:
             return float(np.abs(inner.coupling.plan - before.plan).sum()) / inner.mass
         if self.inner is None:
             return np.inf
-        how, last = self.how, self.inner
-        linear = 2.0 * how.share * self.near.energy + (1.0 - how.share) * self.near.linear
+        last = self.inner
         r, c = before.row_marginal, before.col_marginal
-        now = float(r @ inner.f + c @ inner.g) - linear
+        now = float(r @ inner.f + c @ inner.g) - self.near.priced
         then = float(r @ last.f + c @ last.g) - last.transport
         divergence = (then - now) / epsilon - last.mass + inner.mass
         return float(np.sqrt(2.0 * max(divergence, 0.0) / inner.mass))

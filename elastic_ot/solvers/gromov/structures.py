@@ -21,6 +21,7 @@ from ...problems.penalty import Indices, Vector
 from .losses import Loss
 
 Array = NDArray[np.float64]
+RANK = 1e-12  # of the largest: directions in which costs do not differ
 
 
 class Coupling(NamedTuple):
@@ -41,6 +42,8 @@ class Linear(NamedTuple):
     """Of the plan under the linear cost of a fused problem."""
     cost: Any
     """What to solve for: share times the derivative, and the rest of the share times the linear cost."""
+    priced: float
+    """Of the plan under that cost."""
 
 
 class Structure(Protocol):
@@ -82,9 +85,10 @@ class Matrices:
         product = 2.0 * product if self.symmetric else product + left.T @ plan @ right
         cost = self.share * (sides[0][:, None] + sides[1] - product)
         if self.linear is None:
-            return Linear(energy, 0.0, cost)
+            return Linear(energy, 0.0, cost, 2.0 * self.share * energy)
         linear = float(np.einsum("ij,ij->", self.linear, plan))
-        return Linear(energy, linear, cost + (1.0 - self.share) * self.linear)
+        cost += (1.0 - self.share) * self.linear
+        return Linear(energy, linear, cost, 2.0 * self.share * energy + (1.0 - self.share) * linear)
 
     def eccentricities(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         first, second = self.spaces
@@ -101,11 +105,14 @@ class Clouds:
 
     With u = |x|^2 a matrix of distances is U S U^T, U = [u, 1, x] and S of d + 2 rows, so K = 2 U S T S V^T for the
     T = U^T P V of a plan: d + 2 products with it. The cost of the next plan is minus an inner product of such rows.
+
+    Between `fixed` sides a sum of terms of each side changes nothing but potentials, so that minus an inner product is
+    half a squared distance: of points in few coordinates, which are solved from coarse to fine.
     """
 
-    def __init__(self, x: Array, y: Array, share: float, features: tuple[Array, Array] | None) -> None:
+    def __init__(self, x: Array, y: Array, share: float, features: tuple[Array, Array] | None, fixed: bool) -> None:
         self.points = tuple(points - points.mean(axis=0) for points in (x, y))
-        self.share, self.features = share, features
+        self.share, self.features, self.fixed = share, features, fixed
         self.shape = x.shape[0], y.shape[0]
         self.squares = tuple((points**2).sum(axis=1) for points in self.points)
         self.extended = tuple(
@@ -129,9 +136,13 @@ class Clouds:
             rest = 1.0 - self.share
             sides = sides[0] + rest * squares[0], sides[1] + rest * squares[1]
             left, right = np.column_stack([left, 2.0 * rest * z]), np.column_stack([right, w])
+        priced = 2.0 * self.share * energy + (1.0 - self.share) * linear
+        if self.fixed:
+            cost, moved = _as_distances(left, right, coupling, priced - _of_sides(sides, coupling))
+            return Linear(energy, linear, cost, moved)
         left = np.column_stack([left, -sides[0], -np.ones_like(sides[0])])
         right = np.column_stack([right, np.ones_like(sides[1]), sides[1]])
-        return Linear(energy, linear, PointCloud(left, right, "dot"))
+        return Linear(energy, linear, PointCloud(left, right, "dot"), priced)
 
     def _fourth(self, k: int, weights: Vector) -> Vector:
         """Return sum_i' w_i' |x_i - x_i'|^4 of every point of a side."""
@@ -157,6 +168,27 @@ class Clouds:
             return np.column_stack([_sums(i, mass * column[j], n) for column in x.T])
 
         return Coupling(_sums(i, mass, n), _sums(j, mass, m), product)
+
+
+def _of_sides(sides: tuple[Vector, Vector], coupling: Coupling) -> float:
+    return float(coupling.row_marginal @ sides[0] + coupling.col_marginal @ sides[1])
+
+
+def _as_distances(left: Array, right: Array, coupling: Coupling, product: float) -> tuple[PointCloud, float]:
+    """Return squared distances that are -<left_i, right_j> but for terms of each side, and what the plan pays.
+
+    `product` is what it pays under the inner products. Coordinates are those in which the matrix of these is diagonal,
+    centred and of equal spread on both sides: no pair of points is far apart that need not be.
+    """
+    r, c = coupling.row_marginal, coupling.col_marginal
+    (p, middle), (q, other) = np.linalg.qr(left - left.mean(axis=0)), np.linalg.qr(right - right.mean(axis=0))
+    product += float((r @ left) @ right.mean(axis=0) + left.mean(axis=0) @ (c @ right))
+    product -= float(left.mean(axis=0) @ right.mean(axis=0)) * float(r.sum())
+    turn, scale, back = np.linalg.svd(middle @ other.T)
+    kept = scale > RANK * scale[0]
+    half = np.sqrt(0.5 * scale[kept])
+    x, y = (p @ turn[:, kept]) * half, (q @ back[kept].T) * half
+    return PointCloud(x, y), product + float(r @ (x**2).sum(axis=1) + c @ (y**2).sum(axis=1))
 
 
 def _sums(places: Indices, values: Vector, count: int) -> Vector:
