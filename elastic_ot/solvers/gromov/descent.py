@@ -18,13 +18,13 @@ from ...problems.penalty import Vector
 from ..status import Status
 from .structures import Array, Coupling, Linear, Structure
 
-RISE = 1e-12  # of the objective, relative to its terms: what may be rounding
-MISSED = 1.0  # times the inner tolerance, the same: marginals that are missed by so much change it
+VALUE_ROUNDING = 1e-12  # of the objective, relative to its terms: what may be rounding
+INEXACT = 1.0  # times the inner tolerance, the same: marginals that are missed by so much change it
 LOOSE, TIED = 1e-3, 0.1  # tolerance of the first inner solve; of the others, times the last change
 FINER = 0.1  # the tolerance of an inner solve that seems to have raised the objective
 SHORTEN, LENGTHEN = 4.0, 2.0  # factors of lambda where a step failed, and where one succeeded
-NEGLIGIBLE = 1e-3  # times epsilon: a lambda that makes no difference
-SHORTEST = 1e6  # times epsilon: a lambda for which there is no hope left
+PROXIMAL_LEAST = 1e-3  # times epsilon: a lambda that makes no difference
+PROXIMAL_MOST = 1e6  # times epsilon: a lambda for which there is no hope left
 
 
 class Inner(NamedTuple):
@@ -143,12 +143,12 @@ class _Run:
                 if self.inner is None:
                     self.inner, self.near, self.value = inner, near, value
                 return None
-            rounding = (RISE + MISSED * self.tol) * self._size(inner, near)
+            rounding = (VALUE_ROUNDING + INEXACT * self.tol) * self._size(inner, near)
             if value <= self.value + rounding or self.tol < self.value_tol:
                 break
             if self.tol > how.tol:
                 self.tol = max(how.tol, FINER * self.tol)
-            elif self.logs is not None and self.proximal < SHORTEST * how.epsilon:
+            elif self.logs is not None and self.proximal < PROXIMAL_MOST * how.epsilon:
                 self.proximal = max(how.epsilon, SHORTEN * self.proximal)
             else:
                 return None
@@ -158,7 +158,7 @@ class _Run:
         self.logs = None if inner.coupling.plan is None else (inner.f[:, None] + inner.g - cost) / epsilon
         self.at, self.near, self.inner, self.value, self.value_tol = inner.coupling, near, inner, value, self.tol
         self.steps.append(Step(value, near.energy, change, self.tol, self.proximal, time.perf_counter() - self.began))
-        self.proximal = self.proximal / LENGTHEN if self.proximal > NEGLIGIBLE * how.epsilon else 0.0
+        self.proximal = self.proximal / LENGTHEN if self.proximal > PROXIMAL_LEAST * how.epsilon else 0.0
         return change
 
     def _objective(self, inner: Inner, near: Linear) -> float:
