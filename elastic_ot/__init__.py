@@ -17,6 +17,7 @@ _HOME = {
     "exact": "api.exact",
     "divergence": "api.divergence",
     "gromov": "api.gromov",
+    "transport_1d": "api.transport_1d",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -38,6 +39,8 @@ _HOME = {
     "ExactSolution": "solutions.exact",
     "BatchAssignment": "solutions.assignment_batch",
     "BatchExactSolution": "solutions.exact_batch",
+    "LineSolution": "solutions.line",
+    "PointGradients": "solutions.line",
     "Status": "solvers.status",
     "Divergence": "solutions.divergence",
     "BatchDivergence": "solutions.batch_divergence",
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from .api.gromov import gromov as gromov
     from .api.precompile import precompile as precompile
     from .api.solve import solve as solve
+    from .api.transport_1d import transport_1d as transport_1d
     from .backends.cpu.threads import get_num_threads as get_num_threads
     from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
@@ -110,6 +114,8 @@ if TYPE_CHECKING:
     from .solutions.exact_batch import BatchExactSolution as BatchExactSolution
     from .solutions.gromov import GromovHistory as GromovHistory
     from .solutions.gromov import GromovSolution as GromovSolution
+    from .solutions.line import LineSolution as LineSolution
+    from .solutions.line import PointGradients as PointGradients
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History
     from .solvers.newton import Newton as Newton

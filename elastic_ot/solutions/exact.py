@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cached import cached_property
+from ..plans.entries import sample_entries
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..solvers.status import Status
@@ -104,14 +105,7 @@ class ExactSolution:
         -------
         rows, cols : ndarray of int, shape (size,)
         """
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
-            raise ValueError(f"size is {size!r}; it must be an integer >= 0")
-        total = np.cumsum(self.mass)
-        if total.size == 0:
-            raise ValueError("the plan carries no mass; there is nothing to draw")
-        drawn = np.searchsorted(total, total[-1] * np.random.default_rng(rng).random(size), side="right")
-        drawn = np.minimum(drawn, total.size - 1)  # where the product was rounded up to the total
-        return self.row_ind[drawn], self.col_ind[drawn]
+        return sample_entries(self.row_ind, self.col_ind, self.mass, size, rng)
 
     def sparse_plan(self) -> csr_array:
         """The plan as a scipy.sparse.csr_array, shape (n, m)."""
