@@ -18,6 +18,7 @@ _HOME = {
     "divergence": "api.divergence",
     "gromov": "api.gromov",
     "transport_1d": "api.transport_1d",
+    "sliced": "api.sliced",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -41,6 +42,7 @@ _HOME = {
     "BatchExactSolution": "solutions.exact_batch",
     "LineSolution": "solutions.line",
     "PointGradients": "solutions.line",
+    "SlicedSolution": "solutions.sliced",
     "Status": "solvers.status",
     "Divergence": "solutions.divergence",
     "BatchDivergence": "solutions.batch_divergence",
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from .api.exact import exact as exact
     from .api.gromov import gromov as gromov
     from .api.precompile import precompile as precompile
+    from .api.sliced import sliced as sliced
     from .api.solve import solve as solve
     from .api.transport_1d import transport_1d as transport_1d
     from .backends.cpu.threads import get_num_threads as get_num_threads
@@ -116,6 +119,7 @@ if TYPE_CHECKING:
     from .solutions.gromov import GromovSolution as GromovSolution
     from .solutions.line import LineSolution as LineSolution
     from .solutions.line import PointGradients as PointGradients
+    from .solutions.sliced import SlicedSolution as SlicedSolution
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History
     from .solvers.newton import Newton as Newton

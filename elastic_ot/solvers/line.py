@@ -65,6 +65,11 @@ def solve_line(problem: LineProblem) -> LinePlan:
 
 def line_plans(problem: LineProblem) -> tuple[Indices, Indices, Array, Array]:
     """Entries of the plans: places (..., k), masses (..., k) and differences x - y (..., k); no potentials."""
+    if problem.a is None and problem.b is None and problem.shape[-2] == problem.shape[-1]:
+        rows, cols = (np.argsort(z, axis=-1, kind="stable") for z in (problem.x, problem.y))
+        differences = _at(problem.x, rows) - _at(problem.y, cols)
+        rows, cols = (np.broadcast_to(z, differences.shape) for z in (rows, cols))
+        return rows, cols, np.full(differences.shape, 1.0 / rows.shape[-1]), differences
     order_x, order_y, x, y, path = _sorted(problem)
     return (
         _at(order_x, path.rows),

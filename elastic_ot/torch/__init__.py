@@ -22,6 +22,7 @@ from ..frameworks.torch_operators import (
     value,
     with_converged,
 )
+from ..frameworks.torch_sliced import sliced
 
 _MODULE_OF = {
     "ElasticAttention": "attention",
@@ -43,6 +44,7 @@ __all__ = [
     "plan",
     "plan_apply",
     "potentials",
+    "sliced",
     "traced",
     "transport_cost",
     "value",
