@@ -19,6 +19,7 @@ _HOME = {
     "gromov": "api.gromov",
     "transport_1d": "api.transport_1d",
     "sliced": "api.sliced",
+    "couple": "api.couple",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -43,6 +44,7 @@ _HOME = {
     "LineSolution": "solutions.line",
     "PointGradients": "solutions.line",
     "SlicedSolution": "solutions.sliced",
+    "Coupling": "solutions.coupling",
     "Status": "solvers.status",
     "Divergence": "solutions.divergence",
     "BatchDivergence": "solutions.batch_divergence",
@@ -80,6 +82,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .api.assign import assign as assign
+    from .api.couple import couple as couple
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.gromov import gromov as gromov
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
     from .solutions.assignment_batch import BatchAssignment as BatchAssignment
     from .solutions.batch import BatchSolution as BatchSolution
     from .solutions.batch_divergence import BatchDivergence as BatchDivergence
+    from .solutions.coupling import Coupling as Coupling
     from .solutions.divergence import Divergence as Divergence
     from .solutions.divergence import DivergenceGradients as DivergenceGradients
     from .solutions.exact import ExactSolution as ExactSolution

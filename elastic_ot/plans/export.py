@@ -41,9 +41,8 @@ def logarithms(cost: Any, inv_epsilon: Any, alpha: Vector, beta: Vector, dtype: 
     """
     xp, least = library_of(cost), float(np.finfo(dtype).min)
     alpha, beta = xp.asarray(alpha)[..., :, None], xp.asarray(beta)[..., None, :]
-    found: NDArray[Any] = widened(cost).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # nan beyond the lengths of a batch
-        found *= -xp.asarray(inv_epsilon)[..., None, None]
+        found: NDArray[Any] = xp.multiply(widened(cost), -xp.asarray(inv_epsilon)[..., None, None], dtype=np.float64)
         found += alpha
         found += beta
     if found.min() >= least:

@@ -29,11 +29,13 @@ _MODULE_OF = {
     "SparseSinkhornAttention": "sparse_attention",
     "SinkhornRouter": "routing",
     "DustbinMatcher": "matching",
+    "OTPlanSampler": "pairs",
 }
 
 __all__ = [
     "DustbinMatcher",
     "ElasticAttention",
+    "OTPlanSampler",
     "SinkhornRouter",
     "SparseSinkhornAttention",
     "detached",
@@ -67,5 +69,6 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .attention import ElasticAttention as ElasticAttention
     from .matching import DustbinMatcher as DustbinMatcher
+    from .pairs import OTPlanSampler as OTPlanSampler
     from .routing import SinkhornRouter as SinkhornRouter
     from .sparse_attention import SparseSinkhornAttention as SparseSinkhornAttention

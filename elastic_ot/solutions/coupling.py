@@ -1,0 +1,67 @@
+"""What `couple` returns: pairs, and the plan that they were drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .assignment import Assignment
+from .exact import ExactSolution
+from .solution import Solution
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Pairs of points; unpacks as ``rows, cols``. Returned by `couple`.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int, shape (k,)
+        Point rows[i] of x0 goes with point cols[i] of x1.
+    transport_cost : float
+        <C, P> over the mass of the plan P: the expected cost of a pair.
+    entropy : float
+        The renormalised entropy of P in [0, 1]: 0 for a matching, 1 for independent pairs.
+    epsilon : float or None
+        That of the plan; None without entropy.
+    solution : Assignment, ExactSolution or Solution
+        The plan with its proof: potentials, `gap`, and whatever else such a result has.
+    """
+
+    rows: Indices
+    cols: Indices
+    transport_cost: float
+    entropy: float
+    epsilon: float | None
+    solution: Assignment | ExactSolution | Solution
+
+    def __iter__(self) -> Iterator[Indices]:
+        """``rows, cols = coupling``."""
+        return iter((self.rows, self.cols))
+
+    def __repr__(self) -> str:
+        with_entropy = "" if self.epsilon is None else f", epsilon={self.epsilon:.4g}"
+        return (
+            f"Coupling({self.rows.size} pairs, transport_cost={self.transport_cost:.6g}, entropy={self.entropy:.3f}"
+            f"{with_entropy})"
+        )
+
+    @property
+    def plan(self) -> NDArray[np.float64]:
+        """The plan, shape (n, m)."""
+        if isinstance(self.solution, Assignment):
+            n = self.solution.row_ind.size
+            out = np.zeros((n, n))
+            out[self.solution] = 1.0 / n
+            return out
+        return np.asarray(self.solution.plan)
+
+    @property
+    def gap(self) -> float:
+        """The gap that the solver proves of the plan, in the units of its value."""
+        return float(self.solution.gap)
