@@ -29,7 +29,7 @@ METHODS_OF_COUPLING = ("exact", "entropic")
 ENTROPY_ERROR = 0.01  # of the renormalised entropy that was asked for
 EPSILON_STEPS = 40  # solves that look for its epsilon, at most
 EPSILON_FACTOR = 8.0  # between the first of them, until it lies between two
-LEAST_PART = 0.1  # of the distance between two, by which the next one lies off either
+PART_FROM_ENDS = 0.1  # of the distance between two, by which the next one lies off either
 SAMPLED_COSTS = 256  # points a side whose costs say where to begin
 
 
@@ -237,7 +237,7 @@ def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Sol
         low, high = ends
         if low is not None and high is not None:
             part = (wanted - low[1]) / (high[1] - low[1])
-            log = low[0] + min(max(part, LEAST_PART), 1.0 - LEAST_PART) * (high[0] - low[0])
+            log = low[0] + min(max(part, PART_FROM_ENDS), 1.0 - LEAST_PART) * (high[0] - low[0])
         else:
             log += math.log(EPSILON_FACTOR) * (1.0 if high is None else -1.0)
     raise ConvergenceError(
