@@ -11,7 +11,7 @@ from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import entries_of, is_cost
 from ..costs.point_stack import stored
-from ..costs.points import in_double
+from ..costs.points import in_double, many_coordinates
 from ..problems.linear import assignment_problem
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment
@@ -138,6 +138,9 @@ def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:
     """By our own solvers."""
     known = mask if mask is None or is_cost(cost) else as_array("mask", mask)
     found = None if is_cost(cost) else assigned_at_once(cost, maximize, known, clock.check)
+    if found is None and many_coordinates(cost) and not maximize:
+        matrix = assignment_problem(cost, maximize, mask)[0].cost
+        found = assigned_at_once(matrix.as_matrix(), maximize, None, clock.check) if matrix.stored else None
     if found is None:
         problem, integral = assignment_problem(cost, maximize, mask)
         exact = solve_proved(problem, integral, clock)

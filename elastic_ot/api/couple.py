@@ -237,7 +237,7 @@ def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Sol
         low, high = ends
         if low is not None and high is not None:
             part = (wanted - low[1]) / (high[1] - low[1])
-            log = low[0] + min(max(part, PART_FROM_ENDS), 1.0 - LEAST_PART) * (high[0] - low[0])
+            log = low[0] + min(max(part, PART_FROM_ENDS), 1.0 - PART_FROM_ENDS) * (high[0] - low[0])
         else:
             log += math.log(EPSILON_FACTOR) * (1.0 if high is None else -1.0)
     raise ConvergenceError(

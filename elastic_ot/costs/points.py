@@ -13,7 +13,7 @@ from ..backends import load_cloud
 from ..backends.protocol import Metric
 from ..cached import cached_property
 from .base import LENGTH_POWERS, Cost
-from .point_cost import PointCost
+from .point_cost import SEARCHED_COORDINATES, PointCost
 
 METRICS: tuple[str, ...] = get_args(Metric)
 LEAST_SQUARE = 1e-30  # below which squares in float32 lose digits, because sums of them leave its range
@@ -312,3 +312,8 @@ def _leaves_single(x: NDArray[Any], y: NDArray[Any]) -> bool:
     """Return True if squares of what is computed with leave the range of float32."""
     largest = max(float(np.abs(x).max()), float(np.abs(y).max()))
     return 8.0 * x.shape[-1] * largest**2 > float(np.finfo(np.float32).max) or 0.0 < largest**2 < LEAST_SQUARE
+
+
+def many_coordinates(cost: Any) -> bool:
+    """True for points in so many coordinates that no search of trees helps."""
+    return isinstance(cost, PointCloud) and cost.x.shape[-1] > SEARCHED_COORDINATES

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 import elastic_ot as eot
 from elastic_ot.api import assign as unregularised
@@ -346,3 +347,15 @@ def test_a_column_that_nobody_can_better_is_left_over(cost, maximize):
     if cost.shape[0] <= cost.shape[1]:
         assert eot.assign(widened, maximize).cost == eot.assign(cost, maximize).cost
     assert_proved(eot.assign(widened, maximize), widened, maximize)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(("n", "m", "d"), [(150, 150, 9), (90, 130, 20), (130, 90, 64)])
+def test_points_in_many_coordinates_are_assigned_as_their_matrix_is(n, m, d, maximize):
+    rng = np.random.default_rng(d)
+    x, y = rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    cost = ((x[:, None] - y) ** 2).sum(axis=-1)
+    found, sign = eot.assign(eot.PointCloud(x, y), maximize), -1.0 if maximize else 1.0
+    assert found.cost == pytest.approx(cost[linear_sum_assignment(cost, maximize)].sum(), rel=1e-13)
+    assert (sign * (cost - found.u[:, None] - found.v)).min() >= -1e-12 * cost.max()
+    assert found.gap <= 1e-12 * abs(found.cost)
