@@ -62,3 +62,13 @@ def test_weights_have_no_derivatives():
     x, y = points()
     with pytest.raises(TypeError, match="a requires grad"):
         eot_torch.sliced(x, y, torch.full((9,), 1 / 9, requires_grad=True))
+
+
+def test_tensors_of_the_line_are_read_where_they_lie_and_those_with_derivatives_are_refused():
+    x, y = (z.detach()[:, 0] for z in points())
+    found = eot.transport_1d(x, y, metric=1.5)
+    assert found.value == eot.transport_1d(x.numpy(), y.numpy(), metric=1.5).value
+    with pytest.raises(TypeError, match="y requires grad, and transport_1d is not differentiated"):
+        eot.transport_1d(x, y.requires_grad_())
+    with pytest.raises(TypeError, match="arrays must come from one library"):
+        eot.transport_1d(x, np.zeros(3))
