@@ -102,7 +102,7 @@ def sliced(
     given = {"x": x, "y": y, "a": a, "b": b}
     refuse_devices("sliced", **given, projections=projections)
     origin_of(**given)
-    exponent = exponent_of(ingest_exponent(p), "p")
+    exponent = exponent_of(_number(p), "p")
     points = []
     for name, values in (("x", x), ("y", y)):
         array = ingest_points(name, values).astype(np.float64, copy=False)
@@ -123,7 +123,7 @@ def sliced(
     return _solved(SlicedProblem(points[0], points[1], weights_a, weights_b, exponent, directions), kind)
 
 
-def ingest_exponent(p: Any) -> Any:
+def _number(p: Any) -> Any:
     """P as a number; names of costs are for `transport_1d`."""
     if isinstance(p, str):
         raise TypeError(f"p must be a real number, got {p!r}")

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import chi2
 
 import elastic_ot as eot
+from elastic_ot.plans.sampling import sample_partners
 
 
 def batches(seed=0, n=40, m=40, d=3):
@@ -178,3 +179,9 @@ def test_points_that_coincide_may_have_no_plan_of_an_entropy():
     x0 = np.repeat(np.arange(4.0), 2)[:, None]
     with pytest.raises(eot.ConvergenceError, match="do points coincide"):
         eot.couple(x0, x0, method="entropic", entropy=0.1)
+
+
+def test_partners_are_drawn_along_rows_that_lie_together():
+    found = eot.solve(np.asfortranarray(np.random.default_rng(0).random((3, 4))), epsilon=1.0).found
+    with pytest.raises(ValueError, match="pass it in C order"):
+        sample_partners(found, np.arange(3), 0)
