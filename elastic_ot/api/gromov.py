@@ -20,9 +20,9 @@ from ..problems.terms import Reference
 from ..solutions.gromov import GromovSolution, gromov_history
 from ..solutions.solution import Solution
 from ..solvers.gromov.descent import Descent, Found, Inner, descend
-from ..solvers.gromov.line import in_order
 from ..solvers.gromov.losses import LOSSES
 from ..solvers.gromov.structures import Array, Clouds, Coupling, Matrices, Structure
+from ..solvers.line import in_order
 from ..solvers.objective import penalty_values
 from ..solvers.status import Status
 from .options import check_choice, check_limits
@@ -323,6 +323,7 @@ def _inner(solution: Solution, stored: bool) -> Inner:
         divergence,
         penalty_values(problem, r, c) + missed,
         mass,
+        problem.cost.largest,
         solution.converged,
         solution,
     )

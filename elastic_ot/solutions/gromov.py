@@ -70,7 +70,8 @@ class GromovSolution:
     linear_cost : float
         <M, P>, 0 without M.
     change : float
-        L1 distance of P from the plan that it was solved from, relative to the mass; between clouds a bound on it.
+        L1 distance of P from the plan that it was solved from, relative to the mass; between clouds a bound on it, to
+        rounding.
     solution : Solution
         The last inner solve, of a linear cost: plan, potentials, certificate.
     status : Status

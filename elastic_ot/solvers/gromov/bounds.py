@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...problems.penalty import Vector
-from .line import in_order
+from ..line import in_order
 from .losses import SQUARE
 from .structures import Array, Clouds, Matrices, Structure
 

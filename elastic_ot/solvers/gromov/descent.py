@@ -19,6 +19,7 @@ from ..status import Status
 from .structures import Array, Coupling, Linear, Structure
 
 VALUE_ROUNDING = 1e-12  # of the objective, relative to its terms: what may be rounding
+SUM_ROUNDING = 1e-15  # of the terms of a sum over the points
 INEXACT = 1.0  # times the inner tolerance, the same: marginals that are missed by so much change it
 LOOSE, TIED = 1e-3, 0.1  # tolerance of the first inner solve; of the others, times the last change
 FINER = 0.1  # the tolerance of an inner solve that seems to have raised the objective
@@ -40,6 +41,7 @@ class Inner(NamedTuple):
     penalty: float
     """Of both sides; of fixed ones the potentials times what their marginals are short of."""
     mass: float
+    largest_cost: float
     converged: bool
     solution: Any
 
@@ -175,7 +177,7 @@ class _Run:
         """L1 distance from the plan before, relative to the mass; of plans that are not stored a bound on it.
 
         Both are exponentials of potentials less costs, so KL(before | P) is a sum of products of these with marginals;
-        and by Pinsker's inequality the distance is at most (2 mass KL)^(1/2).
+        and by Pinsker's inequality the distance is at most (2 mass KL)^(1/2). What rounding may explain is no move.
         """
         before = self.at
         if inner.coupling.plan is not None:
@@ -187,5 +189,6 @@ class _Run:
         r, c = before.row_marginal, before.col_marginal
         now = float(r @ inner.f + c @ inner.g) - self.near.priced
         then = float(r @ last.f + c @ last.g) - last.transport
-        divergence = (then - now) / epsilon - last.mass + inner.mass
+        sizes = float(r @ np.abs(inner.f) + c @ np.abs(inner.g)) + inner.mass * (inner.largest_cost + last.largest_cost)
+        divergence = (then - now) / epsilon - last.mass + inner.mass - SUM_ROUNDING * sizes / epsilon
         return float(np.sqrt(2.0 * max(divergence, 0.0) / inner.mass))
