@@ -1,0 +1,180 @@
+"""The vectors of K plans with one column marginal, and how an iteration changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backends.protocol import Vectors
+from ...problems.common import CommonProblem
+from ...problems.penalties import KL
+from ...problems.penalty import Vector
+from ...problems.scaled import Task, make_task
+
+SETTLED_MASS = 1e-12  # nats by which potentials are moved at least to balance masses
+
+
+class Look(NamedTuple):
+    """What an iterate is worth: the largest L1 distance of a column marginal from the barycenter, and the dual.
+
+    The dual comes without its constant. Where the barycenter is debiased there is none, and it is nan.
+    """
+
+    residual: float
+    dual: float
+    mass: float
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """(f_k, g_k) in cost units, the barycenter (m,), and h, the potential of its transport to itself, if debiased."""
+
+    f: list[Vector]
+    g: Vector
+    b: Vector
+    h: Vector | None
+
+
+class Iterate:
+    """Kernel potentials of every plan, and their column sums after the last row update."""
+
+    def __init__(self, problem: CommonProblem, g: Vector | None, h: Vector | None, fast: bool) -> None:
+        count, m = len(problem.parts), problem.used.size
+        self.problem, self.weights = problem, problem.weights
+        self.log_masses = np.log(problem.masses)
+        self.betas, self.log_cols = np.zeros((count, m)), np.zeros((count, m))
+        self.log_d = np.zeros(m)
+        self.vectors: list[Vectors] = []
+        for k, part in enumerate(problem.parts):
+            alpha, rows = np.zeros(part.shape[0]), np.zeros(part.shape[0])
+            given = alpha, self.betas[k], rows, self.log_cols[k], alpha.copy(), np.zeros(m)
+            self.vectors.append(Vectors(*given))
+        self._prepare(fast)
+        epsilon = problem.epsilon
+        for task, vectors, start in zip(self.tasks, self.vectors, self.betas if g is None else g, strict=True):
+            vectors.beta[:] = np.where(problem.used, start / epsilon, -np.inf)
+            top = vectors.beta[problem.used].max()
+            lowest = task.problem.cost.lowest / epsilon
+            vectors.alpha[:] = np.where(task.problem.row_used, lowest - top, -np.inf)  # no entry exceeds 1
+        self.log_d[:] = np.where(problem.used, 0.0 if h is None else h / epsilon, -np.inf)
+
+    def _prepare(self, fast: bool) -> None:
+        self.fast = fast
+        self.tasks: list[Task] = [make_task(part) for part in self.problem.parts]
+        spaces: dict[tuple[int, ...], Any] = {}
+        for task in self.tasks:
+            if task.problem.shape not in spaces:
+                spaces[task.problem.shape] = task.plan.scratch(fast)
+        self.scratch = [spaces[task.problem.shape] for task in self.tasks]
+        self.own = None if self.problem.own is None else make_task(self.problem.own)
+        self.own_scratch = None if self.own is None else self.own.plan.scratch(False)
+
+    def sharpen(self) -> None:
+        """From here on in double precision."""
+        self._prepare(False)
+
+    def descend(self, problem: CommonProblem) -> None:
+        """To another epsilon, with the same potentials."""
+        ratio = self.problem.epsilon / problem.epsilon
+        potentials = [task.potentials(v.alpha, v.beta) for task, v in zip(self.tasks, self.vectors, strict=True)]
+        self.problem = problem
+        self._prepare(self.fast)
+        for task, vectors, (f, g) in zip(self.tasks, self.vectors, potentials, strict=True):
+            vectors.alpha[:], vectors.beta[:] = task.alphas(f, g)
+        self.log_d *= ratio
+
+    def update_rows(self, omega: float = 1.0) -> None:
+        """Every plan's rows, and the sums of its columns: one pass over each cost."""
+        for task, vectors, scratch in zip(self.tasks, self.vectors, self.scratch, strict=True):
+            task.plan.sweep((omega, 0.0), vectors, scratch, 1)
+
+    def update_columns(self, omega: float = 1.0) -> None:
+        used, logs = self.problem.used, self._log_marginals()
+        if self.own is None:
+            moves = self.weights @ logs - logs
+        else:
+            log_b = self.log_d[used] + self.weights @ (logs - self.betas[:, used])
+            moves = log_b - logs
+            self.log_d[used] += 0.5 * (log_b - self.log_d[used] - self._log_smoothed()[used])
+        self.betas[:, used] += omega * moves
+
+    def _log_marginals(self) -> Vector:
+        """Logarithms of the columns' marginals (K, used)."""
+        found: Vector = self.log_cols[:, self.problem.used] + self.log_masses[:, None]
+        return found
+
+    def _log_smoothed(self) -> Vector:
+        """log(K d), K the kernel within the support."""
+        assert self.own is not None
+        m = self.log_d.size
+        rows = np.zeros(m)
+        vectors = Vectors(np.zeros(m), self.log_d.copy(), rows, np.zeros(m), np.zeros(m), np.zeros(m))
+        self.own.plan.sweep((0.0, 0.0), vectors, self.own_scratch, 1)
+        return rows
+
+    def balance(self) -> None:
+        """Translate (f_k, g_k) of `KL` rows where the dual is largest: the plans stay, and sum_k w_k g_k = 0.
+
+        All demands sum a exp(-f / rho) are then the same.
+        """
+        rows = self.problem.rows
+        if not isinstance(rows, KL) or rows.rho == 0:
+            return
+        rho = rows.rho / self.problem.epsilon
+        logs = np.empty(len(self.tasks))
+        for k, (task, vectors) in enumerate(zip(self.tasks, self.vectors, strict=True)):
+            exponents = task.rows.log_weight - (vectors.alpha - task.rows.offset) / rho
+            exponents = exponents[task.problem.row_used]
+            top = exponents.max()
+            logs[k] = top + np.log(np.exp(exponents - top).sum()) + self.log_masses[k]
+        shifts = rho * (logs - self.weights @ logs)
+        if np.isfinite(shifts).all() and np.abs(shifts).max() > SETTLED_MASS:
+            for vectors, shift in zip(self.vectors, shifts, strict=True):
+                vectors.alpha[:] += shift
+                vectors.previous_alpha[:] += shift
+                vectors.beta[:] -= shift
+
+    def look(self) -> Look:
+        problem = self.problem
+        with np.errstate(over="ignore", invalid="ignore"):
+            marginals = np.exp(self._log_marginals())
+            b = self.weights @ marginals
+            residual = float(np.abs(marginals - b).sum(axis=1).max())
+            if self.own is not None:
+                smoothed = np.exp(self.log_d[problem.used] + self._log_smoothed()[problem.used])
+                residual = max(residual, float(np.abs(smoothed - b).sum()))
+                return Look(residual, np.nan, float(b.sum()))
+            dual = 0.0
+            for weight, task, vectors, c in zip(self.weights, self.tasks, self.vectors, marginals, strict=True):
+                part = task.problem
+                f = task.potentials(vectors.alpha, vectors.beta)[0][part.row_used]
+                values = part.rows.dual(f, part.a[part.row_used]).sum() - part.epsilon * c.sum()
+                dual += weight * float(values) if weight else 0.0
+        return Look(residual, dual, float(b.sum()))
+
+    def save(self) -> tuple[Any, ...]:
+        return tuple(x.copy() for vectors in self.vectors for x in vectors), self.log_d.copy()
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        flat = (x for vectors in self.vectors for x in vectors)
+        for now, before in zip(flat, saved[0], strict=True):
+            now[:] = before
+        self.log_d[:] = saved[1]
+
+    def potentials(self) -> Potentials:
+        """In cost units and in a gauge: with `Fixed` rows <b, g_k> = 0, or <b, h> in place of 0 if debiased."""
+        used, epsilon = self.problem.used, self.problem.epsilon
+        b = np.zeros(used.size)
+        with np.errstate(over="ignore"):
+            b[used] = self.weights @ np.exp(self._log_marginals())
+        pairs = [task.potentials(v.alpha, v.beta) for task, v in zip(self.tasks, self.vectors, strict=True)]
+        h = None if self.own is None else np.where(used, epsilon * self.log_d, -np.inf)
+        g = np.array([pair[1] for pair in pairs])
+        if all(part.rows.box() == (1.0, 1.0) for part in self.problem.parts):
+            mean = 0.0 if h is None else float(b[used] @ h[used])
+            shifts = (g[:, used] @ b[used] - mean) / b[used].sum()
+            g[:, used] -= shifts[:, None]
+            return Potentials([pair[0] + shift for pair, shift in zip(pairs, shifts, strict=True)], g, b, h)
+        return Potentials([pair[0] for pair in pairs], g, b, h)

@@ -1,0 +1,245 @@
+"""The loop: levels of epsilon, over-relaxed sweeps with their safeguard, and the last word of a certificate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...problems.common import CommonProblem
+from ...problems.penalties import Fixed
+from ...problems.penalty import Vector
+from ..acceleration import damped, settled_relaxation
+from ..driver import BLOCK_ENTRIES, RETRIES, SWEEP_PATIENCE, Limits, Outcome
+from ..history import Entry, History, history_of
+from ..measure import RISE, Measure
+from ..oriented import outcome_at
+from ..status import Status
+from .iterate import Iterate, Look, Potentials
+
+BLOCK = 5  # iterations between looks: three of them tell the rate of convergence
+LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 8, 0.05, 4.0  # an annealing level: iterations, residual, and the next epsilon
+FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
+
+
+@dataclass(frozen=True, eq=False)
+class CommonOutcome:
+    """What the loop found: potentials, every transport to the barycenter as it is certified, and why it stopped."""
+
+    potentials: Potentials
+    parts: list[Outcome]
+    own: Outcome | None
+    dual: float
+    residual: float
+    status: Status
+    n_iter: int
+    method: str
+    history: History
+
+
+def run_common(
+    problem: CommonProblem, start: tuple[Vector | None, Vector | None], annealed: bool, fast: bool, limits: Limits
+) -> CommonOutcome:
+    """Sweep until all column marginals agree to the tolerance, as `limits` allow."""
+    return _Run(problem, start, annealed, fast, limits).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        problem: CommonProblem,
+        start: tuple[Vector | None, Vector | None],
+        annealed: bool,
+        fast: bool,
+        limits: Limits,
+    ) -> None:
+        self.began = time.perf_counter()
+        self.target, self.limits, self.tol, self.retries = problem, limits, limits.tol, 0
+        self.levels = _levels(problem) if annealed else [problem.epsilon]
+        self.method = "epsilon_scaling" if len(self.levels) > 1 else "log"
+        self.iterate = Iterate(problem.at(self.levels[0]), *start, fast)
+        self.iteration, self.omega, self.log = 0, 1.0, list[Entry]()
+        self.looks: list[tuple[int, float]] = []
+        self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
+        work = sum(part.cost.work for part in problem.parts)
+        self.block = max(1, min(BLOCK, int(BLOCK_ENTRIES / work)))
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def run(self) -> CommonOutcome:
+        self._sweep(first=True)
+        for epsilon in self.levels[1:]:
+            status = self._level()
+            if status is not None:
+                return self._finish(status)
+            self.iterate.descend(self.target.at(epsilon))
+            self.iterate.update_rows()
+        return self._converge()
+
+    def _level(self) -> Status | None:
+        """A few sweeps at a larger epsilon; a status if the solve ends there."""
+        for _ in range(LEVEL_SWEEPS):
+            found = self._look()
+            stopped = self._stopped(found)
+            if stopped is not None:
+                return stopped
+            if found.residual <= LEVEL_TOL * found.mass:
+                break
+            self._sweep()
+        return None
+
+    def _converge(self) -> CommonOutcome:
+        last, saved = -np.inf, self.iterate.save()
+        while True:
+            found = self._look()
+            if not np.isfinite(found.residual):
+                self.iterate.restore(saved)
+                return self._finish(Status.NUMERICAL)
+            if self.omega > 1 and found.dual < last - RISE * abs(last):  # over-relaxation went too far
+                self.iterate.restore(saved)
+                self.omega, self.looks = damped((self.omega, self.omega))[0], []
+                found = self.iterate.look()
+            last = found.dual
+            outcome = self._met(found)
+            if outcome is not None:
+                return outcome
+            stopped = self._stopped(found)
+            if stopped is not None:
+                return self._finish(stopped)
+            if self._stalled(found):
+                if not self.iterate.fast:
+                    return self._finish(Status.STALLED)
+                self._sharpen()
+                last = -np.inf
+                continue
+            self._relax(found)
+            saved = self.iterate.save()
+            for _ in range(self._count()):
+                self._sweep()
+                if self._late():
+                    break
+
+    def _sweep(self, first: bool = False) -> None:
+        with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
+            if not first:
+                self.iterate.update_columns(self.omega)
+                self.iterate.balance()
+            self.iterate.update_rows(1.0 if first else self.omega)
+        self.iteration += 1
+
+    def _count(self) -> int:
+        if self.limits.callback is not None:
+            return 1
+        return max(1, min(self.block, self.limits.max_iter - self.iteration))
+
+    def _look(self) -> Look:
+        found, epsilon = self.iterate.look(), self.iterate.problem.epsilon
+        self.looks.append((self.iteration, found.residual))
+        self.log.append(Entry(self.iteration, found.residual, found.dual, epsilon, self.seconds, self.method, 0))
+        return found
+
+    def _relax(self, found: Look) -> None:
+        """Choose omega from the rate of convergence, once that has settled."""
+        if len(self.looks) < 3 or self.target.own is not None:
+            return
+        omega = settled_relaxation(self.looks[-3:], self.omega, self.tol * found.mass)
+        if omega > self.omega + 0.01:
+            self.omega, self.looks = omega, self.looks[-1:]
+
+    def _late(self) -> bool:
+        return self.limits.time_limit is not None and self.seconds >= self.limits.time_limit
+
+    def _stopped(self, found: Look) -> Status | None:
+        limits = self.limits
+        if limits.callback is not None and limits.callback(self.iteration, found.residual):
+            return Status.STOPPED
+        if self.iteration >= limits.max_iter:
+            return Status.MAX_ITER
+        return Status.TIME_LIMIT if self._late() else None
+
+    def _stalled(self, found: Look) -> bool:
+        rise = RISE * max(abs(found.dual), self.target.epsilon * found.mass)
+        if found.residual < 0.99 * self.best or found.dual > self.best_dual + rise:
+            self.best, self.best_at = min(found.residual, self.best), self.iteration
+            self.best_dual = max(found.dual, self.best_dual)
+        return self.iteration - self.best_at > max(SWEEP_PATIENCE, self.iteration // 2)
+
+    def _sharpen(self) -> None:
+        """On in double precision."""
+        self.iterate.sharpen()
+        self.omega, self.looks, self.best_at = 1.0, [], self.iteration
+        with np.errstate(all="ignore"):
+            self.iterate.update_rows()
+
+    def _met(self, found: Look) -> CommonOutcome | None:
+        """The outcome, if the potentials to be returned meet the tolerance; else changes what must change to go on."""
+        if not found.residual <= self.tol * found.mass:
+            return None
+        if self.omega > 1:
+            self.omega, self.looks = 1.0, []  # the last update must be an exact one
+            self._sweep()
+            return self._met(self.iterate.look())
+        outcome = self._finish(Status.CONVERGED)
+        if outcome.status is Status.CONVERGED:
+            return outcome
+        if self.retries == RETRIES:
+            return self._finish(Status.STALLED)
+        self.retries += 1
+        self.tol *= 0.5
+        self.looks = []
+        return None
+
+    def _finish(self, status: Status) -> CommonOutcome:
+        """Certify the iterate: every plan at the barycenter that is returned, measured anew in double precision."""
+        target = self.target
+        if self.iterate.problem.epsilon != target.epsilon:
+            self.iterate.descend(target)
+        if self.iterate.fast or self.omega > 1:
+            self._sharpen()
+        with np.errstate(all="ignore"):
+            potentials = self.iterate.potentials()
+            parts = [
+                _certified(target.transport(k, potentials.b), f, g, self, status)
+                for k, (f, g) in enumerate(zip(potentials.f, potentials.g, strict=True))
+            ]
+            own = None
+            if potentials.h is not None:
+                own = _certified(target.self_transport(potentials.b), potentials.h, potentials.h, self, status, True)
+            found = self.iterate.look()
+        every = parts if own is None else [*parts, own]
+        residual = max(part.measure.residual for part in every)
+        converged = all(part.status is Status.CONVERGED for part in every)
+        if not np.isfinite(residual) or not potentials.b.sum() > 0:
+            status = Status.NUMERICAL
+        elif status is not Status.STOPPED:
+            status = Status.CONVERGED if converged else Status.STALLED if status is Status.CONVERGED else status
+        if self.log:
+            self.log[-1] = Entry(
+                self.iteration, residual, found.dual, target.epsilon, self.seconds, self.method, 0
+            )
+        history = history_of(self.log, target.reference_mass)
+        dual = found.dual + target.epsilon * target.reference_mass + target.offset_value
+        return CommonOutcome(potentials, parts, own, dual, residual, status, self.iteration, self.method, history)
+
+
+def _certified(problem, f: Vector, g: Vector, run: _Run, status: Status, both: bool = False) -> Outcome:  # type: ignore[no-untyped-def]
+    """A transport to b, whose reference a b^T takes epsilon log b from g (from f as well if `both`)."""
+    shift = np.zeros_like(problem.b)
+    np.log(problem.b, out=shift, where=problem.b > 0)
+    shift *= problem.epsilon
+
+    def judged(found: Measure) -> Status:
+        return Status.CONVERGED if found.meets(run.limits.tol) else status if status is not Status.CONVERGED else Status.STALLED
+
+    return outcome_at(problem, f - shift if both else f, g - shift, judged, run.iteration, run.method)
+
+
+def _levels(problem: CommonProblem) -> list[float]:
+    levels = [problem.epsilon]
+    first = FIRST_LEVEL * problem.span
+    while levels[0] * LEVEL_FACTOR <= first:
+        levels.insert(0, levels[0] * LEVEL_FACTOR)
+    return levels
