@@ -20,6 +20,7 @@ _HOME = {
     "transport_1d": "api.transport_1d",
     "sliced": "api.sliced",
     "couple": "api.couple",
+    "barycenter": "api.barycenter",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -51,6 +52,8 @@ _HOME = {
     "DivergenceGradients": "solutions.divergence",
     "GromovSolution": "solutions.gromov",
     "GromovHistory": "solutions.gromov",
+    "Barycenter": "solutions.barycenter",
+    "BarycenterGradients": "solutions.barycenter",
     "Gradients": "derivatives.records",
     "Tangents": "derivatives.records",
     "History": "solvers.history",
@@ -83,6 +86,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .api.assign import assign as assign
     from .api.couple import couple as couple
+    from .api.barycenter import barycenter as barycenter
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.gromov import gromov as gromov
@@ -112,6 +116,8 @@ if TYPE_CHECKING:
     from .problems.penalties import Free as Free
     from .solutions.assignment import Assignment as Assignment
     from .solutions.assignment_batch import BatchAssignment as BatchAssignment
+    from .solutions.barycenter import Barycenter as Barycenter
+    from .solutions.barycenter import BarycenterGradients as BarycenterGradients
     from .solutions.batch import BatchSolution as BatchSolution
     from .solutions.batch_divergence import BatchDivergence as BatchDivergence
     from .solutions.coupling import Coupling as Coupling

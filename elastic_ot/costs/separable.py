@@ -79,6 +79,13 @@ class Separable:
             t = Stage(axis, t, k).log_sum
         return t.reshape(-1)
 
+    def many_log_sums(self, t: Array) -> Array:
+        """Return log sum_j exp(t_qj) kernel_ij of many t (q, m) at once, shape (q, n)."""
+        t = np.ascontiguousarray(t.T).reshape(*self.shape, -1)
+        for k, axis in enumerate(self.axes):
+            t = Stage(axis, t, k).log_sum
+        return np.ascontiguousarray(t.reshape(-1, t.shape[-1]).T)
+
     def means(self, t: Array, fields: Array, slopes: Array) -> tuple[Array, Array]:
         """Return the log sums (n,), and means (q, n) of fields[q]_j + slopes[q] cost_ij with the terms for weights."""
         t, fields = t.reshape(self.shape), fields.reshape(-1, *self.shape)

@@ -120,7 +120,7 @@ def build_common(given: Given, epsilon: Any, rows: Any) -> CommonProblem:
         parts = _parts(costs, vectors, epsilon, rows, used.astype(np.float64))
     parts = _of_one_mass(parts, raw)
     own = None if given.within is False else _own(given, costs, epsilon, used)
-    return CommonProblem(tuple(part.levelled() for part in parts), weights, used, own)
+    return CommonProblem(_levelled(parts), weights, used, own)
 
 
 def _costs(given: Any) -> tuple[list[Any], int]:
@@ -265,6 +265,15 @@ def _of_one_mass(parts: list[Problem], raw: Sequence[Any]) -> list[Problem]:
             )
         found.append(replace(part, a=part.a * ratio))
     return found
+
+
+def _levelled(parts: list[Problem]) -> tuple[Problem, ...]:
+    """Every `Problem.levelled`; a cost that all share stays one."""
+    first = parts[0].levelled()
+    shared = all(part.cost is parts[0].cost for part in parts)
+    if not shared:
+        return tuple(part.levelled() for part in parts)
+    return tuple(replace(part, cost=first.cost, offset=first.offset) for part in parts)
 
 
 def _own(given: Given, costs: Sequence[Any], epsilon: float, used: NDArray[np.bool_]) -> Problem:

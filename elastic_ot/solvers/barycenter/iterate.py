@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backends.protocol import Vectors
+from ...backends.updates import update_change
+from ...costs.shared_plan import shared_plan
 from ...problems.common import CommonProblem
 from ...problems.penalties import KL
 from ...problems.penalty import Vector
@@ -48,9 +50,8 @@ class Iterate:
         self.log_d = np.zeros(m)
         self.vectors: list[Vectors] = []
         for k, part in enumerate(problem.parts):
-            alpha, rows = np.zeros(part.shape[0]), np.zeros(part.shape[0])
-            given = alpha, self.betas[k], rows, self.log_cols[k], alpha.copy(), np.zeros(m)
-            self.vectors.append(Vectors(*given))
+            alpha, log_row, previous = np.zeros((3, part.shape[0]))
+            self.vectors.append(Vectors(alpha, self.betas[k], log_row, self.log_cols[k], previous, np.zeros(m)))
         self._prepare(fast)
         epsilon = problem.epsilon
         for task, vectors, start in zip(self.tasks, self.vectors, self.betas if g is None else g, strict=True):
@@ -61,13 +62,16 @@ class Iterate:
         self.log_d[:] = np.where(problem.used, 0.0 if h is None else h / epsilon, -np.inf)
 
     def _prepare(self, fast: bool) -> None:
-        self.fast = fast
         self.tasks: list[Task] = [make_task(part) for part in self.problem.parts]
         spaces: dict[tuple[int, ...], Any] = {}
         for task in self.tasks:
             if task.problem.shape not in spaces:
                 spaces[task.problem.shape] = task.plan.scratch(fast)
         self.scratch = [spaces[task.problem.shape] for task in self.tasks]
+        first = self.problem.parts[0].cost
+        alike = all(part.cost is first for part in self.problem.parts)
+        self.shared = shared_plan(first, 1.0 / self.problem.epsilon, len(self.tasks)) if alike else None
+        self.fast = fast and self.shared is None  # products of matrices are in double precision
         self.own = None if self.problem.own is None else make_task(self.problem.own)
         self.own_scratch = None if self.own is None else self.own.plan.scratch(False)
 
@@ -87,6 +91,15 @@ class Iterate:
 
     def update_rows(self, omega: float = 1.0) -> None:
         """Every plan's rows, and the sums of its columns: one pass over each cost."""
+        if self.shared is not None:
+            alphas = np.array([vectors.alpha for vectors in self.vectors])
+            log_rows = self.shared.log_row_sums(alphas, self.betas)
+            for task, vectors, log_row in zip(self.tasks, self.vectors, log_rows, strict=True):
+                vectors.log_row[:], vectors.previous_alpha[:] = log_row, vectors.alpha
+                vectors.alpha[:] += update_change(task.rows, omega, vectors.alpha, log_row, task.backend.potential)
+            alphas = np.array([vectors.alpha for vectors in self.vectors])
+            self.log_cols[:] = self.shared.log_col_sums(alphas, self.betas)
+            return
         for task, vectors, scratch in zip(self.tasks, self.vectors, self.scratch, strict=True):
             task.plan.sweep((omega, 0.0), vectors, scratch, 1)
 
