@@ -155,9 +155,9 @@ class Barycenter:
         """Return the plan of measure k, shape (n_k, m)."""
         return self.transports[k].plan
 
-    def apply(self, k: int, x: Any, *, transpose: bool = False) -> Any:
-        """Return P_k x, or P_k^T x with `transpose`, without the plan, see `Solution.apply`."""
-        return self.transports[k].apply(x, transpose=transpose)
+    def apply(self, k: int, x: Any, axis: int = 1) -> Any:
+        """Return P_k x, or P_k^T x with ``axis=0``, without the plan, see `Solution.apply`."""
+        return self.transports[k].apply(x, axis)
 
     @property
     def row_marginals(self) -> list[Any]:

@@ -21,6 +21,7 @@ from .iterate import Iterate, Look, Potentials
 BLOCK = 5  # iterations between looks: three of them tell the rate of convergence
 LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 8, 0.05, 4.0  # an annealing level: iterations, residual, and the next epsilon
 FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
+DEBIASED_PATIENCE = 1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class _Run:
         self.iteration, self.omega, self.log = 0, 1.0, list[Entry]()
         self.looks: list[tuple[int, float]] = []
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
+        self.patience = SWEEP_PATIENCE if problem.own is None else DEBIASED_PATIENCE
         work = sum(part.cost.work for part in problem.parts)
         self.block = max(1, min(BLOCK, int(BLOCK_ENTRIES / work)))
 
@@ -165,7 +167,7 @@ class _Run:
         if found.residual < 0.99 * self.best or found.dual > self.best_dual + rise:
             self.best, self.best_at = min(found.residual, self.best), self.iteration
             self.best_dual = max(found.dual, self.best_dual)
-        return self.iteration - self.best_at > max(SWEEP_PATIENCE, self.iteration // 2)
+        return self.iteration - self.best_at > max(self.patience, self.iteration // 2)
 
     def _sharpen(self) -> None:
         """On in double precision."""
