@@ -15,6 +15,7 @@ from ...problems.penalties import KL
 from ...problems.penalty import Vector
 from ...problems.scaled import Task, make_task
 
+NOTHING = 1e-12  # share of the mass, or weight of a measure, below which all count the same
 SETTLED_MASS = 1e-12  # nats by which potentials are moved at least to balance masses
 
 
@@ -89,29 +90,59 @@ class Iterate:
             vectors.alpha[:], vectors.beta[:] = task.alphas(f, g)
         self.log_d *= ratio
 
-    def update_rows(self, omega: float = 1.0) -> None:
+    def update_rows(self) -> None:
         """Every plan's rows, and the sums of its columns: one pass over each cost."""
         if self.shared is not None:
             alphas = np.array([vectors.alpha for vectors in self.vectors])
             log_rows = self.shared.log_row_sums(alphas, self.betas)
             for task, vectors, log_row in zip(self.tasks, self.vectors, log_rows, strict=True):
                 vectors.log_row[:], vectors.previous_alpha[:] = log_row, vectors.alpha
-                vectors.alpha[:] += update_change(task.rows, omega, vectors.alpha, log_row, task.backend.potential)
+                vectors.alpha[:] += update_change(task.rows, 1.0, vectors.alpha, log_row, task.backend.potential)
             alphas = np.array([vectors.alpha for vectors in self.vectors])
             self.log_cols[:] = self.shared.log_col_sums(alphas, self.betas)
             return
         for task, vectors, scratch in zip(self.tasks, self.vectors, self.scratch, strict=True):
-            task.plan.sweep((omega, 0.0), vectors, scratch, 1)
+            task.plan.sweep((1.0, 0.0), vectors, scratch, 1)
 
-    def update_columns(self, omega: float = 1.0) -> None:
-        used, logs = self.problem.used, self._log_marginals()
+    @property
+    def columns(self) -> Vector:
+        """What a column update changes, on the columns in use: beta of every plan, and log d if debiased; a copy."""
+        used = self.problem.used
         if self.own is None:
-            moves = self.weights @ logs - logs
-        else:
-            log_b = self.log_d[used] + self.weights @ (logs - self.betas[:, used])
-            moves = log_b - logs
-            self.log_d[used] += 0.5 * (log_b - self.log_d[used] - self._log_smoothed()[used])
-        self.betas[:, used] += omega * moves
+            return self.betas[:, used]
+        return np.concatenate([self.betas[:, used], self.log_d[None, used]])
+
+    @columns.setter
+    def columns(self, values: Vector) -> None:
+        used, count = self.problem.used, len(self.tasks)
+        self.betas[:, used] = values[:count]
+        if self.own is not None:
+            self.log_d[used] = values[count]
+
+    def updated_columns(self) -> Vector:
+        """Return `columns` after an exact update.
+
+        Debiased, log b = log d + sum_k w_k log s_k with s_k = c_k exp(-beta_k), and d <- sqrt(d b / (K d)).
+        """
+        used, logs = self.problem.used, self._log_marginals()
+        betas = self.betas[:, used]
+        if self.own is None:
+            return betas + (self.weights @ logs - logs)  # type: ignore[no-any-return]
+        log_d = self.log_d[used]
+        log_b = log_d + self.weights @ (logs - betas)
+        smoothed = self._log_smoothed()[used]
+        return np.concatenate([betas + (log_b - logs), 0.5 * (log_d + log_b - smoothed)[None]])
+
+    def importance(self) -> Vector:
+        """How much every entry of `columns` counts: the square root of the mass that it moves."""
+        with np.errstate(over="ignore"):
+            b = self.weights @ np.exp(self._log_marginals())
+        by_column = np.sqrt(b / b.sum() + NOTHING)
+        by_row = np.sqrt(np.maximum(self.weights, NOTHING))
+        if self.own is not None:
+            by_row = np.append(by_row, 1.0)
+        found: Vector = by_row[:, None] * by_column
+        return found
 
     def _log_marginals(self) -> Vector:
         """Logarithms of the columns' marginals (K, used)."""

@@ -1,24 +1,24 @@
-"""The loop: levels of epsilon, over-relaxed sweeps with their safeguard, and the last word of a certificate."""
+"""The loop: levels of epsilon, accelerated sweeps with their safeguard, and the last word of a certificate."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...problems.common import CommonProblem
-from ...problems.penalties import Fixed
 from ...problems.penalty import Vector
-from ..acceleration import damped, settled_relaxation
-from ..driver import BLOCK_ENTRIES, RETRIES, SWEEP_PATIENCE, Limits, Outcome
+from ..driver import RETRIES, SWEEP_PATIENCE, Limits, Outcome
 from ..history import Entry, History, history_of
 from ..measure import RISE, Measure
 from ..oriented import outcome_at
 from ..status import Status
 from .iterate import Iterate, Look, Potentials
+from .mixing import Mixing
 
-BLOCK = 5  # iterations between looks: three of them tell the rate of convergence
+GROWTH = 3.0  # of the least residual since steps are mixed, from which on their mixture has done harm
 LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 8, 0.05, 4.0  # an annealing level: iterations, residual, and the next epsilon
 FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
 DEBIASED_PATIENCE = 1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
@@ -46,6 +46,20 @@ def run_common(
     return _Run(problem, start, annealed, fast, limits).run()
 
 
+class _Before(NamedTuple):
+    """An iterate, and its plain update."""
+
+    look: Look
+    saved: tuple[Any, ...]
+    plain: Vector
+
+
+def _harmed(before: Look, found: Look, least: float) -> bool:
+    """True if the dual fell and the residual rose, or that rose by much; without a dual, which is nan, that alone."""
+    fell = found.dual < before.dual - RISE * abs(before.dual) and found.residual > before.residual
+    return fell or not found.residual <= GROWTH * least
+
+
 class _Run:
     def __init__(
         self,
@@ -60,25 +74,24 @@ class _Run:
         self.levels = _levels(problem) if annealed else [problem.epsilon]
         self.method = "epsilon_scaling" if len(self.levels) > 1 else "log"
         self.iterate = Iterate(problem.at(self.levels[0]), *start, fast)
-        self.iteration, self.omega, self.log = 0, 1.0, list[Entry]()
-        self.looks: list[tuple[int, float]] = []
+        self.iteration, self.log, self.mixing = 0, list[Entry](), Mixing()
         self.best, self.best_dual, self.best_at = np.inf, -np.inf, 0
+        self.before: _Before | None = None
+        self.least = np.inf  # residual since steps are mixed
         self.patience = SWEEP_PATIENCE if problem.own is None else DEBIASED_PATIENCE
-        work = sum(part.cost.work for part in problem.parts)
-        self.block = max(1, min(BLOCK, int(BLOCK_ENTRIES / work)))
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.began
 
     def run(self) -> CommonOutcome:
-        self._sweep(first=True)
+        self._rows()
         for epsilon in self.levels[1:]:
             status = self._level()
             if status is not None:
                 return self._finish(status)
             self.iterate.descend(self.target.at(epsilon))
-            self.iterate.update_rows()
+            self._rows()
         return self._converge()
 
     def _level(self) -> Status | None:
@@ -90,21 +103,13 @@ class _Run:
                 return stopped
             if found.residual <= LEVEL_TOL * found.mass:
                 break
-            self._sweep()
+            self.iterate.columns = self.iterate.updated_columns()
+            self._rows()
         return None
 
     def _converge(self) -> CommonOutcome:
-        last, saved = -np.inf, self.iterate.save()
         while True:
             found = self._look()
-            if not np.isfinite(found.residual):
-                self.iterate.restore(saved)
-                return self._finish(Status.NUMERICAL)
-            if self.omega > 1 and found.dual < last - RISE * abs(last):  # over-relaxation went too far
-                self.iterate.restore(saved)
-                self.omega, self.looks = damped((self.omega, self.omega))[0], []
-                found = self.iterate.look()
-            last = found.dual
             outcome = self._met(found)
             if outcome is not None:
                 return outcome
@@ -115,41 +120,39 @@ class _Run:
                 if not self.iterate.fast:
                     return self._finish(Status.STALLED)
                 self._sharpen()
-                last = -np.inf
-                continue
-            self._relax(found)
-            saved = self.iterate.save()
-            for _ in range(self._count()):
-                self._sweep()
-                if self._late():
-                    break
+            elif not self._step(found):
+                return self._finish(Status.NUMERICAL)
 
-    def _sweep(self, first: bool = False) -> None:
+    def _step(self, found: Look) -> bool:
+        """An iteration: the columns by a mixture of updates, or by the plain one if the last mixture has done harm."""
+        iterate, before = self.iterate, self.before
+        if before is not None and self.mixing.mixes and _harmed(before.look, found, self.least):
+            iterate.restore(before.saved)
+            iterate.columns = before.plain
+            self.mixing.clear()
+            self.before, self.least = None, np.inf
+            self._rows()
+            return True
+        if not np.isfinite(found.residual):
+            return False
+        self.least = min(self.least, found.residual)
+        with np.errstate(all="ignore"):
+            plain = iterate.updated_columns()
+            self.before = _Before(found, iterate.save(), plain)
+            iterate.columns = self.mixing.step(iterate.columns, plain, iterate.importance())
+        self._rows()
+        return True
+
+    def _rows(self) -> None:
         with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
-            if not first:
-                self.iterate.update_columns(self.omega)
-                self.iterate.balance()
-            self.iterate.update_rows(1.0 if first else self.omega)
+            self.iterate.balance()
+            self.iterate.update_rows()
         self.iteration += 1
-
-    def _count(self) -> int:
-        if self.limits.callback is not None:
-            return 1
-        return max(1, min(self.block, self.limits.max_iter - self.iteration))
 
     def _look(self) -> Look:
         found, epsilon = self.iterate.look(), self.iterate.problem.epsilon
-        self.looks.append((self.iteration, found.residual))
         self.log.append(Entry(self.iteration, found.residual, found.dual, epsilon, self.seconds, self.method, 0))
         return found
-
-    def _relax(self, found: Look) -> None:
-        """Choose omega from the rate of convergence, once that has settled."""
-        if len(self.looks) < 3 or self.target.own is not None:
-            return
-        omega = settled_relaxation(self.looks[-3:], self.omega, self.tol * found.mass)
-        if omega > self.omega + 0.01:
-            self.omega, self.looks = omega, self.looks[-1:]
 
     def _late(self) -> bool:
         return self.limits.time_limit is not None and self.seconds >= self.limits.time_limit
@@ -172,7 +175,8 @@ class _Run:
     def _sharpen(self) -> None:
         """On in double precision."""
         self.iterate.sharpen()
-        self.omega, self.looks, self.best_at = 1.0, [], self.iteration
+        self.mixing.clear()
+        self.before, self.least, self.best_at = None, np.inf, self.iteration
         with np.errstate(all="ignore"):
             self.iterate.update_rows()
 
@@ -180,10 +184,6 @@ class _Run:
         """The outcome, if the potentials to be returned meet the tolerance; else changes what must change to go on."""
         if not found.residual <= self.tol * found.mass:
             return None
-        if self.omega > 1:
-            self.omega, self.looks = 1.0, []  # the last update must be an exact one
-            self._sweep()
-            return self._met(self.iterate.look())
         outcome = self._finish(Status.CONVERGED)
         if outcome.status is Status.CONVERGED:
             return outcome
@@ -191,7 +191,6 @@ class _Run:
             return self._finish(Status.STALLED)
         self.retries += 1
         self.tol *= 0.5
-        self.looks = []
         return None
 
     def _finish(self, status: Status) -> CommonOutcome:
@@ -199,7 +198,7 @@ class _Run:
         target = self.target
         if self.iterate.problem.epsilon != target.epsilon:
             self.iterate.descend(target)
-        if self.iterate.fast or self.omega > 1:
+        if self.iterate.fast:
             self._sharpen()
         with np.errstate(all="ignore"):
             potentials = self.iterate.potentials()
