@@ -19,7 +19,7 @@ from .iterate import Iterate, Look, Potentials
 from .mixing import Mixing
 
 GROWTH = 3.0  # of the least residual since steps are mixed, from which on their mixture has done harm
-LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 8, 0.05, 4.0  # an annealing level: iterations, residual, and the next epsilon
+LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 20, 0.01, 4.0  # an annealing level: iterations, residual, and the next epsilon
 FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
 DEBIASED_PATIENCE = 1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
 
@@ -56,7 +56,7 @@ class _Before(NamedTuple):
 
 def _harmed(before: Look, found: Look, least: float) -> bool:
     """True if the dual fell and the residual rose, or that rose by much; without a dual, which is nan, that alone."""
-    fell = found.dual < before.dual - RISE * abs(before.dual) and found.residual > before.residual
+    fell = found.dual < before.dual - RISE * abs(before.dual)
     return fell or not found.residual <= GROWTH * least
 
 
@@ -91,6 +91,8 @@ class _Run:
             if status is not None:
                 return self._finish(status)
             self.iterate.descend(self.target.at(epsilon))
+            self.mixing.clear()
+            self.before, self.least = None, np.inf
             self._rows()
         return self._converge()
 
@@ -103,8 +105,8 @@ class _Run:
                 return stopped
             if found.residual <= LEVEL_TOL * found.mass:
                 break
-            self.iterate.columns = self.iterate.updated_columns()
-            self._rows()
+            if not self._step(found):
+                return Status.NUMERICAL
         return None
 
     def _converge(self) -> CommonOutcome:
@@ -129,7 +131,7 @@ class _Run:
         if before is not None and self.mixing.mixes and _harmed(before.look, found, self.least):
             iterate.restore(before.saved)
             iterate.columns = before.plain
-            self.mixing.clear()
+            self.mixing.shorten()
             self.before, self.least = None, np.inf
             self._rows()
             return True
