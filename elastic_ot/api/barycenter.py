@@ -41,7 +41,7 @@ def barycenter(
 ) -> Barycenter:
     """Barycenter of measures on a given support: the one that is nearest to all of them, in the mean.
 
-    Minimises sum_k w_k [<C_k, P_k> + epsilon KL(P_k | a_k 1^T) + phi(P_k 1)] over b and plans P_k >= 0 with P_k^T 1 = b.
+    Minimises sum_k w_k [<C_k, P_k> + epsilon KL(P_k | a_k 1^T) + phi(P_k 1)] over b and P_k >= 0 with P_k^T 1 = b.
 
     Parameters
     ----------

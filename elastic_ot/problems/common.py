@@ -174,7 +174,9 @@ def _measures(given: Any, costs: Sequence[Any], shared: int) -> tuple[list[Vecto
     if not raw:
         raise ValueError("measures is empty; a barycenter needs at least one")
     if not shared and len(raw) != len(costs):
-        raise ValueError(f"there are {len(raw)} measures and {len(costs)} costs; give one cost for every measure, or one for all")
+        raise ValueError(
+            f"there are {len(raw)} measures and {len(costs)} costs; give one cost for every measure, or one for all"
+        )
     found = []
     for k, values in enumerate(raw):
         cost = costs[0 if shared else k]
@@ -260,8 +262,8 @@ def _of_one_mass(parts: list[Problem], raw: Sequence[Any]) -> list[Problem]:
         allowed = max(masses.SAME_MASS, float(masses.tolerance((raw[0], raw[k]), (first.a, part.a))))
         if not math.isclose(ratio, 1.0, rel_tol=allowed):
             raise InfeasibleError(
-                f"measures[{k}] sums to {ranges[k][0]:.12g} and measures[0] to {ranges[0][0]:.12g}; a barycenter has one "
-                f"mass: normalise the measures, or relax rows, rows=KL(rho)"
+                f"measures[{k}] sums to {ranges[k][0]:.12g} and measures[0] to {ranges[0][0]:.12g}; a barycenter has "
+                f"one mass: normalise the measures, or relax rows, rows=KL(rho)"
             )
         found.append(replace(part, a=part.a * ratio))
     return found
@@ -291,7 +293,9 @@ def _own(given: Given, costs: Sequence[Any], epsilon: float, used: NDArray[np.bo
         raise ValueError(f"debiased is a cost of shape {tuple(cost.shape)}; that within the support must be ({m}, {m})")
     _refuse_asymmetric(cost)
     ones = used.astype(np.float64)
-    return replace(build_on(cost, ones, ones, epsilon, Free(), Free(), "product"), rows=Fixed(), cols=Fixed()).levelled()
+    return replace(
+        build_on(cost, ones, ones, epsilon, Free(), Free(), "product"), rows=Fixed(), cols=Fixed()
+    ).levelled()
 
 
 def _within(cost: Any) -> Any:

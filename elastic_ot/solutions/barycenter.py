@@ -28,8 +28,8 @@ class BarycenterGradients:
     Attributes
     ----------
     measures : list of ndarray, shapes (n_k,)
-        In the weights of every measure, 0 where they are 0. With `Fixed` rows all masses move together, and a constant
-        may pass from one measure to another.
+        In the weights of every measure, 0 where they are 0. With `Fixed` rows, or others that hold every mass, all
+        masses move together, and a constant may pass from one measure to another.
     weights : ndarray, shape (K,)
         In the weights w, as if their sum were free: the optimal value of the transport of measure k to the barycenter.
     epsilon : float
@@ -110,6 +110,7 @@ class Barycenter:
 
     @property
     def measure_weights(self) -> Vector:
+        """The weights w of the measures, of sum 1."""
         return self.problem.weights
 
     @property
@@ -149,7 +150,7 @@ class Barycenter:
         if self.self_transport is None:
             return self.dual_value + self.gap
         values = [_counted(part) for part in self.transports]
-        return float(self.measure_weights @ np.array(values)) - 0.5 * _counted(self.self_transport, both=True)
+        return float(self.measure_weights @ np.array(values)) - 0.5 * _counted(self.self_transport, own=True)
 
     def plan(self, k: int) -> Any:
         """Return the plan of measure k, shape (n_k, m)."""
@@ -201,26 +202,24 @@ class Barycenter:
             slope[on] += own.epsilon * (allowed - host.row_marginal[on] / a[on])
             measures.append(w * slope)
             values[k] = _counted(part)
-            by_epsilon += w * (part.gradients().epsilon + _entropy(part.host.col_marginal, own.mass, own.reference_mass))
+            constant = own.reference_mass - own.mass * float(host.col_marginal.sum())
+            by_epsilon += w * (part.gradients().epsilon + _negentropy(host.col_marginal) + constant)
         return BarycenterGradients(measures, values, by_epsilon)
 
 
-def _counted(part: Solution, both: bool = False) -> float:
-    """The optimal value of a transport to b, with the reference a 1^T in place of a b^T; 1 1^T with `both`."""
+def _counted(part: Solution, own: bool = False) -> float:
+    """The optimal value of a transport to b with the reference a 1^T in place of a b^T; 1 1^T of one of b to itself."""
     problem = part.problem
-    b = problem.b[problem.col_used]
-    entropy = float(b @ np.log(b))
-    masses = problem.mass * (problem.allowed(np.where(problem.col_used, 1.0, 0.0)) @ problem.a) / problem.mass
-    reference = float(problem.allowed(problem.col_used.astype(float))[problem.row_used].sum()) if both else float(masses)
-    return part.dual_value + problem.epsilon * (
-        (2.0 if both else 1.0) * entropy - problem.reference_mass + reference
-    )
+    allowed = problem.allowed(problem.col_used.astype(np.float64))[problem.row_used]
+    reference = float(allowed.sum() if own else allowed @ problem.a[problem.row_used])
+    entropy = (2.0 if own else 1.0) * _negentropy(problem.b)
+    return part.dual_value + problem.epsilon * (entropy - problem.reference_mass + reference)
 
 
-def _entropy(b: Vector, mass: float, reference: float) -> float:
-    """KL(P | a 1^T) - KL(P | a b^T) of a plan with the column marginal b."""
+def _negentropy(b: Vector) -> float:
+    """Return sum b log b."""
     on = b > 0
-    return float(b[on] @ np.log(b[on])) - mass * float(b.sum()) + reference
+    return float(b[on] @ np.log(b[on]))
 
 
 def barycenter_from(problem: CommonProblem, outcome: CommonOutcome, tol: float, origin: Origin) -> Barycenter:
@@ -258,8 +257,8 @@ def _pairs(problem: CommonProblem, outcome: CommonOutcome) -> Sequence[tuple[Any
 def _message(problem: CommonProblem, outcome: CommonOutcome, tol: float) -> str:
     mass = float(outcome.potentials.b.sum())
     text = (
-        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; residual {outcome.residual:.2e}, asked "
-        f"for {tol * mass:.2e})"
+        f"{outcome.status.value} ({outcome.method}, {outcome.n_iter} iterations; residual {outcome.residual:.2e}, "
+        f"asked for {tol * mass:.2e})"
     )
     tried = {
         Status.MAX_ITER: "more iterations, a larger epsilon or a larger tol",

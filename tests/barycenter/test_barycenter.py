@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import ot
 import pytest
-from helpers.barycenters import bumps, by_linear_program, plan_of, primal
 from numpy.testing import assert_allclose
 
 import elastic_ot as eot
 from elastic_ot.problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
+from helpers.barycenters import bumps, by_linear_program, plan_of, primal
 
 RNG = np.random.default_rng(3)
 
@@ -37,7 +37,7 @@ def test_equals_pot_with_equal_weights(epsilon):
     assert np.abs(ours.weights - theirs).sum() <= 1e-7
 
 
-@pytest.mark.parametrize(("method", "epsilon"), [("sinkhorn_stabilized", 4e-3), ("sinkhorn_log", 4e-4)])
+@pytest.mark.parametrize(("method", "epsilon"), [("sinkhorn_stabilized", 0.02), ("sinkhorn_log", 4e-4)])
 def test_equals_other_methods_of_pot(method, epsilon):
     cost, measures = bumps(3, 40)
     measures = (measures + 1e-4) / (1 + 40e-4)
@@ -83,17 +83,16 @@ def test_gap_of_a_loose_solve_bounds_the_error():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_limit_is_the_linear_program(seed):
-    """epsilon (log m + 1) n-ish: the entropy of a plan lies between -log m and 0, up to constants that are taken off."""
+    """The entropy of P, relative to a 1^T, differs from that of the best plan by log m at most."""
     rng = np.random.default_rng(seed)
     costs, measures = rng.random((2, 5, 4)), rng.random((2, 5)) + 0.1
     measures /= measures.sum(axis=1, keepdims=True)
-    w = np.array([0.3, 0.7])
+    w, epsilon = np.array([0.3, 0.7]), 1e-3
     exact = by_linear_program(costs, measures, w)
-    epsilon = 1e-4
-    found = eot.barycenter(costs, measures, w, epsilon=epsilon, tol=1e-8, max_iter=100_000)
+    found = eot.barycenter(costs, measures, w, epsilon=epsilon, tol=1e-3)
     moved = sum(weight * part.transport_cost for weight, part in zip(w, found.transports, strict=True))
-    assert found.converged
-    assert exact - 1e-6 <= moved <= exact + epsilon * np.log(4) + 1e-6
+    missed = found.residual  # times the largest cost, which is below 1
+    assert exact - missed <= moved <= exact + epsilon * np.log(4) + found.gap + missed
 
 
 def test_gaussians_on_a_line():

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import ot
 import pytest
-from helpers.barycenters import bumps, plan_of
 from numpy.testing import assert_allclose
 
 import elastic_ot as eot
+from helpers.barycenters import bumps, plan_of
 
 
 @pytest.mark.parametrize("epsilon", [0.02, 2e-3])
@@ -30,12 +30,12 @@ def test_equations_hold(epsilon):
 
 
 def test_equals_pot():
-    cost, measures = bumps(3, 40)
+    cost, measures = bumps(2, 60)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its iterations end before its tolerance
-        theirs = ot.bregman.barycenter_debiased(measures.T.copy(), cost, 0.01, stopThr=1e-14, numItermax=3000)
-    ours = eot.barycenter(cost, measures, epsilon=0.01, debiased=True, tol=1e-7)
-    assert np.abs(ours.weights - theirs).sum() < 1e-4
+        warnings.simplefilter("ignore")  # its tolerance is met in no number of iterations
+        theirs = ot.bregman.barycenter_debiased(measures.T.copy(), cost, 1e-3, stopThr=1e-14, numItermax=3000)
+    ours = eot.barycenter(cost, measures, epsilon=1e-3, debiased=True, tol=1e-7)
+    assert np.abs(ours.weights - theirs).sum() < 3e-5
 
 
 def test_entropy_does_not_blur():
@@ -55,7 +55,9 @@ def test_value_is_the_sum_of_three():
     b, ones = found.weights, np.ones(30)
     expected = 0.0
     for a, plan in zip(measures, map(found.plan, range(2)), strict=True):
-        expected += 0.5 * ((cost * plan).sum() + 0.05 * (plan * np.log(plan / np.outer(a, ones)) - plan).sum() + 0.05 * 30)
+        expected += 0.5 * (
+            (cost * plan).sum() + 0.05 * (plan * np.log(plan / np.outer(a, ones)) - plan).sum() + 0.05 * 30
+        )
     own = found.self_transport.plan
     expected -= 0.5 * ((cost * own).sum() + 0.05 * (own * np.log(own) - own).sum() + 0.05 * 900)
     assert found.value == pytest.approx(expected, rel=1e-6)

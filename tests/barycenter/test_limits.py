@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.barycenters import bumps
 
 import elastic_ot as eot
+from helpers.barycenters import bumps
 
 COST, MEASURES = bumps(3, 20)
 
@@ -65,7 +65,9 @@ def test_tolerance_below_rounding_stalls():
 
 
 def test_repr_says_what_there_is():
-    assert repr(eot.barycenter(COST, MEASURES, epsilon=0.1)).startswith("Barycenter(3 measures on 20 points, epsilon=0.1")
+    assert repr(eot.barycenter(COST, MEASURES, epsilon=0.1)).startswith(
+        "Barycenter(3 measures on 20 points, epsilon=0.1"
+    )
 
 
 NAN, NEGATIVE, HEAVY = MEASURES.copy(), MEASURES.copy(), MEASURES.copy()

@@ -127,7 +127,7 @@ class Iterate:
         used, logs = self.problem.used, self._log_marginals()
         betas = self.betas[:, used]
         if self.own is None:
-            return betas + (self.weights @ logs - logs)  # type: ignore[no-any-return]
+            return betas + (self.weights @ logs - logs)
         log_d = self.log_d[used]
         log_b = log_d + self.weights @ (logs - betas)
         smoothed = self._log_smoothed()[used]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...problems.common import CommonProblem
 from ...problems.penalty import Vector
+from ...problems.problem import Problem
 from ..driver import RETRIES, SWEEP_PATIENCE, Limits, Outcome
 from ..history import Entry, History, history_of
 from ..measure import RISE, Measure
@@ -21,7 +22,9 @@ from .mixing import Mixing
 GROWTH = 3.0  # of the least residual since steps are mixed, from which on their mixture has done harm
 LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 20, 0.01, 4.0  # an annealing level: iterations, residual, and the next epsilon
 FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
-DEBIASED_PATIENCE = 1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
+DEBIASED_PATIENCE = (
+    1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,12 +208,13 @@ class _Run:
         with np.errstate(all="ignore"):
             potentials = self.iterate.potentials()
             parts = [
-                _certified(target.transport(k, potentials.b), f, g, self, status)
+                self._certified(target.transport(k, potentials.b), f, g, status)
                 for k, (f, g) in enumerate(zip(potentials.f, potentials.g, strict=True))
             ]
             own = None
             if potentials.h is not None:
-                own = _certified(target.self_transport(potentials.b), potentials.h, potentials.h, self, status, True)
+                h = potentials.h
+                own = self._certified(target.self_transport(potentials.b), h, h, status, own=True)
             found = self.iterate.look()
         every = parts if own is None else [*parts, own]
         residual = max(part.measure.residual for part in every)
@@ -220,24 +224,22 @@ class _Run:
         elif status is not Status.STOPPED:
             status = Status.CONVERGED if converged else Status.STALLED if status is Status.CONVERGED else status
         if self.log:
-            self.log[-1] = Entry(
-                self.iteration, residual, found.dual, target.epsilon, self.seconds, self.method, 0
-            )
+            self.log[-1] = Entry(self.iteration, residual, found.dual, target.epsilon, self.seconds, self.method, 0)
         history = history_of(self.log, target.reference_mass)
         dual = found.dual + target.epsilon * target.reference_mass + target.offset_value
         return CommonOutcome(potentials, parts, own, dual, residual, status, self.iteration, self.method, history)
 
+    def _certified(self, problem: Problem, f: Vector, g: Vector, status: Status, own: bool = False) -> Outcome:
+        """A transport to b, whose reference a b^T takes epsilon log b from g; from f as well of one of b to `own`."""
+        shift = np.zeros_like(problem.b)
+        np.log(problem.b, out=shift, where=problem.b > 0)
+        shift *= problem.epsilon
+        missed = Status.STALLED if status is Status.CONVERGED else status
 
-def _certified(problem, f: Vector, g: Vector, run: _Run, status: Status, both: bool = False) -> Outcome:  # type: ignore[no-untyped-def]
-    """A transport to b, whose reference a b^T takes epsilon log b from g (from f as well if `both`)."""
-    shift = np.zeros_like(problem.b)
-    np.log(problem.b, out=shift, where=problem.b > 0)
-    shift *= problem.epsilon
+        def judged(found: Measure) -> Status:
+            return Status.CONVERGED if found.meets(self.limits.tol) else missed
 
-    def judged(found: Measure) -> Status:
-        return Status.CONVERGED if found.meets(run.limits.tol) else status if status is not Status.CONVERGED else Status.STALLED
-
-    return outcome_at(problem, f - shift if both else f, g - shift, judged, run.iteration, run.method)
+        return outcome_at(problem, f - shift if own else f, g - shift, judged, self.iteration, self.method)
 
 
 def _levels(problem: CommonProblem) -> list[float]:

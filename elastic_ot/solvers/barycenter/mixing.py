@@ -12,7 +12,11 @@ import numpy as np
 from ...problems.penalty import Vector
 
 MEMORY = 10  # steps that are mixed; measured: 5 take a fifth more iterations, 20 a tenth fewer at three times the work
-FIRST_REACH, LONGER, SHORTER = 4.0, 1.5, 0.1  # of a mixture, in plain steps; after a mixture that went so far; after harm
+FIRST_REACH, LONGER, SHORTER = (
+    4.0,
+    1.5,
+    0.1,
+)  # of a mixture, in plain steps; after a mixture that went so far; after harm
 PLATEAU = 1e-3  # change of the residual, relative to it, that counts as none
 REGULARISED = 1e-10  # of the trace of the normal equations, added to their diagonal
 
