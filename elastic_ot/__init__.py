@@ -21,6 +21,7 @@ _HOME = {
     "sliced": "api.sliced",
     "couple": "api.couple",
     "barycenter": "api.barycenter",
+    "free_barycenter": "api.free_barycenter",
     "precompile": "api.precompile",
     "set_num_threads": "backends.cpu.threads",
     "get_num_threads": "backends.cpu.threads",
@@ -54,6 +55,7 @@ _HOME = {
     "GromovHistory": "solutions.gromov",
     "Barycenter": "solutions.barycenter",
     "BarycenterGradients": "solutions.barycenter",
+    "FreeBarycenter": "solutions.free_barycenter",
     "Gradients": "derivatives.records",
     "Tangents": "derivatives.records",
     "History": "solvers.history",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.gromov import gromov as gromov
+    from .api.free_barycenter import free_barycenter as free_barycenter
     from .api.precompile import precompile as precompile
     from .api.sliced import sliced as sliced
     from .api.solve import solve as solve
@@ -130,6 +133,7 @@ if TYPE_CHECKING:
     from .solutions.line import LineSolution as LineSolution
     from .solutions.line import PointGradients as PointGradients
     from .solutions.sliced import SlicedSolution as SlicedSolution
+    from .solutions.free_barycenter import FreeBarycenter as FreeBarycenter
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History
     from .solvers.newton import Newton as Newton
