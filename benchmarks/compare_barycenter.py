@@ -152,8 +152,9 @@ def table_of(figures: Figures, title: str, peer: str, what: str) -> Report:
     header = ["measures, size", "epsilon", "``eot.barycenter``", f"``{peer}``", "POT / ours"]
     header += ["L1 distance: ours, POT", "gap of the best"]
     note = (
-        "One thread, least processor seconds of 5 runs in turn, while other work ran on the machine; each at the largest "
-        "threshold whose barycenter is within an L1 distance of 1e-6 of the best, whose own gap stands in the last column."
+        "One thread, least processor seconds of 5 runs in turn, while other work ran on the machine; each at the "
+        "largest threshold whose barycenter is within an L1 distance of 1e-6 of the best, whose own gap stands in the "
+        "last column."
     )
     return Report([Table(title, header, rows, note)], goals)
 

@@ -52,6 +52,15 @@ class Axis:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+    def transposed(self) -> Axis:
+        """Return the kernel with rows and columns exchanged; no exponential is evaluated again."""
+        other = object.__new__(Axis)
+        turned = {"c": np.ascontiguousarray(self.c.T), "inv_epsilon": self.inv_epsilon, "span": self.span}
+        turned |= {"row": self.col, "col": self.row, "kernel": self.turned, "turned": self.kernel}
+        for name, value in turned.items():
+            object.__setattr__(other, name, value)
+        return other
+
     def contract(self, x: Array, k: int, times_cost: bool = False) -> Array:
         """Return sum_j kernel_ij x[..., j, ...] over axis k; with `times_cost` of the kernel times c."""
         n, m = self.c.shape
@@ -71,6 +80,13 @@ class Separable:
     def __init__(self, costs: Sequence[Array], inv_epsilon: float) -> None:
         self.axes = [Axis(np.ascontiguousarray(c), inv_epsilon) for c in costs]
         self.shape = tuple(c.shape[1] for c in costs)
+
+    def transposed(self) -> Separable:
+        """Return the kernel to the grid of the points j from that of the points i."""
+        other = object.__new__(Separable)
+        other.axes = [axis.transposed() for axis in self.axes]
+        other.shape = tuple(axis.c.shape[0] for axis in self.axes)
+        return other
 
     def log_sums(self, t: Array) -> Array:
         """Return log sum_j exp(t_j) kernel_ij, flat."""

@@ -48,4 +48,5 @@ def shared_plan(cost: KnownCost, inv_epsilon: float, count: int) -> SharedPlan |
         matrices = [cost.matrix.astype(float, copy=False)]
     else:
         return None
-    return SharedPlan(Separable(matrices, inv_epsilon), Separable([c.T for c in matrices], inv_epsilon))
+    forward = Separable(matrices, inv_epsilon)
+    return SharedPlan(forward, forward.transposed())

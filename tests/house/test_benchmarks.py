@@ -10,6 +10,7 @@ import elastic_ot as eot
 from benchmarks import (
     compare_assignment,
     compare_attention,
+    compare_barycenter,
     compare_clouds,
     compare_iterations,
     compare_layers,
@@ -41,6 +42,7 @@ STORED = {
     "clouds": compare_clouds.CLOUDS,
     "multiscale": compare_multiscale.MULTISCALE,
     "ranks": ranks.RANKS,
+    "barycenter": compare_barycenter.BARYCENTER,
 }
 
 

@@ -14,6 +14,7 @@ from ...problems.common import CommonProblem
 from ...problems.penalties import KL
 from ...problems.penalty import Vector
 from ...problems.scaled import Task, make_task
+from ...problems.updates import scaled_potential
 
 NOTHING = 1e-12  # share of the mass, or weight of a measure, below which all count the same
 SETTLED_MASS = 1e-12  # nats by which potentials are moved at least to balance masses
@@ -193,8 +194,9 @@ class Iterate:
             dual = 0.0
             for weight, task, vectors, c in zip(self.weights, self.tasks, self.vectors, marginals, strict=True):
                 part = task.problem
-                f = task.potentials(vectors.alpha, vectors.beta)[0][part.row_used]
-                values = part.rows.dual(f, part.a[part.row_used]).sum() - part.epsilon * c.sum()
+                on = part.row_used
+                f = part.epsilon * scaled_potential(vectors.alpha, task.rows)[on]
+                values = part.rows.dual(f, part.a[on]).sum() - part.epsilon * c.sum()
                 dual += weight * float(values) if weight else 0.0
         return Look(residual, dual, float(b.sum()))
 

@@ -21,7 +21,8 @@ from .mixing import Mixing
 
 GROWTH = 3.0  # of the least residual since steps are mixed, from which on their mixture has done harm
 LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 20, 0.01, 4.0  # an annealing level: iterations, residual, and the next epsilon
-FIRST_LEVEL = 0.05  # epsilon of the first level, of the range of the costs
+FIRST_LEVEL = 0.05  # epsilon of the first level at most, of the range of the costs
+FEWEST_LEVELS = 3  # the one asked for included: fewer save no iteration
 DEBIASED_PATIENCE = (
     1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
 )
@@ -247,4 +248,4 @@ def _levels(problem: CommonProblem) -> list[float]:
     first = FIRST_LEVEL * problem.span
     while levels[0] * LEVEL_FACTOR <= first:
         levels.insert(0, levels[0] * LEVEL_FACTOR)
-    return levels
+    return levels if len(levels) >= FEWEST_LEVELS else levels[-1:]
