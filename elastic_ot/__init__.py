@@ -91,8 +91,8 @@ if TYPE_CHECKING:
     from .api.barycenter import barycenter as barycenter
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
-    from .api.gromov import gromov as gromov
     from .api.free_barycenter import free_barycenter as free_barycenter
+    from .api.gromov import gromov as gromov
     from .api.precompile import precompile as precompile
     from .api.sliced import sliced as sliced
     from .api.solve import solve as solve
@@ -128,6 +128,7 @@ if TYPE_CHECKING:
     from .solutions.divergence import DivergenceGradients as DivergenceGradients
     from .solutions.exact import ExactSolution as ExactSolution
     from .solutions.exact_batch import BatchExactSolution as BatchExactSolution
+    from .solutions.free_barycenter import FreeBarycenter as FreeBarycenter
     from .solutions.gromov import GromovHistory as GromovHistory
     from .solutions.gromov import GromovSolution as GromovSolution
     from .solutions.line import LineSolution as LineSolution

@@ -20,7 +20,7 @@ from ..solvers.barycenter.method import run_common
 from ..solvers.driver import Limits
 from .options import SINGLE_TOL, check_choice, check_limits
 
-METHODS = ("auto", "log", "epsilon_scaling")
+BARYCENTER_METHODS = ("auto", "log", "epsilon_scaling")
 
 
 def barycenter(
@@ -120,7 +120,7 @@ def barycenter(
     >>> found.converged, found.gap < 1e-6, round(float(found.weights @ x), 4)
     (True, True, 0.4)
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, BARYCENTER_METHODS)
     check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
     limits = Limits(*check_limits(tol, max_iter, time_limit, callback))
     if limits.tol == 0:

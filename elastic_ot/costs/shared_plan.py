@@ -11,7 +11,7 @@ from .dense import DenseCost
 from .grid_plan import GridCost
 from .separable import UNDERFLOWING, Separable
 
-FEWEST = 3  # plans from which on products of matrices are faster than a sweep of each
+FEWEST_PLANS = 3  # plans from which on products of matrices are faster than a sweep of each
 LARGEST_KERNEL = 1 << 23  # entries of a matrix whose kernel is stored, four times
 
 
@@ -38,7 +38,7 @@ def shared_plan(cost: KnownCost, inv_epsilon: float, count: int) -> SharedPlan |
 
     That is where most of the kernel underflows.
     """
-    if count < FEWEST or cost.masked:
+    if count < FEWEST_PLANS or cost.masked:
         return None
     if isinstance(cost, GridCost):
         matrices = list(cost.matrices)

@@ -22,7 +22,7 @@ from .penalty import Penalty, Vector
 from .problem import Problem
 from .refusals import BAD_WEIGHT
 
-SYMMETRIC = 1e-6  # relative difference of costs there and back that counts as rounding, of single precision too
+SAME_BACK = 1e-6  # relative difference of costs there and back that counts as rounding, of single precision too
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +303,7 @@ def _within(cost: Any) -> Any:
     if found is not None:
         return found[1]
     n, m = cost.shape
-    if n == m and not is_cost(cost) and np.allclose(cost, cost.T, rtol=SYMMETRIC):
+    if n == m and not is_cost(cost) and np.allclose(cost, cost.T, rtol=SAME_BACK):
         return cost
     raise ValueError(
         f"debiased=True needs the costs within the support, and costs ({n} x {m}) is no symmetric matrix of them; pass "
@@ -314,7 +314,7 @@ def _within(cost: Any) -> Any:
 def _refuse_asymmetric(cost: Any) -> None:
     if is_cost(cost):
         return
-    if not np.allclose(cost, cost.T, rtol=SYMMETRIC):
+    if not np.allclose(cost, cost.T, rtol=SAME_BACK):
         i, j = np.unravel_index(int(np.abs(np.nan_to_num(cost - cost.T)).argmax()), cost.shape)
         raise ValueError(
             f"debiased[{i}, {j}] is {cost[i, j]} and debiased[{j}, {i}] is {cost[j, i]}; costs within the support must "

@@ -16,7 +16,7 @@ from ...problems.penalty import Vector
 from ...problems.scaled import Task, make_task
 from ...problems.updates import scaled_potential
 
-NOTHING = 1e-12  # share of the mass, or weight of a measure, below which all count the same
+LEAST_SHARE = 1e-12  # share of the mass, or weight of a measure, below which all count the same
 SETTLED_MASS = 1e-12  # nats by which potentials are moved at least to balance masses
 
 
@@ -138,8 +138,8 @@ class Iterate:
         """How much every entry of `columns` counts: the square root of the mass that it moves."""
         with np.errstate(over="ignore"):
             b = self.weights @ np.exp(self._log_marginals())
-        by_column = np.sqrt(b / b.sum() + NOTHING)
-        by_row = np.sqrt(np.maximum(self.weights, NOTHING))
+        by_column = np.sqrt(b / b.sum() + LEAST_SHARE)
+        by_row = np.sqrt(np.maximum(self.weights, LEAST_SHARE))
         if self.own is not None:
             by_row = np.append(by_row, 1.0)
         found: Vector = by_row[:, None] * by_column

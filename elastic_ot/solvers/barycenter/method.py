@@ -11,6 +11,7 @@ import numpy as np
 from ...problems.common import CommonProblem
 from ...problems.penalty import Vector
 from ...problems.problem import Problem
+from ..annealing import FIRST_LEVEL
 from ..driver import RETRIES, SWEEP_PATIENCE, Limits, Outcome
 from ..history import Entry, History, history_of
 from ..measure import RISE, Measure
@@ -20,8 +21,7 @@ from .iterate import Iterate, Look, Potentials
 from .mixing import Mixing
 
 GROWTH = 3.0  # of the least residual since steps are mixed, from which on their mixture has done harm
-LEVEL_SWEEPS, LEVEL_TOL, LEVEL_FACTOR = 20, 0.01, 4.0  # an annealing level: iterations, residual, and the next epsilon
-FIRST_LEVEL = 0.05  # epsilon of the first level at most, of the range of the costs
+LEVEL_SWEEPS, LEVEL_RESIDUAL, LEVEL_FACTOR = 20, 0.01, 4.0  # an annealing level: its end, and the next epsilon
 FEWEST_LEVELS = 3  # the one asked for included: fewer save no iteration
 DEBIASED_PATIENCE = (
     1000  # iterations without progress that count as stalled: residuals rise for hundreds, no dual tells
@@ -107,7 +107,7 @@ class _Run:
             stopped = self._stopped(found)
             if stopped is not None:
                 return stopped
-            if found.residual <= LEVEL_TOL * found.mass:
+            if found.residual <= LEVEL_RESIDUAL * found.mass:
                 break
             if not self._step(found):
                 return Status.NUMERICAL
