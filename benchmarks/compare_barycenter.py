@@ -26,7 +26,7 @@ from .tables import Goal, Table, milliseconds, times
 ACCURACY = 1e-6  # L1 distance from the barycenter
 PROOF = 1e-10  # tolerance of the one that is compared with
 ITERATIONS = 20_000  # of POT's loops at most
-LONGEST = 120.0  # processor seconds after which no smaller threshold is tried
+LONGEST = 60.0  # processor seconds after which no smaller threshold is tried
 WANTED = 10.0
 
 
@@ -36,7 +36,7 @@ class Scale:
     def __init__(self, quick: bool) -> None:
         self.count, self.points, self.side = (3, 200, 24) if quick else (10, 1000, 128)
         self.epsilons = (1e-2,) if quick else (1e-2, 1e-3, 5e-4)
-        self.grid_epsilons = (1e-2,) if quick else (5e-3, 1e-3)
+        self.grid_epsilons = (1e-2,) if quick else (5e-3, 2e-3, 1e-3)
         self.rounds = 1 if quick else 5
 
 

@@ -16,7 +16,7 @@ from ..costs.base import is_cost
 from ..costs.grid import Grid
 from ..errors import InfeasibleError
 from . import masses
-from .build import build_on, check_epsilon, range_text, total_range
+from .build import build_on, check_epsilon, check_sides, range_text, total_range
 from .penalties import Fixed, Free
 from .penalty import Penalty, Vector
 from .problem import Problem
@@ -103,8 +103,7 @@ class Given(NamedTuple):
 def build_common(given: Given, epsilon: Any, rows: Any) -> CommonProblem:
     """The validated problem; ValueError and TypeError name the argument, the index and the value."""
     epsilon = check_epsilon(epsilon)
-    if not isinstance(rows, Penalty):
-        raise TypeError(f"rows must be a penalty such as Fixed() or KL(1.0), got {rows!r}")
+    check_sides(rows, Fixed())
     costs, count = _costs(given.costs)
     vectors, raw = _measures(given.measures, costs, count)
     if count == 1 and len(vectors) > 1:
@@ -245,7 +244,7 @@ def _parts(
 
 def _of_one_mass(parts: list[Problem], raw: Sequence[Any]) -> list[Problem]:
     """The masses that the measures allow must have one in common; those equal to rounding are made equal."""
-    ranges = [total_range(part.rows, part.a, part.row_used) for part in parts]
+    ranges = [total_range(part.rows, float(part.a[part.row_used].sum())) for part in parts]
     first, rows = parts[0], parts[0].rows
     lows, highs = np.array(ranges).T
     low, high = int(lows.argmax()), int(highs.argmin())
