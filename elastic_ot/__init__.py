@@ -87,8 +87,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .api.assign import assign as assign
-    from .api.couple import couple as couple
     from .api.barycenter import barycenter as barycenter
+    from .api.couple import couple as couple
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.free_barycenter import free_barycenter as free_barycenter
@@ -134,7 +134,6 @@ if TYPE_CHECKING:
     from .solutions.line import LineSolution as LineSolution
     from .solutions.line import PointGradients as PointGradients
     from .solutions.sliced import SlicedSolution as SlicedSolution
-    from .solutions.free_barycenter import FreeBarycenter as FreeBarycenter
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History
     from .solvers.newton import Newton as Newton
