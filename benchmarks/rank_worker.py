@@ -65,7 +65,7 @@ def measure(kind: str, n: int, m: int, comm: Counting | None) -> dict[str, float
         eot.solve(cost, epsilon=EPSILON, tol=0, max_iter=count, comm=comm)
         return time.perf_counter() - began
 
-    first, last, runs = (1, 3, 1) if n * m > LONG else (FEW, MANY, RUNS)
+    first, last, runs = (1, 6, 1) if n * m > LONG else (FEW, MANY, RUNS)
     seconds(first, cost_of(kind, 4000, 1500, rank, size))  # compiles
     taken: dict[int, list[float]] = {first: [], last: []}
     sent = {first: (0, 0), last: (0, 0)}

@@ -19,7 +19,7 @@ from ..status import Status
 from .structures import Array, Coupling, Linear, Structure
 
 VALUE_ROUNDING = 1e-12  # of the objective, relative to its terms: what may be rounding
-SUM_ROUNDING = 1e-15  # of the terms of a sum over the points
+DIVERGENCE_ROUNDING = 1e-15  # of the terms of a sum over the points
 INEXACT = 1.0  # times the inner tolerance, the same: marginals that are missed by so much change it
 LOOSE, TIED = 1e-3, 0.1  # tolerance of the first inner solve; of the others, times the last change
 FINER = 0.1  # the tolerance of an inner solve that seems to have raised the objective
@@ -190,5 +190,5 @@ class _Run:
         now = float(r @ inner.f + c @ inner.g) - self.near.priced
         then = float(r @ last.f + c @ last.g) - last.transport
         sizes = float(r @ np.abs(inner.f) + c @ np.abs(inner.g)) + inner.mass * (inner.largest_cost + last.largest_cost)
-        divergence = (then - now) / epsilon - last.mass + inner.mass - SUM_ROUNDING * sizes / epsilon
+        divergence = (then - now) / epsilon - last.mass + inner.mass - DIVERGENCE_ROUNDING * sizes / epsilon
         return float(np.sqrt(2.0 * max(divergence, 0.0) / inner.mass))
