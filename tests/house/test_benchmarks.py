@@ -12,6 +12,7 @@ from benchmarks import (
     compare_attention,
     compare_barycenter,
     compare_clouds,
+    compare_gromov,
     compare_iterations,
     compare_layers,
     compare_multiscale,
@@ -42,6 +43,7 @@ STORED = {
     "clouds": compare_clouds.CLOUDS,
     "multiscale": compare_multiscale.MULTISCALE,
     "ranks": ranks.RANKS,
+    "gromov": compare_gromov.GROMOV,
     "barycenter": compare_barycenter.BARYCENTER,
 }
 

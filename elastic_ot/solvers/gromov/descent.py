@@ -125,7 +125,7 @@ class _Run:
     def _tie(self, change: float) -> None:
         """The tolerance of inner solves follows the change, by powers of ten: values are compared at equal ones."""
         if 0 < change < np.inf:
-            self.tol = min(self.tol, max(self.how.tol, 10.0 ** np.ceil(np.log10(TIED * change))))
+            self.tol = min(self.tol, max(self.how.tol, 10.0 ** np.floor(np.log10(TIED * change))))
         elif change == 0:
             self.tol = self.how.tol
 
