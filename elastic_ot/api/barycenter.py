@@ -61,7 +61,7 @@ def barycenter(
     debiased : bool, or array_like, shape (m, m), or Cost
         Take off half the transport of b to itself, so that entropy does not blur it (Janati, Cuturi, Gramfort 2020). It
         needs the symmetric costs within the support: they are given here, or known to a `PointCloud` or a `Grid` of
-        coordinates, or equal to `costs` where that is one symmetric matrix.
+        coordinates, or equal to ``costs`` where that is one symmetric matrix.
     method : {"auto", "log", "epsilon_scaling"}
         "epsilon_scaling" begins at a larger epsilon, "log" at the one asked for. Both have the same answer.
     tol : float

@@ -48,7 +48,7 @@ def sliced(
         max-sliced distance, the largest of them: an ascent on the sphere starts from the best directions. "min" is the
         plan of the direction whose plan costs least in full space, "expected" the average of the plans of all.
     p : float
-        The exponent of the cost |x - y|^p, >= 1.
+        The exponent of the cost abs(x - y)^p, >= 1.
     projections : int or array_like, shape (d, k)
         How many directions, drawn uniformly in orthonormal groups of d, or the directions in columns, of any length.
     seed : int or numpy.random.Generator, optional
@@ -74,8 +74,8 @@ def sliced(
     Notes
     -----
     A projection is never longer than its vector. So for every p the value of each direction is a lower bound on the
-    cost of an optimal plan with the Euclidean cost |x - y|^p, and so are their mean and "max", whether or not it is the
-    largest of all directions. The mean is one even after division by top^(min(p, 2) / 2), where top is the largest
+    cost of an optimal plan with the Euclidean cost abs(x - y)^p, and so are their mean and "max", be it the largest of
+    all directions or not. The mean is one even after division by top^(min(p, 2) / 2), where top is the largest
     eigenvalue of the mean of theta theta^T, 1/d for complete orthonormal groups; `lower_bound` is the best of these. A
     plan of a projection moves the right masses, so its cost in full space, and that of an average, is an upper bound.
 

@@ -30,7 +30,7 @@ class SlicedSolution:
         What was solved.
     kind : {"mean", "max", "min", "expected"}
     value : float
-        In units of the cost |x - y|^p: of "mean" and "max" the mean or the largest of the values of projections, of
+        In units of the cost abs(x - y)^p: of "mean" and "max" the mean or the largest of the values of projections, of
         "min" and "expected" the cost in full space of the plan.
     values : ndarray of float64, shape (k,)
         The value of every projection.
@@ -43,7 +43,8 @@ class SlicedSolution:
     row_ind, col_ind, mass : ndarrays or None
         The positive entries of the plan; of "min" and "expected".
     lower_bound : float
-        At most the cost of an optimal plan between the points with the cost |x - y|^p, |.| the Euclidean distance.
+        At most the cost of an optimal plan between the points with the cost abs(x - y)^p, a power of the Euclidean
+        distance.
     upper_bound : float
         At least that: the cost of the plan; inf where none was asked for.
 

@@ -41,6 +41,7 @@ def rows_of(rank, size):
 
 def run(comm, rank, size, folder, cases):
     """Solve the cases, or fail as they say; one file a rank and case."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without one
     for case in cases:
         found = failing(comm, rank, size, case) if case not in CASES else solved(comm, rank, size, case)
         np.savez(Path(folder) / f"{case}-{rank}.npz", **found)
