@@ -79,6 +79,7 @@ def join_gloo(rank, size, folder, cases):
 
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     run(distributed.group.WORLD, rank, size, folder, cases)
+    distributed.barrier()  # nobody leaves while another still waits for a message
     distributed.destroy_process_group()
 
 
