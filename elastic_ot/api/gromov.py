@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays.ingest import as_array, ingest_number, refuse_devices
+from ..arrays.ingest import ingest_number, ingest_stack, refuse_devices
 from ..costs.base import LARGEST_PLAN, is_cost
 from ..costs.points import PointCloud
 from ..errors import ConvergenceError, ConvergenceWarning
@@ -100,7 +100,8 @@ def gromov(
     Returns
     -------
     GromovSolution
-        A stationary plan with its energy, its inner solution, and lower bounds on the energy of all plans.
+        A stationary plan with its energy, its inner solution, and lower bounds on the energy of all plans. Arrays of
+        other libraries are read; those of the result are of NumPy.
 
     Raises
     ------
@@ -252,12 +253,9 @@ def _matrix(name: str, values: Any) -> Array:
             )
         return np.asarray(values.block(slice(0, n), slice(0, m)), np.float64)
     refuse_devices("gromov", **{name: values})
-    matrix = as_array(name, values)
+    matrix = ingest_stack(name, values, 2).astype(np.float64, copy=False)
     if matrix.ndim != 2:
         raise ValueError(f"{name} has shape {matrix.shape}; it must be a matrix")
-    if matrix.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers")
-    matrix = np.ascontiguousarray(matrix, np.float64)
     if not np.isfinite(matrix).all():
         place = tuple(int(k) for k in np.argwhere(~np.isfinite(matrix))[0])
         raise ValueError(f"{name}[{place[0]}, {place[1]}] is {matrix[place]}; it must be finite")

@@ -16,7 +16,7 @@ from ..costs.base import is_cost
 from ..costs.grid import Grid
 from ..errors import InfeasibleError
 from . import masses
-from .build import build_on, check_epsilon, check_sides, range_text, total_range
+from .build import build_on, check_epsilon, check_sides, range_text, refuse_total, total_range, weights_of
 from .penalties import Fixed, Free
 from .penalty import Penalty, Vector
 from .problem import Problem
@@ -178,9 +178,9 @@ def _measures(given: Any, costs: Sequence[Any], shared: int) -> tuple[list[Vecto
         )
     found = []
     for k, values in enumerate(raw):
-        cost = costs[0 if shared else k]
-        vector = ingest_vector(f"measures[{k}]", _flat(k, values, cost))
-        _check(k, vector, int(cost.shape[0]))
+        cost, name = costs[0 if shared else k], f"measures[{k}]"
+        vector = weights_of(name, _flat(k, values, cost), int(cost.shape[0]), "rows")
+        refuse_total(name, float(vector.sum()))
         found.append(vector)
     return found, raw
 
@@ -194,17 +194,6 @@ def _flat(k: int, values: Any, cost: Any) -> Any:
     if array.shape != wanted:
         raise ValueError(f"measures[{k}] has shape {array.shape}; with this cost it must be {wanted}")
     return array.reshape(-1)
-
-
-def _check(k: int, vector: Vector, size: int) -> None:
-    if vector.size != size:
-        raise ValueError(f"measures[{k}] has {vector.size} entries, its cost has {size} rows; they must agree")
-    bad = np.flatnonzero(~(vector >= 0) | np.isinf(vector))
-    if bad.size:
-        raise ValueError(f"measures[{k}][{bad[0]}] is {vector[bad[0]]}; {BAD_WEIGHT}")
-    total = vector.sum()
-    if not 0 < total < np.inf:
-        raise ValueError(f"measures[{k}] sums to {total}; it must have some mass, and a finite one")
 
 
 def _weights(given: Any, count: int) -> Vector:

@@ -83,7 +83,7 @@ BAD[2, 5] = np.nan
         ((COST, NEGATIVE), {}, r"measures\[2\]\[4\] is -0\.25"),
         ((COST, HEAVY), {}, r"measures\[1\] sums to 2 and measures\[0\] to 1; .*normalise"),
         ((COST, 0 * MEASURES), {}, r"measures\[0\] sums to 0"),
-        ((COST, MEASURES[:, :-1]), {}, r"measures\[0\] has 19 entries, its cost has 20 rows"),
+        ((COST, MEASURES[:, :-1]), {}, r"measures\[0\] has 19 entries, cost has 20 rows"),
         ((COST, MEASURES[0]), {}, r"measures has shape \(20,\); it must be \(K, n\)"),
         ((COST,), {}, "measures is None"),
         ((COST, []), {}, "measures is empty"),
