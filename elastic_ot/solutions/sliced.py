@@ -73,8 +73,8 @@ class SlicedSolution:
 
     def __repr__(self) -> str:
         n, m, (d, k) = len(self.problem.x), len(self.problem.y), self.directions.shape
-        bounds = f"[{self.lower_bound:.6g}, {self.upper_bound:.6g}]"
-        return f"SlicedSolution({self.kind}, {n} x {m}, {k} directions of {d}, value={self.value:.6g} in {bounds})"
+        bounds = f"transport in [{self.lower_bound:.6g}, {self.upper_bound:.6g}]"
+        return f"SlicedSolution({self.kind}, {n} x {m}, {k} directions of {d}, value={self.value:.6g}, {bounds})"
 
     @property
     def distance(self) -> float:
