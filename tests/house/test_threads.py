@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
-from elastic_ot.backends.cpu import openmp, threads
+from elastic_ot.backends.cpu import helpers, openmp, threads
 from helpers.forked_work import work
 
 HERE = Path(__file__).resolve().parents[1]
@@ -186,6 +187,65 @@ def test_an_interrupt_of_the_user_comes_out_when_the_parts_are_done():
     timer.join()
 
 
+@SEVERAL
+@pytest.mark.usefixtures("sigint_is_heard")
+def test_after_an_interrupt_nothing_is_written_any_more_and_the_next_pass_is_whole(monkeypatch):
+    monkeypatch.setattr(openmp, "beside_torch", lambda: None)
+    for late, ended in ((0.1, [1]), (0.3, [0, 1])):  # in this thread's own part, and while it waits
+        done = []
+
+        def run(part, done=done):
+            time.sleep(0.2 + 0.2 * part)
+            done.append(part)
+
+        timer = threading.Timer(late, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            threads.split(run, 2)
+        timer.join()
+        assert done == ended
+        threads.split(done.append, 3)
+        assert sorted(done) == sorted([*ended, 0, 1, 2])
+
+
+def test_threads_are_kept_for_the_next_pass_and_not_without_end():
+    kept, here = helpers.Helpers(), threading.current_thread()
+    seen, failed = set(), []
+    for _ in range(20):
+        kept.split(lambda part: seen.add(threading.current_thread()), 3, failed)
+    assert len(seen - {here}) == 2
+    meet = threading.Barrier(40, timeout=60)  # 20 threads of the user at the same time, two parts each
+
+    def meet_all(part):
+        seen.add(threading.current_thread())
+        meet.wait()
+
+    users = [threading.Thread(target=kept.split, args=(meet_all, 2, failed)) for _ in range(20)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    others = seen - {here, *users}
+    assert len(others) == 20
+    end = time.monotonic() + 60
+    while sum(thread.is_alive() for thread in others) > 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(kept.idle) <= sum(thread.is_alive() for thread in others) <= 3
+    assert not failed
+
+
+def test_kept_threads_hold_on_to_no_arrays(monkeypatch):
+    monkeypatch.setattr(openmp, "beside_torch", lambda: None)
+    array = np.zeros(10)
+    gone = weakref.ref(array)
+    threads.split(lambda part, array=array: array.sum(), 3)
+    del array
+    end = time.monotonic() + 30
+    while gone() is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert gone() is None
+
+
 @pytest.mark.usefixtures("kind_of_threads")
 @pytest.mark.parametrize("kind", ["large", "batch", "many tiny", "gradients"])
 def test_both_kinds_of_threads_compute_the_same(kind, monkeypatch):
@@ -206,7 +266,7 @@ def test_threads_of_the_user_solve_at_the_same_time():
 @pytest.mark.skipif(sys.platform != "linux", reason="where GNU's OpenMP library is known by its name")
 @pytest.mark.parametrize("order", ["import torch; eot.get_num_threads()", "eot.get_num_threads(); import torch"])
 def test_beside_torch_kernels_run_on_its_threads(order):
-    counted = "from elastic_ot.backends.cpu import openmp, threads; import os"
+    counted = "from elastic_ot.backends.cpu import helpers, openmp, threads; import os"
     counted += "; count = lambda: len(os.listdir('/proc/self/task'))"
     run = "torch.ones(10**7).exp(); before = count(); seen = []; threads.split(lambda part: seen.append(count()), 2)"
     assert number_in(f"{order}; {counted}; {run}; assert openmp.beside_torch(); print(max(seen) - before)") == 0

@@ -21,16 +21,18 @@ import numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from . import openmp
+from .helpers import Helpers
 
 
 class _Process:
-    """What is true of this process: whether it was forked off, the threads asked for, and a lock of its own."""
+    """What is true of this process: whether it was forked off, the threads asked for, a lock and helpers of its own."""
 
     def __init__(self, forked: bool) -> None:
         self.forked = forked
         self.asked: int | None = None
         self.launched = False
         self.lock = threading.Lock()
+        self.helpers = Helpers()
 
 
 _process = _Process(forked=False)
@@ -160,24 +162,16 @@ def split(run: Callable[[int], Any], threads: int) -> None:
         run(0)
         return
     failed: list[BaseException] = []
-    if library := openmp.beside_torch():
-        openmp.split(library, run, threads, failed)
-    else:
-        _split_by_python(run, threads, failed)
-    if failed:
-        raise failed[0]
 
-
-def _split_by_python(run: Callable[[int], Any], threads: int, failed: list[BaseException]) -> None:
     def attempt(part: int) -> None:
         try:
             run(part)
         except BaseException as error:
             failed.append(error)
 
-    others = [threading.Thread(target=attempt, args=(part,)) for part in range(1, threads)]
-    for thread in others:
-        thread.start()
-    attempt(0)
-    for thread in others:
-        thread.join()
+    if library := openmp.beside_torch():
+        openmp.split(library, run, threads, failed)
+    else:
+        _process.helpers.split(attempt, threads, failed)
+    if failed:
+        raise failed[0]
