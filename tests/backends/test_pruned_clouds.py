@@ -144,6 +144,20 @@ def test_trimming_leaves_out_the_lightest_pairs():
     assert after.sum() < 0.8 * before.sum()
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
+def test_the_lightest_pairs_are_all_that_fit(spread):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        masses = np.exp(spread * rng.normal(size=rng.integers(1, 60)))
+        masses[rng.random(masses.size) < 0.2] = 0.0
+        if rng.random() < 0.3:
+            masses = np.ceil(masses)  # many are equal
+        most = masses.sum() * rng.choice([0.0, 1e-3, 0.1, 0.5, 1.0, 2.0]) * rng.random()
+        limit = cpu._too_heavy(masses, most)
+        assert masses[masses < limit].sum() <= most * (1.0 + 1e-12)
+        assert limit == np.inf or masses[masses <= limit].sum() >= most * (1.0 - 1e-12)
+
+
 def test_pairs_by_columns_are_the_same_pairs():
     x, y = pair(FAMILIES[1], N, M, 2)
     alpha, beta, _ = balanced(x, y, "sqeuclidean", 1e-3)

@@ -264,8 +264,7 @@ def pairs_read(cloud: Cloud) -> int:
 def trim(cloud: Cloud, masses: Array, most: float) -> Cloud:
     if cloud.pairs is None:
         return cloud
-    order = np.argsort(masses)
-    light = order[: np.searchsorted(np.cumsum(masses[order]), most)]
+    light = np.flatnonzero(masses < _too_heavy(masses, most))
     needed = np.zeros(light.size, np.bool_)  # by blocks that carry little themselves
     for blocks in (cloud.pairs.rows, cloud.pairs.partners):
         needed |= masses[light] >= NEEDED * np.bincount(blocks, masses)[blocks[light]]
@@ -273,6 +272,23 @@ def trim(cloud: Cloud, masses: Array, most: float) -> Cloud:
     kept = np.ones(masses.size, np.bool_)
     kept[light] = False
     return cloud._replace(pairs=cloud.pairs.kept(kept, most)) if light.size else cloud
+
+
+def _too_heavy(masses: Array, most: float) -> float:
+    """Return the mass so that all that are below it sum to at most `most`, and with it to more.
+
+    Floating-point numbers >= 0 stand in the order of their leading bits, which are few: only the masses that share
+    those of the answer are sorted.
+    """
+    leading = masses.view(np.int64) >> 48  # sign, exponent and four bits of the fraction
+    sums = np.cumsum(np.bincount(leading, masses))
+    class_ = int(np.searchsorted(sums, most, side="right"))
+    if class_ == sums.size:
+        return np.inf
+    among = np.sort(masses[leading == class_])
+    before = sums[class_ - 1] if class_ else 0.0
+    fitting = int(np.searchsorted(np.cumsum(among), most - before, side="right"))
+    return float(among[min(fitting, among.size - 1)])
 
 
 def slopes(cloud: Cloud, inv_epsilon: float, alpha: Array, beta: Array, out: Array, fast: bool = False) -> None:
