@@ -31,7 +31,7 @@ from .tiles import ABSOLUTE, BLOCK_POINTS, SQUARES
 
 SPREAD = 32.0  # pairs a block for which the mass that may be left out is reserved
 GROUPED = 2  # the tree of the columns is searched for 2^GROUPED blocks of rows at a time
-ROOM = 512  # pairs a block for which lists have room at once: pages that nothing is written to take no memory
+LIST_ROOM = 512  # pairs a block for which lists have room at once: pages that nothing is written to take no memory
 RIDGE = 1e-3  # of the spread of a block's points, added in every direction: points in a plane say nothing beside it
 BOUND_SLACK = 1.001  # bounds are computed with exponents up to 1e12, rounded to their last digit
 
@@ -215,7 +215,7 @@ def search(kind: int, sides: list[Majorant], sigma: float, low: float, blocks: l
     groups, threads = int(first[group + 1] - first[group]), available()
     threads = max(1, min(threads, groups // 4))
     bounds = np.linspace(0, groups, threads + 1).astype(np.int64)
-    pointers, capacity = np.zeros(blocks[0] + 1, np.int64), blocks[0] * min(blocks[1], ROOM) // threads + 1000
+    pointers, capacity = np.zeros(blocks[0] + 1, np.int64), blocks[0] * min(blocks[1], LIST_ROOM) // threads + 1000
     best = np.full(blocks[0], -np.inf)
     while True:
         best2 = np.full((threads, blocks[1]), -np.inf)
