@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "numpydoc",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
@@ -28,6 +29,7 @@ nitpicky = True
 html_theme = "pydata_sphinx_theme"
 html_title = "elastic_ot"
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
@@ -74,6 +76,9 @@ intersphinx_mapping = {
         "pot": "https://pythonot.github.io",
     }.items()
 }
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied has no prompts, and no output
+copybutton_prompt_is_regexp = True
 
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"

@@ -15,6 +15,8 @@ and to the share of the attention that each token gets? The same model is traine
 This page is not run when the documentation is built. It needs torch.
 """
 
+# sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/attention_on_digits.svg'
+
 # %%
 # Results
 # -------

@@ -15,6 +15,8 @@ the answer is exact; then in a small model that is trained with each.
 This page is not run when the documentation is built. It needs torch.
 """
 
+# sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/attention_sinks.svg'
+
 # %%
 # Results
 # -------

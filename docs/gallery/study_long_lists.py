@@ -15,6 +15,8 @@ figure of the stored numbers. The lists come from ``benchmarks/list_operations.p
 ``benchmarks/compare_attention.py``.
 """
 
+# sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/long_lists.svg'
+
 import math
 import statistics
 import time

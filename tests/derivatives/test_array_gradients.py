@@ -386,7 +386,8 @@ def test_systems_that_iterations_do_not_solve_are_not_sound_and_0():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_plans_and_what_they_give_with_their_logarithms(dtype, out_dtype):
     (cost, batch, alpha, beta, *_), _ = linear_systems(dtype=dtype)
-    cost[:, 0, 0], cost[:, 1, 1] = 80.0, np.nextafter(np.float32(np.inf), 0)  # below float32, and below everything
+    largest = np.nextafter(np.float32(np.inf), np.float32(0))
+    cost[:, 0, 0], cost[:, 1, 1] = 80.0, largest  # below float32, and below everything
     expected = plans(cost, batch, alpha, beta)
     out, dots = np.full((4, *cost.shape[1:]), 7, out_dtype), np.full(4, 7.0)
     numpy.batch_plan_dots(cost, batch, alpha, beta, out, dots)
