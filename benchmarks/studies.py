@@ -1,6 +1,6 @@
 """What the studies of the gallery share: options, numbers that are stored, tables and a figure that show them.
 
-A study is run from the root of the repository: `python -m docs.gallery.study_NAME [--quick] [--redraw]`.
+A study is run from the root of the repository: `python -m docs.gallery.studies.study_NAME [--quick] [--redraw]`.
 """
 
 import argparse

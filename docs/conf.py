@@ -83,10 +83,12 @@ copybutton_prompt_is_regexp = True
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 
+SECTIONS = "first_steps", "images", "clouds", "matching", "learning", "studies"
 # Plain strings, which Sphinx can compare with the last build; functions would make every build a full one.
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [f"gallery/{name}" for name in SECTIONS],
     "filename_pattern": r"plot_",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": False,

@@ -79,7 +79,7 @@ def test_a_seed_gives_its_lists():
 @pytest.mark.slow
 def test_the_study_runs(tmp_path):
     library("torch")
-    command = [sys.executable, "-m", "docs.gallery.study_long_lists", "--quick", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "docs.gallery.studies.study_long_lists", "--quick", "--output", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=True)
     for name in ("softmax", "elastic", "sparse", "Peak memory"):
         assert name in run.stdout

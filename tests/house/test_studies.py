@@ -32,7 +32,7 @@ def python(*arguments):
 
 def quick(name, folder):
     """What a quick run prints, and the numbers that it stores."""
-    printed = python("-m", f"docs.gallery.study_{name}", "--quick", "--output", folder)
+    printed = python("-m", f"docs.gallery.studies.study_{name}", "--quick", "--output", folder)
     assert (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
     return printed, json.loads((folder / f"{name}.json").read_text())
 
@@ -109,7 +109,7 @@ def test_mnist_is_read_from_its_files_gzipped_or_not(tmp_path):
     read = python(
         "-c",
         "import json, pathlib, sys\n"
-        "from docs.gallery.study_attention_on_digits import mnist\n"
+        "from docs.gallery.studies.study_attention_on_digits import mnist\n"
         "print(json.dumps([x.tolist() for x in mnist(pathlib.Path(sys.argv[1]), 4)]))",
         tmp_path,
     )

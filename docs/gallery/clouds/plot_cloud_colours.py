@@ -103,4 +103,4 @@ plt.show()
 # halve the size of a large picture first. Colours in CIE Lab, where distances are those
 # that one sees. ``cols=eot.AtMost()`` uses no colour of the palette more often than it occurs, and
 # ``cols=eot.Free()`` takes the nearest. :doc:`/clouds` says what a cloud can do, and
-# :doc:`plot_colour_transfer` how little a sample needs.
+# :doc:`../images/plot_colour_transfer` how little a sample needs.

@@ -8,9 +8,9 @@ the answer is exact; then in a small model that is trained with each.
 
 .. code-block:: console
 
-   $ python -m docs.gallery.study_attention_sinks             # two to four minutes
-   $ python -m docs.gallery.study_attention_sinks --quick     # shows that all runs
-   $ python -m docs.gallery.study_attention_sinks --redraw    # tables and figure of the stored numbers
+   $ python -m docs.gallery.studies.study_attention_sinks             # two to four minutes
+   $ python -m docs.gallery.studies.study_attention_sinks --quick     # shows that all runs
+   $ python -m docs.gallery.studies.study_attention_sinks --redraw    # tables and figure of the stored numbers
 
 This page is not run when the documentation is built. It needs torch.
 """
@@ -21,10 +21,10 @@ This page is not run when the documentation is built. It needs torch.
 # Results
 # -------
 #
-# .. image:: ../../benchmarks/results/studies/attention_sinks.svg
+# .. image:: ../../../benchmarks/results/studies/attention_sinks.svg
 #    :alt: Share of a planted sink, largest column sum and accuracy of trained models against lam; weights of one head.
 #
-# .. include:: ../../benchmarks/results/studies/attention_sinks.rst
+# .. include:: ../../../benchmarks/results/studies/attention_sinks.rst
 #
 # On fixed scores the share of the sink falls with every step of lam, and at lam = 1 it is that of any other key,
 # however high the sink was.

@@ -6,9 +6,9 @@ A layer of experts sends every input to one of several small networks. Left to i
 have already learnt something and never use others. This study trains a small layer on scikit-learn's digits with the
 routers of `elastic_ot.torch.SinkhornRouter`, and measures accuracy, loads and time.
 
-It needs PyTorch and was run once, by ``python -m docs.gallery.study_experts_on_digits``; the page shows what that
-run wrote, as it was measured. ``--redraw`` makes table and figure of the stored numbers, ``--quick`` shows that all
-runs.
+It needs PyTorch and was run once, by ``python -m docs.gallery.studies.study_experts_on_digits``; the page shows what
+that run wrote, as it was measured. ``--redraw`` makes table and figure of the stored numbers, ``--quick`` shows that
+all runs.
 """
 
 # sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/experts_on_digits.svg'
@@ -154,9 +154,9 @@ def train(name, options, seed, epochs):
 # Means over three seeds, in brackets the smallest and the largest. A load is the largest of the eight over their mean:
 # 1 is balanced, 8 is everything on one expert. Loads of training are those of the last epoch.
 #
-# .. include:: ../../benchmarks/results/studies/experts_on_digits.rst
+# .. include:: ../../../benchmarks/results/studies/experts_on_digits.rst
 #
-# .. image:: ../../benchmarks/results/studies/experts_on_digits.svg
+# .. image:: ../../../benchmarks/results/studies/experts_on_digits.svg
 #    :alt: Loads in training and in the test, and accuracy, against lam; lam = 0 is the softmax.
 #    :width: 100%
 

@@ -7,10 +7,10 @@ and to the share of the attention that each token gets? The same model is traine
 
 .. code-block:: console
 
-   $ python -m docs.gallery.study_attention_on_digits                # digits of scikit-learn, two to four minutes
-   $ python -m docs.gallery.study_attention_on_digits --mnist FOLDER --output FOLDER   # 10,000 images of MNIST
-   $ python -m docs.gallery.study_attention_on_digits --quick        # shows that all runs
-   $ python -m docs.gallery.study_attention_on_digits --redraw       # table and figure of the stored numbers
+   $ python -m docs.gallery.studies.study_attention_on_digits    # digits of scikit-learn, two to four minutes
+   $ python -m docs.gallery.studies.study_attention_on_digits --mnist FOLDER --output FOLDER   # 10,000 images of MNIST
+   $ python -m docs.gallery.studies.study_attention_on_digits --quick    # shows that all runs
+   $ python -m docs.gallery.studies.study_attention_on_digits --redraw       # table and figure of the stored numbers
 
 This page is not run when the documentation is built. It needs torch.
 """
@@ -21,10 +21,10 @@ This page is not run when the documentation is built. It needs torch.
 # Results
 # -------
 #
-# .. image:: ../../benchmarks/results/studies/attention_on_digits.svg
+# .. image:: ../../../benchmarks/results/studies/attention_on_digits.svg
 #    :alt: Test accuracy, time of a training step and entropy of the column sums for each kind of attention weights.
 #
-# .. include:: ../../benchmarks/results/studies/attention_on_digits.rst
+# .. include:: ../../../benchmarks/results/studies/attention_on_digits.rst
 #
 # Every kind starts from the same parameters and sees the same batches. A spread is that of three seeds, which choose
 # both the parameters and the order of the images; the split into training and test images is one, and one of the 450

@@ -9,7 +9,7 @@ memory as sequences grow from 1024 to 4096 tokens? And what does a small network
 in the few minutes that two cores have?
 
 The second is no attempt at the benchmark: the networks here see 240 lists. The page is not run when the documentation
-is built. ``python -m docs.gallery.study_long_lists`` runs it, prints the tables and writes them to
+is built. ``python -m docs.gallery.studies.study_long_lists`` runs it, prints the tables and writes them to
 ``benchmarks/results/studies``; ``--quick`` runs it on short lists, and writes nothing; ``--redraw`` makes tables and
 figure of the stored numbers. The lists come from ``benchmarks/list_operations.py``, times and memory are taken as in
 ``benchmarks/compare_attention.py``.
@@ -297,7 +297,7 @@ if __name__ == "__main__":
 # * **A step with elastic attention took 97 ms, with softmax 47 ms, with sparse 20 ms.** That is more than the layers
 #   suggest. One reason is the mask of pairs, which the table of layers does without.
 #
-# .. image:: ../../benchmarks/results/studies/long_lists.svg
+# .. image:: ../../../benchmarks/results/studies/long_lists.svg
 #    :alt: Time and peak memory of a layer against length, forward and backward, for four kinds of attention.
 #
-# .. include:: ../../benchmarks/results/studies/long_lists.rst
+# .. include:: ../../../benchmarks/results/studies/long_lists.rst
