@@ -21,7 +21,7 @@ from PyQt6.QtWidgets import QApplication
 
 WIDTHS = 1280, 390
 TALLEST = 6000  # pixels of a picture
-SETTLED = 700  # milliseconds after a change of size
+SETTLED = 1200  # milliseconds after a change of size
 PAGES = (
     *("index", "quickstart", "guide", "api", "benchmarks", "clouds", "multiscale", "design", "systems"),
     *("auto_examples/index", "generated/elastic_ot.solve", "generated/elastic_ot.Solution"),
