@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 DIGITS = 9  # of a stored number
 WIDTH = 300  # of a line of stored numbers
+FOLD = ".. what is behind the goals"
 
 Bench = TypeVar("Bench")
 Figures = Any  # lists and dictionaries of numbers and text
@@ -113,8 +114,13 @@ class Benchmark(Generic[Bench]):
         goals = [goal for report in reports for goal in report.goals]
         return [goal_table(goals), *(table for report in reports for table in report.tables), machine_table(found)]
 
+    def text(self, found: Found) -> str:
+        """The tables for the documentation, with a comment where it folds what is behind the goals."""
+        goals, *others = self.tables(found)
+        return f"{goals.rst()}\n{FOLD}\n\n{rst(others)}"
+
     def _show(self, found: Found, folder: Path) -> None:
-        (folder / f"{self.name}.rst").write_text(rst(self.tables(found)))
+        (folder / f"{self.name}.rst").write_text(self.text(found))
         if self.draw is not None and self.sections.keys() <= found.keys():
             self.draw(found, folder / f"{self.name}.svg")
 
