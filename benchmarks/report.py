@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from . import machine
+from . import goal_plot, machine
 from .tables import CommonGoal, Goal, Table, goal_table, rst, show
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ class Section(Generic[Bench]):
 
 @dataclass(frozen=True)
 class Benchmark(Generic[Bench]):
-    """Results are NAME.json, NAME.rst and, where there is something to draw and all of it was measured, NAME.svg."""
+    """Results are NAME.json, NAME.rst and NAME.svg: the goals, or what ``draw`` makes of it once all is measured."""
 
     name: str
     sections: dict[str, Section[Bench]]
@@ -110,9 +110,14 @@ class Benchmark(Generic[Bench]):
 
     def tables(self, found: Found) -> list[Table]:
         """Goals, the tables of every section, the machine."""
-        reports = [self.sections[name].report(figures) for name, figures in found.items() if name != "setting"]
-        goals = [goal for report in reports for goal in report.goals]
-        return [goal_table(goals), *(table for report in reports for table in report.tables), machine_table(found)]
+        tables = [table for report in self._reports(found) for table in report.tables]
+        return [goal_table(self.goals(found)), *tables, machine_table(found)]
+
+    def goals(self, found: Found) -> list[Goal | CommonGoal]:
+        return [goal for report in self._reports(found) for goal in report.goals]
+
+    def _reports(self, found: Found) -> list[Report]:
+        return [self.sections[name].report(figures) for name, figures in found.items() if name != "setting"]
 
     def text(self, found: Found) -> str:
         """The tables for the documentation, with a comment where it folds what is behind the goals."""
@@ -121,8 +126,11 @@ class Benchmark(Generic[Bench]):
 
     def _show(self, found: Found, folder: Path) -> None:
         (folder / f"{self.name}.rst").write_text(self.text(found))
-        if self.draw is not None and self.sections.keys() <= found.keys():
-            self.draw(found, folder / f"{self.name}.svg")
+        if self.draw is not None:
+            if self.sections.keys() <= found.keys():
+                self.draw(found, folder / f"{self.name}.svg")
+        else:
+            goal_plot.draw(self.goals(found), folder / f"{self.name}.svg")
 
 
 def machine_table(found: Found) -> Table:
