@@ -88,7 +88,7 @@ def test_a_run_stores_what_a_redraw_shows_again(tmp_path):
     (tmp_path / "small.rst").unlink()
     bench.redraw(tmp_path)
     assert (tmp_path / "small.rst").read_text() == first
-    assert {path.name for path in tmp_path.iterdir()} == {"small.json", "small.rst"}
+    assert {path.name for path in tmp_path.iterdir()} == {"small.json", "small.rst", "small.svg"}
 
 
 @pytest.mark.parametrize(("method", "of_cost", "of_kernel"), [("log", 1, 0), ("scaling", 0, 1)])
