@@ -109,7 +109,8 @@ def _forest(plan: NDArray[np.float64]) -> csr_array:
         cells = np.unique(np.hstack([cells, named]), axis=1)
         entries = np.log(plan[cells[0], cells[1]])
         length = 1.0 + entries.max(initial=-np.inf) - entries
-        graph = csr_array((length, (cells[0], n + cells[1])), shape=(n + m, n + m))
+        ends = cells[0].astype(np.int32), (n + cells[1]).astype(np.int32)  # SciPy 1.13 reads no others
+        graph = csr_array((length, ends), shape=(n + m, n + m))
         if named.size == 0:
             return minimum_spanning_tree(graph)
         tree = connected_components(graph, directed=False)[1]
