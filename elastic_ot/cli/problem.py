@@ -1,9 +1,10 @@
-"""What `solve` of the command line is given: a cost in a file, two files of points, or two pictures."""
+"""What the commands are given: a cost in a file, two files of points, or two pictures, with weights and a mask."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,71 +13,111 @@ import elastic_ot as eot
 
 from ..costs.base import LARGEST_PLAN
 from ..distributed.ranks import ALONE, Ranks
-from .files import BadInput, Rows, load_array, load_mask, load_picture, load_rows
+from .errors import BadInput, refusals
+from .files import Rows, Source, as_mask, opened, rows_of
 
 
-def add_problem(parser: Any) -> None:
-    """Declare the options that say what is solved."""
-    parser.add_argument("cost", metavar="COST", nargs="?", help="cost matrix, n x m; inf forbids a cell")
-    parser.add_argument(
-        "--points", metavar=("X", "Y"), nargs=2, help="in place of COST: points, n x d and m x d; no matrix is stored"
-    )
-    parser.add_argument(
-        "--grid",
-        metavar=("A", "B"),
-        nargs=2,
-        help="in place of COST: two pictures over the unit square (.png and others with Pillow, or arrays of any "
-        "dimension), whose grey values, over their sum, are the weights",
-    )
-    parser.add_argument(
-        "--metric", help="sqeuclidean (default) or cityblock; of --points also euclidean, cosine or dot"
-    )
-    parser.add_argument("--a", metavar="FILE", help="row weights (default: 1/n each)")
-    parser.add_argument("--b", metavar="FILE", help="column weights (default: 1/m each)")
-    parser.add_argument("--mask", metavar="FILE", help="n x m of 0 and 1; 0 forbids a cell")
+@dataclass
+class Given:
+    """A problem, of the own rows."""
+
+    cost: Any = None
+    a: Any = None
+    b: Any = None
+    mask: Any = None
+    files: dict[str, str] = field(default_factory=dict)
+    """Where each argument was read, for messages."""
 
 
-def read_problem(options: argparse.Namespace, own: Rows) -> tuple[Any, Any, Any, Any]:
-    """Return cost, weights and mask, of the own rows."""
-    if sum(given is not None for given in (options.cost, options.points, options.grid)) != 1:
-        raise BadInput("give one of COST, --points X Y and --grid A B")
-    if options.grid is not None:
+def read_problem(options: argparse.Namespace, own: Rows = None) -> Given:
+    """Return the problem that the options name."""
+    grid = getattr(options, "grid", None)
+    if sum(given is not None for given in (options.cost, options.points, grid)) != 1:
+        raise BadInput(f"give one of COST, --points X Y{' and --grid A B' if hasattr(options, 'grid') else ''}")
+    if grid is not None:
         if own is not None:
             raise BadInput("--grid: is summed axis by axis, on one process; start it without mpiexec")
         return _read_grid(options)
-    a = None if options.a is None else load_array("--a", options.a, "a", ndim=1)
-    b = None if options.b is None else load_array("--b", options.b, "b", ndim=1)
-    a = a if a is None or own is None else a[own(a.size)]
-    mask = None if options.mask is None else load_mask(options.mask, own)
-    if options.points is None:
-        if options.metric is not None:
-            raise BadInput(f"--metric {options.metric}: is for --points and --grid; COST is a matrix already")
-        return load_rows("COST", options.cost, "cost", own), a, b, mask
-    x, y = (load_array("--points", name, key, ndim=2) for name, key in zip(options.points, "xy", strict=True))
+    if options.points is not None:
+        return _read_points(options, own)
+    return matrix_problem(options, opened("COST", options.cost), "cost", own)
+
+
+def matrix_problem(options: argparse.Namespace, source: Source, key: str, own: Rows = None) -> Given:
+    """Return the problem of a matrix, with what else lies in its file."""
+    if options.metric is not None:
+        raise BadInput(f"--metric {options.metric}: is for --points and --grid; COST is a matrix already")
+    found = Given(rows_of(source, key, own), files={key: str(source)})
+    _read_sides(found, options, (source, source), own)
+    _read_mask(found, options, source, own)
+    return found
+
+
+def _read_points(options: argparse.Namespace, own: Rows) -> Given:
+    sources = [opened("--points", name) for name in options.points]
+    x, y = (source.array(key, ndim=2) for source, key in zip(sources, "xy", strict=True))
     x = x if own is None else x[own(x.shape[0])]
-    if not x.shape[0] and own is not None:
-        return None, a, b, mask
-    try:
-        return eot.PointCloud(x, y, options.metric or "sqeuclidean"), a, b, mask
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"--points: {error}") from error
+    found = Given(files=dict(zip("xy", map(str, sources), strict=True)))
+    _read_sides(found, options, (sources[0], sources[1]), own)
+    _read_mask(found, options, None, own)
+    if x.shape[0] or own is None:
+        with refusals(found.files):
+            found.cost = eot.PointCloud(x, y, options.metric or "sqeuclidean")
+    return found
 
 
-def _read_grid(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+def _read_grid(options: argparse.Namespace) -> Given:
     for name in ("a", "b", "mask"):
-        if getattr(options, name) is not None:
+        if getattr(options, name, None) is not None:
             raise BadInput(f"--{name}: has no place beside --grid, whose grey values are the weights")
-    a, b = (load_picture("--grid", name, key) for name, key in zip(options.grid, "ab", strict=True))
+    sources = [opened("--grid", name, pictures=True) for name in options.grid]
+    a, b = (source.picture(key) for source, key in zip(sources, "ab", strict=True))
     try:
-        return eot.Grid(a.shape, b.shape, options.metric or "sqeuclidean"), a, b, None
+        cost = eot.Grid(a.shape, b.shape, options.metric or "sqeuclidean")
     except (ValueError, TypeError) as error:
         raise BadInput(f"--grid: {error}") from error
+    return Given(cost, a, b, files=dict(zip("ab", map(str, sources), strict=True)))
 
 
-def check_drawable(cost: Any) -> None:
-    """Refuse to draw a plan that would not be made."""
+def _read_sides(found: Given, options: argparse.Namespace, beside: tuple[Source, Source], own: Rows) -> None:
+    """Read the weights, from files of their own or from where the cost or the points lie, if the command has any."""
+    for side, source in zip("ab", beside, strict=True):
+        if not hasattr(options, side):
+            continue
+        weights = None
+        name = getattr(options, side)
+        if name is not None:
+            source = opened(f"--{side}", name)
+            weights = source.array(side, ndim=1)
+        else:
+            weights = source.companion(side, ndim=1)
+        if weights is not None:
+            setattr(found, side, weights if own is None or side == "b" else weights[own(weights.size)])
+            found.files[side] = str(source)
+
+
+def _read_mask(found: Given, options: argparse.Namespace, beside: Source | None, own: Rows) -> None:
+    """Read the mask, from a file of its own or from where the cost lies, if the command has any."""
+    name = getattr(options, "mask", None)
+    if name is not None:
+        source = opened("--mask", name)
+        mask = rows_of(source, "mask", own)
+    elif beside is not None and hasattr(options, "mask"):
+        source, whole = beside, beside.companion("mask", ndim=2)
+        if whole is None:
+            return
+        mask = whole if own is None else whole[own(whole.shape[0])]
+    else:
+        return
+    found.mask = as_mask(source, mask)
+    found.files["mask"] = str(source)
+
+
+def check_whole(option: str, cost: Any, way_out: str) -> None:
+    """Refuse an option that needs a whole plan, where that would not be made."""
     if isinstance(cost, eot.Cost) and math.prod(cost.shape) > LARGEST_PLAN:
-        raise BadInput(f"--plot: draws a whole plan, of {LARGEST_PLAN} entries at most; this one has {cost.shape}")
+        n, m = cost.shape
+        raise BadInput(f"{option}: needs a whole plan, of {LARGEST_PLAN} entries at most, not {n} x {m}; {way_out}")
 
 
 def parse_epsilon(text: str, cost: Any, ranks: Ranks = ALONE) -> float:

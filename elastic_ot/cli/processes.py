@@ -1,4 +1,4 @@
-"""`solve` under mpiexec: which process this is, which rows are its own, and what only the first one prints."""
+"""Commands under mpiexec: which process this is, which rows are its own, and what only the first one prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..distributed.adapters import communicator_of
 from ..distributed.ranks import ALONE, Ranks, Together
-from .files import BadInput
+from .errors import BadInput
 
 SIZES = "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"  # as Open MPI, MPICH and others call how many there are
 
@@ -48,10 +48,21 @@ class Process(Alone):
 
 def this_process() -> Alone:
     """Return what mpiexec says of this process."""
-    if not any(int(os.environ.get(name, "1")) > 1 for name in SIZES):
+    if not _many():
         return Alone()
     try:
         from mpi4py import MPI
     except ImportError as error:
         raise BadInput('mpiexec: needs mpi4py: pip install "elastic-ot[mpi]"') from error
     return Process(MPI.COMM_WORLD)
+
+
+def one_process(command: str) -> Alone:
+    """Return this process, of a command that takes all rows."""
+    if _many():
+        raise BadInput(f"{command}: runs on one process, only solve splits its rows; start it without mpiexec")
+    return Alone()
+
+
+def _many() -> bool:
+    return any(int(os.environ.get(name, "1")) > 1 for name in SIZES)

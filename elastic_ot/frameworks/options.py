@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..problems.masses import precision_of
-from ..problems.penalties import KL, L2, TV, AtMost, Between, Elastic, Fixed, Free
+from ..problems.penalties import PENALTIES, Fixed
 from ..solvers.newton import Newton
 
 Grad = Literal["implicit", "unroll", "detach"]
@@ -20,7 +20,7 @@ SOLVE_OPTIONS = (
     *("rows", "cols", "reference", "method", "relaxation", "tol", "max_iter", "time_limit", "end", "progress"),
     "on_failure",
 )
-KINDS = {kind.__name__: kind for kind in (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic, Newton)}
+KINDS = {kind.__name__: kind for kind in (*PENALTIES, Newton)}
 FIELDS = {kind: tuple(signature(kind).parameters) for kind in KINDS.values()}
 SIDES = ("rows", "cols")
 OWN_COSTS = "a PointCloud makes the costs within each side itself; leave out cost_xx and cost_yy"

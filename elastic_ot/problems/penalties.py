@@ -399,3 +399,7 @@ class Elastic(DependsOnEpsilon):
 
     def rule(self, epsilon: float, mass: float) -> tuple[int, float, float]:
         return self.at(epsilon).rule(epsilon, mass)
+
+
+PENALTIES = (Fixed, KL, TV, L2, Between, AtMost, Free, Elastic)
+"""All of them, as users may choose."""

@@ -1,12 +1,8 @@
-"""``elastic-ot compile``, and what every command says on the terminal while it compiles."""
+"""``elastic-ot compile``: beforehand, what first calls would compile."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import elastic_ot as eot
@@ -41,18 +37,3 @@ def run_compile(options: argparse.Namespace) -> int:
     done = eot.precompile(*parts)
     print(f"{len(done.kernels)} kernels compiled in {done.seconds:.1f} s; the cache is {done.folder}")
     return 0
-
-
-@contextmanager
-def shown_on_stderr() -> Iterator[None]:
-    """Print what the package logs: that it compiles, which takes seconds and happens once."""
-    logger, handler = logging.getLogger("elastic_ot"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("elastic-ot: %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

@@ -1,0 +1,117 @@
+"""Numbers in text: a row a line, with commas, semicolons, tabs or blanks between its numbers."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEPARATORS = ("\t", ";", ",")  # the first of them that a line of numbers has; without any it is blanks
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+SHOWN_OF_A_CELL = 30  # characters of a wrong cell
+
+
+class WrongText(ValueError):
+    """The text holds no table of numbers; the message says in which line and column."""
+
+
+def read_table(data: bytes) -> NDArray[np.float64]:
+    """Return the numbers of a table.
+
+    Empty lines, what follows a ``#``, and a first line of names are left out.
+    """
+    numbers, lines = _lines(data)
+    if not lines:
+        raise WrongText("it is empty; write a row of numbers a line")
+    separator = _separator(lines)
+    names = _names(lines, separator)
+    if names:
+        numbers, lines = numbers[1:], lines[1:]
+        if not lines:
+            raise WrongText("it holds a line of names and no numbers below")
+    try:
+        return np.loadtxt(lines, delimiter=separator, quotechar='"', comments=None, ndmin=2)
+    except ValueError as error:
+        fault = next(_faults(numbers, lines, separator, names), str(error))
+        raise WrongText(fault) from None
+
+
+def _lines(data: bytes) -> tuple[list[int], list[str]]:
+    """Return the lines that hold something, after their numbers in the file."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise WrongText(f"line {line}: is not UTF-8 text; save the table as UTF-8") from None
+    kept = [(number, row.partition("#")[0]) for number, row in enumerate(text.splitlines(), 1)]
+    kept = [(number, row) for number, row in kept if row.strip()]
+    return [number for number, _ in kept], [row for _, row in kept]
+
+
+def _separator(lines: list[str]) -> str | None:
+    """Return what stands between the numbers of the second line, or of the first if that may hold numbers."""
+    for line in lines[1:2] + [line for line in lines[:1] if len(lines) == 1 or not _has_letter(line)]:
+        for separator in SEPARATORS:
+            if separator in line:
+                return separator
+    return None
+
+
+def _has_letter(text: str) -> bool:
+    return any(letter.isalpha() for letter in text)
+
+
+def _cells(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return [cell.strip('"') for cell in line.split()]
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+
+
+def _names(lines: list[str], separator: str | None) -> list[str]:
+    """Return the names of the columns, if no cell of the first line is a number and each has a letter."""
+    names = _cells(lines[0], separator)
+    if len(lines) > 1 and len(names) != len(_cells(lines[1], separator)):
+        return []
+    if len(names) > 1 and not names[0] and all(names[1:]):
+        raise WrongText(
+            "line 1, column 1: has no name, as over the numbers of rows; leave these out (pandas: index=False)"
+        )
+    named = all(not _is_number(name) and _has_letter(name) for name in names)
+    return names if named else []
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _faults(numbers: list[int], lines: list[str], separator: str | None, names: list[str]) -> Iterator[str]:
+    """What is wrong with the cells, from the first line on."""
+    count = len(_cells(lines[0], separator))
+    for number, line in zip(numbers, lines, strict=True):
+        cells = _cells(line, separator)
+        for k, cell in enumerate(cells):
+            if not _is_number(cell):
+                name = f" ({names[k]})" if k < len(names) else ""
+                yield f"line {number}, column {k + 1}{name}: {_wrong(cell)}"
+        if len(cells) != count:
+            yield f"line {number} has {_counted(cells)}, and line {numbers[0]} has {count}; each needs as many"
+
+
+def _counted(cells: list[str]) -> str:
+    return f"{len(cells)} number{'s' if len(cells) > 1 else ''}"
+
+
+def _wrong(cell: str) -> str:
+    if not cell:
+        return "is empty; every cell needs a number"
+    shown = repr(cell if len(cell) <= SHOWN_OF_A_CELL else f"{cell[:SHOWN_OF_A_CELL]}...")
+    if DECIMAL_COMMA.fullmatch(cell):
+        return f"{shown} has a decimal comma; write {cell.replace(',', '.')}"
+    return f"{shown} is not a number; write numbers with commas, semicolons, tabs or blanks between them"
