@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 import zipfile
@@ -134,11 +135,17 @@ class Source:
 NEITHER = "is neither .npy nor .npz nor text"
 
 
+def readers_of(options: argparse.Namespace) -> int:
+    """Return how many of the files are standard input."""
+    given = (values for name, values in vars(options).items() if name != "output")
+    return sum(value == STANDARD for values in given for value in (values if isinstance(values, list) else [values]))
+
+
 def opened(option: str, name: str, *, pictures: bool = False) -> Source:
     """Return the source of this name; `pictures` says that one may be given."""
     ending = Path(name).suffix.lower()
     if name == STANDARD:
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read() if sys.stdin is not None else b""
         if not data:
             raise BadInput(f"{option} {name}: standard input is empty; pipe a .npy or .npz file or text into it")
     elif ending in ARRAY_ENDINGS:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import elastic_ot as eot
 
 from .errors import BadInput
-from .files import STANDARD
+from .files import readers_of
 from .log import shown_on_stderr
 from .options import EXIT_CODES
 from .verbs.assign import add_assign
@@ -97,8 +97,5 @@ def _print_help(options: argparse.Namespace) -> int:
 
 def _refuse_two_readers(options: argparse.Namespace) -> None:
     """Standard input can be read once."""
-    given = (
-        values if isinstance(values, list) else [values] for name, values in vars(options).items() if name != "output"
-    )
-    if sum(value == STANDARD for values in given for value in values) > 1:
+    if readers_of(options) > 1:
         raise BadInput("-: standard input can be read once; give one of the files by its name")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..distributed.adapters import communicator_of
 from ..distributed.ranks import ALONE, Ranks, Together
+from ..errors import RankError
 from .errors import BadInput
 
 SIZES = "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"  # as Open MPI, MPICH and others call how many there are
@@ -48,7 +49,7 @@ class Process(Alone):
 
 def this_process() -> Alone:
     """Return what mpiexec says of this process."""
-    if not _many():
+    if not any(int(os.environ.get(name, "1")) > 1 for name in SIZES):
         return Alone()
     try:
         from mpi4py import MPI
@@ -59,10 +60,8 @@ def this_process() -> Alone:
 
 def one_process(command: str) -> Alone:
     """Return this process, of a command that takes all rows."""
-    if _many():
-        raise BadInput(f"{command}: runs on one process, only solve splits its rows; start it without mpiexec")
-    return Alone()
-
-
-def _many() -> bool:
-    return any(int(os.environ.get(name, "1")) > 1 for name in SIZES)
+    process = this_process()
+    if process.comm is None:
+        return process
+    text = f"{command}: runs on one process, only solve splits its rows; start it without mpiexec"
+    raise BadInput(text) if process.first else RankError(text)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEPARATORS = ("\t", ";", ",")  # the first of them that a line of numbers has; without any it is blanks
+FIRST_OF_NUMBERS = "+-.,0123456789"
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 SHOWN_OF_A_CELL = 30  # characters of a wrong cell
 
@@ -53,15 +54,11 @@ def _lines(data: bytes) -> tuple[list[int], list[str]]:
 
 def _separator(lines: list[str]) -> str | None:
     """Return what stands between the numbers of the second line, or of the first if that may hold numbers."""
-    for line in lines[1:2] + [line for line in lines[:1] if len(lines) == 1 or not _has_letter(line)]:
+    for line in lines[1:2] + [line for line in lines[:1] if len(lines) == 1 or line.lstrip()[0] in FIRST_OF_NUMBERS]:
         for separator in SEPARATORS:
             if separator in line:
                 return separator
     return None
-
-
-def _has_letter(text: str) -> bool:
-    return any(letter.isalpha() for letter in text)
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
@@ -71,16 +68,20 @@ def _cells(line: str, separator: str | None) -> list[str]:
 
 
 def _names(lines: list[str], separator: str | None) -> list[str]:
-    """Return the names of the columns, if no cell of the first line is a number and each has a letter."""
-    names = _cells(lines[0], separator)
+    """Return the names of the columns, if every cell of the first line may be one."""
+    alone = separator is None and len(lines) > 1 and len(lines[1].split()) == 1  # one column: its name may have blanks
+    names = [lines[0].strip()] if alone else _cells(lines[0], separator)
     if len(lines) > 1 and len(names) != len(_cells(lines[1], separator)):
         return []
     if len(names) > 1 and not names[0] and all(names[1:]):
         raise WrongText(
             "line 1, column 1: has no name, as over the numbers of rows; leave these out (pandas: index=False)"
         )
-    named = all(not _is_number(name) and _has_letter(name) for name in names)
-    return names if named else []
+    return names if all(map(_is_name, names)) else []
+
+
+def _is_name(cell: str) -> bool:
+    return any(map(str.isalpha, cell)) and cell[0] not in FIRST_OF_NUMBERS and not _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import elastic_ot as eot
 
 from ..errors import BadInput, refusals
-from ..files import FileName
+from ..files import FileName, readers_of
 from ..options import (
     EXIT_CODES,
     INPUT_FORMATS,
@@ -138,6 +138,8 @@ def solution_report(solution: Any, seconds: float) -> dict[str, Any]:
 
 def _checked(options: argparse.Namespace, process: Alone) -> Output | None:
     """Find out before the work whether its results can be written."""
+    if process.comm is not None and readers_of(options):
+        raise BadInput("-: standard input reaches one process only; give a file")
     output = read_output(options, process)
     if options.plot is not None:
         if process.comm is not None:
