@@ -91,7 +91,7 @@ def _bash(verbs: Verbs) -> str:
         "    esac",
         "    local IFS=$' \\t\\n'",
         '    [ -z "$words" ] || COMPREPLY=( $(compgen -W "$words" -- "$cur") )',
-        '    [[ "${COMPREPLY[0]}" != *: ]] || compopt -o nospace 2>/dev/null',
+        '    [[ "${COMPREPLY[0]-}" != *: ]] || compopt -o nospace 2>/dev/null',
         "    IFS=$'\\n'",
         '    [ -z "$files" ] || { COMPREPLY+=( $(compgen -f -- "$cur") ); compopt -o filenames 2>/dev/null; }',
         "    return 0",

@@ -13,6 +13,8 @@ import elastic_ot as eot
 from elastic_ot.cli import files, options, problem
 from elastic_ot.cli import main as cli
 from elastic_ot.costs import scan
+from elastic_ot.costs.points import METRICS
+from elastic_ot.solvers.methods import METHODS
 
 COST = np.array([[1.0, 4.0, 6.0], [5.0, 2.0, 3.0]])
 SHARES = np.array([0.6, 0.4])
@@ -350,15 +352,54 @@ def test_plot_without_matplotlib_says_how_to_get_it(folder, capsys, monkeypatch)
 
 
 def test_help_and_version_leave_numba_and_matplotlib_alone():
-    for option in ("--help", "--version"):
+    for words in (["--help"], ["--version"], [], ["help", "solve"], ["completion", "bash"]):
         code = (
             "import sys\n"
             "from elastic_ot.cli.main import main\n"
-            f"try:\n    main([{option!r}])\n"
+            f"try:\n    main({words!r})\n"
             "except SystemExit as end:\n    assert not end.code\n"
             "assert not {'numba', 'matplotlib', 'sklearn'} & set(sys.modules), 'a heavy import'\n"
         )
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+VERBS = ("solve", "assign", "exact", "divergence", "barycenter", "demo", "compile", "completion", "help")
+
+
+def test_alone_it_prints_its_help(capsys):
+    assert cli.main([]) == 0
+    alone = capsys.readouterr().out
+    assert cli.main(["help"]) == 0
+    assert capsys.readouterr().out == alone
+    for verb in VERBS:
+        assert re.search(rf"^    {verb}\b", alone, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_is_that_of_its_option(capsys, verb):
+    assert cli.main(["help", verb]) == 0
+    helped = capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == helped
+    assert helped.startswith(f"usage: elastic-ot {verb}")
+
+
+def test_choices_are_those_of_the_library(capsys):
+    cli.main(["help", "solve"])
+    helped = " ".join(capsys.readouterr().out.split())
+    assert "multiscale" in METHODS
+    assert f"--method {{{','.join(['auto', *METHODS])}}}" in helped
+    assert f"--metric {{{','.join(METRICS)}}}" in helped
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_the_library_can_be_chosen(folder, capsys, method):
+    np.save("x.npy", POINTS[0])
+    np.save("y.npy", POINTS[1])
+    assert cli.main(f"solve --points x.npy y.npy --epsilon 0.1 --method {method}".split()) == 0
+    assert table(capsys.readouterr().out)["status"] == "converged"
 
 
 def test_the_module_is_the_command():
