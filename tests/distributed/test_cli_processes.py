@@ -1,5 +1,6 @@
 """``mpiexec elastic-ot solve``: every process reads and writes its own rows, and the table is printed once."""
 
+import json
 import subprocess
 import sys
 
@@ -24,9 +25,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def run(size, *words):
+    command = [*mpi_command(size), sys.executable, "-m", "elastic_ot", *words]
+    return subprocess.run(
+        command, env=environment(), timeout=120, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+
+
 def solve(size, *words):
-    command = [*mpi_command(size), sys.executable, "-m", "elastic_ot", "solve", *words]
-    return subprocess.run(command, env=environment(), timeout=120, capture_output=True, text=True, check=False)
+    return run(size, "solve", *words)
 
 
 def test_parts_are_the_rows_of_one_solve(folder):
@@ -51,6 +58,16 @@ def test_points_are_read_by_their_rows(folder):
     assert "50 x 30" in done.stdout
 
 
+def test_parts_of_text_and_one_object(folder):
+    np.savez("all.npz", cost=COST, a=SHARES, mask=COST < 0.9)
+    done = solve(2, "all.npz", "--epsilon", "0.1", "--method", "log", "--json", "--output", "plan.csv")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["shape"] == [50, 40]
+    one = eot.solve(COST, SHARES, epsilon=0.1, mask=COST < 0.9, method="log")
+    plan = np.concatenate([np.loadtxt(f"plan-{rank}-of-2.csv", delimiter=",") for rank in range(2)])
+    np.testing.assert_allclose(plan, one.plan, rtol=1e-9, atol=1e-15)
+
+
 def test_bad_input_ends_all_and_is_said_once(folder):
     done = solve(2, "cost.npy", "--epsilon", "-1")
     assert done.returncode == 2
@@ -58,9 +75,21 @@ def test_bad_input_ends_all_and_is_said_once(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(("--grid", "x.npy", "y.npy"), "--grid"), (("cost.npy", "--plot", "p.png"), "--plot")]
+    ("words", "said"),
+    [
+        (("--grid", "x.npy", "y.npy"), "--grid"),
+        (("cost.npy", "--plot", "p.png"), "--plot"),
+        (("-",), "-"),
+        (("cost.npy", "--output", "-"), "--output -"),
+    ],
 )
 def test_what_needs_all_rows_is_refused(folder, words, said):
     done = solve(2, *words, "--epsilon", "0.1")
     assert done.returncode == 2
     assert f"elastic-ot: {said}: " in done.stderr
+
+
+def test_other_commands_are_refused_once(folder):
+    done = run(2, "exact", "cost.npy")
+    assert done.returncode == 2
+    assert done.stderr.count("elastic-ot: exact: runs on one process") == 1
