@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from .errors import BadInput, refusals
 from .files import Rows, Source, as_mask, opened, rows_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class Given:
     """A problem, of the own rows."""
 
@@ -25,7 +26,7 @@ class Given:
     a: Any = None
     b: Any = None
     mask: Any = None
-    files: dict[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     """Where each argument was read, for messages."""
 
 
@@ -47,23 +48,19 @@ def matrix_problem(options: argparse.Namespace, source: Source, key: str, own: R
     """Return the problem of a matrix, with what else lies in its file."""
     if options.metric is not None:
         raise BadInput(f"--metric {options.metric}: is for --points and --grid; COST is a matrix already")
-    found = Given(rows_of(source, key, own), files={key: str(source)})
-    _read_sides(found, options, (source, source), own)
-    _read_mask(found, options, source, own)
-    return found
+    cost = rows_of(source, key, own)
+    return _given(options, {key: source}, dict.fromkeys(("a", "b", "mask"), source), own, cost)
 
 
 def _read_points(options: argparse.Namespace, own: Rows) -> Given:
-    sources = [opened("--points", name) for name in options.points]
-    x, y = (source.array(key, ndim=2) for source, key in zip(sources, "xy", strict=True))
+    x_source, y_source = (opened("--points", name) for name in options.points)
+    x, y = x_source.array("x", ndim=2), y_source.array("y", ndim=2)
     x = x if own is None else x[own(x.shape[0])]
-    found = Given(files=dict(zip("xy", map(str, sources), strict=True)))
-    _read_sides(found, options, (sources[0], sources[1]), own)
-    _read_mask(found, options, None, own)
+    cost = None
     if x.shape[0] or own is None:
-        with refusals(found.files):
-            found.cost = eot.PointCloud(x, y, options.metric or "sqeuclidean")
-    return found
+        with refusals({"x": str(x_source), "y": str(y_source)}):
+            cost = eot.PointCloud(x, y, options.metric or "sqeuclidean")
+    return _given(options, {"x": x_source, "y": y_source}, {"a": x_source, "b": y_source}, own, cost)
 
 
 def _read_grid(options: argparse.Namespace) -> Given:
@@ -79,38 +76,27 @@ def _read_grid(options: argparse.Namespace) -> Given:
     return Given(cost, a, b, files=dict(zip("ab", map(str, sources), strict=True)))
 
 
-def _read_sides(found: Given, options: argparse.Namespace, beside: tuple[Source, Source], own: Rows) -> None:
-    """Read the weights, from files of their own or from where the cost or the points lie, if the command has any."""
-    for side, source in zip("ab", beside, strict=True):
-        if not hasattr(options, side):
+def _given(
+    options: argparse.Namespace, sources: dict[str, Source], beside: Mapping[str, Source], own: Rows, cost: Any
+) -> Given:
+    """Add weights and mask, from files of their own or from beside the cost, as far as the command has any."""
+    read = {}
+    for name, ndim in (("a", 1), ("b", 1), ("mask", 2)):
+        if not hasattr(options, name):
             continue
-        weights = None
-        name = getattr(options, side)
-        if name is not None:
-            source = opened(f"--{side}", name)
-            weights = source.array(side, ndim=1)
-        else:
-            weights = source.companion(side, ndim=1)
-        if weights is not None:
-            setattr(found, side, weights if own is None or side == "b" else weights[own(weights.size)])
-            found.files[side] = str(source)
-
-
-def _read_mask(found: Given, options: argparse.Namespace, beside: Source | None, own: Rows) -> None:
-    """Read the mask, from a file of its own or from where the cost lies, if the command has any."""
-    name = getattr(options, "mask", None)
-    if name is not None:
-        source = opened("--mask", name)
-        mask = rows_of(source, "mask", own)
-    elif beside is not None and hasattr(options, "mask"):
-        source, whole = beside, beside.companion("mask", ndim=2)
-        if whole is None:
-            return
-        mask = whole if own is None else whole[own(whole.shape[0])]
-    else:
-        return
-    found.mask = as_mask(source, mask)
-    found.files["mask"] = str(source)
+        values, source = None, beside.get(name)
+        if getattr(options, name) is not None:
+            source = opened(f"--{name}", getattr(options, name))
+            values = source.array(name, ndim=ndim)
+        elif source is not None:
+            values = source.companion(name, ndim=ndim)
+        if values is None or source is None:
+            continue
+        if own is not None and name != "b":
+            values = values[own(values.shape[0])]
+        read[name] = as_mask(source, values) if name == "mask" else values
+        sources[name] = source
+    return Given(cost, **read, files={name: str(source) for name, source in sources.items()})
 
 
 def check_whole(option: str, cost: Any, way_out: str) -> None:

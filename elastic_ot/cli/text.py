@@ -24,32 +24,38 @@ def read_table(data: bytes) -> NDArray[np.float64]:
 
     Empty lines, what follows a ``#``, and a first line of names are left out.
     """
-    numbers, lines = _lines(data)
+    text = _decoded(data)
+    lines = [line for _, line in _lines(text)]
     if not lines:
         raise WrongText("it is empty; write a row of numbers a line")
     separator = _separator(lines)
     names = _names(lines, separator)
     if names:
-        numbers, lines = numbers[1:], lines[1:]
+        del lines[0]
         if not lines:
             raise WrongText("it holds a line of names and no numbers below")
     try:
         return np.loadtxt(lines, delimiter=separator, quotechar='"', comments=None, ndmin=2)
     except ValueError as error:
+        numbers = [number for number, _ in _lines(text)][1 if names else 0 :]
         fault = next(_faults(numbers, lines, separator, names), str(error))
         raise WrongText(fault) from None
 
 
-def _lines(data: bytes) -> tuple[list[int], list[str]]:
-    """Return the lines that hold something, after their numbers in the file."""
+def _decoded(data: bytes) -> str:
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise WrongText(f"line {line}: is not UTF-8 text; save the table as UTF-8") from None
-    kept = [(number, row.partition("#")[0]) for number, row in enumerate(text.splitlines(), 1)]
-    kept = [(number, row) for number, row in kept if row.strip()]
-    return [number for number, _ in kept], [row for _, row in kept]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that hold something, with their numbers in the file."""
+    for number, line in enumerate(text.splitlines(), 1):
+        kept = line.partition("#")[0]
+        if kept.strip():
+            yield number, kept
 
 
 def _separator(lines: list[str]) -> str | None:

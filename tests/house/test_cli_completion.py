@@ -1,5 +1,6 @@
 """Completion in shells, as a user has it: the printed script is read by the shell and asked."""
 
+import os
 import shutil
 import subprocess
 
@@ -10,7 +11,7 @@ from elastic_ot.cli.completion import verbs_of
 from elastic_ot.cli.options import KIND_BY_WORD
 from elastic_ot.solvers.methods import METHODS
 
-needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+needs_bash = pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None, reason="there is no bash")
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ RNG = np.random.default_rng(3)
 COST = RNG.random((6, 8))
 A, B = (weights / weights.sum() for weights in (RNG.random(6) + 0.2, RNG.random(8) + 0.2))
 X, Y = RNG.random((6, 2)), RNG.random((8, 2))
+needs_bash = pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None, reason="there is no bash")
 PICTURES = RNG.integers(1, 255, (2, 5, 6), np.uint8)
 
 
@@ -178,6 +181,11 @@ def test_barycenter_of_clouds_on_points_that_are_given_or_move(answer):
     costs = [eot.PointCloud(points, Y, "cityblock") for points in (X, Y)]
     expected = eot.barycenter(costs, epsilon=0.1)
     np.testing.assert_allclose(written, np.column_stack([Y, expected.weights]), atol=1e-8)
+    np.savez("x.npz", x=X, a=A)
+    answer("barycenter --points x.npz y.npy --support ends.txt --epsilon 0.1 --output w.npz")
+    weighted = eot.barycenter([eot.PointCloud(points, Y) for points in (X, Y)], [A, np.full(8, 1 / 8)], epsilon=0.1)
+    with np.load("w.npz") as saved:
+        np.testing.assert_allclose(saved["weights"], weighted.weights, atol=1e-8)
     found = answer("barycenter --points x.npy y.npy --free 3 --epsilon 0.02 --max-moves 500 --output free.npz")
     moved = eot.free_barycenter([X, Y], support=3, epsilon=0.02, max_moves=500)
     assert found["moves"] == moved.n_moves
@@ -262,6 +270,7 @@ def test_binary_data_are_not_written_to_a_terminal(folder, capsys, monkeypatch):
     assert "would write binary data to the terminal" in capsys.readouterr().err
 
 
+@needs_bash
 def test_a_pipe_is_written_into_and_not_replaced(folder):
     program = "import sys; from elastic_ot.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = [
@@ -295,6 +304,7 @@ def test_a_chain_of_pipes(folder):
     assert json.loads(second.stdout)["shape"] == [6, 8]
 
 
+@needs_bash
 def test_a_reader_that_has_gone_is_no_traceback(folder):
     command = f"{sys.executable} -m elastic_ot exact cost.npy --output - --format csv | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, text=True)

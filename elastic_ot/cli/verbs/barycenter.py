@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ import elastic_ot as eot
 
 from ...api.barycenter import BARYCENTER_METHODS
 from ..errors import BadInput, refusals
-from ..files import FileName, opened
+from ..files import FileName
+from ..measures import Measures, read_measures
 from ..options import (
     EXIT_CODES,
     INPUT_FORMATS,
@@ -33,19 +33,6 @@ from ..output import TABLE_FORMATS, Output, Result, add_output, finish, read_out
 from ..problem import parse_epsilon
 from ..processes import one_process
 from ..report import Report
-
-
-@dataclass
-class Measures:
-    """What a barycenter is asked of."""
-
-    costs: list[Any]
-    measures: Any = None
-    support: Any = None
-    """Its points, or where they begin, or how many there are."""
-    shape: tuple[int, ...] = ()
-    """Of the picture that it is."""
-    files: dict[str, str] = field(default_factory=dict)
 
 
 def add_barycenter(commands: Any) -> None:
@@ -110,7 +97,7 @@ def run_barycenter(options: argparse.Namespace) -> int:
     rows = parse_penalty("--rows", options.rows)
     weights = _numbers("--weights", options.weights)
     output = read_output(options, process)
-    given = _read(options)
+    given = read_measures(options)
     _check_picture(output, given)
     epsilon = max(parse_epsilon(options.epsilon, cost) for cost in given.costs)
     asked: dict[str, Any] = {"epsilon": epsilon, "rows": rows, "on_failure": "ignore"}
@@ -141,74 +128,6 @@ def _free(options: argparse.Namespace, given: Measures, weights: Any, asked: Map
     limits = {"tol": options.tol, "max_moves": options.max_moves, "time_limit": options.time_limit}
     points = [cloud.x for cloud in given.costs]
     return eot.free_barycenter(points, given.measures, weights, support=given.support, **limits, **asked)
-
-
-def _read(options: argparse.Namespace) -> Measures:
-    chosen = (options.costs or None, options.points, options.grid)
-    if sum(one is not None for one in chosen) != 1:
-        raise BadInput("give one of COST, --points X ... and --grid PICTURE ...")
-    if options.points is None and (options.support or options.free):
-        raise BadInput("--support and --free: are for --points; of COST and pictures the points are known")
-    if options.grid is not None:
-        return _read_grid(options)
-    return _read_clouds(options) if options.points is not None else _read_costs(options)
-
-
-def _read_costs(options: argparse.Namespace) -> Measures:
-    if options.metric is not None:
-        raise BadInput(f"--metric {options.metric}: is for --points and --grid; COST is a matrix already")
-    sources = [opened("COST", name) for name in options.costs]
-    found = Measures([source.array("cost", ndim=2) for source in sources])
-    found.files["costs"] = "COST " + " ".join(options.costs)
-    beside = sources[0].companion("measures", ndim=2) if len(sources) == 1 else None
-    found.measures = _read_measures(options, found) if options.measures else beside
-    return found
-
-
-def _read_clouds(options: argparse.Namespace) -> Measures:
-    if (options.support is None) == (options.free is None):
-        raise BadInput("--points: give one of --support FILE and --free FILE|M, the points of the barycenter")
-    clouds = [opened("--points", name).array("x", ndim=2) for name in options.points]
-    found = Measures([], files={"points": "--points " + " ".join(options.points)})
-    name = options.support or options.free
-    if options.free is not None and options.free.isdecimal():
-        found.support = int(options.free)
-    else:
-        found.support = opened("--support" if options.free is None else "--free", name).array("y", ndim=2)
-    metric = options.metric or "sqeuclidean"
-    if options.free is not None and metric != "sqeuclidean":
-        raise BadInput(f"--metric {metric}: points that move have sqeuclidean costs; give them as --support")
-    ends = clouds[0] if isinstance(found.support, int) else found.support
-    with refusals({"x": found.files["points"], "y": f"--support {name}"}):
-        found.costs = [eot.PointCloud(x, ends, metric) for x in clouds]
-    if options.measures:
-        found.measures = _read_measures(options, found)
-    elif options.free is None:
-        found.measures = [np.full(len(x), 1.0 / len(x)) for x in clouds]
-    return found
-
-
-def _read_grid(options: argparse.Namespace) -> Measures:
-    if options.measures:
-        raise BadInput("--measures: has no place beside --grid, whose grey values are the weights")
-    pictures = [opened("--grid", name, pictures=True).picture("a") for name in options.grid]
-    shape = pictures[0].shape
-    metric = options.metric or "sqeuclidean"
-    try:
-        alike = all(picture.shape == shape for picture in pictures)
-        costs = [eot.Grid(picture.shape, shape, metric) for picture in pictures[: 1 if alike else None]]
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"--grid: {error}") from error
-    return Measures(costs, pictures, shape=shape, files={"measures": "--grid " + " ".join(options.grid)})
-
-
-def _read_measures(options: argparse.Namespace, found: Measures) -> Any:
-    """Return a row for each measure of one file, or one file for each."""
-    names = options.measures
-    found.files["measures"] = "--measures " + " ".join(names)
-    if len(names) == 1:
-        return opened("--measures", names[0]).array("measures", ndim=2)
-    return [opened("--measures", name).array("measures", ndim=1) for name in names]
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

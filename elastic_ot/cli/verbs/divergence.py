@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from typing import Any
 
 import elastic_ot as eot
@@ -137,5 +138,5 @@ def _read(options: argparse.Namespace) -> tuple[Given, list[Any]]:
     sources *= 3 // len(sources)
     given = matrix_problem(options, sources[0], "cost_xy")
     within = [source.array(key, ndim=2) for source, key in zip(sources[1:], THREE_COSTS[1:], strict=True)]
-    given.files |= dict(zip(THREE_COSTS, map(str, sources), strict=True))
-    return given, within
+    files = dict(zip(THREE_COSTS, map(str, sources), strict=True))
+    return replace(given, files={**given.files, **files}), within
