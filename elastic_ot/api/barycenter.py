@@ -18,9 +18,8 @@ from ..problems.penalty import Penalty, Vector
 from ..solutions.barycenter import Barycenter, barycenter_from
 from ..solvers.barycenter.method import run_common
 from ..solvers.driver import Limits
+from ..solvers.names import BARYCENTER_METHODS, BarycenterMethod
 from .options import SINGLE_TOL, check_choice, check_limits
-
-BARYCENTER_METHODS = ("auto", "log", "epsilon_scaling")
 
 
 def barycenter(
@@ -31,7 +30,7 @@ def barycenter(
     epsilon: float,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     debiased: Any = False,
-    method: Literal["auto", "log", "epsilon_scaling"] = "auto",
+    method: BarycenterMethod = "auto",
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,

@@ -12,7 +12,7 @@ from ..costs.points import METRICS
 from ..problems.penalties import PENALTIES
 from ..problems.penalty import Penalty
 from ..problems.terms import Reference
-from ..solvers.methods import Method
+from ..solvers.names import Method
 from .errors import BadInput
 from .files import FileName
 

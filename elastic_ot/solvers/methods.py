@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from ..backends.protocol import LOGARITHMIC
@@ -14,10 +12,10 @@ from .driver import Phase
 from .log_domain import LogDomain
 from .mixing import seems_well_mixed
 from .multiscale import Multiscale
+from .names import Method as Method
 from .newton import Newton
 from .scaling import Scaling, Stabilized
 
-Method = Literal["auto", "scaling", "stabilized", "log", "epsilon_scaling", "newton", "multiscale"]
 METHODS: dict[str, tuple[Phase, ...]] = {
     "scaling": (Phase("scaling", Scaling()),),
     "stabilized": (Phase("stabilized", Stabilized()),),

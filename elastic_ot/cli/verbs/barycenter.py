@@ -11,7 +11,7 @@ import numpy as np
 
 import elastic_ot as eot
 
-from ...api.barycenter import BARYCENTER_METHODS
+from ...solvers.names import BARYCENTER_METHODS
 from ..errors import BadInput, refusals
 from ..files import FileName
 from ..measures import Measures, read_measures
