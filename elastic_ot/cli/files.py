@@ -25,6 +25,7 @@ TEXT = (".csv", ".tsv", ".txt")
 ARRAY_ENDINGS = (".npy", ".npz", *TEXT)
 PICTURE = "picture"
 FIRST_BYTES = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz", b"PK\x05\x06": ".npz"}
+NEITHER = "is neither .npy nor .npz nor text"
 COMPANIONS = ("a", "b", "mask")  # what a .npz file may hold beside the cost
 
 Rows = Callable[[int], slice] | None
@@ -132,9 +133,6 @@ class Source:
         return array
 
 
-NEITHER = "is neither .npy nor .npz nor text"
-
-
 def readers_of(options: argparse.Namespace) -> int:
     """Return how many of the files are standard input."""
     given = (values for name, values in vars(options).items() if name != "output")
@@ -145,7 +143,7 @@ def opened(option: str, name: str, *, pictures: bool = False) -> Source:
     """Return the source of this name; `pictures` says that one may be given."""
     ending = Path(name).suffix.lower()
     if name == STANDARD:
-        data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+        data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else b""
         if not data:
             raise BadInput(f"{option} {name}: standard input is empty; pipe a .npy or .npz file or text into it")
     elif ending in ARRAY_ENDINGS:

@@ -48,7 +48,8 @@ def _matrices(options: argparse.Namespace) -> Measures:
     sources = [opened("COST", name) for name in options.costs]
     costs = [source.array("cost", ndim=2) for source in sources]
     measures = sources[0].companion("measures", ndim=2) if len(sources) == 1 else None
-    return Measures(costs, _weights(options, measures), files=_files(options, costs="COST"))
+    files = _files(options, costs="COST")
+    return Measures(costs, _weights(options, measures), files={"measures": files["costs"]} | files)
 
 
 def _clouds(options: argparse.Namespace) -> Measures:

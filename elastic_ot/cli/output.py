@@ -61,6 +61,8 @@ class Output:
             check_writable("--output", str(process.part(Path(self.name))))
         elif process.comm is not None:
             raise BadInput("--output -: each process writes a part of its own; give a file")
+        elif not hasattr(sys.stdout, "buffer"):
+            raise BadInput("--output -: standard output is no stream of bytes here; give a file")
         elif self.format not in WRITTEN_BETWEEN and sys.stdout.isatty():
             raise BadInput("--output -: would write binary data to the terminal; redirect it, or give --format csv")
 

@@ -32,6 +32,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, values in {"cost": COST, "a": A, "b": B, "x": X, "y": Y, "i": PICTURES[0], "j": PICTURES[1]}.items():
         np.save(f"{name}.npy", values)
+    np.savez("short.npz", cost=COST, measures=np.ones((2, 5)))
     return tmp_path
 
 
@@ -205,8 +206,10 @@ def test_a_debiased_barycenter_has_no_gap_which_json_calls_null(answer):
         "barycenter --points x.npy y.npy --free 3 --epsilon 0.001 --max-moves 1",
     ],
 )
-def test_not_converged_is_exit_code_1_of_every_verb(answer, arguments):
-    found = answer(arguments, code=1)
+def test_not_converged_is_exit_code_1_of_every_verb_and_what_there_is_is_written(answer, arguments):
+    found = answer(f"{arguments} --output out.npz", code=1)
+    with np.load("out.npz") as saved:
+        assert saved["status"] == "max_iter"
     assert not found["converged"]
     assert found["status"] == "max_iter"
 
@@ -332,6 +335,7 @@ BAD = {
     "divergence --epsilon 1": "give one of COST, --points X Y and --grid A B",
     "barycenter --epsilon 1": "give one of COST, --points X ... and --grid PICTURE ...",
     "barycenter cost.npy --epsilon 1": "pass the measures",
+    "barycenter short.npz --epsilon 1": "COST short.npz: measures",
     "barycenter cost.npy --measures a.npy --epsilon 1": "--measures a.npy: has 1 dimensions, expected 2",
     "barycenter cost.npy --support x.npy --epsilon 1": "--support and --free: are for --points",
     "barycenter cost.npy --metric dot --epsilon 1": "--metric dot: is for --points and --grid",
@@ -376,6 +380,12 @@ def test_a_picture_cannot_be_written_without_pillow(folder, capsys, monkeypatch)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert cli.main("barycenter --grid i.npy j.npy --epsilon 1 --output m.png".split()) == 2
     assert "--output m.png: writing pictures needs Pillow: pip install pillow" in capsys.readouterr().err
+
+
+def test_a_standard_output_of_text_takes_no_bytes(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert cli.main("assign cost.npy --output - --format csv".split()) == 2
+    assert "--output -: standard output is no stream of bytes here; give a file" in capsys.readouterr().err
 
 
 def test_without_standard_input_it_is_empty(capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -118,7 +119,9 @@ def penalties_of(solution: Any) -> dict[str, str]:
 def _arrays(found: Any, terms: dict[str, Any]) -> dict[str, Any]:
     """Return potentials, and derivatives as far as they are no matrices."""
     potentials = {f"{side}_{name}": getattr(term, side) for name, term in terms.items() for side in "fg"}
-    slopes = found.gradients()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eot.ConvergenceWarning)  # the status says it
+        slopes = found.gradients()
     known = {name: getattr(slopes, name) for name in ("a", "b", "x", "y")}
     return potentials | {f"gradient_{name}": slope for name, slope in known.items() if slope is not None}
 
