@@ -53,7 +53,7 @@ class Output:
         """True if a whole plan is written."""
         return self.format != "npz"
 
-    def check(self, process: Alone) -> None:
+    def check(self, process: Alone, formats: Sequence[str]) -> None:
         """Find out before the solve whether it can be written."""
         if self.format == "png" and not can_write_pictures():
             raise BadInput(f"--output {self.name}: writing {NEEDS_PILLOW}")
@@ -64,7 +64,8 @@ class Output:
         elif not hasattr(sys.stdout, "buffer"):
             raise BadInput("--output -: standard output is no stream of bytes here; give a file")
         elif self.format not in WRITTEN_BETWEEN and sys.stdout.isatty():
-            raise BadInput("--output -: would write binary data to the terminal; redirect it, or give --format csv")
+            text = ", or give --format csv" if "csv" in formats else ""
+            raise BadInput(f"--output -: would write binary data to the terminal; redirect it{text}")
 
     def write(self, result: Result, process: Alone) -> None:
         """Write it; next to the target first, so that an interruption leaves no half-written file."""
@@ -132,7 +133,7 @@ def read_output(options: argparse.Namespace, process: Alone) -> Output | None:
         known = alternatives([f".{one}" for one in options.formats])
         raise BadInput(f"--output {name}: the name must end in {known}, or --format say what it is")
     output = Output(name, form)
-    output.check(process)
+    output.check(process, options.formats)
     return output
 
 
