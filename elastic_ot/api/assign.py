@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.ingest import as_array, refuse_devices
+from ..arrays.ingest import as_array, of_points, refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import entries_of, is_cost
 from ..costs.point_stack import stored
@@ -92,6 +92,9 @@ def assign(
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
+    if maximize is not True and maximize is not False and np.ndim(maximize):
+        text = f"maximize has shape {np.shape(maximize)}; it must be True or False{of_points(np.asarray(maximize))}"
+        raise ValueError(text)
     if type(cost) is np.ndarray and mask is None is cost_limit is time_limit and cost.ndim == 2:
         if min(cost.shape) < SMALL:  # before anything else: microseconds count
             small = by_scipy(cost, maximize, None, None)

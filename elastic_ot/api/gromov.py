@@ -225,7 +225,8 @@ def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float, f
     first, second = (_matrix(name, cost) for name, cost in (("cost_x", cost_x), ("cost_y", cost_y)))
     for name, matrix in (("cost_x", first), ("cost_y", second)):
         if matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"{name} has shape {matrix.shape}; it must be square, with costs within one space")
+            square = "it must be square, with costs within one space; points are passed as PointCloud(x)"
+            raise ValueError(f"{name} has shape {matrix.shape}; {square}")
     costs = None if linear is None else _matrix("linear", linear)
     if costs is not None and costs.shape != (len(first), len(second)):
         raise ValueError(f"linear has shape {costs.shape}; it must have {(len(first), len(second))}")

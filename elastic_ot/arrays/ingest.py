@@ -84,7 +84,7 @@ def ingest_vector(name: str, values: Any) -> NDArray[np.float64]:
     """Weights or potentials as a float64 vector of their own."""
     vector = as_numpy(name, values)
     if vector.ndim != 1:
-        raise ValueError(f"{name} has shape {vector.shape}; it must be a vector")
+        raise ValueError(f"{name} has shape {vector.shape}; it must be a vector{of_points(vector)}")
     _working_dtype(name, vector.dtype)
     return vector.astype(np.float64)
 
@@ -172,6 +172,11 @@ def _place(array: Any) -> str:
     return "the host" if lies_on_host(array) else f"cuda:{array.device.id}"
 
 
+def of_points(array: NDArray[Any]) -> str:
+    """The end of a message where a matrix stands that has no place there, as in `solve(x, y)`."""
+    return "; points are passed as PointCloud(x, y)" if array.ndim == 2 else ""
+
+
 def as_numpy(name: str, values: Any) -> NDArray[Any]:
     """`values` on the host: for vectors and numbers, which are copied there from a device."""
     return on_host(as_array(name, values))
@@ -203,6 +208,8 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     if hasattr(values, "toarray"):
         raise TypeError(f"{name} is a {kind_of(values)}; sparse matrices are not supported, convert it first")
     refuse_tracer(name, values)
+    if callable(values):
+        raise TypeError(f"{name} is a function; costs that are computed are a subclass of elastic_ot.Cost")
     try:
         return np.asarray(values)
     except ValueError:

@@ -205,7 +205,8 @@ def _sequence(name: str, values: Any, what: str) -> list[Any]:
 
 def _axes(name: str, values: Any) -> list[NDArray[np.floating]]:
     if getattr(values, "ndim", 1) != 1:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be a sequence with one vector an axis")
+        given = f"{name} has shape {tuple(values.shape)}"
+        raise ValueError(f"{given}; it must be a sequence with one vector an axis, or the shape of an image")
     return [_axis(f"{name}[{k}]", axis) for k, axis in enumerate(_sequence(name, values, "vector or number of points"))]
 
 

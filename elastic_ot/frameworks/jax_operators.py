@@ -20,7 +20,7 @@ from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
-from .options import OWN_COSTS, Grad, check_axis, check_divergence, turned
+from .options import OWN_COSTS, Grad, check_axis, epsilon_of_divergence, turned
 
 try:
     import jax
@@ -313,7 +313,8 @@ def divergence(
     a: Any = None,
     b: Any = None,
     *,
-    epsilon: Any,
+    epsilon: Any = None,
+    blur: float | None = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     **options: Any,
@@ -331,7 +332,7 @@ def divergence(
     a, b : Array, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Array, shape (...)
-        Strength of the entropy.
+        Strength of the entropy; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
     rows, cols : Penalty
         Of the first measure and of the second, on both sides of the problem within it.
     **options
@@ -355,7 +356,7 @@ def divergence(
     >>> bool(abs(eot_jax.divergence(cost, cost, cost, epsilon=0.1)) < 1e-6)
     True
     """
-    check_divergence(options)
+    epsilon = epsilon_of_divergence(cost_xy, epsilon, blur, options)
     if isinstance(cost_xy, PointCloud):
         if cost_xx is not None or cost_yy is not None:
             raise ValueError(OWN_COSTS)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from ..problems.masses import precision_of
+from ..problems.pairs import strength
 from ..problems.penalties import PENALTIES, Fixed
 from ..solvers.newton import Newton
 
@@ -60,11 +62,14 @@ def turned(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_divergence(options: Mapping[str, Any]) -> None:
-    """Refuses what has no meaning for three problems at once."""
+def epsilon_of_divergence(cost: Any, epsilon: Any, blur: Any, options: Mapping[str, Any]) -> Any:
+    """Return epsilon, or that of the blur; refuses what has no meaning for three problems at once."""
     for name in ("mask", "reference", "row_rho", "col_rho"):
         if name in options:
             raise TypeError(f"a divergence has no {name}")
+    if not isinstance(blur, Real | None):
+        raise TypeError(f"blur is of type {type(blur).__name__}; it must be a number, of an array pass its epsilon")
+    return strength(cost, epsilon, blur)
 
 
 def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape, row_rho: Shape, col_rho: Shape) -> tuple[int, ...]:

@@ -6,8 +6,7 @@ b (..., m), epsilon (...), strengths rho (...). Everything is differentiable in 
 run; ``"detach"``, nothing. Options are those of `elastic_ot.solve` but `init` and `callback`; ``tol`` is 1e-9 unless
 given, and a mask broadcasts to the cost.
 
-Results have the dtype of the cost. Half precision is computed in float32; under autocast it comes back in float32, as
-from a softmax on an accelerator.
+Results have the dtype of the cost. Half precision is computed in float32, and under autocast comes back in float32.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
 from .host_functions import HOST_FUNCTIONS
-from .options import OWN_COSTS, Grad, check_axis, check_divergence, turned
+from .options import OWN_COSTS, Grad, check_axis, epsilon_of_divergence, turned
 
 try:
     import torch
@@ -319,7 +318,8 @@ def divergence(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | Tensor | None = None,
+    blur: float | None = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     **options: Any,
@@ -337,7 +337,7 @@ def divergence(
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
     epsilon : float or Tensor, shape (...)
-        Strength of the entropy.
+        Strength of the entropy; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
     rows, cols : Penalty
         Of the first measure and of the second, on both sides of the problem within it.
     **options
@@ -361,7 +361,7 @@ def divergence(
     >>> bool(eot_torch.divergence(cost, cost, cost, epsilon=0.1).abs() < 1e-12)
     True
     """
-    check_divergence(options)
+    epsilon = epsilon_of_divergence(cost_xy, epsilon, blur, options)
     if isinstance(cost_xy, PointCloud):
         if cost_xx is not None or cost_yy is not None:
             raise ValueError(OWN_COSTS)

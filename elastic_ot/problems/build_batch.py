@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..arrays.devices import first_true, library_of, on_host
 from ..arrays.half import extent, forbidden, not_numbers
-from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack
+from ..arrays.ingest import as_array, as_numpy, beside, ingest_stack, of_points
 from ..costs.base import Cost, is_cost
 from ..costs.point_stack import stack_of
 from ..costs.points import PointCloud
@@ -160,7 +160,8 @@ class _Leading:
             return None
         array = as_numpy(name, values)
         if array.ndim < 1 or array.shape[-1] != size:
-            raise ValueError(f"{name} has shape {array.shape}, cost has {size} {what}; the last dimension must agree")
+            agree = f"the last dimension must agree{of_points(array)}"
+            raise ValueError(f"{name} has shape {array.shape}, cost has {size} {what}; {agree}")
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} has dtype {array.dtype}; it must hold real numbers")
         self.add(name, array.shape[:-1])
