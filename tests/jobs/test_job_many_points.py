@@ -11,7 +11,7 @@ RNG = np.random.default_rng(29)
 def many_points(x, y, epsilon, which):
     solution = eot.solve(eot.PointCloud(x, y), epsilon=epsilon, tol=1e-3)
     some_rows = solution.rows(which)
-    entries = solution.sparse_plan(mass=0.99)
+    entries = solution.sparse_plan(mass=0.9)
     return solution, some_rows, entries
 
 
@@ -19,7 +19,7 @@ def many_points(x, y, epsilon, which):
 def test_rows_entries_and_certificate_are_those_of_the_potentials(n):
     """Rows are computed again with all their pairs; those of the solution leave out what is proved not to matter."""
     x, y = RNG.random((n, 2)), RNG.random((n, 2)) ** 1.5
-    epsilon, which = 10.0 / n, RNG.choice(n, 50, replace=False)
+    epsilon, which = 2.0 / n, RNG.choice(n, 50, replace=False)
     solution, some_rows, entries = many_points(x, y, epsilon, which)
     squares = ((x[which, None] - y) ** 2).sum(axis=2)
     plan = np.exp((solution.f[which, None] + solution.g - squares) / epsilon) / n**2
@@ -28,5 +28,5 @@ def test_rows_entries_and_certificate_are_those_of_the_potentials(n):
     assert np.abs(some_rows - plan).sum() < 1e-3 * plan.sum()
     kept = entries[which].toarray()
     assert np.allclose(kept[kept > 0], plan[kept > 0], rtol=1e-9, atol=0)
-    assert (kept.sum(axis=1) > 0.989 * plan.sum(axis=1)).all()
-    assert entries.nnz < 200 * n
+    assert (kept.sum(axis=1) > 0.899 * plan.sum(axis=1)).all()
+    assert entries.nnz < 50 * n
