@@ -92,9 +92,7 @@ def assign(
     >>> result.u + result.v[[1, 0, 2]] == cost[result]
     array([ True,  True,  True])
     """
-    if maximize is not True and maximize is not False and np.ndim(maximize):
-        text = f"maximize has shape {np.shape(maximize)}; it must be True or False{of_points(np.asarray(maximize))}"
-        raise ValueError(text)
+    _refuse_arrays(maximize)
     if type(cost) is np.ndarray and mask is None is cost_limit is time_limit and cost.ndim == 2:
         if min(cost.shape) < SMALL:  # before anything else: microseconds count
             small = by_scipy(cost, maximize, None, None)
@@ -135,6 +133,13 @@ def _assign(cost: Any, maximize: bool, mask: Any, limit: float | None, clock: Cl
         none = np.empty(0, np.intp)
         return Assignment(none, none.copy(), matrix, maximize)
     return _own(matrix, maximize, mask, clock)
+
+
+def _refuse_arrays(maximize: Any) -> None:
+    """SciPy's second argument takes what `assign(x, y)` passes there."""
+    if maximize is not True and maximize is not False and np.ndim(maximize):
+        text = f"maximize has shape {np.shape(maximize)}; it must be True or False{of_points(np.asarray(maximize))}"
+        raise ValueError(text)
 
 
 def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:

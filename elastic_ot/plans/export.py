@@ -137,19 +137,25 @@ def _sparse_of_cells(view: View, mass: float) -> csr_array:
     values = np.exp(alpha[rows] + beta[indices] - costs * view.task.inv_epsilon)
     kept = values > 0
     if mass < 1:
-        kept &= _largest_of(values, rows, r, mass) | _largest_of(values, indices, c, mass)
+        order = np.argsort(-values, kind="stable")
+        kept &= _largest_of(values, order, rows, r, mass) | _largest_of(values, order, indices, c, mass)
     values *= view.problem.mass
     return csr_array((values[kept], (rows[kept], indices[kept])), shape=(n, m))
 
 
-def _largest_of(values: Vector, lines: NDArray[np.integer], sums: Vector, mass: float) -> NDArray[np.bool_]:
-    """Which entries are among the largest of their line that together carry the share `mass` of its sum."""
-    order = np.lexsort((-values, lines))
-    carried = np.cumsum(values[order])
-    starts = np.searchsorted(lines[order], np.arange(sums.size))
-    before = np.concatenate([[0.0], carried])[starts]
+def _largest_of(
+    values: Vector, order: NDArray[np.integer], lines: NDArray[np.integer], sums: Vector, mass: float
+) -> NDArray[np.bool_]:
+    """Which entries, given in falling order, are among the largest of their line that carry the share `mass` of it."""
+    from scipy.sparse import csr_array
+
+    places = lines[order], np.arange(order.size)  # a conversion to rows is a sort by counting
+    sorted_lines = csr_array((order, places), shape=(sums.size, order.size))
+    order, sizes = sorted_lines.data, np.diff(sorted_lines.indptr)
+    carried = np.concatenate([[0.0], np.cumsum(values[order])])
+    before = carried[:-1] - np.repeat(carried[sorted_lines.indptr[:-1]], sizes)
     found = np.empty(values.size, np.bool_)
-    found[order] = carried - values[order] - before[lines[order]] < mass * sums[lines[order]]
+    found[order] = before < np.repeat(mass * sums, sizes)
     return found
 
 
