@@ -13,11 +13,6 @@ TIGHT = {"method": "sinkhorn_log", "stopThr": 1e-13, "numItermax": 100_000}
 DIGITS = load_digits()
 
 
-def pixels(shape):
-    """Centres of pixels in the unit square, in C order."""
-    return np.stack(np.meshgrid(*[(np.arange(k) + 0.5) / k for k in shape], indexing="ij"), axis=-1).reshape(-1, 2)
-
-
 def image_distance(image, other, blur):
     """The Sinkhorn divergence of two grey images; its square root is a length, the side of the image being 1."""
     a, b = image / image.sum(), other / other.sum()
@@ -60,3 +55,8 @@ def test_mean_image_is_that_of_pot():
     cost = cdist(pixels((8, 8)), pixels((8, 8)), "sqeuclidean")
     theirs = ot.barycenter(measures.T, cost, 0.01, stopThr=1e-12, numItermax=10_000)
     assert np.abs(found.ravel() - theirs).sum() < 1e-3
+
+
+def pixels(shape):
+    """Centres of pixels in the unit square, in C order."""
+    return np.stack(np.meshgrid(*[(np.arange(k) + 0.5) / k for k in shape], indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,11 +1,14 @@
 """What a user has to write is short: every job of this folder has at most twelve lines, and a test that calls it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 FILES = sorted(Path(__file__).parent.glob("test_job_*.py"))
+PAGE = Path(__file__).parents[2] / "docs/jobs.rst"
+SHOWN = re.compile(r"literalinclude:: \.\./tests/jobs/(\w+)\.py\n   :pyobject: (\w+)")
 LINES = 12  # without blank lines, comments and docstrings
 
 
@@ -42,6 +45,11 @@ def test_every_job_is_called(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not [node.name for node in jobs(tree) if node.name not in called]
+
+
+def test_the_page_shows_every_job():
+    every = {(path.stem, node.name) for path in FILES for node in jobs(ast.parse(path.read_text(encoding="utf-8")))}
+    assert set(SHOWN.findall(PAGE.read_text(encoding="utf-8"))) == every
 
 
 def test_lines_are_counted_without_texts_and_comments():
