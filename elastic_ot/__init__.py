@@ -17,6 +17,7 @@ _HOME = {
     "exact": "api.exact",
     "divergence": "api.divergence",
     "gromov": "api.gromov",
+    "low_rank": "api.low_rank",
     "transport_1d": "api.transport_1d",
     "sliced": "api.sliced",
     "couple": "api.couple",
@@ -53,6 +54,8 @@ _HOME = {
     "DivergenceGradients": "solutions.divergence",
     "GromovSolution": "solutions.gromov",
     "GromovHistory": "solutions.gromov",
+    "LowRankSolution": "solutions.low_rank",
+    "LowRankHistory": "solutions.low_rank",
     "Barycenter": "solutions.barycenter",
     "BarycenterGradients": "solutions.barycenter",
     "FreeBarycenter": "solutions.free_barycenter",
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from .api.exact import exact as exact
     from .api.free_barycenter import free_barycenter as free_barycenter
     from .api.gromov import gromov as gromov
+    from .api.low_rank import low_rank as low_rank
     from .api.precompile import precompile as precompile
     from .api.sliced import sliced as sliced
     from .api.solve import solve as solve
@@ -133,6 +137,8 @@ if TYPE_CHECKING:
     from .solutions.gromov import GromovSolution as GromovSolution
     from .solutions.line import LineSolution as LineSolution
     from .solutions.line import PointGradients as PointGradients
+    from .solutions.low_rank import LowRankHistory as LowRankHistory
+    from .solutions.low_rank import LowRankSolution as LowRankSolution
     from .solutions.sliced import SlicedSolution as SlicedSolution
     from .solutions.solution import Solution as Solution
     from .solvers.history import History as History

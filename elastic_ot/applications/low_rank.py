@@ -59,6 +59,10 @@ def low_rank_attention(
     -------
     array, shape (..., n, dv)
 
+    See Also
+    --------
+    elastic_ot.low_rank : the cheapest plan of low rank, whose factors are not given by pivots.
+
     References
     ----------
     Scetbon, Cuturi, Peyré, *Low-rank Sinkhorn factorization*, 2021.
