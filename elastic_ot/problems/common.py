@@ -119,6 +119,8 @@ def build_common(given: Given, epsilon: Any, rows: Any) -> CommonProblem:
         parts = _parts(costs, vectors, epsilon, rows, used.astype(np.float64))
     parts = _of_one_mass(parts, raw)
     own = None if given.within is False else _own(given, costs, epsilon, used)
+    if own is not None and isinstance(rows, Fixed):
+        own = own.levelled()
     return CommonProblem(_levelled(parts), weights, used, own)
 
 
@@ -258,7 +260,12 @@ def _of_one_mass(parts: list[Problem], raw: Sequence[Any]) -> list[Problem]:
 
 
 def _levelled(parts: list[Problem]) -> tuple[Problem, ...]:
-    """Every `Problem.levelled`; a cost that all share stays one."""
+    """Every `Problem.levelled`; a cost that all share stays one.
+
+    `Fixed` rows alone hold the mass: others answer to a constant in all costs by another barycenter.
+    """
+    if not isinstance(parts[0].rows, Fixed):
+        return tuple(parts)
     first = parts[0].levelled()
     shared = all(part.cost is parts[0].cost for part in parts)
     if not shared:
@@ -281,9 +288,7 @@ def _own(given: Given, costs: Sequence[Any], epsilon: float, used: NDArray[np.bo
         raise ValueError(f"debiased is a cost of shape {tuple(cost.shape)}; that within the support must be ({m}, {m})")
     _refuse_asymmetric(cost)
     ones = used.astype(np.float64)
-    return replace(
-        build_on(cost, ones, ones, epsilon, Free(), Free(), "product"), rows=Fixed(), cols=Fixed()
-    ).levelled()
+    return replace(build_on(cost, ones, ones, epsilon, Free(), Free(), "product"), rows=Fixed(), cols=Fixed())
 
 
 def _within(cost: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 import elastic_ot as eot
 from helpers.barycenters import bumps
@@ -139,3 +140,12 @@ def test_inputs_are_left_alone():
     cost, measures = COST.copy(), MEASURES.copy()
     cost.flags.writeable = measures.flags.writeable = False
     eot.barycenter(cost, measures, epsilon=0.01)
+
+
+@pytest.mark.parametrize("shift", [30.0, 1000.0])
+def test_costs_that_lie_high_leave_kl_rows_less_mass(shift):
+    """With `KL` a constant c in all costs takes the factor exp(-c / (rho + epsilon)) from every plan."""
+    rows = eot.KL(20.0)
+    low = eot.barycenter(COST, MEASURES, epsilon=0.05, rows=rows, tol=1e-10)
+    high = eot.barycenter(COST + shift, MEASURES, epsilon=0.05, rows=rows, tol=1e-10)
+    assert_allclose(high.weights, low.weights * np.exp(-shift / 20.05), rtol=1e-7)
