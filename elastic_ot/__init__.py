@@ -57,7 +57,7 @@ _HOME = {
     "LowRankSolution": "solutions.low_rank",
     "LowRankHistory": "solutions.low_rank",
     "Barycenter": "solutions.barycenter",
-    "BarycenterGradients": "solutions.barycenter",
+    "BarycenterGradients": "derivatives.barycenter",
     "FreeBarycenter": "solutions.free_barycenter",
     "Gradients": "derivatives.records",
     "Tangents": "derivatives.records",
@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from .costs.base import Cost as Cost
     from .costs.grid import Grid as Grid
     from .costs.points import PointCloud as PointCloud
+    from .derivatives.barycenter import BarycenterGradients as BarycenterGradients
     from .derivatives.records import Gradients as Gradients
     from .derivatives.records import Tangents as Tangents
     from .errors import BackendUnavailable as BackendUnavailable
@@ -124,7 +125,6 @@ if TYPE_CHECKING:
     from .solutions.assignment import Assignment as Assignment
     from .solutions.assignment_batch import BatchAssignment as BatchAssignment
     from .solutions.barycenter import Barycenter as Barycenter
-    from .solutions.barycenter import BarycenterGradients as BarycenterGradients
     from .solutions.batch import BatchSolution as BatchSolution
     from .solutions.batch_divergence import BatchDivergence as BatchDivergence
     from .solutions.coupling import Coupling as Coupling

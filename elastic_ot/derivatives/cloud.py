@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..costs.base import LARGEST_PLAN, STRIP
+from ..costs.base import LARGEST_PLAN
 from ..costs.point_cost import PointCost
 from ..costs.points import PointCloud
 from ..costs.points_plan import PointPlan
@@ -28,7 +28,7 @@ from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..solvers.found import Found
-from .linear_system import OperatorSystem
+from .linear_system import LinearSystem
 from .point import Moved, Point
 from .records import Direction, Gradients, Matrix
 
@@ -148,18 +148,6 @@ class CloudPoint(Point):
         """The points."""
         return Places(self.cloud)
 
-    def plans(self) -> Iterator[tuple[slice, Matrix, Matrix]]:
-        """Yield some rows of the plan in float64 and of log(P / R), 0 where that is not finite."""
-        problem, view, m = self.problem, self.view, self.problem.shape[1]
-        alpha, step, every = view.alpha + np.log(view.problem.mass), max(1, STRIP // m), slice(0, m)
-        row_log, col_log = self._logs
-        for first in range(0, problem.shape[0], step):
-            rows = slice(first, min(first + step, problem.shape[0]))
-            plan = view.task.plan.part(rows, every, alpha[rows], view.beta)
-            logs = problem.cost.block(rows, every) * -view.task.inv_epsilon
-            logs += (alpha - row_log)[rows, None] + (view.beta - col_log)
-            yield rows, plan, np.where(plan > 0, logs, 0.0)
-
     def tangent(self, x: Vector, y: Vector, bar: Any, slope: float = 0.0) -> Moved:
         """`Point.tangent`; `bar` is a matrix, or a function that returns some rows of one."""
         rows_of = bar if bar is None or callable(bar) else partial(_rows_of, bar)
@@ -172,20 +160,10 @@ class CloudPoint(Point):
         plan: Any = change
         return Moved(plan, rows, cols, dot)
 
-    def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
-        """`Point.solve`, where the plan is not stored by products that compute it."""
-        if self.problem.cost.stored:
-            return super().solve(row_side, col_side)
-        alpha, view = self.view.alpha + np.log(self.view.problem.mass), self.view
-        cost = self.problem.cost
-        system = OperatorSystem(
-            view.task.plan.products(alpha, view.beta),
-            cost.plan(2.0 * view.task.inv_epsilon).products(2.0 * alpha, 2.0 * view.beta),
-            *self.optimum.diagonals,
-            bool(self.optimum.rigid.all()),
-            cost.work,
-        )
-        return system.solve(row_side, col_side)
+    @cached_property
+    def system(self) -> LinearSystem:
+        """`Point.system`, by products that compute the plan where it is not stored."""
+        return super().system if self.problem.cost.stored else self.operator_system
 
     def bar_of(self, direction: Direction) -> Bar | None:
         """`Point.bar_of`: what the costs do when the points move."""

@@ -83,14 +83,14 @@ class LinearSystem(ABC):
 
     def _complete(self, row_side: Vector, col_side: Vector, y: Vector) -> tuple[Vector, Vector]:
         """The x that goes with y, and what is left of the columns' side."""
-        x = self.inverse * (row_side - self._product(y, False) if y.any() else row_side)
-        residual = np.where(self.free, col_side - self.col_diagonal * y - self._product(x, True), 0.0)
+        x = self.inverse * (row_side - self.times(y, False) if y.any() else row_side)
+        residual = np.where(self.free, col_side - self.col_diagonal * y - self.times(x, True), 0.0)
         if self.rigid:
             residual -= self.col_diagonal * (residual.sum() / self.col_diagonal.sum())
         return x, residual
 
     @abstractmethod
-    def _product(self, x: Vector, transpose: bool) -> Vector:
+    def times(self, x: Vector, transpose: bool) -> Vector:
         """P x, or P^T x."""
 
     def _decomposed(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector] | None:
@@ -124,7 +124,7 @@ class StoredSystem(LinearSystem):
         gradients = partial(backend.dense_gradients, plan, np.ones_like(col_diagonal), self.inverse, col_diagonal)
         self.reduced = krylov.System(col_diagonal, self.free, gradients, squares, PRODUCTS, entries=plan.size)
 
-    def _product(self, x: Vector, transpose: bool) -> Vector:
+    def times(self, x: Vector, transpose: bool) -> Vector:
         """By the backend, because threads of a BLAS wait for each other on a busy machine, longer than this takes."""
         out = np.empty(self.plan.shape[1 if transpose else 0])
         self.backend.dense_product(self.plan, x, transpose, out)
@@ -164,13 +164,14 @@ class OperatorSystem(LinearSystem):
         gradients = partial(gradients_with, self._gram, col_diagonal)
         self.reduced = krylov.System(col_diagonal, self.free, gradients, found[:, 0], PRODUCTS, entries=work)
 
-    def _product(self, x: Vector, transpose: bool) -> Vector:
+    def times(self, x: Vector, transpose: bool) -> Vector:
+        """Return P x, or P^T x."""
         out = np.empty(((self.col_diagonal if transpose else self.row_diagonal).size, 1))
         self.product(x[:, None], transpose, out)
         return out[:, 0]
 
     def _gram(self, x: Vector) -> Vector:
-        return self._product(self.inverse * self._product(x, False), True)
+        return self.times(self.inverse * self.times(x, False), True)
 
 
 def _decomposed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from ..arrays.devices import library_of, on_host
 from ..cached import cached_property
+from ..costs.base import STRIP
 from ..plans.export import transport_cost
 from ..plans.view import View
 from ..problems.penalty import Vector
 from ..solvers.found import Found
-from .linear_system import StoredSystem
+from .linear_system import LinearSystem, OperatorSystem, StoredSystem
 from .records import Direction, Matrix
 from .sides import Optimum, Side
 
@@ -104,9 +106,36 @@ class Point:
         dot = self.problem.ranks.totals(float(dots.sum() - rows @ row_log))[0] - float(cols @ col_log)
         return Moved(out, *self.problem.turned(rows, cols), dot)
 
+    @cached_property
+    def system(self) -> LinearSystem:
+        """The matrix epsilon A, in the orientation of kernels."""
+        diagonals, rigid = self.problem.turned(*self.optimum.diagonals), bool(self.optimum.rigid.all())
+        return StoredSystem(self.plan, *diagonals, rigid, self.view.task.backend, self.problem.ranks)
+
+    @property
+    def operator_system(self) -> LinearSystem:
+        """The same of a plan that is computed whenever it is read."""
+        alpha, view, cost = self.view.alpha + np.log(self.view.problem.mass), self.view, self.problem.cost
+        return OperatorSystem(
+            view.task.plan.products(alpha, view.beta),
+            cost.plan(2.0 * view.task.inv_epsilon).products(2.0 * alpha, 2.0 * view.beta),
+            *self.optimum.diagonals,
+            bool(self.optimum.rigid.all()),
+            cost.work,
+        )
+
     def solve(self, row_side: Vector, col_side: Vector) -> tuple[Vector, Vector]:
         """The x and y with epsilon A (x; y) = (row_side; col_side), 0 outside of the system."""
-        optimum, backend = self.optimum, self.view.task.backend
-        diagonals, rigid = self.problem.turned(*optimum.diagonals), bool(optimum.rigid.all())
-        system = StoredSystem(self.plan, *diagonals, rigid, backend, self.problem.ranks)
-        return self.problem.turned(*system.solve(*self.problem.turned(row_side, col_side)))
+        return self.problem.turned(*self.system.solve(*self.problem.turned(row_side, col_side)))
+
+    def plans(self) -> Iterator[tuple[slice, Matrix, Matrix]]:
+        """Yield some rows of the plan in float64 and of log(P / R), 0 where that is not finite; of a cost by rows."""
+        problem, view, m = self.problem, self.view, self.problem.shape[1]
+        alpha, step, every = view.alpha + np.log(view.problem.mass), max(1, STRIP // m), slice(0, m)
+        row_log, col_log = self._logs
+        for first in range(0, problem.shape[0], step):
+            rows = slice(first, min(first + step, problem.shape[0]))
+            plan = view.task.plan.part(rows, every, alpha[rows], view.beta)
+            logs = problem.cost.block(rows, every) * -view.task.inv_epsilon
+            logs += (alpha - row_log)[rows, None] + (view.beta - col_log)
+            yield rows, plan, np.where(plan > 0, logs, 0.0)

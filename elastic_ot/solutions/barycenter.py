@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.ingest import ingest_bar
 from ..arrays.origin import Origin
 from ..cached import cached_property
+from ..derivatives.barycenter import BarycenterGradients, CommonDirection, CommonPoint
+from ..derivatives.records import direction_of
 from ..errors import ConvergenceWarning
 from ..problems.common import CommonProblem
 from ..problems.penalty import Vector
@@ -19,26 +22,6 @@ from ..solvers.history import History
 from ..solvers.status import Status
 from .assembly import solution_from
 from .solution import Solution
-
-
-@dataclass(frozen=True, eq=False)
-class BarycenterGradients:
-    """Derivatives of the optimal value, by the envelope theorem: NumPy, float64.
-
-    Attributes
-    ----------
-    measures : list of ndarray, shapes (n_k,)
-        In the weights of every measure, 0 where they are 0. With `Fixed` rows, or others that hold every mass, all
-        masses move together, and a constant may pass from one measure to another.
-    weights : ndarray, shape (K,)
-        In the weights w, as if their sum were free: the optimal value of the transport of measure k to the barycenter.
-    epsilon : float
-        At held strengths rho, also where `Elastic` was asked for.
-    """
-
-    measures: list[Vector]
-    weights: Vector
-    epsilon: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +154,7 @@ class Barycenter:
         return [part.col_marginal for part in self.transports]
 
     def gradients(self) -> BarycenterGradients:
-        """Derivatives of the optimal `value` in the measures, in the weights w and in epsilon.
+        """Derivatives of the optimal `value` in all inputs, by the envelope theorem.
 
         Returns
         -------
@@ -187,24 +170,167 @@ class Barycenter:
         ConvergenceWarning
             It is not converged.
         """
+        point = self._point()
+        with self.origin.here():
+            return point.value_gradients(np.array([_counted(part) for part in self.transports]))
+
+    def vjp(self, weights: Any) -> BarycenterGradients:
+        """Derivatives of a function of the barycenter's masses, given its derivatives in those.
+
+        By implicit differentiation: one linear system for all transports together. Solve to a small `tol` first, errors
+        enter amplified by 1 / epsilon.
+
+        Parameters
+        ----------
+        weights : array_like, shape (m,)
+            dL/db, b being `weights`.
+
+        Returns
+        -------
+        BarycenterGradients
+            Those of L.
+
+        Raises
+        ------
+        ValueError
+            The barycenter is debiased, or the shape is wrong.
+
+        Warns
+        -----
+        ConvergenceWarning
+            It is not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> cost, measures = [[0.0, 1.0], [1.0, 0.0]], np.array([[0.9, 0.1], [0.3, 0.7]])
+        >>> slope = eot.barycenter(cost, measures, epsilon=0.5, tol=1e-12).vjp([1.0, 0.0]).measures[0]
+        >>> step = np.array([[1e-6, -1e-6], [0.0, 0.0]])
+        >>> moved = (measures + step, measures - step)
+        >>> up, down = (eot.barycenter(cost, a, epsilon=0.5, tol=1e-12).weights[0] for a in moved)
+        >>> bool(np.isclose(slope[0] - slope[1], (up - down) / 2e-6, rtol=1e-5))
+        True
+        """
+        point = self._point()
+        with self.origin.here():
+            bar = ingest_bar("weights", weights, self.problem.used.shape)
+            return point.pull_back(np.zeros(self.problem.used.size) if bar is None else bar)
+
+    def jvp(
+        self,
+        costs: Any = None,
+        measures: Any = None,
+        weights: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
+    ) -> Vector:
+        """Derivative of the barycenter's masses along a direction of the inputs: the transpose of `vjp`.
+
+        Parameters
+        ----------
+        costs : array_like, shape (n, m) or (K, n, m), or list of them, optional
+            Direction of the costs.
+        measures : array_like, shape (K, n), or list of array_like, shapes (n_k,), optional
+            Of the measures. Where the rows hold every mass, all masses must change alike.
+        weights : array_like, shape (K,), optional
+            Of the weights w.
+        epsilon, rows : float, optional
+            Of epsilon, at a held strength rho, and of that.
+        x, y : lists of array_like, shapes (n_k, d) and (m, d), optional
+            Of the points of every `PointCloud`.
+
+        Returns
+        -------
+        ndarray, shape (m,)
+
+        Raises
+        ------
+        ValueError
+            The barycenter is debiased, a shape is wrong, or masses that are held would part.
+
+        Warns
+        -----
+        ConvergenceWarning
+            It is not converged.
+        """
+        point = self._point()
+        with self.origin.here():
+            return point.push_forward(self._direction(costs, measures, weights, epsilon, rows, x, y))
+
+    def hvp(
+        self,
+        costs: Any = None,
+        measures: Any = None,
+        weights: Any = None,
+        epsilon: Any = None,
+        rows: Any = None,
+        *,
+        x: Any = None,
+        y: Any = None,
+    ) -> BarycenterGradients:
+        """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
+
+        Parameters
+        ----------
+        costs, measures, weights, epsilon, rows, x, y
+            The direction, as in `jvp`.
+
+        Returns
+        -------
+        BarycenterGradients
+
+        Raises
+        ------
+        ValueError
+            As `jvp`.
+
+        Warns
+        -----
+        ConvergenceWarning
+            It is not converged.
+        """
+        point = self._point()
+        with self.origin.here():
+            return point.push_value_gradients(self._direction(costs, measures, weights, epsilon, rows, x, y))
+
+    def _point(self, with_epsilon: bool = True) -> CommonPoint:
         if self.debiased:
-            raise ValueError("gradients are those of a barycenter that is not debiased; pass debiased=False")
+            raise ValueError("derivatives are those of a barycenter that is not debiased; pass debiased=False")
         if not self.converged:
-            warnings.warn(f"gradients of an unconverged barycenter: {self.message}", ConvergenceWarning, stacklevel=2)
-        problem, used = self.problem, self.problem.used
-        measures, values, by_epsilon = [], np.zeros(len(self.transports)), 0.0
-        for k, (w, part) in enumerate(zip(self.measure_weights, self.transports, strict=True)):
-            own, host = problem.parts[k], part.host
-            on, a = own.row_used, own.a
-            slope = np.zeros(a.size)
-            allowed = own.allowed(used.astype(np.float64))[on]
-            slope[on] = own.rows.dual_by_weight(host.f[on], a[on]) + own.offsets[0]
-            slope[on] += own.epsilon * (allowed - host.row_marginal[on] / a[on])
-            measures.append(w * slope)
-            values[k] = _counted(part)
-            constant = own.reference_mass - own.mass * float(host.col_marginal.sum())
-            by_epsilon += w * (part.gradients().epsilon + _negentropy(host.col_marginal) + constant)
-        return BarycenterGradients(measures, values, by_epsilon)
+            warnings.warn(f"gradients of an unconverged barycenter: {self.message}", ConvergenceWarning, stacklevel=3)
+        return CommonPoint(self.problem, [part.found for part in self.transports], with_epsilon)
+
+    def _direction(
+        self, costs: Any, measures: Any, weights: Any, epsilon: Any, rows: Any, x: Any, y: Any
+    ) -> CommonDirection:
+        count = len(self.transports)
+        lists = [
+            _each("costs", [costs] * count if costs is not None and np.ndim(costs) == 2 else costs, count),
+            _each("measures", measures, count),
+            _each("x", x, count),
+            _each("y", y, count),
+        ]
+        parts = []
+        for k, (cost, a, of_x, of_y) in enumerate(zip(*lists, strict=True)):
+            try:
+                parts.append(direction_of(self.transports[k].problem, cost, a, None, epsilon, rows, None, (of_x, of_y)))
+            except ValueError as error:
+                raise ValueError(f"measure {k}: {error}") from None
+        step = ingest_bar("weights", weights, (count,))
+        return CommonDirection(parts, np.zeros(count) if step is None else step)
+
+
+def _each(name: str, given: Any, count: int) -> list[Any]:
+    """The directions of all transports; None is none."""
+    if given is None:
+        return [None] * count
+    if len(given) != count:
+        raise ValueError(f"{name} has {len(given)} directions for {count} measures; give one for each")
+    return list(given)
 
 
 def _counted(part: Solution, own: bool = False) -> float:

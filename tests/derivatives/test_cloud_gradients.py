@@ -24,7 +24,7 @@ def storage(request, monkeypatch):
     """Small clouds are solved as matrices; with no entry kept they are computed whenever they are read, in strips."""
     if request.param == "strip by strip":
         monkeypatch.setattr(scan, "KEPT_ENTRIES", 0)
-        monkeypatch.setattr("elastic_ot.derivatives.cloud.STRIP", 60)
+        monkeypatch.setattr("elastic_ot.derivatives.point.STRIP", 60)
 
 
 def drawn(seed=0, n=9, m=12, d=3):
