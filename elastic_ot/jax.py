@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .frameworks.jax_barycenters import barycenter, barycenter_value
 from .frameworks.jax_operators import (
     detached,
     divergence,
@@ -17,6 +18,8 @@ from .frameworks.jax_operators import (
 )
 
 __all__ = [
+    "barycenter",
+    "barycenter_value",
     "detached",
     "divergence",
     "log_plan",

@@ -146,16 +146,16 @@ class CommonPoint:
 
     def push_forward(self, direction: CommonDirection) -> Vector:
         """Return the derivative of b along a direction."""
-        epsilon, sides, masses = self.problem.epsilon, np.zeros_like(self.potentials), np.zeros(self.weights.size)
+        epsilon, sides, masses = self.problem.epsilon, np.zeros_like(self.potentials), np.zeros((2, self.weights.size))
         for k, (point, system) in enumerate(zip(self.points, self.systems, strict=True)):
             step = direction.parts[k].step(point.problem)
             wanted, _ = point.optimum.demand_steps(step)
             rows, cols = self._held(point, point.optimum.held(step)[0], direction.parts[k], step.epsilon)
-            masses[k] = wanted.sum()
+            masses[:, k] = wanted.sum(), np.abs(wanted).sum()
             sides[k] = -epsilon * cols - system.times(system.inverse * epsilon * (wanted - rows), True)
         counted = self.weights > 0
         if self.system.rigid:
-            _refuse_parted(masses[counted])
+            _refuse_parted(*masses[:, counted])
         solved = self.system.solve(sides[counted], -direction.weights @ self.potentials)
         found: Vector = solved.multiplier / epsilon
         return found
@@ -230,9 +230,9 @@ class _Sums(Moved):
     """A `Moved` without the plan."""
 
 
-def _refuse_parted(masses: Vector) -> None:
+def _refuse_parted(masses: Vector, sizes: Vector) -> None:
     off = np.abs(masses - masses[0])
-    if off.max() > SAME_MASS * np.abs(masses).sum():
+    if off.max() > SAME_MASS * sizes.sum():
         k = int(off.argmax())
         raise ValueError(
             f"along this direction the mass of measure {k} changes by {masses[k]:g} and that of another by "

@@ -33,9 +33,25 @@ CORE = {
     "y": "md",
     "right": "mk",
     "carried": "nk",
+    "costs": "snm",
+    "xs": "snd",
+    "support": "md",
+    "axes": "q",
+    "columns": "m",
+    "measures": "kn",
+    "weights": "k",
+    "fs": "kn",
+    "gs": "km",
+    "barycenter": "m",
 }
-"""Own dimensions of inputs and results: n rows, m columns, d coordinates of points, k columns of what is carried."""
-TYPED = ("cost", "a", "b", "x", "y", "right")  # whose derivatives have their dtype
+"""Own dimensions of inputs and results.
+
+n rows, m columns, d coordinates of points, k columns of what is carried. Of a barycenter k measures, s costs, k or one
+for all, and q numbers that make a grid.
+"""
+TYPED = ("cost", "a", "b", "x", "y", "right", "costs", "xs", "support", "axes", "columns", "measures", "weights")
+"""Inputs whose derivatives have their dtype."""
+POTENTIALS = ("f", "g", "fs", "gs")
 Arrays = Sequence[NDArray[Any] | None]
 
 
@@ -61,7 +77,12 @@ class HostCall:
     @property
     def solves(self) -> bool:
         """True if it does not take potentials that another call has found."""
-        return "f" not in self.inputs
+        return self.known is None
+
+    @property
+    def known(self) -> int | None:
+        """Where the potentials that another call has found begin."""
+        return next((i for i, name in enumerate(self.inputs) if name in POTENTIALS), None)
 
     def shapes(self, given: Sequence[Shape | None], batch: Shape | None = None) -> list[tuple[int, ...]]:
         """Shapes of the results for inputs of these shapes, with leading dimensions as those of the first."""

@@ -23,6 +23,7 @@ from ..problems.build import build
 from ..problems.build_batch import build_batch
 from ..problems.penalties import Fixed
 from .calls import SHOWN, HostCall
+from .each import batched, each
 from .parted import Parted
 from .stateless import potentials_of, potentials_shown, value_of
 from .strengths import inputs_of, penalties, strengths
@@ -36,7 +37,7 @@ def _solved(options: Options, *arrays: Any) -> Any:
         x, y, a, b, epsilon, rho = arrays[: len(CLOUD_PROBLEM)]
         how = penalties(options, rho)
         return solve_for(PointCloud(x, y, how.pop("metric")), a, b, epsilon=epsilon, **how)
-    return _each(arrays, lambda *one: _solve(options, *one), None)
+    return each(arrays, lambda *one: _solve(options, *one), None, 2)
 
 
 def _recalled(options: Options, *arrays: Any) -> Any:
@@ -45,7 +46,7 @@ def _recalled(options: Options, *arrays: Any) -> Any:
 
 
 def _recall_each(options: Options, *arrays: Any) -> Any:
-    return _each(arrays, lambda *one: _recall(options, *one), None)
+    return each(arrays, lambda *one: _recall(options, *one), None, 2)
 
 
 def _is_stack(options: Options, x: Any, y: Any, *rest: Any) -> bool:
@@ -82,36 +83,6 @@ def _recall(
         return recall_batch(problems.levelled(budgeted), f, g, **how)
     problem = build(cloud, a, b, float(epsilon), *sides, reference, None, precision)
     return recall(problem.levelled(budgeted), f, g, **how)
-
-
-def _each(arrays: Any, one: Callable[..., Any], stack: Callable[[list[Any]], Any] | None) -> Any:
-    """``one(*arrays)``, or a list of what it returns for every problem, or what `stack` makes of it."""
-    batch = np.shape(arrays[0])[:-2]
-    if not batch:
-        return one(*arrays)
-    found = []
-    for index in np.ndindex(*batch):
-        try:
-            found.append(one(*(None if x is None else x[index] for x in arrays)))
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"problem [{', '.join(map(str, index))}]: {error}") from None
-    return found if stack is None else stack(found)
-
-
-def _batched(one: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """``one(options, solution, *arrays)`` for one problem, for a batch, or for many whose solutions are a list."""
-
-    def function(options: Options, solution: Any, *arrays: Any) -> tuple[Any, ...]:
-        if not isinstance(solution, list):
-            return one(options, solution, *arrays)
-        batch, solutions = np.shape(arrays[0])[:-2], iter(solution)
-
-        def stacked(found: list[Any]) -> tuple[Any, ...]:
-            return tuple(np.stack(part).reshape(*batch, *np.shape(part[0])) for part in zip(*found, strict=True))
-
-        return _each(arrays, lambda *parts: one(options, next(solutions), *parts), stacked)  # type: ignore[no-any-return]
-
-    return function
 
 
 def _carried(options: Options, found: Any, *problem: Any) -> tuple[Any, ...]:
@@ -160,7 +131,7 @@ def _push_carried(options: Options, solution: Any, *arrays: Any) -> tuple[Any, .
 
 
 def _call(begin: Callable[..., Any], one: Any, inputs: tuple[str, ...], results: tuple[str, ...]) -> HostCall:
-    return HostCall(begin, _batched(one), inputs, results)
+    return HostCall(begin, batched(one, 2), inputs, results)
 
 
 CLOUD_PROBLEM = ("x", "y", "a", "b", "epsilon", "rho")

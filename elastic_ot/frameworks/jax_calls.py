@@ -97,10 +97,10 @@ def _on_host(call: HostCall, options: str) -> Callable[..., tuple[Array, ...]]:
 
     def compute(arrays: Sequence[Any]) -> list[Any]:
         host = [None if x is None else np.asarray(x) for x in arrays]
-        if call.solves:
+        first = call.known
+        if first is None:
             found = call(host, options)
             return [*found, *(x.view(np.uint32) for x in found[-2:])]
-        first = call.inputs.index("f")
         bits = slice(first, first + 2)
         host[bits] = (np.ascontiguousarray(x).view(np.float64) for x in host[bits] if x is not None)
         return list(call(host, options))
@@ -197,6 +197,7 @@ def differentiable(call: HostCall, push: HostCall, pull: HostCall) -> Any:
 
         moved = dict(zip(kept, _linear(forward, transpose, moves, outcome), strict=True))
         moved |= {shown: moved[name] for shown, name in SHOWN.items() if name in moved}
+        moved |= {name: jnp.zeros_like(x) for name, x in zip(call.results, found, strict=True) if name not in moved}
         moved["converged"], *bits = _no_moves((found[call.results.index("converged")], f, g))
         return (*found, f, g), (*(moved[name] for name in call.results), *bits)
 

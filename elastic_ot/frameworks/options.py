@@ -83,7 +83,7 @@ def common_batch(cost: Shape, a: Shape, b: Shape, epsilon: Shape, row_rho: Shape
                 f"{name} has shape {tuple(shape)} and cost {tuple(cost)}; {name} must broadcast to "
                 f"{(*cost[:-2], *core)}"
             )
-        batch = _joined(leading, batch)
+        batch = joined(leading, batch)
     return batch
 
 
@@ -103,7 +103,7 @@ def check_mask(is_bool: bool, kind: Any, mask: Shape, cost: Shape) -> None:
     """A mask forbids cells of the cost: it may have more leading dimensions, never more rows or columns."""
     if not is_bool:
         raise TypeError(f"mask has dtype {kind}; it must be bool (True = allowed)")
-    if not _broadcast(mask, cost) or _joined(mask, cost)[-2:] != tuple(cost[-2:]):
+    if not _broadcast(mask, cost) or joined(mask, cost)[-2:] != tuple(cost[-2:]):
         raise ValueError(f"mask has shape {tuple(mask)} and cost {tuple(cost)}; it must broadcast to that")
 
 
@@ -111,8 +111,8 @@ def _broadcast(first: Shape, second: Shape) -> bool:
     return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(first), reversed(second), strict=False))
 
 
-def _joined(first: Shape, second: Shape) -> tuple[int, ...]:
-    """The shape that two shapes broadcast to; in plain terms, since torch.compile traces it with symbols."""
+def joined(first: Shape, second: Shape) -> tuple[int, ...]:
+    """Return the shape that two shapes broadcast to; in plain terms, since torch.compile traces it with symbols."""
     longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
     extra = len(longer) - len(shorter)
     pairs = zip(longer[extra:], shorter, strict=True)

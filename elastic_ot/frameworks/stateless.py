@@ -19,6 +19,7 @@ from ..derivatives.layers import Layer, plain_layer, shared, solved_layer
 from ..problems.build import build
 from ..problems.build_batch import build_batch
 from ..problems.penalties import Fixed
+from ..solutions.barycenter import Barycenter
 from ..solutions.batch import BatchSolution
 from ..solvers.status import Status
 from .calls import SHOWN, HostCall
@@ -41,7 +42,10 @@ def for_derivatives(options: str, solution: Any) -> Any:
         return [for_derivatives(options, one) for one in solution]
     if isinstance(solution, Layer):
         return solution._replace(history=None, plan=None, f=None, g=None)
-    quiet = decode(options).get("on_failure") == "ignore" and solution.budget is None
+    quiet = decode(options).get("on_failure") == "ignore"
+    if isinstance(solution, Barycenter):
+        return replace(solution, status=Status.CONVERGED) if quiet else solution
+    quiet = quiet and solution.budget is None
     if isinstance(solution, BatchSolution):
         status = np.full_like(solution.status, Status.CONVERGED) if quiet else solution.status
         return replace(solution, known_plans=None, status=status)

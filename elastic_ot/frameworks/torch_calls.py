@@ -138,13 +138,13 @@ def _given_back(values: Any, device: torch.device) -> Tensor:
 
 
 # Options are constants of a compiled graph: dynamo runs this and keeps the text.
-_encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
+encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
 
 
 def text_of(grad: str, options: dict[str, Any], rho: tuple[Any, Any], a: Any, b: Any, metric: str = "") -> str:
     """The options of a call as text, see `option_text`."""
     if torch.compiler.is_compiling():
-        return _encoded(plain_options(grad, options, rho, a, b, metric))
+        return encoded(plain_options(grad, options, rho, a, b, metric))
     return option_text(grad, options, rho, a, b, metric)
 
 
@@ -154,29 +154,33 @@ def define(name: str, call: HostCall, optional: Sequence[int] = ()) -> Any:
     arguments = ", ".join(f"Tensor{'?' if i in optional else ''} x{i}" for i in range(count))
     schema = f"({arguments}, str options) -> ({', '.join(['Tensor'] * len(call.results))})"
 
+    def returned(found: Sequence[Any]) -> Any:
+        """What an operator with that schema returns: of one result the result itself."""
+        return found[0] if len(found) == 1 else tuple(found)
+
     @torch.library.custom_op(f"elastic_ot::{name}", mutates_args=(), schema=schema)
-    def op(*arguments: Any) -> tuple[Tensor, ...]:
+    def op(*arguments: Any) -> Any:
         *tensors, options = arguments
         device = tensors[0].device
         with _here(device):
             given = [None if x is None else _received(name, x) for name, x in zip(call.inputs, tensors, strict=True)]
-            return tuple(_given_back(x, device) for x in call(given, options))
+            return returned([_given_back(x, device) for x in call(given, options)])
 
     @op.register_fake
-    def _(*arguments: Any) -> tuple[Tensor, ...]:
+    def _(*arguments: Any) -> Any:
         tensors = arguments[:-1]
         shapes = call.shapes([None if x is None else tuple(x.shape) for x in tensors])
         dtypes = call.dtypes([None if x is None else x.dtype for x in tensors], torch.bool, torch.float64)
-        return tuple(tensors[0].new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+        return returned([tensors[0].new_empty(x, dtype=dtype) for x, dtype in zip(shapes, dtypes, strict=True)])
 
     @op.register_vmap
-    def _(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    def _(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
         *tensors, options = arguments
         moved = [
             x if x is None else x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             for x, dim in zip(tensors, in_dims, strict=False)
         ]
-        return op(*moved, options), (0,) * len(call.results)
+        return op(*moved, options), returned([0] * len(call.results))
 
     return op
 

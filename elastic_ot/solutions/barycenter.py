@@ -174,7 +174,7 @@ class Barycenter:
         with self.origin.here():
             return point.value_gradients(np.array([_counted(part) for part in self.transports]))
 
-    def vjp(self, weights: Any) -> BarycenterGradients:
+    def vjp(self, weights: Any, *, with_epsilon: bool = True) -> BarycenterGradients:
         """Derivatives of a function of the barycenter's masses, given its derivatives in those.
 
         By implicit differentiation: one linear system for all transports together. Solve to a small `tol` first, errors
@@ -184,6 +184,8 @@ class Barycenter:
         ----------
         weights : array_like, shape (m,)
             dL/db, b being `weights`.
+        with_epsilon : bool
+            False leaves out the derivative in epsilon, which with a `Grid` takes a pass over all entries.
 
         Returns
         -------
@@ -212,7 +214,7 @@ class Barycenter:
         >>> bool(np.isclose(slope[0] - slope[1], (up - down) / 2e-6, rtol=1e-5))
         True
         """
-        point = self._point()
+        point = self._point(with_epsilon)
         with self.origin.here():
             bar = ingest_bar("weights", weights, self.problem.used.shape)
             return point.pull_back(np.zeros(self.problem.used.size) if bar is None else bar)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..frameworks.torch_barycenters import barycenter, barycenter_value
 from ..frameworks.torch_operators import (
     detached,
     divergence,
@@ -38,6 +39,8 @@ __all__ = [
     "OTPlanSampler",
     "SinkhornRouter",
     "SparseSinkhornAttention",
+    "barycenter",
+    "barycenter_value",
     "detached",
     "divergence",
     "integers",

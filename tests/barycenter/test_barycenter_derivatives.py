@@ -133,8 +133,7 @@ def test_measures_without_weight_columns_without_mass_and_masked_entries():
     da += (0.3 - da.sum(axis=1, keepdims=True)) * measures
     found = settle(solved(costs, measures, w))
     ahead, behind = (
-        settle(solved(costs, measures + t * da, w + t * np.array([0.3, -0.2, 0.0]), EPSILON + t))
-        for t in (STEP, -STEP)
+        settle(solved(costs, measures + t * da, w + t * np.array([0.3, -0.2, 0.0]), EPSILON + t)) for t in (STEP, -STEP)
     )
     expected = (ahead.weights - behind.weights) / (2 * STEP)
     step = {"measures": da, "weights": np.array([0.3, -0.2, 0.0]), "epsilon": 1.0}
@@ -174,11 +173,11 @@ def test_one_measure_is_a_transport_to_free_columns():
 def test_what_has_no_derivative_is_refused():
     costs, measures, w, (_, da, _) = problem(held=False)
     found = settle(solved(costs, measures, w))
-    with pytest.raises(ValueError, match="along this direction the mass of measure .* change all by the same"):
+    with pytest.raises(ValueError, match=r"along this direction the mass of measure .* change all by the same"):
         found.jvp(measures=da)
     with pytest.raises(ValueError, match="measures has 2 directions for 3 measures"):
         found.jvp(measures=da[:2])
-    with pytest.raises(ValueError, match="measure 0: rows is Fixed.*no strength"):
+    with pytest.raises(ValueError, match=r"measure 0: rows is Fixed.*no strength"):
         found.jvp(rows=1.0)
     cost, measures = bumps(2, 15)
     debiased = eot.barycenter(cost, measures, epsilon=EPSILON, debiased=True)

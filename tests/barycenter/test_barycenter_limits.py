@@ -149,3 +149,11 @@ def test_costs_that_lie_high_leave_kl_rows_less_mass(shift):
     low = eot.barycenter(COST, MEASURES, epsilon=0.05, rows=rows, tol=1e-10)
     high = eot.barycenter(COST + shift, MEASURES, epsilon=0.05, rows=rows, tol=1e-10)
     assert_allclose(high.weights, low.weights * np.exp(-shift / 20.05), rtol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [eot.Fixed(), eot.KL(0.5), eot.TV(0.5)], ids=str)
+def test_potentials_of_a_barycenter_are_its_own_in_one_iteration(rows):
+    found = eot.barycenter(COST, MEASURES, epsilon=0.05, rows=rows, tol=1e-10)
+    again = eot.barycenter(COST, MEASURES, epsilon=0.05, rows=rows, tol=2e-10, init=np.array(found.g))
+    assert again.n_iter == 1
+    assert_allclose(again.weights, found.weights, rtol=1e-7)

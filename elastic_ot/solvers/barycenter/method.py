@@ -83,13 +83,14 @@ class _Run:
         self.before: _Before | None = None
         self.least = np.inf  # residual since steps are mixed
         self.patience = SWEEP_PATIENCE if problem.own is None else DEBIASED_PATIENCE
+        self.warm = start[0] is not None
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.began
 
     def run(self) -> CommonOutcome:
-        self._rows()
+        self._rows(balanced=not self.warm)  # a translation by rows that are none yet would take the start away
         for epsilon in self.levels[1:]:
             status = self._level()
             if status is not None:
@@ -149,9 +150,10 @@ class _Run:
         self._rows()
         return True
 
-    def _rows(self) -> None:
+    def _rows(self, balanced: bool = True) -> None:
         with np.errstate(all="ignore"):  # extreme potentials; what comes of them is measured
-            self.iterate.balance()
+            if balanced:
+                self.iterate.balance()
             self.iterate.update_rows()
         self.iteration += 1
 
