@@ -2,9 +2,9 @@
 Between two palettes
 ====================
 
-A palette is a cloud of colours with masses. The mean of two palettes, channel by channel, is mud; their barycenter has
-as many colours as you ask for, each between colours of the two that correspond. Its points are not given: they move to
-where they are best.
+A palette is a cloud of colours with masses. The mean of two palettes, channel by channel, is mud; their barycenter
+has as many colours as you ask for, each between colours of the two that correspond. Its points are not given: they
+move to where they are best.
 """
 
 # %%
@@ -25,9 +25,9 @@ clouds = [rng.choice(picture.reshape(-1, 3), 300, replace=False) for picture in 
 # %%
 # A palette of eight colours
 # --------------------------
-# With one measure the barycenter summarises it: eight colours whose transport to the pixels costs least, as k-means does,
-# with softer edges the larger ``epsilon`` is. With two measures and weights (1 - t, t) it lies between them. Both the
-# colours and their masses are found; five values of t take a second or two.
+# With one measure the barycenter summarises it: eight colours whose transport to the pixels costs least, as k-means
+# does, with softer edges the larger ``epsilon`` is. With two measures and weights (1 - t, t) it lies between them.
+# Both the colours and their masses are found; five values of t take a second or two.
 
 EPSILON, COLOURS = 0.005, 8
 shares = np.linspace(0, 1, 5)
@@ -40,8 +40,9 @@ for t, found in zip(shares, palettes, strict=True):
     assert found.values[-1] <= found.values[0]
 
 # %%
-# Each strip is a palette, dark to light; a colour is as wide as its mass. On the way from the temple to the flower the
-# bright sky does not fade into the dark leaves: it darkens while its share is handed on.
+# Each strip is a palette, dark to light; a colour is as wide as its mass. The flower's photograph has no sky. So that
+# of the temple, nearly half of its palette, is divided: its brighter part turns into petals, its darker part into
+# leaves.
 
 figure, axes = plt.subplots(5, 1, figsize=(8, 3.6), layout="constrained")
 luminance = np.array([0.299, 0.587, 0.114])
@@ -59,9 +60,9 @@ plt.show()
 # %%
 # Both photographs in the palette between them
 # --------------------------------------------
-# ``barycenter.transports`` are the transports of both clouds to the palette half way. The row of any other colour z is
-# proportional to :math:`b_j \exp((g_j - |z - y_j|^2) / \varepsilon)`, where y are the colours of the palette, b their
-# masses and g the potentials of one transport; its mean is the new colour of z.
+# ``barycenter.transports`` are the transports of both clouds to the palette half way. The row of any other colour z
+# is proportional to :math:`b_j \exp((g_j - |z - y_j|^2) / \varepsilon)`, where y are the colours of the palette, b
+# their masses and g the potentials of one transport; its mean is the new colour of z.
 
 
 def recoloured(picture, transport, found):
@@ -84,9 +85,8 @@ for axis in axes.flat:
 plt.show()
 
 # %%
-# After that both photographs have about the same colours in about the same shares, and neither has lost what was light and
-# what was dark. A mean of channels would have moved both towards grey: the spread of the palette half way is that of
-# colours which correspond, not of an average.
+# Both photographs now have about the same colours in about the same shares, and neither has lost what was light and
+# what was dark. That is what correspondence does: means of colours that are paired at random lie much closer to grey.
 
 
 def spread(points, masses):
@@ -95,4 +95,7 @@ def spread(points, masses):
 
 
 ends = [spread(found.support, found.weights) for found in (palettes[0], palettes[-1])]
-print(f"spread {spread(half.support, half.weights):.3f} half way, {ends[0]:.3f} and {ends[1]:.3f} at the ends")
+random = np.hypot(*ends) / 2  # of means of pairs at random: half of each, and independent
+between = spread(half.support, half.weights)
+print(f"spread {between:.3f} half way, {ends[0]:.3f} and {ends[1]:.3f} at the ends, {random:.3f} of pairs at random")
+assert between > random

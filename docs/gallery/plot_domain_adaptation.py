@@ -2,16 +2,16 @@
 Labels that travel
 ==================
 
-A classifier learned on one set of images has to read another, taken with a different camera, whose labels nobody wrote
-down. A coupling of the two sets carries labels across. When the classes are not equally frequent on both sides, a
-balanced coupling must send some labels to the wrong images; elastic marginals need not.
+A classifier learned on one set of images has to read another, taken with a different camera, whose labels nobody
+wrote down. A coupling of the two sets carries labels across. When the classes are not equally frequent on both sides,
+a balanced coupling must send some labels to the wrong images; elastic marginals need not.
 """
 
 # %%
 # Two domains
 # -----------
-# Digits of scikit-learn. The source has labels. The target is other digits, seen by a bad camera: low contrast, inverted, on
-# a bright background, with noise. Nothing is shared pixel by pixel.
+# Digits of scikit-learn. The source has labels. The target is other digits, seen by a bad camera: as a negative, of
+# low contrast, with noise.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,9 +55,9 @@ plt.show()
 # %%
 # Carry the labels
 # ----------------
-# Both sides are centred and scaled, which a camera's gain and offset take no part in; ink is dark on one side and light on
-# the other, so the target is turned round as well. The cost is the squared distance of what remains. A target image takes
-# the label from which most of its mass comes.
+# Both sides are centred and scaled, which a camera's gain and offset take no part in; ink is dark on one side and
+# light on the other, so the target is turned round as well. The cost is the squared distance of what remains. A
+# target image takes the label from which most of its mass comes.
 
 
 def standard(images, sign=1.0):
@@ -86,14 +86,14 @@ for name, which in targets.items():
     print(f"{name}: source's classifier {accuracy(alone, which):.2f}, balanced coupling {accuracy(guess, which):.2f}")
 
 # %%
-# The source's classifier is lost; the coupling reads nearly all where the classes are alike. Where they differ, a balanced
-# coupling has to spend 60 twos and 60 threes on 12 of each.
+# The source's classifier is lost; the coupling reads nearly all where the classes are alike. Where they differ, a
+# balanced coupling has to spend 60 twos and 60 threes on 12 of each.
 
 # %%
 # Elastic marginals
 # -----------------
-# ``Elastic(lam)`` on the source lets an image of it be used more or less often than once: at 0 as it likes, at 1 exactly
-# once. The target's side stays fixed, because every image of it wants a label.
+# ``Elastic(lam)`` on the source lets an image of it be used more or less often than once: at 0 as it likes, at 1
+# exactly once. The target's side stays fixed, because every image of it wants a label.
 
 lams = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0]
 curves = {
@@ -119,8 +119,10 @@ axes[1].legend(frameon=False)
 plt.show()
 
 # %%
-# With alike classes the price of elasticity is small. With classes that differ it is what makes the coupling right: the mass
-# taken from every kind follows the target's shares, which nobody told it.
+# Where the classes are alike, elasticity costs nothing. Where they differ, it is what makes the coupling right: the
+# mass that is taken from every kind follows the target's shares, which nobody told it. How much to allow depends on
+# what else differs: at lam = 0 every image asks its nearest neighbours alone, which serves here because centring has
+# removed most of what the camera did.
 
 best = max(curves["classes differ"])
 print(f"balanced {curves['classes differ'][-1]:.2f}, elastic {best:.2f}")

@@ -21,7 +21,7 @@ def drawn(*shape, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def inputs(kind, count=2, n=4, m=5):
+def inputs(kind, count=2, n=3, m=4):
     """Logits of measures and weights, epsilon, and what costs are made of, all to be differentiated; and how."""
     logits, weights = drawn(count, n), drawn(count, seed=1).exp()
     epsilon = torch.tensor(0.5, dtype=torch.float64)
@@ -29,7 +29,7 @@ def inputs(kind, count=2, n=4, m=5):
         costs = drawn(*([count] if kind == "each" else []), n, m, seed=2).square()
         return (costs, logits, weights, epsilon), lambda costs: costs
     if kind == "grid":
-        grid = eot.Grid((5,), (torch.linspace(0, 1, m).numpy(),))
+        grid = eot.Grid((n,), (torch.linspace(0, 1, m).numpy(),))
         return (torch.zeros((), dtype=torch.float64), logits, weights, epsilon), lambda _: grid
     shape = (n, 2) if kind == "cloud" else (count, n, 2)
     x, y = drawn(*shape, seed=3), drawn(m, 2, seed=4)
@@ -39,8 +39,7 @@ def inputs(kind, count=2, n=4, m=5):
 KINDS = ["one", "each", "cloud", "clouds", "grid"]
 
 
-@pytest.mark.parametrize("rows", [eot.Fixed(), eot.KL(0.5)], ids=str)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "rows"), [*((kind, eot.Fixed()) for kind in KINDS), ("each", eot.KL(0.5))], ids=str)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_derivatives_are_differences(operator, kind, rows):
     given, costs = inputs(kind)
@@ -81,29 +80,38 @@ def test_strengths_are_differentiated():
     assert torch.autograd.gradcheck(both, (rho,), check_forward_ad=True)
 
 
-@pytest.mark.parametrize("kind", ["one", "clouds", "grid"])
-def test_graphs_and_vmap_agree_with_eager(kind):
+def loss_of(kind):
+    """A function of the places of costs and of logits, and values of these."""
     (places, logits, weights, _), costs = inputs(kind)
-    places, logits = places.requires_grad_(), logits.requires_grad_()
 
     def loss(places, logits):
         measures = torch.softmax(logits, -1)
         found = eot_torch.barycenter(costs(places), measures, weights, epsilon=0.5)
         return found.square().sum() + eot_torch.barycenter_value(costs(places), measures, weights, epsilon=0.5)
 
-    eager, compiled = loss(places, logits), torch.compile(loss, fullgraph=True, backend="aot_eager")(places, logits)
-    torch.testing.assert_close(eager, compiled)
-    given = (places, logits) if kind != "grid" else (logits,)
-    pairs = zip(*(torch.autograd.grad(x, given) for x in (eager, compiled)), strict=True)
-    for one, other in pairs:
+    return loss, places.requires_grad_(), logits.requires_grad_()
+
+
+@pytest.mark.parametrize("kind", ["one", "grid"])
+def test_compiled_graphs_agree_with_eager(kind):
+    torch.compiler.reset()
+    loss, places, logits = loss_of(kind)
+    pair = loss(places, logits), torch.compile(loss, fullgraph=True, backend="aot_eager")(places, logits)
+    torch.testing.assert_close(*pair)
+    given = (places, logits) if kind == "one" else (logits,)
+    for one, other in zip(*(torch.autograd.grad(x, given) for x in pair), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
-    many = torch.stack([logits, 2 * logits]).detach()
-    slopes = torch.func.vmap(torch.func.grad(lambda x: loss(places.detach(), x)))(many)
+
+
+@pytest.mark.parametrize("kind", ["one", "clouds", "grid"])
+def test_vmap_is_one_after_the_other(kind):
+    loss, places, logits = loss_of(kind)
+    places, many = places.detach(), torch.stack([logits, 2 * logits]).detach()
+    slopes = torch.func.vmap(torch.func.grad(lambda x: loss(places, x)))(many)
     for one, logit in zip(slopes, many, strict=True):
         logit.requires_grad_()
-        torch.testing.assert_close(
-            one, torch.autograd.grad(loss(places.detach(), logit), logit)[0], atol=1e-9, rtol=1e-7
-        )
+        (other,) = torch.autograd.grad(loss(places, logit), logit)
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-7)
 
 
 def test_leading_dimensions_are_problems():
@@ -111,13 +119,13 @@ def test_leading_dimensions_are_problems():
     measures = torch.softmax(torch.stack([logits, logits.flip(0)]), -1)
     epsilon = torch.tensor([0.5, 0.8], dtype=torch.float64)
     found, converged = eot_torch.with_converged(eot_torch.barycenter)(costs, measures, weights, epsilon=epsilon)
-    assert found.shape == (2, 6)
+    assert found.shape == (2, 4)
     assert converged.tolist() == [True, True]
     for k in range(2):
         alone = eot.barycenter(costs, measures[k], weights, epsilon=float(epsilon[k]), tol=1e-9)
         torch.testing.assert_close(found[k], alone.weights)
     both = eot_torch.barycenter_value(costs[:, None] + torch.zeros(2, 1, 1), None, epsilon=0.5)
-    assert both.shape == (3,)
+    assert both.shape == (2,)
 
 
 def test_images_and_dtypes():
@@ -144,16 +152,16 @@ def test_what_cannot_be_differentiated_is_refused():
             eot_torch.barycenter(costs, measures, epsilon=0.5, **options)
     with pytest.raises(TypeError, match="costs is a list; stack"):
         eot_torch.barycenter(list(costs), measures, epsilon=0.5)
-    with pytest.raises(ValueError, match="one for all measures or one for each of the 2"):
-        eot_torch.barycenter(costs, measures[:2], epsilon=0.5)
-    with pytest.raises(ValueError, match=r"weights has shape \(2,\).*one for each measure"):
-        eot_torch.barycenter(costs, measures, torch.ones(2), epsilon=0.5)
+    with pytest.raises(ValueError, match="one for all measures or one for each of the 3"):
+        eot_torch.barycenter(costs, measures[[0, 1, 0]], epsilon=0.5)
+    with pytest.raises(ValueError, match=r"weights has shape \(3,\).*one for each measure"):
+        eot_torch.barycenter(costs, measures, torch.ones(3), epsilon=0.5)
     with pytest.raises(ValueError, match="pass the measures"):
         eot_torch.barycenter(costs[0], epsilon=0.5)
-    with pytest.raises(ValueError, match=r"it must be \(..., K, 5\)"):
-        eot_torch.barycenter(costs, measures[:, :4], epsilon=0.5)
+    with pytest.raises(ValueError, match=r"it must be \(..., K, 3\)"):
+        eot_torch.barycenter(costs, measures[:, :2], epsilon=0.5)
     with pytest.raises(ValueError, match="epsilon has leading dimensions"):
-        eot_torch.barycenter(costs, measures.expand(2, 3, 5), epsilon=torch.ones(3))
+        eot_torch.barycenter(costs, measures.expand(2, 2, 3), epsilon=torch.ones(3))
     bent = measures.clone().requires_grad_()
     (slope,) = torch.autograd.grad(
         eot_torch.barycenter(costs, bent, epsilon=0.5).square().sum(), bent, create_graph=True
