@@ -151,8 +151,9 @@ plt.show()
 # ------------------
 # The instructor (1) with all whom he knows, against the whole club. Nodes have one weight on both sides, so the club
 # has twice the mass of the circle. With fixed marginals, and masses made equal, every member has to be somebody's
-# partner. With ``AtMost`` columns members may be left out; the circle then finds a place where it fits. By distances
-# alone that is not its own: the president's circle (34) is as good. With the sides it is.
+# partner. With ``AtMost`` columns members may be left out, and distances fit five times as well. By themselves they
+# mix the circle with that of the president (34), which looks much the same. With the sides known it finds its own
+# place.
 
 piece = np.flatnonzero(adjacency[0] + np.eye(34)[0])
 within, wrong = distances[np.ix_(piece, piece)], other_side[np.ix_(piece, np.argsort(order))]
