@@ -31,7 +31,7 @@ from .point import Moved, Point
 from .records import Direction, Gradients
 from .value import push_value_gradients, value_gradients
 
-SAME_MASS = 1e-6  # of what all masses change by together, up to which they change alike
+SAME_CHANGE = 1e-6  # of what all masses change by together, up to which they change alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ class _Sums(Moved):
 
 def _refuse_parted(masses: Vector, sizes: Vector) -> None:
     off = np.abs(masses - masses[0])
-    if off.max() > SAME_MASS * sizes.sum():
+    if off.max() > SAME_CHANGE * sizes.sum():
         k = int(off.argmax())
         raise ValueError(
             f"along this direction the mass of measure {k} changes by {masses[k]:g} and that of another by "
@@ -240,21 +240,21 @@ def _refuse_parted(masses: Vector, sizes: Vector) -> None:
         )
 
 
-FIELDS = ("cost", "a", "b", "epsilon", "rows", "cols", "x", "y")
+OF_GRADIENTS = ("cost", "a", "b", "epsilon", "rows", "cols", "x", "y")
 
 
 def _scaled(found: Gradients, by: float) -> Gradients:
-    scaled: dict[str, Any] = {name: None if (x := getattr(found, name)) is None else by * x for name in FIELDS}
+    scaled: dict[str, Any] = {name: None if (x := getattr(found, name)) is None else by * x for name in OF_GRADIENTS}
     return Gradients(**scaled)
 
 
 def _sum(one: Gradients, other: Gradients) -> Gradients:
-    pairs = ((name, getattr(one, name), getattr(other, name)) for name in FIELDS)
+    pairs = ((name, getattr(one, name), getattr(other, name)) for name in OF_GRADIENTS)
     summed: dict[str, Any] = {name: None if x is None else x + y for name, x, y in pairs}
     return Gradients(**summed)
 
 
 def _along(slopes: Gradients, direction: Direction) -> float:
     """What a function with these derivatives changes by along a direction."""
-    pairs = ((getattr(slopes, name), getattr(direction, name)) for name in FIELDS)
+    pairs = ((getattr(slopes, name), getattr(direction, name)) for name in OF_GRADIENTS)
     return sum(float(np.sum(x * step)) for x, step in pairs if x is not None and step is not None)

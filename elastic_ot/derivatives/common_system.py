@@ -22,8 +22,8 @@ from ..errors import ConvergenceWarning
 from ..problems.penalty import Vector
 from .linear_system import MOST_PRODUCTS, LinearSystem
 
-LOOK = 50  # iterations between residuals that are computed anew, free of what rounding has built up
-PATIENCE = 4  # such looks without progress after which rounding is taken for all that is left
+RESIDUAL_EVERY = 50  # iterations between residuals that are computed anew, free of what rounding has built up
+ROUNDS_IN_VAIN = 4  # such looks without progress after which rounding is taken for all that is left
 
 
 class Solved(NamedTuple):
@@ -54,10 +54,10 @@ class CommonSystem:
         residual = self._residual(sides, v)
         size = self._size(residual) + self._size(sides) + self._size(self.diagonals * constraint)
         best, least, since, products = v, self._open(residual), 0, 0
-        while least > ROUNDING * size and since < PATIENCE and products < MOST_PRODUCTS:
+        while least > ROUNDING * size and since < ROUNDS_IN_VAIN and products < MOST_PRODUCTS:
             v = self._iterate(v, residual, ROUNDING * size)
             v += constraint - self.weights @ v
-            products += LOOK
+            products += RESIDUAL_EVERY
             residual = self._residual(sides, v)
             left = self._open(residual)
             since = 0 if left < 0.5 * least else since + 1
@@ -79,7 +79,7 @@ class CommonSystem:
         v, residual = v.copy(), self._projected(residual)
         step = self._preconditioned(residual)
         direction, slope = step, self._dot(residual, step)
-        for _ in range(LOOK):
+        for _ in range(RESIDUAL_EVERY):
             if not slope > 0 or self._size(residual) <= goal:
                 break
             curved = self._times(direction)

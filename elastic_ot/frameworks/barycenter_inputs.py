@@ -12,7 +12,7 @@ from ..costs.points import PointCloud
 from .calls import CORE
 from .options import TOL, Shape, check_rho, joined, plain
 
-OPTIONS = ("rows", "method", "tol", "max_iter", "time_limit", "on_failure")
+BARYCENTER_OPTIONS = ("rows", "method", "tol", "max_iter", "time_limit", "on_failure")
 STACKED = (
     "costs is a list; stack what it holds, shape (K, n, m): where measures have fewer points, fill up with weights 0"
 )
@@ -92,8 +92,8 @@ def plain_options(options: Mapping[str, Any], row_rho: Any, told: Mapping[str, A
     for name in options:
         if name in ("init", "callback"):
             raise ValueError(f"{name} is not for differentiable barycenters; call elastic_ot.barycenter")
-        if name not in (*OPTIONS, "debiased"):
-            raise TypeError(f"there is no option {name!r}; options are {', '.join(OPTIONS)}")
+        if name not in (*BARYCENTER_OPTIONS, "debiased"):
+            raise TypeError(f"there is no option {name!r}; options are {', '.join(BARYCENTER_OPTIONS)}")
     given = {name: value for name, value in options.items() if name != "debiased"}
     return plain({**check_rho({"tol": TOL, **given}, row_rho, None), **told})
 

@@ -19,14 +19,15 @@ from ..derivatives.barycenter import BarycenterGradients
 from ..derivatives.records import Gradients
 from ..solutions.barycenter import Barycenter
 from ..solvers.status import Status
+from .barycenter_inputs import BARYCENTER_OPTIONS
 from .calls import CORE, HostCall
 from .each import batched, each
 from .strengths import inputs_of, penalties, strengths
 
 Options = dict[str, Any]
-GIVEN = ("measures", "weights", "epsilon", "rho")
+BESIDE_COSTS = ("measures", "weights", "epsilon", "rho")
 PLACES = {"matrix": ("costs",), "clouds": ("xs", "support"), "grid": ("axes", "columns")}
-ROUNDING = 1e-12  # added to the tolerance of potentials that have travelled
+TRAVELLED = 1e-12  # added to the tolerance of potentials that have travelled
 
 
 def _costs(options: Options, places: Any) -> Any:
@@ -44,14 +45,14 @@ def _costs(options: Options, places: Any) -> Any:
 
 def _solve(options: Options, *arrays: Any) -> Barycenter:
     *places, measures, weights, epsilon, rho = arrays
-    how = {name: x for name, x in penalties(options, rho).items() if name in HOW}
+    how = {name: x for name, x in penalties(options, rho).items() if name in BARYCENTER_OPTIONS}
     return barycenter(_costs(options, places), measures, weights, epsilon=float(epsilon), **how)
 
 
 def _recall(options: Options, *arrays: Any) -> Barycenter:
     *problem, _, g = arrays
     quiet = options.get("on_failure") == "ignore"  # whoever wants no warning of the solve wants none of its gradients
-    how = {"init": g, "max_iter": 1, "tol": options["tol"] + ROUNDING, "on_failure": "ignore"}
+    how = {"init": g, "max_iter": 1, "tol": options["tol"] + TRAVELLED, "on_failure": "ignore"}
     *places, measures, weights, epsilon, rho = problem
     rows = {name: x for name, x in penalties(options, rho).items() if name == "rows"}
     found = barycenter(_costs(options, places), measures, weights, epsilon=float(epsilon), **rows, **how)
@@ -115,7 +116,7 @@ class Calls(NamedTuple):
 def calls_of(kind: str) -> Calls:
     """Return the calls for costs of that kind, a key of `PLACES`."""
     places = PLACES[kind]
-    problem, count, rank = (*places, *GIVEN), len(places), len(CORE[places[0]])
+    problem, count, rank = (*places, *BESIDE_COSTS), len(places), len(CORE[places[0]])
     solved = (*problem, "fs", "gs")
 
     def begin(options: Options, *arrays: Any) -> Any:
@@ -151,5 +152,4 @@ def calls_of(kind: str) -> Calls:
     )
 
 
-CALLS = {kind: calls_of(kind) for kind in PLACES}
-HOW = ("rows", "method", "tol", "max_iter", "time_limit", "on_failure")
+BARYCENTER_CALLS = {kind: calls_of(kind) for kind in PLACES}

@@ -11,7 +11,7 @@ from jax import Array
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
 from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
-from .barycenters import CALLS
+from .barycenters import BARYCENTER_CALLS
 from .flags import operator
 from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype
 from .options import encode
@@ -27,7 +27,7 @@ _OPERATORS = {
         differentiable(calls.masses, calls.push_forward, calls.pull_back),
         differentiable_value(calls.value, calls.value_gradients, calls.value_hvp),
     )
-    for kind, calls in CALLS.items()
+    for kind, calls in BARYCENTER_CALLS.items()
 }
 
 

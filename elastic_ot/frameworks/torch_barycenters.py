@@ -11,7 +11,7 @@ from torch import Tensor
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
 from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
-from .barycenters import CALLS, Calls
+from .barycenters import BARYCENTER_CALLS, Calls
 from .flags import operator
 from .options import encode
 from .torch_calls import (
@@ -71,7 +71,7 @@ def _operators(kind: str, calls: Calls) -> _Operators:
     )
 
 
-_OPERATORS = {kind: _operators(kind, calls) for kind, calls in CALLS.items()}
+_OPERATORS = {kind: _operators(kind, calls) for kind, calls in BARYCENTER_CALLS.items()}
 
 
 class _Prepared(NamedTuple):
