@@ -26,7 +26,7 @@ from .strengths import inputs_of, penalties, strengths
 
 Options = dict[str, Any]
 BESIDE_COSTS = ("measures", "weights", "epsilon", "rho")
-PLACES = {"matrix": ("costs",), "clouds": ("xs", "support"), "grid": ("axes", "columns")}
+COST_KINDS = {"matrix": ("costs",), "clouds": ("xs", "support"), "grid": ("axes", "columns")}
 TRAVELLED = 1e-12  # added to the tolerance of potentials that have travelled
 
 
@@ -114,8 +114,8 @@ class Calls(NamedTuple):
 
 
 def calls_of(kind: str) -> Calls:
-    """Return the calls for costs of that kind, a key of `PLACES`."""
-    places = PLACES[kind]
+    """Return the calls for costs of that kind, a key of `COST_KINDS`."""
+    places = COST_KINDS[kind]
     problem, count, rank = (*places, *BESIDE_COSTS), len(places), len(CORE[places[0]])
     solved = (*problem, "fs", "gs")
 
@@ -152,4 +152,4 @@ def calls_of(kind: str) -> Calls:
     )
 
 
-BARYCENTER_CALLS = {kind: calls_of(kind) for kind in PLACES}
+BARYCENTER_CALLS = {kind: calls_of(kind) for kind in COST_KINDS}

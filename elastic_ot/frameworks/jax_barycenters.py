@@ -22,7 +22,7 @@ class _Operators(NamedTuple):
     value: Callable[..., Any]
 
 
-_OPERATORS = {
+_BY_KIND = {
     kind: _Operators(
         differentiable(calls.masses, calls.push_forward, calls.pull_back),
         differentiable_value(calls.value, calls.value_gradients, calls.value_hvp),
@@ -74,7 +74,7 @@ def _prepared(
     told = {**places.told, "epsilon_is_held": isinstance(epsilon, float | int)}
     given = costs.given[0] if isinstance(costs, PointCloud) else costs
     dtype = first.dtype if first is not None else as_array("costs", given).dtype
-    return _Prepared(_OPERATORS[places.kind], problem, encode(plain_options(options, row_rho, told)), dtype)
+    return _Prepared(_BY_KIND[places.kind], problem, encode(plain_options(options, row_rho, told)), dtype)
 
 
 @operator
