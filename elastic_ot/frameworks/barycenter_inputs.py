@@ -19,7 +19,7 @@ STACKED = (
 
 
 class Places(NamedTuple):
-    """Where costs come from: the kind and names of `barycenters.COST_KINDS`, the arrays, and what the host must know."""
+    """Where costs come from: kind and names of `barycenters.COST_KINDS`, the arrays, and what the host must know."""
 
     kind: str
     names: tuple[str, ...]

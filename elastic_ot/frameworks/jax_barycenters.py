@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-from jax import Array
-
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
+from ..errors import BackendUnavailable
 from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
 from .barycenters import BARYCENTER_CALLS
 from .flags import operator
-from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype
 from .options import encode
+
+try:
+    import jax.numpy as jnp
+    from jax import Array
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
+from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype
 
 
 class _Operators(NamedTuple):

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
+from ..errors import BackendUnavailable
 from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
 from .barycenters import BARYCENTER_CALLS, Calls
 from .flags import operator
 from .options import encode
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.torch needs PyTorch: pip install "elastic-ot[torch]"') from error
 from .torch_calls import (
     HALF_DTYPES,
     check_tensor,
