@@ -249,13 +249,16 @@ def _of_one_mass(parts: list[Problem], raw: Sequence[Any]) -> list[Problem]:
     found = []
     for k, part in enumerate(parts):
         ratio = ranges[0][0] / ranges[k][0]
-        allowed = max(masses.SAME_MASS, float(masses.tolerance((raw[0], raw[k]), (first.a, part.a))))
-        if not math.isclose(ratio, 1.0, rel_tol=allowed):
+        given = (raw[0], raw[k]), (first.a, part.a)
+        if not (
+            math.isclose(ratio, 1.0, rel_tol=masses.SAME_MASS)
+            or math.isclose(ratio, 1.0, rel_tol=float(masses.tolerance(*given)))
+        ):
             raise InfeasibleError(
                 f"measures[{k}] sums to {ranges[k][0]:.12g} and measures[0] to {ranges[0][0]:.12g}; a barycenter has "
                 f"one mass: normalise the measures, or relax rows, rows=KL(rho)"
             )
-        found.append(replace(part, a=part.a * ratio))
+        found.append(part if ratio == 1.0 else replace(part, a=part.a * ratio))
     return found
 
 

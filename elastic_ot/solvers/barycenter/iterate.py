@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backends.protocol import Vectors
+from ...backends.protocol import Side, Vectors
 from ...backends.updates import update_change
 from ...costs.shared_plan import shared_plan
 from ...problems.common import CommonProblem
@@ -50,10 +52,15 @@ class Iterate:
         self.log_masses = np.log(problem.masses)
         self.betas, self.log_cols = np.zeros((count, m)), np.zeros((count, m))
         self.log_d = np.zeros(m)
+        ends = np.cumsum([0, *(part.shape[0] for part in problem.parts)])
+        self.rows, self.updated = np.zeros((3, ends[-1])), np.zeros((count, m))
         self.vectors: list[Vectors] = []
-        for k, part in enumerate(problem.parts):
-            alpha, log_row, previous = np.zeros((3, part.shape[0]))
-            self.vectors.append(Vectors(alpha, self.betas[k], log_row, self.log_cols[k], previous, np.zeros(m)))
+        for k, (first, last) in enumerate(pairwise(ends)):
+            alpha, log_row, previous = self.rows[:, first:last]
+            self.vectors.append(Vectors(alpha, self.betas[k], log_row, self.log_cols[k], previous, self.updated[k]))
+        self.row_weights = np.repeat(problem.weights, np.diff(ends))
+        self.row_counted = np.concatenate([part.row_used for part in problem.parts]) & (self.row_weights > 0)
+        self.measures = np.concatenate([part.a for part in problem.parts])
         self._prepare(fast)
         epsilon = problem.epsilon
         for task, vectors, start in zip(self.tasks, self.vectors, self.betas if g is None else g, strict=True):
@@ -73,6 +80,7 @@ class Iterate:
         first = self.problem.parts[0].cost
         alike = all(part.cost is first for part in self.problem.parts)
         self.shared = shared_plan(first, 1.0 / self.problem.epsilon, len(self.tasks)) if alike else None
+        self.side = _joined([task.rows for task in self.tasks])
         self.fast = fast and self.shared is None  # products of matrices are in double precision
         self.own = None if self.problem.own is None else make_task(self.problem.own)
         self.own_scratch = None if self.own is None else self.own.plan.scratch(False)
@@ -94,16 +102,21 @@ class Iterate:
     def update_rows(self) -> None:
         """Every plan's rows, and the sums of its columns: one pass over each cost."""
         if self.shared is not None:
-            alphas = np.array([vectors.alpha for vectors in self.vectors])
-            log_rows = self.shared.log_row_sums(alphas, self.betas)
-            for task, vectors, log_row in zip(self.tasks, self.vectors, log_rows, strict=True):
-                vectors.log_row[:], vectors.previous_alpha[:] = log_row, vectors.alpha
-                vectors.alpha[:] += update_change(task.rows, 1.0, vectors.alpha, log_row, task.backend.potential)
-            alphas = np.array([vectors.alpha for vectors in self.vectors])
+            alpha, log_row, previous = self.rows
+            alphas = alpha.reshape(len(self.tasks), -1)
+            log_row[:], previous[:] = self.shared.log_row_sums(alphas, self.betas).reshape(-1), alpha
+            backend = self.tasks[0].backend
+            if self.side is not None:
+                alpha += update_change(self.side, 1.0, alpha, log_row, backend.potential)
+            else:
+                for task, vectors in zip(self.tasks, self.vectors, strict=True):
+                    vectors.alpha[:] += update_change(task.rows, 1.0, vectors.alpha, vectors.log_row, backend.potential)
             self.log_cols[:] = self.shared.log_col_sums(alphas, self.betas)
+            self._note_marginals()
             return
         for task, vectors, scratch in zip(self.tasks, self.vectors, self.scratch, strict=True):
             task.plan.sweep((1.0, 0.0), vectors, scratch, 1)
+        self._note_marginals()
 
     @property
     def columns(self) -> Vector:
@@ -125,7 +138,7 @@ class Iterate:
 
         Debiased, log b = log d + sum_k w_k log s_k with s_k = c_k exp(-beta_k), and d <- sqrt(d b / (K d)).
         """
-        used, logs = self.problem.used, self._log_marginals()
+        used, logs = self.problem.used, self.log_marginals
         betas = self.betas[:, used]
         if self.own is None:
             return betas + (self.weights @ logs - logs)
@@ -137,7 +150,7 @@ class Iterate:
     def importance(self) -> Vector:
         """How much every entry of `columns` counts: the square root of the mass that it moves."""
         with np.errstate(over="ignore"):
-            b = self.weights @ np.exp(self._log_marginals())
+            b = self.weights @ self.marginals
         by_column = np.sqrt(b / b.sum() + LEAST_SHARE)
         by_row = np.sqrt(np.maximum(self.weights, LEAST_SHARE))
         if self.own is not None:
@@ -145,10 +158,10 @@ class Iterate:
         found: Vector = by_row[:, None] * by_column
         return found
 
-    def _log_marginals(self) -> Vector:
-        """Logarithms of the columns' marginals (K, used)."""
-        found: Vector = self.log_cols[:, self.problem.used] + self.log_masses[:, None]
-        return found
+    def _note_marginals(self) -> None:
+        """Keep what the columns sum to, (K, used), and its logarithms, which a look and an update both read."""
+        self.log_marginals: Vector = self.log_cols[:, self.problem.used] + self.log_masses[:, None]
+        self.marginals: Vector = np.exp(self.log_marginals)
 
     def _log_smoothed(self) -> Vector:
         """log(K d), K the kernel within the support."""
@@ -184,37 +197,44 @@ class Iterate:
     def look(self) -> Look:
         problem = self.problem
         with np.errstate(over="ignore", invalid="ignore"):
-            marginals = np.exp(self._log_marginals())
+            marginals = self.marginals
             b = self.weights @ marginals
             residual = float(np.abs(marginals - b).sum(axis=1).max())
             if self.own is not None:
                 smoothed = np.exp(self.log_d[problem.used] + self._log_smoothed()[problem.used])
                 residual = max(residual, float(np.abs(smoothed - b).sum()))
                 return Look(residual, np.nan, float(b.sum()))
-            dual = 0.0
-            for weight, task, vectors, c in zip(self.weights, self.tasks, self.vectors, marginals, strict=True):
-                part = task.problem
-                on = part.row_used
-                f = part.epsilon * scaled_potential(vectors.alpha, task.rows)[on]
-                values = part.rows.dual(f, part.a[on]).sum() - part.epsilon * c.sum()
-                dual += weight * float(values) if weight else 0.0
+            dual = self._dual_of_rows() - problem.epsilon * float(self.weights @ marginals.sum(axis=1))
         return Look(residual, dual, float(b.sum()))
 
+    def _dual_of_rows(self) -> float:
+        """Return sum_k w_k sum -phi*(-f_k), of rows in use."""
+        on, epsilon = self.row_counted, self.problem.epsilon
+        if self.side is not None:
+            scaled = scaled_potential(self.rows[0], self.side)
+        else:
+            parts = zip(self.vectors, self.tasks, strict=True)
+            scaled = np.concatenate([scaled_potential(vectors.alpha, task.rows) for vectors, task in parts])
+        values = self.problem.rows.dual(epsilon * scaled[on], self.measures[on])
+        return float(self.row_weights[on] @ values)
+
     def save(self) -> tuple[Any, ...]:
-        return tuple(x.copy() for vectors in self.vectors for x in vectors), self.log_d.copy()
+        return tuple(x.copy() for x in self._state)
 
     def restore(self, saved: tuple[Any, ...]) -> None:
-        flat = (x for vectors in self.vectors for x in vectors)
-        for now, before in zip(flat, saved[0], strict=True):
+        for now, before in zip(self._state, saved, strict=True):
             now[:] = before
-        self.log_d[:] = saved[1]
+
+    @property
+    def _state(self) -> tuple[Vector, ...]:
+        return self.rows, self.betas, self.log_cols, self.updated, self.log_d
 
     def potentials(self) -> Potentials:
         """In cost units and in a gauge: with `Fixed` rows <b, g_k> = 0, or <b, h> in place of 0 if debiased."""
         used, epsilon = self.problem.used, self.problem.epsilon
         b = np.zeros(used.size)
         with np.errstate(over="ignore"):
-            b[used] = self.weights @ np.exp(self._log_marginals())
+            b[used] = self.weights @ self.marginals
         pairs = [task.potentials(v.alpha, v.beta) for task, v in zip(self.tasks, self.vectors, strict=True)]
         h = None if self.own is None else np.where(used, epsilon * self.log_d, -np.inf)
         g = np.array([pair[1] for pair in pairs])
@@ -224,3 +244,12 @@ class Iterate:
             g[:, used] -= shifts[:, None]
             return Potentials([pair[0] + shift for pair, shift in zip(pairs, shifts, strict=True)], g, b, h)
         return Potentials([pair[0] for pair in pairs], g, b, h)
+
+
+def _joined(sides: Sequence[Side]) -> Side | None:
+    """Return the rows of all plans as one side; None where strengths differ, as they do relative to other masses."""
+    first = sides[0]
+    if any(side[3:] != first[3:] for side in sides):
+        return None
+    weight, log_weight, offset = (np.concatenate(x) for x in zip(*(side[:3] for side in sides), strict=True))
+    return Side(weight, log_weight, offset, *first[3:])
