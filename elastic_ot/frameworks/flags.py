@@ -31,7 +31,7 @@ def with_converged(operator: Callable[Given, Returned]) -> Callable[Given, tuple
     ----------
     operator : callable
         One of ``elastic_ot.torch`` or of ``elastic_ot.jax``: `plan`, `log_plan`, `potentials`, `transport_cost`,
-        `value` or `divergence`.
+        `plan_apply`, `value`, `divergence`, `barycenter` or `barycenter_value`.
 
     Returns
     -------
