@@ -1,0 +1,198 @@
+"""Barycenters by POT's calls: histograms in the columns of a matrix, or images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...api.barycenter import barycenter as common
+from ...costs.grid import Grid
+from .arguments import known, method_of, printer, threshold
+from .homes import Home, home_of_results, on_host, read, refuse_gradients
+
+INSTEAD = "call elastic_ot.barycenter(...).gradients() for those of its value"
+
+
+def barycenter(
+    A: Any,
+    M: Any,
+    reg: float,
+    weights: Any = None,
+    method: str = "sinkhorn",
+    numItermax: int = 10000,
+    stopThr: float = 1e-4,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """The entropic barycenter of histograms on one support, as by ``ot.barycenter``: `elastic_ot.barycenter`.
+
+    Parameters
+    ----------
+    A : array_like, shape (n, K)
+        Histograms, one a column.
+    M : array_like, shape (n, m)
+        Costs from their points to those of the barycenter.
+    reg : float
+        Strength of the entropy.
+    weights : array_like, shape (K,), optional
+        Of the histograms.
+    method : str
+        One of POT's; "sinkhorn_log" is our "log", all others are "auto". All have the same answer.
+    numItermax, stopThr, verbose, log, warn
+        As for `sinkhorn`; `stopThr` is the tolerance of every transport to the barycenter, where POT takes the spread
+        of its columns.
+    **kwargs
+        What only steers POT's own loops is ignored; anything else is refused.
+
+    Returns
+    -------
+    barycenter : array, shape (m,)
+    log : dict
+        "err", "niter", and "solution", the `Barycenter`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot.compat.pot as ot
+    >>> x = np.arange(3.0)
+    >>> ot.barycenter(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), (x[:, None] - x) ** 2, 0.05).round(3)
+    array([0., 1., 0.])
+    """
+    known("barycenter", kwargs)
+    return _barycenter(A, M, reg, weights, method, numItermax, stopThr, verbose, log, warn, False)
+
+
+def barycenter_sinkhorn(
+    A: Any,
+    M: Any,
+    reg: float,
+    weights: Any = None,
+    numItermax: int = 1000,
+    stopThr: float = 1e-4,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+) -> Any:
+    """`barycenter` with ``method="sinkhorn"``."""
+    return barycenter(A, M, reg, weights, "sinkhorn", numItermax, stopThr, verbose, log, warn)
+
+
+def barycenter_stabilized(
+    A: Any,
+    M: Any,
+    reg: float,
+    tau: float = 1e10,
+    weights: Any = None,
+    numItermax: int = 1000,
+    stopThr: float = 1e-4,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+) -> Any:
+    """`barycenter` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
+    return barycenter(A, M, reg, weights, "sinkhorn_stabilized", numItermax, stopThr, verbose, log, warn)
+
+
+def barycenter_debiased(
+    A: Any,
+    M: Any,
+    reg: float,
+    weights: Any = None,
+    method: str = "sinkhorn",
+    numItermax: int = 10000,
+    stopThr: float = 1e-4,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """The debiased barycenter, as by ``ot.bregman.barycenter_debiased``: `barycenter` for a symmetric `M`."""
+    known("barycenter_debiased", kwargs)
+    return _barycenter(A, M, reg, weights, method, numItermax, stopThr, verbose, log, warn, True)
+
+
+def convolutional_barycenter2d(
+    A: Any,
+    reg: float,
+    weights: Any = None,
+    method: str = "sinkhorn",
+    numItermax: int = 10000,
+    stopThr: float = 1e-4,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """The barycenter of images, shape (K, width, height), each axis from 0 to 1; arguments as of `barycenter`."""
+    known("convolutional_barycenter2d", kwargs)
+    return _of_images(A, reg, weights, method, numItermax, stopThr, verbose, log, warn, False)
+
+
+def convolutional_barycenter2d_debiased(
+    A: Any,
+    reg: float,
+    weights: Any = None,
+    method: str = "sinkhorn",
+    numItermax: int = 10000,
+    stopThr: float = 1e-3,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """The debiased barycenter of images, see `convolutional_barycenter2d`."""
+    known("convolutional_barycenter2d_debiased", kwargs)
+    return _of_images(A, reg, weights, method, numItermax, stopThr, verbose, log, warn, True)
+
+
+def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Any:
+    A, M, weights = read(A, M, weights)
+    refuse_gradients("barycenter", INSTEAD, A, M, weights)
+    home = home_of_results(A, M)
+    if weights is not None and len(weights) != A.shape[1]:
+        raise AssertionError(f"weights has {len(weights)} entries and A {A.shape[1]} columns; give one for each")
+    return _called(home, on_host(M), on_host(A).T, reg, weights, *rest)
+
+
+def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
+    if isinstance(A, list | tuple):
+        A = np.stack([on_host(x) for x in A])
+    A, weights = read(A, weights)
+    refuse_gradients("convolutional_barycenter2d", INSTEAD, A, weights)
+    grid = Grid([np.linspace(0.0, 1.0, size) for size in A.shape[1:]])
+    return _called(home_of_results(A), grid, on_host(A), reg, weights, *rest, shape=A.shape[1:])
+
+
+def _called(
+    home: Home,
+    cost: Any,
+    measures: Any,
+    reg: Any,
+    weights: Any,
+    method: str,
+    max_iter: int,
+    stop: float,
+    verbose: bool,
+    log: bool,
+    warn: bool,
+    debiased: bool,
+    shape: Any = None,
+) -> Any:
+    found = common(
+        cost,
+        np.asarray(measures, np.float64),
+        None if weights is None else on_host(weights),
+        epsilon=float(reg),
+        debiased=debiased,
+        method="log" if method_of(method) == "log" else "auto",
+        tol=threshold(stop),
+        max_iter=int(max_iter),
+        callback=printer(verbose),
+        on_failure="warn" if warn else "ignore",
+    )
+    result = home.give(found.weights if shape is None else found.weights.reshape(shape))
+    notes = {"err": [float(x) for x in found.history.residual], "niter": found.n_iter, "solution": found}
+    return (result, notes) if log else result

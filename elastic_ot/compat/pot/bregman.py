@@ -1,0 +1,233 @@
+"""Balanced entropic transport by POT's calls: the family of `sinkhorn`, barycenters, empirical distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .arguments import known, method_of
+from .barycenters import (
+    barycenter,
+    barycenter_debiased,
+    barycenter_sinkhorn,
+    barycenter_stabilized,
+    convolutional_barycenter2d,
+    convolutional_barycenter2d_debiased,
+)
+from .empirical import empirical_sinkhorn, empirical_sinkhorn2, empirical_sinkhorn_divergence
+from .entropic import Asked, entropic, log_of_solve
+
+__all__ = [
+    "barycenter",
+    "barycenter_debiased",
+    "barycenter_sinkhorn",
+    "barycenter_stabilized",
+    "convolutional_barycenter2d",
+    "convolutional_barycenter2d_debiased",
+    "empirical_sinkhorn",
+    "empirical_sinkhorn2",
+    "empirical_sinkhorn_divergence",
+    "greenkhorn",
+    "sinkhorn",
+    "sinkhorn2",
+    "sinkhorn_epsilon_scaling",
+    "sinkhorn_knopp",
+    "sinkhorn_log",
+    "sinkhorn_stabilized",
+]
+
+
+def sinkhorn(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    method: str = "sinkhorn",
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    warmstart: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """The entropic plan, as by ``ot.sinkhorn``: `elastic_ot.solve` with two `Fixed` sides.
+
+    Parameters
+    ----------
+    a, b : array_like, shapes (n,) and (m,), or (m, K)
+        Weights; an empty list or None for uniform ones. With K histograms the costs of transport are returned, shape
+        (K,).
+    M : array_like, shape (n, m)
+        Costs; ``inf`` forbids a cell.
+    reg : float
+        Strength of the entropy, our `epsilon`.
+    method : str
+        "sinkhorn", "greenkhorn" and "screenkhorn" are our "auto", "sinkhorn_log" is "log", "sinkhorn_stabilized"
+        "stabilized", "sinkhorn_epsilon_scaling" "epsilon_scaling"; ours serve as well, such as "newton". All have the
+        same answer.
+    numItermax : int
+        Passes over the costs at most.
+    stopThr : float
+        Threshold for the error of the marginals: the L1 error here, which is never less than the L2 norm that POT
+        takes. Below 1e-12 it is 1e-12.
+    verbose, log, warn : bool
+        Print the error of the iterations; return the dictionary; warn if it did not converge.
+    warmstart : (log u, log v), optional
+        As in POT; not read where derivatives are wanted.
+    **kwargs
+        What only steers POT's own loops, such as ``tau``, is ignored; anything else is refused.
+
+    Returns
+    -------
+    plan : array, shape (n, m)
+        In the library and dtype of `M`, differentiable in PyTorch and JAX in `a`, `b`, `M` and `reg`, by the implicit
+        function theorem where POT differentiates its iterations.
+    log : dict
+        "u", "v", "log_u", "log_v", "alpha" and "beta" (these in units of the cost), "err", "niter", "warmstart", and
+        "solution", ours.
+
+    Warns
+    -----
+    ConvergenceWarning
+        A UserWarning: it did not converge.
+
+    Examples
+    --------
+    >>> import elastic_ot.compat.pot as ot
+    >>> ot.sinkhorn([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1).round(4)
+    array([[0.3655, 0.1345],
+           [0.1345, 0.3655]])
+    """
+    known("sinkhorn", kwargs)
+    found = entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, method_of(method), warmstart))
+    result = found.linear_cost if found.b.ndim == 2 else found.plan
+    return (result, log_of_solve(found)) if log else result
+
+
+def sinkhorn2(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    method: str = "sinkhorn",
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = False,
+    warmstart: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """The cost of the entropic plan <M, P>, without the entropy, as by ``ot.sinkhorn2``; arguments as of `sinkhorn`.
+
+    Returns
+    -------
+    number, or array of shape (K,)
+        Differentiable as the plan is.
+    log : dict
+        As of `sinkhorn`.
+
+    Examples
+    --------
+    >>> import elastic_ot.compat.pot as ot
+    >>> round(float(ot.sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1)), 6)
+    0.268941
+    """
+    known("sinkhorn2", kwargs)
+    found = entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, method_of(method), warmstart))
+    result = found.linear_cost
+    return (result, log_of_solve(found)) if log else result
+
+
+def sinkhorn_knopp(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    warmstart: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """`sinkhorn` with ``method="sinkhorn"``."""
+    return sinkhorn(a, b, M, reg, "sinkhorn", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+
+
+def sinkhorn_log(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    warmstart: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """`sinkhorn` with ``method="sinkhorn_log"``."""
+    return sinkhorn(a, b, M, reg, "sinkhorn_log", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+
+
+def greenkhorn(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    numItermax: int = 10000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    warmstart: Any = None,
+) -> Any:
+    """`sinkhorn` with ``method="greenkhorn"``: the same plan; rows and columns are updated all together."""
+    return sinkhorn(a, b, M, reg, "greenkhorn", numItermax, stopThr, verbose, log, warn, warmstart)
+
+
+def sinkhorn_stabilized(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    numItermax: int = 1000,
+    tau: float = 1e3,
+    stopThr: float = 1e-9,
+    warmstart: Any = None,
+    verbose: bool = False,
+    print_period: int = 20,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """`sinkhorn` with ``method="sinkhorn_stabilized"``; `tau` and `print_period` are ignored."""
+    return sinkhorn(a, b, M, reg, "sinkhorn_stabilized", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+
+
+def sinkhorn_epsilon_scaling(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: Any,
+    numItermax: int = 100,
+    epsilon0: float = 1e4,
+    numInnerItermax: int = 100,
+    tau: float = 1e3,
+    stopThr: float = 1e-9,
+    warmstart: Any = None,
+    verbose: bool = False,
+    print_period: int = 10,
+    log: bool = False,
+    warn: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """`sinkhorn` with ``method="sinkhorn_epsilon_scaling"``, of at most `numItermax` times `numInnerItermax` passes.
+
+    `epsilon0`, `tau` and `print_period` are ignored.
+    """
+    name, passes = "sinkhorn_epsilon_scaling", numItermax * numInnerItermax
+    return sinkhorn(a, b, M, reg, name, passes, stopThr, verbose, log, warn, warmstart, **kwargs)

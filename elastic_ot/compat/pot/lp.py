@@ -1,0 +1,170 @@
+"""Exact transport by POT's calls: `emd`, `emd2`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...api.exact import exact
+from ...solutions.exact import ExactSolution
+from .arguments import MARGIN, MassMismatch
+from .homes import Home, home_of_results, on_host, read, weights_or_uniform, with_gradients
+
+
+def emd(
+    a: Any,
+    b: Any,
+    M: Any,
+    numItermax: int = 100000,
+    log: bool = False,
+    center_dual: bool = True,
+    numThreads: int | str = 1,
+    check_marginals: bool = True,
+    potentials_init: Any = None,
+) -> Any:
+    """The exact plan, as by ``ot.emd``: `elastic_ot.exact` with two `Fixed` sides.
+
+    Parameters
+    ----------
+    a, b : array_like, shapes (n,) and (m,)
+        Weights; an empty list or None for uniform ones.
+    M : array_like or scipy.sparse matrix, shape (n, m)
+        Costs; cells that a sparse matrix has not are forbidden.
+    numItermax, numThreads, potentials_init
+        Ignored: the result is optimal, and proved so.
+    log : bool
+        Return the dictionary as well.
+    center_dual : bool
+        Shift the potentials so that <u, a> = <v, b>.
+    check_marginals : bool
+        Refuse masses that differ by more than rounding; else `b` is scaled to the mass of `a` without a word.
+
+    Returns
+    -------
+    plan : array, shape (n, m)
+        In the library and dtype of `a`, of `M` where that is empty. With a sparse `M` of SciPy a coo_array.
+    log : dict
+        "cost", "u", "v", "warning" (None), "result_code" (1), and "solution", the `ExactSolution`.
+
+    Raises
+    ------
+    AssertionError
+        Masses or shapes that do not fit; an `InfeasibleError` as well.
+
+    Examples
+    --------
+    >>> import elastic_ot.compat.pot as ot
+    >>> ot.emd([0.6, 0.4], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]]).round(3)
+    array([[0.5, 0.1],
+           [0. , 0.4]])
+    """
+    M, sparse = _dense(M)
+    found, home, weights = _solved(a, b, M, check_marginals)
+    plan = found.sparse_plan().tocoo() if sparse else home.give(found.plan)
+    return (plan, _log(found, home, weights, center_dual)) if log else plan
+
+
+def emd2(
+    a: Any,
+    b: Any,
+    M: Any,
+    processes: int = 1,
+    numItermax: int = 100000,
+    log: bool = False,
+    return_matrix: bool = False,
+    center_dual: bool = True,
+    numThreads: int | str = 1,
+    check_marginals: bool = True,
+    potentials_init: Any = None,
+) -> Any:
+    """The exact cost of transport, as by ``ot.emd2``; differentiable in PyTorch and JAX, in `a`, `b` and `M`.
+
+    Parameters
+    ----------
+    a, b, M, numItermax, numThreads, check_marginals, potentials_init, center_dual
+        As for `emd`; `b` of shape (m, K) is K problems, and the result a list.
+    processes
+        Ignored.
+    log, return_matrix : bool
+        Return [cost, log] in place of the cost; with `return_matrix` the plan is its entry "G".
+
+    Returns
+    -------
+    number, or list of them
+        Derivatives are centred potentials and the plan.
+
+    Examples
+    --------
+    >>> import elastic_ot.compat.pot as ot
+    >>> round(float(ot.emd2([0.6, 0.4], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])), 6)
+    0.1
+    """
+    M, _ = _dense(M)
+    a, b, M = read(a, b, M)
+
+    def one(weights: Any) -> Any:
+        found, home, used = _solved(a, weights, M, check_marginals)
+        notes = _log(found, home, used, center_dual)
+        potentials = [on_host(notes[name]) for name in "uv"]
+        slopes = [x - x.mean() for x in potentials]
+        value = with_gradients(home, found.transport_cost, (*used, M), (*slopes, found.plan))
+        notes["cost"] = value
+        if return_matrix:
+            notes["G"] = home.give(found.plan)
+        return [value, notes] if log or return_matrix else value
+
+    if b is not None and b.ndim == 2:
+        return [one(b[:, k]) for k in range(b.shape[1])]
+    return one(b)
+
+
+def _dense(M: Any) -> tuple[Any, bool]:
+    """Return a matrix, with inf where a sparse one has no cell, and whether it was sparse."""
+    if not hasattr(M, "tocoo"):
+        return M, False
+    cells = M.tocoo()
+    full = np.full(cells.shape, np.inf)
+    full[cells.row, cells.col] = cells.data
+    return full, True
+
+
+def _solved(a: Any, b: Any, M: Any, check: bool) -> tuple[ExactSolution, Home, tuple[Any, Any]]:
+    a, b, M = read(a, b, M)
+    home = home_of_results(*(x for x in (a, b) if x is not None and len(x)), M)
+    n, m = M.shape
+    a, b = weights_or_uniform(home, a, n), weights_or_uniform(home, b, m)
+    first, second = (np.asarray(on_host(x), np.float64) for x in (a, b))
+    if first.shape != (n,) or second.shape != (m,):
+        raise MassMismatch(f"a has shape {first.shape} and b {second.shape}; for M of shape {(n, m)} they must fit it")
+    masses = first.sum(), second.sum()
+    if check and abs(masses[0] - masses[1]) > 1.5 * MARGIN:
+        raise MassMismatch(
+            f"a sums to {masses[0]:.12g} and b to {masses[1]:.12g}; give both one mass, or "
+            f"check_marginals=False to scale b"
+        )
+    cost = np.asarray(on_host(M), np.float64)
+    return exact(cost, first, second * (masses[0] / masses[1])), home, (a, b)
+
+
+def _log(found: ExactSolution, home: Home, weights: tuple[Any, Any], centred: bool) -> dict[str, Any]:
+    """POT's dictionary. Rows and columns without weight get the largest potential that their costs allow."""
+    cost = found.problem.cost
+    matrix = cost.block(slice(0, cost.shape[0]), slice(0, cost.shape[1]))
+    u, v = found.f.copy(), found.g.copy()
+    a, b = (np.asarray(on_host(x), np.float64) for x in weights)
+    if centred:
+        used, met = np.isfinite(u), np.isfinite(v)
+        shift = (a[used] @ u[used] - b[met] @ v[met]) / (a.sum() + b.sum())
+        u, v = u - shift, v + shift
+    empty, void = np.isneginf(u), np.isneginf(v)
+    u[empty] = (matrix[empty][:, ~void] - v[~void]).min(axis=1, initial=np.inf)
+    v[void] = (matrix[:, void] - u[:, None]).min(axis=0, initial=np.inf)
+    return {
+        "cost": found.transport_cost,
+        "u": home.give(u),
+        "v": home.give(v),
+        "warning": None,
+        "result_code": 1,
+        "solution": found,
+    }

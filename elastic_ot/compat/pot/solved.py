@@ -1,0 +1,177 @@
+"""The kinds of problems behind `solve` and `solve_sample`, solved and put into an `OTResult`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...api.exact import exact as solve_exactly
+from ...costs.points import PointCloud
+from ...problems.penalties import TV
+from .arguments import Unsupported, strengths
+from .entropic import Asked, divergence_of, entropic, log_of_solve
+from .gromov import (
+    entropic_fused_gromov_wasserstein2,
+    entropic_gromov_wasserstein2,
+    fused_gromov_wasserstein2,
+    gromov_wasserstein2,
+)
+from .homes import home_of_results, on_host, read, weights_or_uniform, with_gradients
+from .lp import emd2
+from .result import LazyPlan, OTResult
+from .unbalanced import lbfgsb_unbalanced
+
+DONE = "Converged"
+
+
+def exact(M: Any, a: Any, b: Any) -> OTResult:
+    """Without entropy, between hard sides."""
+    value, log = emd2(a, b, M, log=True, return_matrix=True)
+    return OTResult(home_of_results(M), (log["u"], log["v"]), value, value, plan=log["G"], status=DONE, log=log)
+
+
+def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult:
+    """Without entropy, with total variation on both sides."""
+    if kind != "tv":
+        raise Unsupported(
+            f"unbalanced_type is {kind!r} and reg is 0; give a reg > 0, or unbalanced_type='TV', the penalty that is "
+            f"solved without entropy"
+        )
+    home = home_of_results(M, a, b)
+    a, b = (weights_or_uniform(home, x, size) for x, size in zip((a, b), M.shape, strict=True))
+    host = [np.asarray(on_host(x), np.float64) for x in (M, a, b)]
+    rho = strengths(strength)
+    found = solve_exactly(*host, rows=TV(rho[0]), cols=TV(rho[1]))
+    slopes = np.clip(found.f, -rho[0], rho[0]), np.clip(found.g, -rho[1], rho[1]), found.plan
+    value = with_gradients(home, found.value, (a, b, M), slopes)
+    linear = with_gradients(home, found.transport_cost, (M,), (found.plan,))
+    potentials, log = (home.give(found.f), home.give(found.g)), {"cost": linear, "total_cost": value, "solution": found}
+    return OTResult(home, potentials, value, linear, plan=home.give(found.plan), status=DONE, log=log)
+
+
+def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult:
+    """With entropy, between hard sides."""
+    found = entropic(M, a, b, reg, how)
+    plan, linear, home, log = found.plan, found.linear_cost, found.home, log_of_solve(found)
+    xp = home.xp
+    reference = xp.ones_like(plan) if reg_type == "entropy" else found.a[:, None] * found.b[None, :]
+    value = linear + reg * (divergence_of(home, plan, reference) + xp.sum(plan) - xp.sum(reference))
+    status = DONE if found.solution is None else _status(found.solution)
+    return OTResult(home, (log["log_u"], log["log_v"]), value, linear, plan=plan, status=status, log=log)
+
+
+def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: Any, kind: str, how: Asked) -> OTResult:
+    """With entropy and penalties."""
+    plan, log = lbfgsb_unbalanced(
+        *([] if a is None else a, [] if b is None else b, M, reg, strength, c, reg_type, kind),
+        numItermax=how.max_iter,
+        stopThr=how.stop,
+        verbose=how.verbose,
+        log=True,
+    )
+    status = DONE if log["solution"] is None else _status(log["solution"])
+    value, potentials = log["total_cost"], (log["logu"], log["logv"])
+    return OTResult(home_of_results(M), potentials, value, log["cost"], plan=plan, status=status, log=log)
+
+
+def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
+    """Between points, without entropy and without a matrix."""
+    home = home_of_results(costs.given[0])
+    a, b = (None if x is None else np.asarray(on_host(x), np.float64) for x in read(a, b))
+    found = solve_exactly(costs, a, b)
+    return OTResult(
+        home,
+        (home.give(found.f), home.give(found.g)),
+        home.give(found.value),
+        home.give(found.transport_cost),
+        lazy_plan=LazyPlan(found, home),
+        status=DONE,
+        log={"solution": found},
+    )
+
+
+def entropic_of_points(costs: PointCloud, a: Any, b: Any, reg: float, reg_type: str, how: Asked) -> OTResult:
+    """Between points, with entropy and without a matrix."""
+    found = entropic(costs, a, b, reg, how)
+    home, solution, log = found.home, found.solution, log_of_solve(found)
+    mass, product = float(found.a.sum()), float(found.a.sum()) * float(found.b.sum())
+    value = solution.value + float(reg) * (mass - product)
+    if reg_type == "entropy":
+        weights = [np.asarray(x, np.float64) for x in (found.a, found.b)]
+        value += float(reg) * sum(float(x[x > 0] @ np.log(x[x > 0])) for x in weights)
+    return OTResult(
+        home,
+        (log["log_u"], log["log_v"]),
+        home.give(value),
+        found.linear_cost,
+        lazy_plan=LazyPlan(solution, home),
+        status=_status(solution),
+        log=log,
+    )
+
+
+def debiased(first: OTResult, second: OTResult, between: OTResult) -> OTResult:
+    """The result between two measures, less half of those within each."""
+    log = {"res_aa": first, "res_bb": second, "res_ab": between}
+    return OTResult(
+        between.home,
+        between.potentials,
+        between.value - 0.5 * (first.value + second.value),
+        between.value_linear - 0.5 * (first.value_linear + second.value_linear),
+        plan=between.plan,
+        lazy_plan=between.lazy_plan,
+        status=between.status,
+        log=log | {"solution": None if between.log is None else between.log["solution"]},
+    )
+
+
+def _status(solution: Any) -> str:
+    return DONE if solution.converged else str(solution.message)
+
+
+def gromov_result(
+    Ca: Any,
+    Cb: Any,
+    M: Any,
+    a: Any,
+    b: Any,
+    loss: str,
+    alpha: float,
+    reg: float | None,
+    *,
+    solver: str,
+    max_iter: int | None,
+    start: Any,
+    tol: float,
+    verbose: bool,
+) -> OTResult:
+    """Between spaces, fused or not, with entropy or without; a share of 0 is a linear problem."""
+    fused = M is not None and alpha != 1
+    home = home_of_results(*read(Ca, M))
+    if fused and alpha == 0:
+        return exact(*read(M, a, b)) if not reg else balanced(*read(M, a, b), reg, "entropy", Asked(1000, tol))
+    share = alpha if fused else 1.0
+    cost = M if fused else None
+    options: dict[str, Any] = {"loss_fun": loss, "G0": start, "verbose": verbose, "log": True}
+    if not reg:
+        limits = {"max_iter": 10_000 if max_iter is None else max_iter, "tol_rel": tol, "tol_abs": tol}
+        spaces = (Ca, Cb, a, b)
+        if cost is None:
+            value, log = gromov_wasserstein2(*spaces, **options, **limits)
+            linear, quad = None, value
+        else:
+            value, log = fused_gromov_wasserstein2(cost, *spaces, alpha=share, **options, **limits)
+            linear, quad = log["lin_loss"], log["quad_loss"]
+        return OTResult(home, (log["u"], log["v"]), value, linear, quad, log["T"], status=DONE, log=log)
+    options |= {"epsilon": reg, "tol": tol, "max_iter": 1000 if max_iter is None else max_iter, "solver": solver}
+    if cost is None:
+        value, log = entropic_gromov_wasserstein2(Ca, Cb, a, b, **options)
+        linear, quad = None, value
+    else:
+        value, log = entropic_fused_gromov_wasserstein2(cost, Ca, Cb, a, b, alpha=share, **options)
+        linear = (1.0 - share) * home.xp.sum(log["T"] * read(cost)[0])
+        quad = value - linear
+    plan, xp = log["T"], home.xp
+    value = value + reg * xp.sum(plan * xp.log(xp.where(plan > 0, plan, xp.ones_like(plan))))
+    return OTResult(home, None, value, linear, quad, plan, status=DONE, log=log)

@@ -1,0 +1,294 @@
+"""POT's front door: `solve`, `solve_sample`, `solve_gromov`, with results of its class `OTResult`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .arguments import Unsupported, method_of
+from .empirical import cloud
+from .entropic import Asked
+from .homes import detached, read
+from .result import OTResult
+from .solved import debiased, entropic_of_points, exact, exact_of_points, exact_with_variation, gromov_result, relaxed
+from .utils import dist
+
+__all__ = ["OTResult", "solve", "solve_gromov", "solve_sample"]
+GRADIENTS = ("autodiff", "envelope", "last_step", "detach", "implicit")
+OTHER_SOLVERS = {
+    "1d": "elastic_ot.transport_1d",
+    "sliced": "elastic_ot.sliced",
+    "max_sliced": "elastic_ot.sliced, the largest of its values",
+    "geomloss": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "geomloss_auto": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "geomloss_tensorized": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "geomloss_online": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "geomloss_multiscale": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "gaussian": "POT",
+    "gaussian_hd": "POT",
+    "factored": "POT",
+    "lowrank": "POT",
+    "nystroem": "POT, or lazy=True",
+    "bsp": "POT",
+}
+
+
+def solve(
+    M: Any,
+    a: Any = None,
+    b: Any = None,
+    reg: Any = None,
+    c: Any = None,
+    reg_type: Any = "KL",
+    unbalanced: Any = None,
+    unbalanced_type: str = "KL",
+    method: str | None = None,
+    n_threads: int = 1,
+    max_iter: int | None = None,
+    plan_init: Any = None,
+    potentials_init: Any = None,
+    tol: float | None = None,
+    verbose: bool = False,
+    grad: str = "autodiff",
+) -> OTResult:
+    """Solve a discrete problem as ``ot.solve`` does: exact or entropic, balanced or relaxed.
+
+    Parameters
+    ----------
+    M : array_like, shape (n, m)
+        Costs.
+    a, b : array_like, shapes (n,) and (m,), optional
+        Weights, uniform ones by default.
+    reg : float, optional
+        Strength of the entropy; None or 0 is exact.
+    c : array_like, shape (n, m), optional
+        The plan that the entropy of a relaxed problem is relative to; default a b^T.
+    reg_type : {"KL", "entropy"}
+        The entropy: relative to `c`, or to ones. "L2" and functions are refused.
+    unbalanced : float or pair, optional
+        Strength of the penalties of both sides; None for hard ones.
+    unbalanced_type : {"KL", "L2", "TV"}
+        Their kind. Without `reg` only "TV", which is a linear programme.
+    method : str, optional
+        As for `sinkhorn`.
+    n_threads, plan_init
+        Ignored: see `elastic_ot.set_num_threads`, and `potentials_init` for a warm start.
+    max_iter, tol : optional
+        1000 and 1e-9 by default, as in `sinkhorn`.
+    potentials_init : pair, optional
+        Logarithms of scalings to begin with, of entropic problems.
+    verbose : bool
+        Print the error of the iterations.
+    grad : {"autodiff", "envelope", "last_step", "implicit", "detach"}
+        "detach" gives constants. All others are one here: plan, value and potentials are differentiated by the implicit
+        function theorem, exactly and without unrolled iterations.
+
+    Returns
+    -------
+    OTResult
+
+    Notes
+    -----
+    Of an entropic problem `value` is <M, P> + reg sum P log(P / (a b^T)) if balanced ("entropy": reg sum P log P), and
+    the objective with all masses if relaxed, which is what POT minimises but not what it returns there.
+
+    Examples
+    --------
+    >>> import elastic_ot.compat.pot as ot
+    >>> found = ot.solve([[0.0, 1.0], [1.0, 0.0]], [0.6, 0.4], [0.5, 0.5])
+    >>> round(float(found.value), 6), found.plan.shape
+    (0.1, (2, 2))
+    >>> ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=1.0, unbalanced=1.0).plan.round(4)
+    array([[0.3221, 0.1185],
+           [0.1185, 0.3221]])
+    """
+    if grad not in GRADIENTS:
+        raise ValueError(f"grad is {grad!r}; choose from {', '.join(map(repr, GRADIENTS))}")
+    if grad == "last_step" and max_iter == 0:
+        raise ValueError("max_iter is 0; grad='last_step' needs at least one iteration")
+    if not isinstance(reg_type, str) or reg_type.lower() not in ("kl", "entropy"):
+        raise Unsupported(f"reg_type is {reg_type!r}; choose from 'KL', 'entropy', or use POT")
+    if str(unbalanced_type).lower() not in ("kl", "l2", "tv"):
+        raise Unsupported(f"unbalanced_type is {unbalanced_type!r}; choose from 'KL', 'L2', 'TV'")
+    M, a, b, c = read(M, a, b, c)
+    if grad == "detach":
+        M, a, b, c = (None if x is None else detached(x) for x in (M, a, b, c))
+    how = Asked(
+        1000 if max_iter is None else max_iter,
+        1e-9 if tol is None else tol,
+        verbose,
+        method=method_of(method),
+        warmstart=potentials_init,
+    )
+    if reg is None or (isinstance(reg, float | int) and reg == 0):
+        if unbalanced is None:
+            return exact(M, a, b)
+        return exact_with_variation(M, a, b, unbalanced, unbalanced_type.lower())
+    if unbalanced is None:
+        return balanced(M, a, b, reg, reg_type.lower(), how)
+    return relaxed(M, a, b, reg, c, reg_type.lower(), unbalanced, unbalanced_type.lower(), how)
+
+
+def solve_sample(
+    X_a: Any,
+    X_b: Any,
+    a: Any = None,
+    b: Any = None,
+    metric: str = "sqeuclidean",
+    reg: Any = None,
+    c: Any = None,
+    reg_type: Any = "KL",
+    unbalanced: Any = None,
+    unbalanced_type: str = "KL",
+    lazy: bool = False,
+    batch_size: int | None = None,
+    method: str | None = None,
+    n_threads: int = 1,
+    max_iter: int | None = None,
+    plan_init: Any = None,
+    rank: int = 100,
+    scaling: float = 0.95,
+    potentials_init: Any = None,
+    X_init: Any = None,
+    tol: float | None = None,
+    verbose: bool = False,
+    grad: str = "autodiff",
+    random_state: Any = None,
+    debias: bool = False,
+    n_projections: int = 50,
+    projections: Any = None,
+    scaler: Any = None,
+) -> OTResult:
+    """Solve a problem between points as ``ot.solve_sample`` does.
+
+    Parameters
+    ----------
+    X_a, X_b : array_like, shapes (n, d) and (m, d)
+        Points.
+    metric : str
+        As for `dist`; with ``lazy=True`` "sqeuclidean", "euclidean", "cityblock" or "cosine".
+    lazy : bool
+        Store no matrix, by a `PointCloud`: `lazy_plan` and `sparse_plan` in place of `plan`; of balanced problems.
+    debias : bool
+        value(a, b) - (value(a, a) + value(b, b)) / 2; `elastic_ot.divergence` bounds its error.
+    a, b, reg, c, reg_type, unbalanced, unbalanced_type, max_iter, potentials_init, tol, verbose, grad
+        As for `solve`.
+    method : str, optional
+        As for `sinkhorn`. POT's other solvers ("1d", "gaussian", "sliced", "lowrank", "nystroem", "factored",
+        "geomloss", "bsp") are refused, with what to call instead.
+    batch_size, n_threads, plan_init
+        Ignored.
+    rank, scaling, X_init, random_state, n_projections, projections, scaler
+        Of the methods that are refused; `scaler` is refused.
+
+    Returns
+    -------
+    OTResult
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot.compat.pot as ot
+    >>> x = np.array([[0.0], [1.0]])
+    >>> float(ot.solve_sample(x, x + 2.0).value)
+    4.0
+    """
+    if method is not None and method.lower() in OTHER_SOLVERS:
+        raise Unsupported(f"method is {method!r}, another problem or solver; use {OTHER_SOLVERS[method.lower()]}")
+    if scaler is not None:
+        raise Unsupported("scaler is not for this call; scale the points before it")
+    if debias not in (False, True):
+        raise Unsupported(f"debias is {debias!r}; choose True or False")
+    options: dict[str, Any] = {"reg": reg, "c": c, "reg_type": reg_type, "unbalanced": unbalanced, "grad": grad}
+    options |= {"unbalanced_type": unbalanced_type, "method": method, "max_iter": max_iter, "tol": tol}
+    options |= {"potentials_init": potentials_init, "verbose": verbose}
+    X_a, X_b = read(X_a, X_b)
+    if debias:
+        options |= {"metric": metric, "lazy": lazy}
+        pairs = (X_a, X_a, a, a), (X_b, X_b, b, b), (X_a, X_b, a, b)
+        return debiased(*(solve_sample(x, y, first, second, **options) for x, y, first, second in pairs))
+    if not lazy:
+        return solve(dist(X_a, X_b, metric), a, b, **options)
+    if unbalanced is not None or c is not None:
+        raise Unsupported("lazy=True is for balanced problems; call elastic_ot.solve(elastic_ot.PointCloud(x, y), ...)")
+    costs = cloud(X_a, X_b, metric, a, b)
+    if reg is None or reg == 0:
+        return exact_of_points(costs, a, b)
+    if not isinstance(reg_type, str) or reg_type.lower() not in ("kl", "entropy"):
+        raise Unsupported(f"reg_type is {reg_type!r}; choose from 'KL', 'entropy', or use POT")
+    max_iter, tol = 1000 if max_iter is None else max_iter, 1e-9 if tol is None else tol
+    how = Asked(max_iter, tol, verbose, method=method_of(method), warmstart=potentials_init)
+    return entropic_of_points(costs, a, b, reg, reg_type.lower(), how)
+
+
+def solve_gromov(
+    Ca: Any,
+    Cb: Any,
+    M: Any = None,
+    a: Any = None,
+    b: Any = None,
+    loss: str = "L2",
+    symmetric: bool | None = None,
+    alpha: float = 0.5,
+    reg: float | None = None,
+    reg_type: str = "entropy",
+    unbalanced: Any = None,
+    unbalanced_type: str = "KL",
+    n_threads: int = 1,
+    method: str | None = None,
+    max_iter: int | None = None,
+    plan_init: Any = None,
+    tol: float | None = None,
+    verbose: bool = False,
+) -> OTResult:
+    """Solve a (fused) Gromov-Wasserstein problem as ``ot.solve_gromov`` does, between hard sides.
+
+    Parameters
+    ----------
+    Ca, Cb, M, a, b : array_like
+        C1, C2, M, p and q of `fused_gromov_wasserstein`; without `M` the problem is not fused.
+    loss : {"L2", "KL"}
+        Of the costs: "square_loss" or "kl_loss".
+    alpha : float
+        Share of the quadratic term, in [0, 1].
+    reg : float, optional
+        Strength of the entropy; None or 0 for none.
+    reg_type : {"entropy"}
+    unbalanced, unbalanced_type
+        Refused: `elastic_ot.gromov` has relaxed sides, with other penalties than POT.
+    method : {"PGD", "PPA"}, optional
+        The solver with entropy.
+    max_iter, tol : optional
+        1000 and 1e-9 by default, 10000 without entropy.
+    plan_init : array_like, optional
+        The plan to begin with.
+    symmetric, n_threads
+        Ignored.
+    verbose : bool
+
+    Returns
+    -------
+    OTResult
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elastic_ot.compat.pot as ot
+    >>> C1 = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> round(float(ot.solve_gromov(C1, 3.0 * C1).value), 6)
+    2.0
+    """
+    losses = {"l2": "square_loss", "kl": "kl_loss"}
+    if str(loss).lower() not in losses:
+        raise Unsupported(f"loss is {loss!r}; choose from 'L2', 'KL'")
+    if unbalanced is not None or str(unbalanced_type).lower() in ("semirelaxed", "partial"):
+        raise Unsupported("relaxed sides are those of elastic_ot.gromov(..., rows=..., cols=...), or of POT")
+    if str(reg_type).lower() != "entropy":
+        raise Unsupported(f"reg_type is {reg_type!r}; choose 'entropy'")
+    return gromov_result(
+        *(Ca, Cb, M, a, b, losses[loss.lower()], alpha, reg),
+        solver=method or "PGD",
+        max_iter=max_iter,
+        start=plan_init,
+        tol=1e-9 if tol is None else tol,
+        verbose=verbose,
+    )
