@@ -13,18 +13,13 @@ from ...problems.penalties import KL, L2, TV
 from ...problems.penalty import Penalty
 from ...solvers.methods import METHODS
 
-SINKHORNS = {
-    "sinkhorn": "auto",
-    "greenkhorn": "auto",
-    "screenkhorn": "auto",
-    "sinkhorn_reg_scaling": "auto",
-    "sinkhorn_translation_invariant": "auto",
-    "sinkhorn_log": "log",
-    "sinkhorn_stabilized": "stabilized",
-    "sinkhorn_epsilon_scaling": "epsilon_scaling",
-}
+SINKHORNS = (
+    *("sinkhorn", "sinkhorn_log", "sinkhorn_stabilized", "sinkhorn_epsilon_scaling", "greenkhorn", "screenkhorn"),
+    *("sinkhorn_reg_scaling", "sinkhorn_translation_invariant"),
+)
 HARMLESS = ("tau", "print_period", "epsilon0", "numInnerItermax", "translation_invariant", "n_threads", "numThreads")
 LEAST_THRESHOLD = 1e-12  # below it rounding decides
+SAME_MASS = 1e-10  # relative
 MARGIN = 1e-6  # by how much masses may differ for `emd`, as in POT
 
 
@@ -37,10 +32,13 @@ class MassMismatch(InfeasibleError, AssertionError):
 
 
 def method_of(method: str | None) -> str:
-    """Return our method for one of POT's names; ours go through."""
+    """Return our method for one of POT's names; ours go through.
+
+    POT's names are ways around numbers too large or too small, or around slow convergence, which "auto" chooses itself.
+    """
     name = "sinkhorn" if method is None else str(method).lower()
     if name in SINKHORNS:
-        return SINKHORNS[name]
+        return "auto"
     if name == "auto" or name in METHODS:
         return name
     raise ValueError(f"method is {method!r}; choose from {', '.join(map(repr, SINKHORNS))}, or one of elastic_ot.solve")

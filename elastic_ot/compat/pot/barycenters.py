@@ -40,7 +40,7 @@ def barycenter(
     weights : array_like, shape (K,), optional
         Of the histograms.
     method : str
-        One of POT's; "sinkhorn_log" is our "log", all others are "auto". All have the same answer.
+        As for `sinkhorn`; of ours "log" and "epsilon_scaling".
     numItermax, stopThr, verbose, log, warn
         As for `sinkhorn`; `stopThr` is the tolerance of every transport to the barycenter, where POT takes the spread
         of its columns.
@@ -154,7 +154,7 @@ def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Any:
     home = home_of_results(A, M)
     if weights is not None and len(weights) != A.shape[1]:
         raise AssertionError(f"weights has {len(weights)} entries and A {A.shape[1]} columns; give one for each")
-    return _called(home, on_host(M), on_host(A).T, reg, weights, *rest)
+    return _called(home, on_host(M), on_host(A).T, reg, weights, *rest, (M.shape[1],))
 
 
 def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
@@ -163,7 +163,7 @@ def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
     A, weights = read(A, weights)
     refuse_gradients("convolutional_barycenter2d", INSTEAD, A, weights)
     grid = Grid([np.linspace(0.0, 1.0, size) for size in A.shape[1:]])
-    return _called(home_of_results(A), grid, on_host(A), reg, weights, *rest, shape=A.shape[1:])
+    return _called(home_of_results(A), grid, on_host(A), reg, weights, *rest, tuple(A.shape[1:]))
 
 
 def _called(
@@ -179,7 +179,7 @@ def _called(
     log: bool,
     warn: bool,
     debiased: bool,
-    shape: Any = None,
+    shape: tuple[int, ...],
 ) -> Any:
     found = common(
         cost,
@@ -187,12 +187,12 @@ def _called(
         None if weights is None else on_host(weights),
         epsilon=float(reg),
         debiased=debiased,
-        method="log" if method_of(method) == "log" else "auto",
+        method=method_of(method),  # type: ignore[arg-type]
         tol=threshold(stop),
         max_iter=int(max_iter),
         callback=printer(verbose),
         on_failure="warn" if warn else "ignore",
     )
-    result = home.give(found.weights if shape is None else found.weights.reshape(shape))
+    result = home.give(found.weights.reshape(shape))
     notes = {"err": [float(x) for x in found.history.residual], "niter": found.n_iter, "solution": found}
     return (result, notes) if log else result

@@ -62,9 +62,9 @@ def sinkhorn(
     reg : float
         Strength of the entropy, our `epsilon`.
     method : str
-        "sinkhorn", "greenkhorn" and "screenkhorn" are our "auto", "sinkhorn_log" is "log", "sinkhorn_stabilized"
-        "stabilized", "sinkhorn_epsilon_scaling" "epsilon_scaling"; ours serve as well, such as "newton". All have the
-        same answer.
+        POT's names ("sinkhorn", "sinkhorn_log", "sinkhorn_stabilized", "sinkhorn_epsilon_scaling", "greenkhorn",
+        "screenkhorn") are all our "auto", which chooses; to force one of ours, give its name, such as "log" or
+        "newton". All have the same answer.
     numItermax : int
         Passes over the costs at most.
     stopThr : float

@@ -135,13 +135,14 @@ def empirical_sinkhorn_divergence(
     >>> round(float(ot.bregman.empirical_sinkhorn_divergence(x, x, 0.1)), 6)
     0.0
     """
-    known("empirical_sinkhorn_divergence", kwargs)
+    known("empirical_sinkhorn_divergence", kwargs, "isLazy", "batchSize")
     pairs = {"ab": (X_s, X_t, a, b, (0, 1)), "a": (X_s, X_s, a, a, (0, 0)), "b": (X_t, X_t, b, b, (1, 1))}
     losses, notes = {}, {}
     for name, (x, y, first, second, (i, j)) in pairs.items():
         begin = None if warmstart is None else (warmstart[i], warmstart[j])
         losses[name], notes[name] = empirical_sinkhorn2(
             *(x, y, reg, first, second, metric, numIterMax, stopThr),
+            isLazy=bool(kwargs.get("isLazy")),
             verbose=verbose,
             log=True,
             warn=warn,

@@ -13,11 +13,13 @@ import numpy as np
 
 from ...api.solve import solve
 from ...costs.base import is_cost
+from ...costs.points import PointCloud
 from ...frameworks.dispatch import operators_of
 from ...problems.penalties import Fixed
 from ...problems.penalty import Penalty
 from .arguments import printer, threshold
 from .homes import Home, home_of_results, is_tracked, on_host, read, weights_or_uniform
+from .lazy import LazyPlan
 
 Sides = tuple[Penalty, Penalty]
 HARD: Sides = (Fixed(), Fixed())
@@ -87,7 +89,7 @@ def entropic(
 ) -> Entropic:
     """Solve <M, P> + reg KL(P | R) with both penalties, R = a b^T, ones, or `c`."""
     a, b, c = read(a, b, c)
-    if is_cost(cost):
+    if isinstance(cost, PointCloud):
         home = home_of_results(cost.given[0])
     else:
         (cost,) = read(cost)
@@ -114,7 +116,10 @@ def entropic(
         logs, f, g = operators.logs_and_potentials(seen, a, b, epsilon=reg, grad="implicit", mask=None, **options)
         return Entropic(cost, a, b, reg, home, f, g, balanced, [], None, lambda: home.xp.exp(logs))
     reg = float(reg)
-    init = None if how.warmstart is None else _initial(how.warmstart, reg, a if balanced else None, b)
+    init = None
+    if how.warmstart is not None:
+        init = _initial(how.warmstart, reg, a if balanced else None, b)
+        init = init if is_cost(cost) else (home.give(init[0]), home.give(init[1]))
     callback = printer(how.verbose)
     found = solve(seen, a, b, epsilon=reg, init=init, callback=callback, **options)
     given = home.xp is np or is_cost(cost)
@@ -162,4 +167,6 @@ def log_of_solve(found: Entropic) -> dict[str, Any]:
         first, second, u, v = first.T, second.T, u.T, v.T
     log = {"u": u, "v": v, "log_u": first, "log_v": second, "logu": first, "logv": second}
     log |= {"alpha": found.reg * first, "beta": found.reg * second, "warmstart": (first, second)}
+    if is_cost(found.cost):
+        log["lazy_plan"] = LazyPlan(found.solution, found.home)
     return log | {"err": found.err, "niter": found.n_iter, "n_iter": found.n_iter, "solution": found.solution}

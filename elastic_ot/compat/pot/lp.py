@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...api.exact import exact
+from ...frameworks.dispatch import is_torch
 from ...solutions.exact import ExactSolution
-from .arguments import MARGIN, MassMismatch
+from .arguments import MARGIN, SAME_MASS, MassMismatch
 from .homes import Home, home_of_results, on_host, read, weights_or_uniform, with_gradients
 
 
@@ -29,7 +30,7 @@ def emd(
     ----------
     a, b : array_like, shapes (n,) and (m,)
         Weights; an empty list or None for uniform ones.
-    M : array_like or scipy.sparse matrix, shape (n, m)
+    M : array_like, or sparse matrix of SciPy or PyTorch, shape (n, m)
         Costs; cells that a sparse matrix has not are forbidden.
     numItermax, numThreads, potentials_init
         Ignored: the result is optimal, and proved so.
@@ -43,7 +44,7 @@ def emd(
     Returns
     -------
     plan : array, shape (n, m)
-        In the library and dtype of `a`, of `M` where that is empty. With a sparse `M` of SciPy a coo_array.
+        In the library and dtype of `a`, of `M` where that is empty. With a sparse `M` sparse, too.
     log : dict
         "cost", "u", "v", "warning" (None), "result_code" (1), and "solution", the `ExactSolution`.
 
@@ -61,7 +62,7 @@ def emd(
     """
     M, sparse = _dense(M)
     found, home, weights = _solved(a, b, M, check_marginals)
-    plan = found.sparse_plan().tocoo() if sparse else home.give(found.plan)
+    plan = _sparse(found, home) if sparse else home.give(found.plan)
     return (plan, _log(found, home, weights, center_dual)) if log else plan
 
 
@@ -121,12 +122,20 @@ def emd2(
 
 def _dense(M: Any) -> tuple[Any, bool]:
     """Return a matrix, with inf where a sparse one has no cell, and whether it was sparse."""
+    if is_torch(M) and M.is_sparse:
+        cells = M.coalesce()
+        full = cells.values().new_full(M.shape, np.inf)
+        return full.index_put(tuple(cells.indices()), cells.values()), True
     if not hasattr(M, "tocoo"):
         return M, False
     cells = M.tocoo()
     full = np.full(cells.shape, np.inf)
     full[cells.row, cells.col] = cells.data
     return full, True
+
+
+def _sparse(found: ExactSolution, home: Home) -> Any:
+    return home.give(found.plan).to_sparse() if home.name == "torch" else found.sparse_plan().tocoo()
 
 
 def _solved(a: Any, b: Any, M: Any, check: bool) -> tuple[ExactSolution, Home, tuple[Any, Any]]:
@@ -144,7 +153,9 @@ def _solved(a: Any, b: Any, M: Any, check: bool) -> tuple[ExactSolution, Home, t
             f"check_marginals=False to scale b"
         )
     cost = np.asarray(on_host(M), np.float64)
-    return exact(cost, first, second * (masses[0] / masses[1])), home, (a, b)
+    if abs(masses[0] - masses[1]) > SAME_MASS * masses[0]:  # less is made equal by `exact`, with no more than is needed
+        second = second * (masses[0] / masses[1])
+    return exact(cost, first, second), home, (a, b)
 
 
 def _log(found: ExactSolution, home: Home, weights: tuple[Any, Any], centred: bool) -> dict[str, Any]:

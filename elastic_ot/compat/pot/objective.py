@@ -8,12 +8,13 @@ from typing import Any
 from ...problems.penalties import KL, L2, TV
 from ...problems.penalty import Penalty
 from .arguments import sides
-from .entropic import Asked, Entropic, divergence_of, entropic, log_of_solve
+from .entropic import Asked, Entropic, Sides, divergence_of, entropic, log_of_solve
 
 
 def relaxed(
     a: Any, b: Any, M: Any, reg: Any, reg_m: Any, reg_type: str, c: Any, how: Asked, kind: str = "kl"
-) -> tuple[Entropic, tuple[Penalty, Penalty]]:
+) -> tuple[Entropic, Sides]:
+    """Solve a problem with penalties, and return these as well."""
     if str(reg_type).lower() not in ("kl", "entropy"):
         raise ValueError(f"reg_type is {reg_type!r}; choose from 'kl', 'entropy'")
     entropy = reg_type.lower() == "entropy"
@@ -28,7 +29,7 @@ def relaxed(
     return found, both
 
 
-def notes_of_relaxed(found: Entropic, plan: Any, both: tuple[Penalty, Penalty], reg_type: str, c: Any) -> dict[str, Any]:
+def notes_of_relaxed(found: Entropic, plan: Any, both: Sides, reg_type: str, c: Any) -> dict[str, Any]:
     """POT's dictionary, with the objective."""
     home, xp = found.home, found.home.xp
     cost = found.linear_cost
@@ -55,6 +56,7 @@ def _penalty(found: Entropic, side: Penalty, attained: Any, weights: Any) -> Any
 
 
 def chosen_cost(notes: dict[str, Any], which: str, log: bool) -> Any:
+    """Return the cost that was asked for, with the dictionary if that was."""
     if which not in ("linear", "total"):
         raise ValueError(f"returnCost is {which!r}; choose from 'linear', 'total'")
     found = notes["cost" if which == "linear" else "total_cost"]

@@ -14,6 +14,7 @@ from .homes import Home, home_of_results, on_host, read, refuse_gradients, weigh
 
 __all__ = [
     "entropic_partial_wasserstein",
+    "entropic_partial_wasserstein_logscale",
     "partial_wasserstein",
     "partial_wasserstein2",
     "partial_wasserstein_lagrange",
@@ -159,6 +160,21 @@ def entropic_partial_wasserstein(
     err = [float(x) for x in found.history.residual]
     notes = {"err": err, "partial_w_dist": home.give(found.transport_cost), "solution": found}
     return (plan, notes) if log else plan
+
+
+def entropic_partial_wasserstein_logscale(
+    a: Any,
+    b: Any,
+    M: Any,
+    reg: float,
+    m: float | None = None,
+    numItermax: int = 1000,
+    stopThr: float = 1e-100,
+    verbose: bool = False,
+    log: bool = False,
+) -> Any:
+    """`entropic_partial_wasserstein` with ``method="sinkhorn_log"``."""
+    return entropic_partial_wasserstein(a, b, M, reg, m, "sinkhorn_log", numItermax, stopThr, verbose, log)
 
 
 def _given(a: Any, b: Any, M: Any) -> tuple[Any, Home, tuple[Any, Any]]:

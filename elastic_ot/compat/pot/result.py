@@ -5,39 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from ...solutions.exact import ExactSolution
 from .homes import Home, on_host
-
-
-@dataclass(frozen=True, eq=False)
-class LazyPlan:
-    """A plan that is not stored: ``plan[i]``, ``plan[i:j]`` and ``plan[i:j, k]`` compute rows of it.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    """
-
-    solution: Any = field(repr=False)
-    home: Home = field(repr=False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, m)."""
-        n, m = self.solution.problem.shape
-        return n, m
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        rows, *cols = key if isinstance(key, tuple) else (key,)
-        if rows is Ellipsis:
-            rows = slice(None)
-        found = self.solution.rows(rows) if hasattr(self.solution, "rows") else self.solution.plan[rows]
-        found = np.asarray(found)
-        return self.home.give(found if not cols else found[..., cols[0]])
+from .lazy import LazyPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +20,7 @@ class OTResult:
         As in POT: logarithms of scalings, without a unit, of entropic problems, and in units of the cost of exact ones.
     value, value_linear, value_quad : number or None
         The objective, <M, P>, and the quadratic part of Gromov-Wasserstein.
-    plan, lazy_plan : array and LazyPlan, or None
+    lazy_plan : LazyPlan or None
     status : str
         "Converged", or what our solver says.
     log : dict
@@ -62,10 +32,18 @@ class OTResult:
     value: Any = None
     value_linear: Any = None
     value_quad: Any = None
-    plan: Any = field(default=None, repr=False)
-    lazy_plan: Any = field(default=None, repr=False)
+    known_plan: Any = field(default=None, repr=False)
+    lazy_plan: LazyPlan | None = field(default=None, repr=False)
     status: str | None = None
     log: Any = field(default=None, repr=False)
+
+    @property
+    def plan(self) -> Any:
+        """The plan, shape (n, m); of a lazy result that of an exact problem, made when asked for, else None."""
+        if self.known_plan is not None or self.lazy_plan is None:
+            return self.known_plan
+        solution = self.log["solution"]
+        return self.home.give(solution.plan) if isinstance(solution, ExactSolution) else None
 
     @property
     def potential_a(self) -> Any:

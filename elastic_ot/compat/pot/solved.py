@@ -18,8 +18,9 @@ from .gromov import (
     gromov_wasserstein2,
 )
 from .homes import home_of_results, on_host, read, weights_or_uniform, with_gradients
+from .lazy import LazyPlan
 from .lp import emd2
-from .result import LazyPlan, OTResult
+from .result import OTResult
 from .unbalanced import lbfgsb_unbalanced
 
 DONE = "Converged"
@@ -28,7 +29,7 @@ DONE = "Converged"
 def exact(M: Any, a: Any, b: Any) -> OTResult:
     """Without entropy, between hard sides."""
     value, log = emd2(a, b, M, log=True, return_matrix=True)
-    return OTResult(home_of_results(M), (log["u"], log["v"]), value, value, plan=log["G"], status=DONE, log=log)
+    return OTResult(home_of_results(M), (log["u"], log["v"]), value, value, known_plan=log["G"], status=DONE, log=log)
 
 
 def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult:
@@ -47,7 +48,7 @@ def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OT
     value = with_gradients(home, found.value, (a, b, M), slopes)
     linear = with_gradients(home, found.transport_cost, (M,), (found.plan,))
     potentials, log = (home.give(found.f), home.give(found.g)), {"cost": linear, "total_cost": value, "solution": found}
-    return OTResult(home, potentials, value, linear, plan=home.give(found.plan), status=DONE, log=log)
+    return OTResult(home, potentials, value, linear, known_plan=home.give(found.plan), status=DONE, log=log)
 
 
 def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult:
@@ -58,7 +59,7 @@ def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTR
     reference = xp.ones_like(plan) if reg_type == "entropy" else found.a[:, None] * found.b[None, :]
     value = linear + reg * (divergence_of(home, plan, reference) + xp.sum(plan) - xp.sum(reference))
     status = DONE if found.solution is None else _status(found.solution)
-    return OTResult(home, (log["log_u"], log["log_v"]), value, linear, plan=plan, status=status, log=log)
+    return OTResult(home, (log["log_u"], log["log_v"]), value, linear, known_plan=plan, status=status, log=log)
 
 
 def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: Any, kind: str, how: Asked) -> OTResult:
@@ -72,7 +73,7 @@ def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: A
     )
     status = DONE if log["solution"] is None else _status(log["solution"])
     value, potentials = log["total_cost"], (log["logu"], log["logv"])
-    return OTResult(home_of_results(M), potentials, value, log["cost"], plan=plan, status=status, log=log)
+    return OTResult(home_of_results(M), potentials, value, log["cost"], known_plan=plan, status=status, log=log)
 
 
 def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
@@ -119,7 +120,7 @@ def debiased(first: OTResult, second: OTResult, between: OTResult) -> OTResult:
         between.potentials,
         between.value - 0.5 * (first.value + second.value),
         between.value_linear - 0.5 * (first.value_linear + second.value_linear),
-        plan=between.plan,
+        known_plan=between.known_plan,
         lazy_plan=between.lazy_plan,
         status=between.status,
         log=log | {"solution": None if between.log is None else between.log["solution"]},
@@ -150,28 +151,22 @@ def gromov_result(
     fused = M is not None and alpha != 1
     home = home_of_results(*read(Ca, M))
     if fused and alpha == 0:
-        return exact(*read(M, a, b)) if not reg else balanced(*read(M, a, b), reg, "entropy", Asked(1000, tol))
+        M, a, b = read(M, a, b)
+        return balanced(M, a, b, reg, "entropy", Asked(1000, tol)) if reg else exact(M, a, b)
     share = alpha if fused else 1.0
-    cost = M if fused else None
-    options: dict[str, Any] = {"loss_fun": loss, "G0": start, "verbose": verbose, "log": True}
+    descend: Any
     if not reg:
-        limits = {"max_iter": 10_000 if max_iter is None else max_iter, "tol_rel": tol, "tol_abs": tol}
-        spaces = (Ca, Cb, a, b)
-        if cost is None:
-            value, log = gromov_wasserstein2(*spaces, **options, **limits)
-            linear, quad = None, value
-        else:
-            value, log = fused_gromov_wasserstein2(cost, *spaces, alpha=share, **options, **limits)
-            linear, quad = log["lin_loss"], log["quad_loss"]
-        return OTResult(home, (log["u"], log["v"]), value, linear, quad, log["T"], status=DONE, log=log)
-    options |= {"epsilon": reg, "tol": tol, "max_iter": 1000 if max_iter is None else max_iter, "solver": solver}
-    if cost is None:
-        value, log = entropic_gromov_wasserstein2(Ca, Cb, a, b, **options)
-        linear, quad = None, value
+        descend = fused_gromov_wasserstein2 if fused else gromov_wasserstein2
+        options = {"max_iter": 10_000 if max_iter is None else max_iter, "tol_rel": tol, "tol_abs": tol}
     else:
-        value, log = entropic_fused_gromov_wasserstein2(cost, Ca, Cb, a, b, alpha=share, **options)
-        linear = (1.0 - share) * home.xp.sum(log["T"] * read(cost)[0])
-        quad = value - linear
+        descend = entropic_fused_gromov_wasserstein2 if fused else entropic_gromov_wasserstein2
+        options = {"max_iter": 1000 if max_iter is None else max_iter, "tol": tol, "epsilon": reg, "solver": solver}
+    inputs, shares = ((M, Ca, Cb, a, b), {"alpha": share}) if fused else ((Ca, Cb, a, b), {})
+    value, log = descend(*inputs, loss_fun=loss, G0=start, verbose=verbose, log=True, **options, **shares)
     plan, xp = log["T"], home.xp
-    value = value + reg * xp.sum(plan * xp.log(xp.where(plan > 0, plan, xp.ones_like(plan))))
-    return OTResult(home, None, value, linear, quad, plan, status=DONE, log=log)
+    linear = (1.0 - share) * xp.sum(plan * read(M)[0]) if fused else None
+    quad = value - linear if fused else value
+    if reg:
+        value = value + reg * xp.sum(plan * xp.log(xp.where(plan > 0, plan, xp.ones_like(plan))))
+    potentials = None if reg else (log["u"], log["v"])
+    return OTResult(home, potentials, value, linear, quad, plan, status=DONE, log=log)

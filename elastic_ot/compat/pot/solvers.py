@@ -9,20 +9,30 @@ from .empirical import cloud
 from .entropic import Asked
 from .homes import detached, read
 from .result import OTResult
-from .solved import debiased, entropic_of_points, exact, exact_of_points, exact_with_variation, gromov_result, relaxed
+from .solved import (
+    balanced,
+    debiased,
+    entropic_of_points,
+    exact,
+    exact_of_points,
+    exact_with_variation,
+    gromov_result,
+    relaxed,
+)
 from .utils import dist
 
 __all__ = ["OTResult", "solve", "solve_gromov", "solve_sample"]
 GRADIENTS = ("autodiff", "envelope", "last_step", "detach", "implicit")
+IN_PLACE_OF_GEOMLOSS = "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss"
 OTHER_SOLVERS = {
     "1d": "elastic_ot.transport_1d",
     "sliced": "elastic_ot.sliced",
     "max_sliced": "elastic_ot.sliced, the largest of its values",
-    "geomloss": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
-    "geomloss_auto": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
-    "geomloss_tensorized": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
-    "geomloss_online": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
-    "geomloss_multiscale": "lazy=True, or elastic_ot.compat.geomloss.SamplesLoss",
+    "geomloss": IN_PLACE_OF_GEOMLOSS,
+    "geomloss_auto": IN_PLACE_OF_GEOMLOSS,
+    "geomloss_tensorized": IN_PLACE_OF_GEOMLOSS,
+    "geomloss_online": IN_PLACE_OF_GEOMLOSS,
+    "geomloss_multiscale": IN_PLACE_OF_GEOMLOSS,
     "gaussian": "POT",
     "gaussian_hd": "POT",
     "factored": "POT",

@@ -60,7 +60,7 @@ def spaces_of(M: Any, C1: Any, C2: Any, p: Any, q: Any, loss_fun: str, alpha: An
     numbers[4] = numbers[4] * (numbers[3].sum() / numbers[4].sum())
     if share == 1:
         numbers[0] = None
-    return Spaces(M, C1, C2, p, q, alpha, home, loss_fun, tuple(numbers), share)  # type: ignore[arg-type]
+    return Spaces(M, C1, C2, p, q, alpha, home, loss_fun, tuple(numbers), share)
 
 
 def start_of(spaces: Spaces, G0: Any) -> Array:

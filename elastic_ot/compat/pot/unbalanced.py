@@ -57,7 +57,7 @@ def sinkhorn_unbalanced(
     reg_m : float or pair
         Strength of the penalties KL(P 1 | a) and KL(P^T 1 | b); ``inf`` for a hard side.
     method : str
-        As for `sinkhorn`; "sinkhorn_translation_invariant" and "sinkhorn_reg_scaling" are "auto".
+        As for `sinkhorn`, and "sinkhorn_translation_invariant" and "sinkhorn_reg_scaling".
     reg_type : {"kl", "entropy"}
         The entropy: KL(P | c), or KL(P | 1).
     c : array_like, shape (n, m), optional

@@ -60,9 +60,7 @@ def dist(x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: 
             options["p"] = p
         return cdist(x1, x2, metric, **options).astype(home.dtype, copy=False)
     if w is not None or metric not in ("sqeuclidean", "euclidean", "cityblock", "minkowski"):
-        raise Unsupported(
-            f"metric is {metric!r}, which is for arrays of NumPy only; compute the costs yourself"
-        )
+        raise Unsupported(f"metric is {metric!r}, which is for arrays of NumPy only; compute the costs yourself")
     return between(home.xp, x1, x2, metric, p)
 
 
