@@ -31,12 +31,14 @@ _MODULE_OF = {
     "SinkhornRouter": "routing",
     "DustbinMatcher": "matching",
     "OTPlanSampler": "pairs",
+    "SamplesLoss": "samples",
 }
 
 __all__ = [
     "DustbinMatcher",
     "ElasticAttention",
     "OTPlanSampler",
+    "SamplesLoss",
     "SinkhornRouter",
     "SparseSinkhornAttention",
     "barycenter",
@@ -74,4 +76,5 @@ if TYPE_CHECKING:
     from .matching import DustbinMatcher as DustbinMatcher
     from .pairs import OTPlanSampler as OTPlanSampler
     from .routing import SinkhornRouter as SinkhornRouter
+    from .samples import SamplesLoss as SamplesLoss
     from .sparse_attention import SparseSinkhornAttention as SparseSinkhornAttention

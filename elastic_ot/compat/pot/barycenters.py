@@ -154,7 +154,7 @@ def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Any:
     home = home_of_results(A, M)
     if weights is not None and len(weights) != A.shape[1]:
         raise AssertionError(f"weights has {len(weights)} entries and A {A.shape[1]} columns; give one for each")
-    return _called(home, on_host(M), on_host(A).T, reg, weights, *rest, (M.shape[1],))
+    return _called(home, on_host(M), on_host(A).T, (M.shape[1],), reg, weights, *rest)
 
 
 def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
@@ -163,13 +163,14 @@ def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
     A, weights = read(A, weights)
     refuse_gradients("convolutional_barycenter2d", INSTEAD, A, weights)
     grid = Grid([np.linspace(0.0, 1.0, size) for size in A.shape[1:]])
-    return _called(home_of_results(A), grid, on_host(A), reg, weights, *rest, tuple(A.shape[1:]))
+    return _called(home_of_results(A), grid, on_host(A), tuple(A.shape[1:]), reg, weights, *rest)
 
 
 def _called(
     home: Home,
     cost: Any,
     measures: Any,
+    shape: tuple[int, ...],
     reg: Any,
     weights: Any,
     method: str,
@@ -179,7 +180,6 @@ def _called(
     log: bool,
     warn: bool,
     debiased: bool,
-    shape: tuple[int, ...],
 ) -> Any:
     found = common(
         cost,

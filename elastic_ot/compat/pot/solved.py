@@ -155,6 +155,7 @@ def gromov_result(
         return balanced(M, a, b, reg, "entropy", Asked(1000, tol)) if reg else exact(M, a, b)
     share = alpha if fused else 1.0
     descend: Any
+    options: dict[str, Any]
     if not reg:
         descend = fused_gromov_wasserstein2 if fused else gromov_wasserstein2
         options = {"max_iter": 10_000 if max_iter is None else max_iter, "tol_rel": tol, "tol_abs": tol}
