@@ -69,7 +69,7 @@ _HOME = {
     "RankError": "errors",
 }
 
-_SUBMODULES = ("applications", "distributed", "jax", "torch")
+_SUBMODULES = ("applications", "compat", "distributed", "jax", "sklearn", "torch")
 
 __all__ = ["__version__", *_HOME]
 

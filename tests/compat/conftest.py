@@ -1,0 +1,1 @@
+from helpers.pot_problems import arrays as arrays
