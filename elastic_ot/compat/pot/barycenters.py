@@ -53,6 +53,11 @@ def barycenter(
     log : dict
         "err", "niter", and "solution", the `Barycenter`.
 
+    Notes
+    -----
+    With unequal `weights` POT's "sinkhorn" and "sinkhorn_stabilized" end elsewhere, because their first scalings have
+    an unweighted mean; its "sinkhorn_log" agrees with this.
+
     Examples
     --------
     >>> import numpy as np

@@ -1,7 +1,7 @@
 """Gromov-Wasserstein by POT's calls, fused or not, with entropy (`elastic_ot.gromov`) and without.
 
 The problem is not convex: what is found is a stationary plan, the one that the start leads to. POT's "square_loss" is
-our "square", its "kl_loss" our "kl"; it adds 1e-15 to the second matrix inside the logarithm, and so it is done here.
+our "square", its "kl_loss" our "kl"; it adds 1e-18 to costs inside the logarithm, and so it is done here.
 """
 
 from __future__ import annotations

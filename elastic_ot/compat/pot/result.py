@@ -57,10 +57,10 @@ class OTResult:
 
     @property
     def sparse_plan(self) -> Any:
-        """The plan as a scipy.sparse.csr_array on the host, a tensor in this format for PyTorch."""
+        """The plan as a scipy.sparse.csr_array on the host, for PyTorch as a sparse tensor."""
         plan = self.plan if self.lazy_plan is None else None
         if plan is not None and self.home.name == "torch":
-            return plan.to_sparse_csr()
+            return plan.to_sparse()
         if plan is not None:
             from scipy.sparse import csr_array
 

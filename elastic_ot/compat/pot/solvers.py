@@ -90,7 +90,8 @@ def solve(
         Print the error of the iterations.
     grad : {"autodiff", "envelope", "last_step", "implicit", "detach"}
         "detach" gives constants. All others are one here: plan, value and potentials are differentiated by the implicit
-        function theorem, exactly and without unrolled iterations.
+        function theorem, exactly and without unrolled iterations. (POT's "envelope" leaves out that a b^T moves with
+        the weights.)
 
     Returns
     -------

@@ -14,7 +14,7 @@ from .conditional_gradient import Descended, conditional_gradient
 from .homes import Home, home_of_results, on_host, read, weights_or_uniform, with_gradients
 
 LOSS_NAMES: dict[str, Literal["square", "kl"]] = {"square_loss": "square", "kl_loss": "kl"}
-LEAST_ENTRY = 1e-15  # what POT adds inside of logarithms
+LEAST_ENTRY = 1e-18  # what POT 0.9.7 adds inside of logarithms, which decides where costs are 0
 INNER = ("numItermax", "numItermaxEmd", "stopThr", "method", "warn")  # of POT's linear problems
 
 
