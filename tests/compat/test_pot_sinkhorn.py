@@ -87,6 +87,15 @@ def test_empty_weights_are_uniform_and_lists_are_arrays():
     np.testing.assert_allclose(front.sinkhorn([], [], p.cost.tolist(), 0.1, stopThr=1e-11), expected, atol=1e-10)
 
 
+def test_whole_numbers_give_floats(arrays):
+    cost = np.array([[0, 2, 3], [1, 0, 4]])
+    expected = ot.sinkhorn([], [], cost.astype(float), 1.0, **EXACTLY)
+    plan, log = front.sinkhorn([], [], arrays.make(cost), 1.0, stopThr=1e-11, log=True)
+    np.testing.assert_allclose(arrays.read(plan), expected, atol=accuracy(arrays, 1e-9))
+    exact = front.emd([], [], arrays.make(cost))
+    np.testing.assert_allclose(arrays.read(exact), ot.emd([], [], cost.astype(float)), atol=accuracy(arrays, 1e-12))
+
+
 def test_a_zero_weight_leaves_its_row_empty():
     p = problem()
     p.a[2] = 0.0

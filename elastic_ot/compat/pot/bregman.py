@@ -86,6 +86,13 @@ def sinkhorn(
         "u", "v", "log_u", "log_v", "alpha" and "beta" (these in units of the cost), "err", "niter", "warmstart", and
         "solution", ours.
 
+    Raises
+    ------
+    InfeasibleError
+        The masses of `a` and `b` differ, for which POT's iterations have no limit.
+    Unsupported, ValueError, TypeError
+        Arguments that are not known here, with the way out.
+
     Warns
     -----
     ConvergenceWarning

@@ -106,7 +106,7 @@ def entropic(
         xp = home.xp
         positive = c > 0
         inside = xp.log(xp.where(positive, c, xp.ones_like(c)))
-        seen, reference = xp.where(positive, cost - reg * inside, xp.full_like(cost, np.inf)), "counting"
+        seen, reference = xp.where(positive, cost - reg * inside, xp.full_like(inside, np.inf)), "counting"
     balanced = all(isinstance(side, Fixed) for side in sides)
     options: dict[str, Any] = {"rows": sides[0], "cols": sides[1], "reference": reference, "method": how.method}
     options |= {"tol": threshold(how.stop), "max_iter": int(how.max_iter)}

@@ -48,7 +48,8 @@ def home_of_results(*values: Any) -> Home:
         return Home(np, kind if kind in (np.float32, np.float64) else np.dtype(np.float64), "cpu")
     xp = namespace_of(first)
     real = str(first.dtype).split(".")[-1] in ("float16", "bfloat16", "float32", "float64")
-    return Home(xp, first.dtype if real else xp.float64, array_api_compat.device(first))
+    usual = xp.asarray(0.0).dtype if library_name(first) == "jax" else xp.float64  # JAX may have no float64
+    return Home(xp, first.dtype if real else usual, array_api_compat.device(first))
 
 
 def is_tracked(*values: Any) -> bool:
