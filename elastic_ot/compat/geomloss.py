@@ -18,7 +18,7 @@ from ..torch.samples import SamplesLoss as Loss
 
 __all__ = ["SamplesLoss"]
 
-KERNELS = ("energy", "gaussian", "laplacian", "hausdorff")
+KERNEL_LOSSES = ("energy", "gaussian", "laplacian", "hausdorff")
 METRIC_OF = {1: "euclidean", 2: "sqeuclidean"}
 
 
@@ -88,7 +88,7 @@ class SamplesLoss(nn.Module):
         tol: float = 1e-6,
     ) -> None:
         super().__init__()
-        if loss in KERNELS:
+        if loss in KERNEL_LOSSES:
             raise ValueError(f"loss is {loss!r}, a norm of kernels and no optimal transport; use geomloss.SamplesLoss")
         if loss != "sinkhorn":
             raise ValueError(f"loss is {loss!r}; choose 'sinkhorn'")

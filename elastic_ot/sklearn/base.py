@@ -14,7 +14,7 @@ from ..costs.points import PointCloud
 
 Array = NDArray[np.float64]
 UNKNOWN = -1  # the label of a point whose class is not known
-BLOCK = 2**22  # entries of a cost that are looked at together
+ENTRIES_AT_ONCE = 2**22  # entries of a cost that are looked at together
 
 
 class Transport(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -77,7 +77,7 @@ def matrix_of(cloud: PointCloud) -> Array:
 def blocks_of(cloud: PointCloud) -> Any:
     """Yield rows and their costs, so many at a time that they fit into memory."""
     n, m = cloud.shape
-    step = max(1, BLOCK // m)
+    step = max(1, ENTRIES_AT_ONCE // m)
     for begin in range(0, n, step):
         rows = slice(begin, min(begin + step, n))
         yield rows, np.asarray(cloud.block(rows, slice(0, m)))

@@ -137,7 +137,7 @@ def test_many_points_are_carried_in_blocks(monkeypatch):
     X, Xt = samples()
     transport = SinkhornTransport(0.1).fit(X, Xt=Xt)
     whole = transport.transform(X)
-    monkeypatch.setattr("elastic_ot.sklearn.base.BLOCK", 40)
+    monkeypatch.setattr("elastic_ot.sklearn.base.ENTRIES_AT_ONCE", 40)
     np.testing.assert_array_equal(transport.transform(X), whole)
 
 

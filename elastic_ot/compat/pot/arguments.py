@@ -19,8 +19,7 @@ SINKHORNS = (
 )
 HARMLESS = ("tau", "print_period", "epsilon0", "numInnerItermax", "translation_invariant", "n_threads", "numThreads")
 LEAST_THRESHOLD = 1e-12  # below it rounding decides
-SAME_MASS = 1e-10  # relative
-MARGIN = 1e-6  # by how much masses may differ for `emd`, as in POT
+MASS_MARGIN = 1e-6  # by how much masses may differ for `emd`, as in POT
 
 
 class Unsupported(NotImplementedError, ValueError):

@@ -8,8 +8,9 @@ import numpy as np
 
 from ...api.exact import exact
 from ...frameworks.dispatch import is_torch
+from ...problems.masses import SAME_MASS
 from ...solutions.exact import ExactSolution
-from .arguments import MARGIN, SAME_MASS, MassMismatch
+from .arguments import MASS_MARGIN, MassMismatch
 from .homes import Home, home_of_results, on_host, read, weights_or_uniform, with_gradients
 
 
@@ -147,7 +148,7 @@ def _solved(a: Any, b: Any, M: Any, check: bool) -> tuple[ExactSolution, Home, t
     if first.shape != (n,) or second.shape != (m,):
         raise MassMismatch(f"a has shape {first.shape} and b {second.shape}; for M of shape {(n, m)} they must fit it")
     masses = first.sum(), second.sum()
-    if check and abs(masses[0] - masses[1]) > 1.5 * MARGIN:
+    if check and abs(masses[0] - masses[1]) > 1.5 * MASS_MARGIN:
         raise MassMismatch(
             f"a sums to {masses[0]:.12g} and b to {masses[1]:.12g}; give both one mass, or "
             f"check_marginals=False to scale b"

@@ -23,13 +23,15 @@ from .lp import emd2
 from .result import OTResult
 from .unbalanced import lbfgsb_unbalanced
 
-DONE = "Converged"
+FINISHED = "Converged"
 
 
 def exact(M: Any, a: Any, b: Any) -> OTResult:
     """Without entropy, between hard sides."""
     value, log = emd2(a, b, M, log=True, return_matrix=True)
-    return OTResult(home_of_results(M), (log["u"], log["v"]), value, value, known_plan=log["G"], status=DONE, log=log)
+    return OTResult(
+        home_of_results(M), (log["u"], log["v"]), value, value, known_plan=log["G"], status=FINISHED, log=log
+    )
 
 
 def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult:
@@ -48,7 +50,7 @@ def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OT
     value = with_gradients(home, found.value, (a, b, M), slopes)
     linear = with_gradients(home, found.transport_cost, (M,), (found.plan,))
     potentials, log = (home.give(found.f), home.give(found.g)), {"cost": linear, "total_cost": value, "solution": found}
-    return OTResult(home, potentials, value, linear, known_plan=home.give(found.plan), status=DONE, log=log)
+    return OTResult(home, potentials, value, linear, known_plan=home.give(found.plan), status=FINISHED, log=log)
 
 
 def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult:
@@ -58,7 +60,7 @@ def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTR
     xp = home.xp
     reference = xp.ones_like(plan) if reg_type == "entropy" else found.a[:, None] * found.b[None, :]
     value = linear + reg * (divergence_of(home, plan, reference) + xp.sum(plan) - xp.sum(reference))
-    status = DONE if found.solution is None else _status(found.solution)
+    status = FINISHED if found.solution is None else _status(found.solution)
     return OTResult(home, (log["log_u"], log["log_v"]), value, linear, known_plan=plan, status=status, log=log)
 
 
@@ -71,7 +73,7 @@ def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: A
         verbose=how.verbose,
         log=True,
     )
-    status = DONE if log["solution"] is None else _status(log["solution"])
+    status = FINISHED if log["solution"] is None else _status(log["solution"])
     value, potentials = log["total_cost"], (log["logu"], log["logv"])
     return OTResult(home_of_results(M), potentials, value, log["cost"], known_plan=plan, status=status, log=log)
 
@@ -87,7 +89,7 @@ def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
         home.give(found.value),
         home.give(found.transport_cost),
         lazy_plan=LazyPlan(found, home),
-        status=DONE,
+        status=FINISHED,
         log={"solution": found},
     )
 
@@ -128,7 +130,7 @@ def debiased(first: OTResult, second: OTResult, between: OTResult) -> OTResult:
 
 
 def _status(solution: Any) -> str:
-    return DONE if solution.converged else str(solution.message)
+    return FINISHED if solution.converged else str(solution.message)
 
 
 def gromov_result(
@@ -170,4 +172,4 @@ def gromov_result(
     if reg:
         value = value + reg * xp.sum(plan * xp.log(xp.where(plan > 0, plan, xp.ones_like(plan))))
     potentials = None if reg else (log["u"], log["v"])
-    return OTResult(home, potentials, value, linear, quad, plan, status=DONE, log=log)
+    return OTResult(home, potentials, value, linear, quad, plan, status=FINISHED, log=log)
