@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
+from ..errors import BackendUnavailable
 from ..problems.penalties import KL, Fixed
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError as error:
+    raise BackendUnavailable('elastic_ot.compat.geomloss needs PyTorch: pip install "elastic-ot[torch]"') from error
 from ..torch.samples import SamplesLoss as Loss
 
 __all__ = ["SamplesLoss"]

@@ -22,7 +22,7 @@ from .homes import Home, home_of_results, is_tracked, on_host, read, weights_or_
 from .lazy import LazyPlan
 
 Sides = tuple[Penalty, Penalty]
-BOTH_FIXED: Sides = (Fixed(), Fixed())
+TWO_FIXED: Sides = (Fixed(), Fixed())
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,7 @@ def log_of(home: Home, weights: Any) -> Any:
 
 
 def entropic(
-    cost: Any,
-    a: Any,
-    b: Any,
-    reg: Any,
-    how: Asked,
-    sides: Sides = BOTH_FIXED,
-    reference: str = "product",
-    c: Any = None,
+    cost: Any, a: Any, b: Any, reg: Any, how: Asked, sides: Sides = TWO_FIXED, reference: str = "product", c: Any = None
 ) -> Entropic:
     """Solve <M, P> + reg KL(P | R) with both penalties, R = a b^T, ones, or `c`."""
     a, b, c = read(a, b, c)
