@@ -56,6 +56,17 @@ def test_relaxed_plans_are_those_of_pot(arrays, kind, reg_type):
     assert abs(float(ours.value_linear) - theirs.value_linear) < 3 * accuracy(arrays, usual)
 
 
+@pytest.mark.parametrize("unbalanced", [None, 5.0])
+def test_methods_and_warm_starts_reach_the_solver(unbalanced):
+    p = problem(masses=(1.0, 1.0 if unbalanced is None else 1.4))
+    options = {"reg": 0.02, "unbalanced": unbalanced, "method": "log", "max_iter": 20_000, "tol": 1e-6}
+    cold = front.solve(p.cost, p.a, p.b, **options)
+    assert cold.log["solution"].method == "log"
+    warm = front.solve(p.cost, p.a, p.b, potentials_init=cold.potentials, **options)
+    assert warm.log["niter"] < cold.log["niter"]
+    np.testing.assert_allclose(warm.plan, cold.plan, atol=1e-5)
+
+
 def test_total_variation_without_entropy_is_exact(arrays):
     p = problem(masses=(1.0, 1.4))
     given = [arrays.make(x) for x in (p.cost, p.a, p.b)]

@@ -20,8 +20,9 @@ from .gromov import (
 from .homes import home_of_results, on_host, read, weights_or_uniform, with_gradients
 from .lazy import LazyPlan
 from .lp import emd2
+from .objective import notes_of_relaxed
+from .objective import relaxed as solved_with_penalties
 from .result import OTResult
-from .unbalanced import lbfgsb_unbalanced
 
 FINISHED = "Converged"
 
@@ -66,16 +67,12 @@ def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTR
 
 def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: Any, kind: str, how: Asked) -> OTResult:
     """With entropy and penalties."""
-    plan, log = lbfgsb_unbalanced(
-        *([] if a is None else a, [] if b is None else b, M, reg, strength, c, reg_type, kind),
-        numItermax=how.max_iter,
-        stopThr=how.stop,
-        verbose=how.verbose,
-        log=True,
-    )
-    status = FINISHED if log["solution"] is None else _status(log["solution"])
+    found, both = solved_with_penalties(a, b, M, reg, strength, reg_type, c, how, kind)
+    plan = found.plan
+    log = notes_of_relaxed(found, plan, both, reg_type, c)
+    status = FINISHED if found.solution is None else _status(found.solution)
     value, potentials = log["total_cost"], (log["logu"], log["logv"])
-    return OTResult(home_of_results(M), potentials, value, log["cost"], known_plan=plan, status=status, log=log)
+    return OTResult(found.home, potentials, value, log["cost"], known_plan=plan, status=status, log=log)
 
 
 def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
