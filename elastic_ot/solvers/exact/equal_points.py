@@ -88,7 +88,8 @@ def merged(problem: Problem, cost: PointCost) -> Merged | None:
 
 def _copies(points: NDArray[np.float64], weights: Vector, used: NDArray[np.bool_]) -> Copies:
     of = np.full(weights.size, -1)
-    distinct, of[used] = np.unique(points[used] + 0.0, axis=0, return_inverse=True)  # -0 is 0
+    distinct, places = np.unique(points[used] + 0.0, axis=0, return_inverse=True)  # -0 is 0
+    of[used] = places.reshape(-1)  # NumPy 2.0.0 returns a column
     return Copies(of, distinct, np.bincount(of[used], weights[used], len(distinct)).astype(np.float64, copy=False))
 
 
