@@ -97,7 +97,6 @@ class AssignmentTransport(Transport):
 def _moves(points: Array, images: Array, which: Any, partners: Any, mass: Array) -> tuple[Array, Array]:
     """Return the places, each once, and by how much each is moved."""
     places, place = np.unique(points, axis=0, return_inverse=True)
-    place = place.reshape(-1)  # NumPy 2.0.0 returns a column
     place = place.ravel()[which]
     sums = np.zeros_like(places)
     np.add.at(sums, place, mass[:, None] * images[partners])
