@@ -130,8 +130,8 @@ def _largest_flow(
 
     (i, j), (n, m) = cells, shape
     source, sink = n + m, n + m + 1
-    tails = np.concatenate([i, np.full(n, source), n + np.arange(m)])
-    heads = np.concatenate([n + j, np.arange(n), np.full(m, sink)])
+    tails = np.concatenate([i, np.full(n, source), n + np.arange(m)]).astype(np.int32)  # as SciPy 1.13 wants them
+    heads = np.concatenate([n + j, np.arange(n), np.full(m, sink)]).astype(np.int32)
     limits = np.concatenate([np.full(i.size, UNITS), out, into]).astype(np.int32)
     graph = csr_array(coo_array((limits, (tails, heads)), shape=(n + m + 2, n + m + 2)))
     found = maximum_flow(graph, source, sink)
