@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 import elastic_ot as eot
+from elastic_ot.typing import ArrayLike
 
 from .peers import clouds as peers
 from .peers.clouds import Potentials
@@ -57,7 +58,7 @@ def cloud(n: int, d: int, dtype: type) -> Potentials:
     return x.astype(dtype), y.astype(dtype)
 
 
-def ours(cost: object, epsilon: float, count: int) -> Potentials:
+def ours(cost: ArrayLike | eot.Cost, epsilon: float, count: int) -> Potentials:
     """Potentials over epsilon with respect to the counting reference, after so many iterations."""
     sol = eot.solve(cost, epsilon=epsilon, tol=0, max_iter=count, end="cols")
     return sol.f / epsilon - np.log(sol.f.size), sol.g / epsilon - np.log(sol.g.size)
@@ -204,7 +205,7 @@ class Loss(NamedTuple):
 
 def _ours(x: Array, y: Array, tol: float) -> Loss:
     found = eot.divergence(eot.PointCloud(x, y), epsilon=2.0 * BLUR**2, tol=tol)  # GeomLoss halves squared distances
-    return Loss(0.5 * found.value, 0.5 * found.gradients().x, lambda: 0.5 * found.gap)
+    return Loss(0.5 * found.value, 0.5 * np.asarray(found.gradients().x), lambda: 0.5 * found.gap)
 
 
 def _geomloss(x: Array, y: Array, kind: str) -> Loss:

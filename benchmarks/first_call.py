@@ -32,7 +32,8 @@ def numpy_call(name: str) -> Call:
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 100, 2))
     cloud = ((x[:, None] - y[None]) ** 2).sum(axis=2)
-    stacks = {"tiny batch": rng.random((64, 8, 8)).astype(np.float32), "batch": rng.random((8, 128, 128))}
+    stacks: dict[str, Any] = {"tiny batch": rng.random((64, 8, 8)).astype(np.float32)}
+    stacks["batch"] = rng.random((8, 128, 128))
     costs = rng.random((1500, 1500)) if name == "assign" else cloud
 
     def call() -> object:

@@ -1,13 +1,16 @@
 """Optimal transport with elastic marginals: entropic, certified, fast.
 
-The public names, loaded on first use: `import elastic_ot` costs next to nothing, the compiled kernels come with the
-first solve.
+The public names are those of ``elastic_ot.__all__``, which are documented below, and of the modules `applications`,
+`compat`, `distributed`, `jax`, `sklearn`, `torch` and `typing`. All other modules are internal and change without notice.
+
+Names are loaded on first use: `import elastic_ot` costs next to nothing, the compiled kernels come with the first
+solve.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 
@@ -69,19 +72,21 @@ _HOME = {
     "RankError": "errors",
 }
 
-_SUBMODULES = ("applications", "compat", "distributed", "jax", "sklearn", "torch")
+_SUBMODULES = ("applications", "compat", "distributed", "jax", "sklearn", "torch", "typing")
 
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to whom a wrong name is an error
+
+    def __getattr__(name: str) -> object:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
@@ -89,6 +94,13 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from . import applications as applications
+    from . import compat as compat
+    from . import distributed as distributed
+    from . import jax as jax
+    from . import sklearn as sklearn
+    from . import torch as torch
+    from . import typing as typing
     from .api.assign import assign as assign
     from .api.barycenter import barycenter as barycenter
     from .api.couple import couple as couple

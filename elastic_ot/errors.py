@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
+_PACKAGE = __name__.partition(".")[0]
+
 
 class ConvergenceWarning(UserWarning):
     """The solver stopped before the tolerance was met; the message says why and what to try."""
@@ -21,3 +26,11 @@ class BackendUnavailable(ImportError):
 
 class RankError(RuntimeError):
     """Another process of a solve over processes has failed; the message names its rank and what it has raised."""
+
+
+def warn_user(message: str) -> None:
+    """Warn that something has not converged, at the line outside of this package that has called it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)

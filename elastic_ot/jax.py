@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from .frameworks.jax_barycenters import barycenter, barycenter_value
 from .frameworks.jax_operators import (
-    detached,
     divergence,
     log_plan,
-    logs_and_potentials,
     plan,
     plan_apply,
     potentials,
-    traced,
     transport_cost,
     value,
     with_converged,
@@ -20,15 +17,16 @@ from .frameworks.jax_operators import (
 __all__ = [
     "barycenter",
     "barycenter_value",
-    "detached",
     "divergence",
     "log_plan",
-    "logs_and_potentials",
     "plan",
     "plan_apply",
     "potentials",
-    "traced",
     "transport_cost",
     "value",
     "with_converged",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

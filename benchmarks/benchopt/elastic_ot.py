@@ -15,6 +15,7 @@ class Solver(BaseSolver):  # type: ignore[misc]
     parameters: ClassVar[dict[str, list[float]]] = {"reg": [0, 1e-2, 1e-1]}
     sampling_strategy = "tolerance"
     reg: float
+    found: eot.ExactSolution | eot.Solution
 
     def set_objective(self, x: Any, a: Any, y: Any, b: Any) -> None:
         self.cloud, self.a, self.b = eot.PointCloud(x, y, metric="euclidean"), a, b

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import as_array, of_points, refuse_devices
 from ..arrays.origin import origin_of
-from ..costs.base import entries_of, is_cost
+from ..calls import public
+from ..costs.base import Cost, entries_of, is_cost
 from ..costs.point_stack import stored
 from ..costs.points import in_double, many_coordinates
 from ..problems.linear import assignment_problem
+from ..problems.ragged import is_list, part
 from ..solutions.assignment import Assignment, total_of
 from ..solutions.assignment_batch import BatchAssignment
+from ..solutions.assignment_ragged import RaggedAssignment
 from ..solvers.exact.all_cells import assigned_at_once
 from ..solvers.exact.assignment import assignment_potentials
 from ..solvers.exact.clock import Clock
 from ..solvers.exact.proved import solve_proved
+from ..typing import ArrayLike, ManyMatrices
 from .assign_many import assign_many
 from .assign_within import assign_within, check_cost_limit
+from .each import each
 from .options import check_time_limit
 from .scipy_assignment import by_scipy, in_scipys_words
 
 SMALL = 1000  # rows or columns below which SciPy solves one problem without anything compiled, and stacks are one call
 
 
-def assign(
-    cost: Any,
+@overload
+def assign(  # type: ignore[overload-overlap]
+    cost: ManyMatrices,
     maximize: bool = False,
     *,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     cost_limit: float | None = None,
     time_limit: float | None = None,
-) -> Any:
+) -> BatchAssignment: ...
+
+
+@overload
+def assign(
+    cost: ArrayLike | Cost,
+    maximize: bool = False,
+    *,
+    mask: ArrayLike | None = None,
+    cost_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Assignment: ...
+
+
+@public
+def assign(
+    cost: ArrayLike | Cost | ManyMatrices,
+    maximize: bool = False,
+    *,
+    mask: ArrayLike | None = None,
+    cost_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Assignment | BatchAssignment:
     """The cheapest one-to-one assignment of rows to columns: SciPy's `linear_sum_assignment` with a proof.
 
     Minimises the sum of C[i, sigma(i)] over injective maps sigma; with n != m the longer side stays partly unmatched.
@@ -45,7 +73,8 @@ def assign(
         Cost of matching i with j. +inf forbids a pair (-inf with `maximize`). Integers are solved exactly, and so are
         whole numbers in floats; integers must not exceed 2**50 in size. Both and `maximize` cost one copy (float32 if
         it holds them exactly). With a leading dimension many problems, and the result is a `BatchAssignment`; a
-        `PointCloud` with one is a stack of matrices.
+        `PointCloud` with one is a stack of matrices. So does a list of matrices or of `PointCloud`, whose sizes may
+        differ.
     maximize : bool
         Look for the largest sum instead.
     mask : array_like of bool, shape (n, m), optional
@@ -98,8 +127,16 @@ def assign(
             small = by_scipy(cost, maximize, None, None)
             if small is not None:
                 return small
+    found: Assignment | BatchAssignment = _refused(cost, maximize, mask, cost_limit, time_limit)
+    return found
+
+
+def _refused(cost: Any, maximize: bool, mask: Any, cost_limit: Any, time_limit: Any) -> Any:
+    """The assignment, with refusals in the words of SciPy."""
     clock = Clock(check_time_limit(time_limit))
     limit = check_cost_limit(cost_limit, maximize)
+    if is_list(cost):
+        return _assign_list(cost, maximize, mask, limit, clock)
     try:
         return _assign(cost, maximize, mask, limit, clock)
     except (ValueError, TypeError) as error:
@@ -140,6 +177,21 @@ def _refuse_arrays(maximize: Any) -> None:
     if maximize is not True and maximize is not False and np.ndim(maximize):
         text = f"maximize has shape {np.shape(maximize)}; it must be True or False{of_points(np.asarray(maximize))}"
         raise ValueError(text)
+
+
+def _assign_list(costs: Any, maximize: bool, mask: Any, limit: float | None, clock: Clock) -> BatchAssignment:
+    """Of costs of different sizes, one after the other; of one size as a stack."""
+    count = len(costs)
+    alike = not any(map(is_cost, costs)) and len({np.shape(cost) for cost in costs}) == 1
+    if alike and limit is None and not isinstance(mask, list | tuple):
+        found: BatchAssignment = _assign(np.stack([as_array("cost", x) for x in costs]), maximize, mask, None, clock)
+        return found
+
+    def one(k: int) -> Assignment:
+        alone: Assignment = _assign(costs[k], maximize, part("mask", mask, 2, k, count), limit, clock)
+        return alone
+
+    return RaggedAssignment(list(each(range(count), one)))
 
 
 def _own(cost: Any, maximize: bool, mask: Any, clock: Clock) -> Assignment:

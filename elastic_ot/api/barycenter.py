@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from ..arrays.ingest import as_numpy
 from ..arrays.origin import Origin, origin_of
-from ..costs.base import is_cost
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..calls import public
+from ..costs.base import Cost, is_cost
+from ..costs.relative import absolute_of_all
+from ..errors import ConvergenceError, warn_user
 from ..problems.common import CommonProblem, Given, build_common
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
@@ -19,22 +20,24 @@ from ..solutions.barycenter import Barycenter, barycenter_from
 from ..solvers.barycenter.method import run_common
 from ..solvers.driver import Limits
 from ..solvers.names import BARYCENTER_METHODS, BarycenterMethod
+from ..typing import ArrayLike, Number
 from .options import SINGLE_TOL, check_choice, check_limits
 
 
+@public
 def barycenter(
-    costs: Any,
-    measures: Any = None,
-    weights: Any = None,
+    costs: ArrayLike | Cost | Sequence[ArrayLike | Cost],
+    measures: ArrayLike | Sequence[ArrayLike] | None = None,
+    weights: ArrayLike | None = None,
     *,
-    epsilon: float,
+    epsilon: Number | str,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
-    debiased: Any = False,
+    debiased: bool | ArrayLike | Cost = False,
     method: BarycenterMethod = "auto",
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,
-    init: Any = None,
+    init: Barycenter[object] | ArrayLike | None = None,
     callback: Callable[[int, float], object] | None = None,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
 ) -> Barycenter:
@@ -53,8 +56,9 @@ def barycenter(
         with one cost for each, they are uniform.
     weights : array_like, shape (K,), optional
         Of the measures, >= 0; divided by their sum. By default all are equal.
-    epsilon : float
-        Strength of the entropy, in the units of the costs, > 0.
+    epsilon : float or str
+        Strength of the entropy, in the units of the costs, > 0. A text such as ``"0.05x"`` is a fraction of the range
+        of all costs together, as for `solve`.
     rows : Penalty
         What the marginals P_k 1 are asked to be: `Fixed` (default), or any other.
     debiased : bool, or array_like, shape (m, m), or Cost
@@ -127,7 +131,7 @@ def barycenter(
     origin = _origin(costs, measures, weights)
     with origin.here():
         within = bool(debiased) if isinstance(debiased, bool | np.bool_) else debiased
-        problem = build_common(Given(costs, measures, weights, within), epsilon, rows)
+        problem = build_common(Given(costs, measures, weights, within), absolute_of_all(epsilon, costs), rows)
         g, h = _initial(init, problem)
         annealed = method != "log" and g is None
         outcome = run_common(problem, (g, h), annealed, limits.tol >= SINGLE_TOL, limits)
@@ -135,7 +139,7 @@ def barycenter(
     if not found.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(found.message)
-        warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
+        warn_user(found.message)
     return found
 
 

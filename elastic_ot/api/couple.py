@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number, ingest_points
+from ..calls import public
 from ..costs.points import METRICS, PointCloud, refuse_numbers
 from ..errors import ConvergenceError
 from ..plans.entries import sample_entries, sample_entry_partners
@@ -19,6 +20,7 @@ from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from ..solutions.coupling import Coupling
 from ..solutions.solution import Solution
+from ..typing import ArrayLike, Number
 from .assign import assign
 from .exact import exact
 from .options import check_choice
@@ -33,13 +35,14 @@ PART_FROM_ENDS = 0.1  # of the distance between two, by which the next one lies 
 SAMPLED_COSTS = 256  # points a side whose costs say where to begin
 
 
+@public
 def couple(
-    x0: Any,
-    x1: Any,
+    x0: ArrayLike,
+    x1: ArrayLike,
     *,
     k: int | None = None,
     method: Literal["exact", "entropic"] = "exact",
-    epsilon: float | None = None,
+    epsilon: Number | str | None = None,
     entropy: float | None = None,
     metric: str = "sqeuclidean",
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
@@ -58,8 +61,8 @@ def couple(
         How many pairs; default n.
     method : {"exact", "entropic"}
         A cheapest matching, or a cheapest plan where n and m differ; or a plan with entropy.
-    epsilon : float, optional
-        For "entropic", in units of the cost.
+    epsilon : float or str, optional
+        For "entropic", in units of the cost, or as a fraction of its range, ``"0.05x"``, as for `solve`.
     entropy : float, optional
         In place of `epsilon`: the renormalised entropy of the plan, in (0, 1): near 0 almost a matching, near 1 almost
         independent pairs. It is met to 0.01, by some solves; pass ``coupling.epsilon`` on to have one in later batches.

@@ -3,42 +3,92 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Unpack, overload
 
 import numpy as np
 
 from ..arrays.origin import origin_of
+from ..calls import public
+from ..costs.base import Cost
 from ..costs.grid import flat_weights
+from ..costs.relative import absolute
 from ..problems.pairs import build_cross, build_self, complete, strength
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
+from ..solutions.batch_divergence import BatchDivergence
+from ..solutions.divergence import Divergence
 from ..solvers.driver import Limits
 from ..solvers.methods import Method
 from ..solvers.newton import Newton
+from ..typing import ArrayLike, Number, Numbers
 from .divergence_batch import batch_shape, divergences
 from .divergence_terms import Terms
 from .multiscale import pruned
 from .options import check_choice, check_limits, check_method
+from .signatures import DivergenceOptions, OnFailure
 
 
+@overload
 def divergence(
-    cost_xy: Any,
-    cost_xx: Any = None,
-    cost_yy: Any = None,
-    a: Any = None,
-    b: Any = None,
+    cost_xy: ArrayLike | Cost,
+    cost_xx: ArrayLike | Cost | None = None,
+    cost_yy: ArrayLike | Cost | None = None,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
-    epsilon: Any = None,
-    blur: Any = None,
+    epsilon: Numbers,
+    blur: None = None,
+    **options: Unpack[DivergenceOptions],
+) -> BatchDivergence: ...
+
+
+@overload
+def divergence(
+    cost_xy: ArrayLike | Cost,
+    cost_xx: ArrayLike | Cost | None = None,
+    cost_yy: ArrayLike | Cost | None = None,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: None = None,
+    blur: Numbers,
+    **options: Unpack[DivergenceOptions],
+) -> BatchDivergence: ...
+
+
+@overload
+def divergence(
+    cost_xy: ArrayLike | Cost,
+    cost_xx: ArrayLike | Cost | None = None,
+    cost_yy: ArrayLike | Cost | None = None,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str | None = None,
+    blur: Number | None = None,
+    **options: Unpack[DivergenceOptions],
+) -> Divergence: ...
+
+
+@public
+def divergence(
+    cost_xy: ArrayLike | Cost,
+    cost_xx: ArrayLike | Cost | None = None,
+    cost_yy: ArrayLike | Cost | None = None,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str | Numbers | None = None,
+    blur: Number | Numbers | None = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     method: Method | Newton = "auto",
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,
-    on_failure: Literal["warn", "raise", "ignore"] = "warn",
-    comm: Any = None,
-) -> Any:
+    on_failure: OnFailure = "warn",
+    comm: object = None,
+) -> Divergence | BatchDivergence:
     """Debiased Sinkhorn divergence of two weighted clouds, 0 where they are the same.
 
     S(a, b) = OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 + epsilon (sum a - sum b)^2 / 2, where OT is the optimal value of
@@ -55,8 +105,9 @@ def divergence(
         coordinates, or a cost of your own with `Cost.within`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m; of a `Grid` also in its shape. Their sums may differ if a side is relaxed.
-    epsilon : float, or array_like of shape (...)
-        Strength of the entropy, in the units of the cost, > 0. Either this or `blur` must be given.
+    epsilon : float, str, or array_like of shape (...)
+        Strength of the entropy, in the units of the cost, > 0. A text such as ``"0.05x"`` is a fraction of the range of
+        `cost_xy`, as for `solve`. Either this or `blur` must be given.
     blur : float, or array_like of shape (...)
         A length, > 0, in place of `epsilon`, for costs that are a power of one: epsilon is blur**2 for the metric
         "sqeuclidean", and blur for "euclidean" and "cityblock". Details finer than it do not count; the distance
@@ -143,7 +194,7 @@ def divergence(
     limits = Limits(*check_limits(tol, max_iter, time_limit, None))
     if limits.tol == 0:
         raise ValueError("tol is 0; a divergence needs converged solutions, and a tol > 0")
-    epsilon = strength(cost_xy, epsilon, blur)
+    epsilon = strength(cost_xy, absolute(epsilon, cost_xy), blur)
     cost_xx, cost_yy = complete(cost_xy, cost_xx, cost_yy)
     a, b = flat_weights(cost_xy, a, b)
     arrays = {"cost_xy": cost_xy, "cost_xx": cost_xx, "cost_yy": cost_yy, "a": a, "b": b, "epsilon": epsilon}

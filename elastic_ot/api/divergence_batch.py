@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from ..arrays.ingest import as_array, as_numpy
 from ..costs.base import is_cost
 from ..costs.point_stack import stack_of
 from ..costs.points import PointCloud
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..problems.mixed import penalty_of, strength_name, strength_shape
 from ..problems.penalty import Penalty
 
@@ -72,7 +71,7 @@ def divergences(
         text = f"{unconverged(found)} did not converge"
         if on_failure == "raise":
             raise ConvergenceError(text)
-        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        warn_user(text)
     return found
 
 

@@ -13,6 +13,7 @@ from ..arrays.origin import origin_of
 from ..costs.base import is_cost
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
+from ..costs.relative import absolute_of_ranks, fraction
 from ..costs.split import SplitCost
 from ..distributed.adapters import communicator_of
 from ..distributed.agreement import refuse_differences
@@ -67,12 +68,15 @@ def _divergence(
         check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
         limits = Limits(*check_limits(tol, max_iter, time_limit, None))
         _refuse(costs, weights, scale, sides, limits.tol, method)
+        if isinstance(scale[0], str):
+            fraction(scale[0])
         origin = origin_of(**{f"cost_{k}": x for k, x in zip(("xy", "xx", "yy"), costs, strict=True) if not is_cost(x)})
     ranks.check()
+    refuse_differences(ranks, method=method, tol=limits.tol, max_iter=max_iter, time_limit=time_limit, scale=scale)
+    scale = absolute_of_ranks(scale[0], costs[0], None, ranks), scale[1]
     with ranks.noting():
         epsilon = _strength(costs[0], scale)
     epsilon = ranks.most(epsilon)  # one without rows cannot tell a blur's power
-    refuse_differences(ranks, method=method, tol=limits.tol, max_iter=max_iter, time_limit=time_limit, scale=scale)
     rows, cols = sides
     cross = build_split(costs[0], *weights, epsilon, rows, cols, "product", None, ranks)
     made, cost_xx, cost_yy = _within(ranks, costs, cross)

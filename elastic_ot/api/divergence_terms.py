@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..arrays.origin import Origin
 from ..costs.point_cost import is_pruned
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task
@@ -55,7 +54,7 @@ class Terms:
             text = "; ".join(f"the term of {name}: {part.message}" for name, part in parts if not part.converged)
             if on_failure == "raise":
                 raise ConvergenceError(text)
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+            warn_user(text)
         return found
 
     def made(self, value: float, cross: Any, self_x: Any, self_y: Any) -> Divergence:
@@ -114,7 +113,7 @@ def _size(solution: Solution) -> float:
     host, problem = solution.host, solution.problem
     used_r, used_c = problem.row_used, problem.col_used
     r, c = host.row_marginal[used_r], host.col_marginal[used_c]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         of_rows, mass = problem.ranks.totals(float(r @ np.abs(host.f[used_r])), float(r.sum()))
         terms = of_rows + c @ np.abs(host.g[used_c]) + problem.epsilon * mass
     return float(terms + abs(solution.dual_value))

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack, overload
 
 import numpy as np
 
 from ..arrays.ingest import as_array, refuse_devices
 from ..arrays.origin import origin_of
-from ..costs.base import is_cost
+from ..calls import public
+from ..costs.base import Cost, is_cost
 from ..costs.grid import flat_weights
 from ..costs.point_stack import stored
 from ..costs.points import in_double
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
+from ..problems.ragged import is_list, part
 from ..solutions.exact import ExactSolution
 from ..solutions.exact_batch import BatchExactSolution
 from ..solvers.exact.clock import Clock
 from ..solvers.exact.proved import refuse_overflow, solve_proved
 from ..solvers.objective import penalty_values, unregularised_dual
+from ..typing import ArrayLike, ManyMatrices
 from .each import each, of_each
 from .exact_of_mass import bounded_sides, exact_of_mass
 from .exact_small import exact_small
 from .options import check_time_limit
+from .signatures import ExactOptions
 
 
+@overload
+def exact(  # type: ignore[overload-overlap]
+    cost: ManyMatrices, a: ArrayLike | None = None, b: ArrayLike | None = None, **options: Unpack[ExactOptions]
+) -> BatchExactSolution: ...
+
+
+@overload
 def exact(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: ArrayLike | Cost, a: ArrayLike | None = None, b: ArrayLike | None = None, **options: Unpack[ExactOptions]
+) -> ExactSolution: ...
+
+
+@public
+def exact(
+    cost: ArrayLike | Cost | ManyMatrices,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
-    mask: Any = None,
-    mass: float | None = None,
+    mask: ArrayLike | None = None,
+    mass: ArrayLike | None = None,
     time_limit: float | None = None,
-) -> Any:
+) -> ExactSolution | BatchExactSolution:
     """Unregularised optimal transport, proved optimal: the limit of `solve` as epsilon tends to 0.
 
     Minimises <C, P> + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0, for penalties that make it a linear programme.
@@ -45,7 +62,8 @@ def exact(
     ----------
     cost : array_like, shape (n, m) or (B, n, m), or Cost
         Cost of moving a unit of mass from i to j. +inf forbids a cell. With a leading dimension many problems, and the
-        result is a `BatchExactSolution`; a `PointCloud` with one is a stack of matrices.
+        result is a `BatchExactSolution`; a `PointCloud` with one is a stack of matrices. A list of matrices or of
+        `PointCloud`, whose sizes may differ, is many problems as well, to which what follows may be lists.
     a, b : array_like, shapes (n,) and (m,), optional
         Weights >= 0, default 1/n and 1/m. Of many problems the same for all, or (B, n) and (B, m); so with `mask` and
         `mass`.
@@ -93,6 +111,13 @@ def exact(
     array([0.333, 0.333, 0.   ])
     """
     clock = Clock(check_time_limit(time_limit))
+    found: ExactSolution | BatchExactSolution = _solved(cost, a, b, rows, cols, mask, mass, clock)
+    return found
+
+
+def _solved(cost: Any, a: Any, b: Any, rows: Penalty, cols: Penalty, mask: Any, mass: Any, clock: Clock) -> Any:
+    if is_list(cost):
+        return _of_list(cost, {"a": a, "b": b, "mask": mask, "mass": mass}, (rows, cols), clock)
     cost = in_double(stored(cost, mask))
     if type(rows) is Fixed and type(cols) is Fixed and mask is mass is None:
         clock.check()
@@ -112,14 +137,28 @@ def exact(
     count = len(stack)
     if count == 0:
         raise ValueError(f"cost has shape {stack.shape}; it must have at least one problem")
-    of = [
-        of_each(name, x, rank, count)
-        for name, x, rank in (("a", a, 1), ("b", b, 1), ("mask", mask, 2), ("mass", mass, 0))
-    ]
+    given = {"a": a, "b": b, "mask": mask, "mass": mass}
+    of = [of_each(name, x, RANKS[name], count) for name, x in given.items()]
 
     def one(k: int) -> ExactSolution:
         a, b, mask, mass = (x(k) for x in of)
         return _exact(stack[k], a, b, rows, cols, mask, mass, clock)
+
+    return BatchExactSolution(tuple(each(range(count), one)))
+
+
+RANKS = {"a": 1, "b": 1, "mask": 2, "mass": 0}  # of what one problem has
+
+
+def _of_list(costs: Any, given: dict[str, Any], sides: tuple[Penalty, Penalty], clock: Clock) -> BatchExactSolution:
+    """Of costs of different sizes, one after the other."""
+    count = len(costs)
+
+    def one(k: int) -> ExactSolution:
+        cost = np.asarray(costs[k], np.float64) if isinstance(costs[k], list | tuple) else costs[k]
+        own = {name: part(name, values, RANKS[name], k, count) for name, values in given.items()}
+        found: ExactSolution = _solved(cost, own["a"], own["b"], *sides, own["mask"], own["mass"], clock)
+        return found
 
     return BatchExactSolution(tuple(each(range(count), one)))
 

@@ -111,7 +111,7 @@ def _extended(problem: Problem, amount: float) -> Problem:
         bordered = DenseCost(matrix, *bounds)
     else:
         whole = Bordered(cost, cost.lowest, corner)
-        bordered = BlockCost(whole, whole.shape, whole.dtype, *bounds)
+        bordered = BlockCost(whole, whole.shape, np.dtype(whole.dtype), *bounds)
     return Problem(bordered, a, b, 1.0, Fixed(), Fixed(), "product")
 
 

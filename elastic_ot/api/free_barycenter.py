@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -11,32 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number, ingest_points
+from ..calls import public
 from ..costs.points import PointCloud
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..costs.relative import absolute_of_all
+from ..errors import ConvergenceError, warn_user
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from ..solutions.barycenter import Barycenter
 from ..solutions.free_barycenter import FreeBarycenter
 from ..solvers.status import Status
+from ..typing import ArrayLike, Number, Seed
 from .barycenter import barycenter
 from .options import check_choice, check_limits
 
 Points = NDArray[np.float64]
 
 
+@public
 def free_barycenter(
-    points: Any,
-    measures: Any = None,
-    weights: Any = None,
+    points: ArrayLike | Sequence[ArrayLike],
+    measures: ArrayLike | Sequence[ArrayLike] | None = None,
+    weights: ArrayLike | None = None,
     *,
-    support: Any,
-    epsilon: float,
+    support: int | ArrayLike,
+    epsilon: Number | str,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     tol: float = 1e-6,
     move_tol: float = 1e-4,
     max_moves: int = 100,
     time_limit: float | None = None,
-    rng: Any = 0,
+    rng: Seed = 0,
     callback: Callable[[int, float], object] | None = None,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
 ) -> FreeBarycenter:
@@ -57,8 +60,9 @@ def free_barycenter(
         Of the measures.
     support : int, or array_like, shape (m, d)
         Where the points begin; a number of them is drawn from those of the measures.
-    epsilon : float
-        Strength of the entropy, in the units of squared distances, > 0.
+    epsilon : float or str
+        Strength of the entropy, in the units of squared distances, > 0. A text such as ``"0.05x"`` is a fraction of
+        their range where the points begin, as for `solve`.
     rows : Penalty
         As for `barycenter`.
     tol : float
@@ -114,7 +118,8 @@ def free_barycenter(
         raise ValueError(f"move_tol is {least}; it must be positive and finite")
     clouds = _clouds(points)
     y = _support(support, clouds, rng)
-    options: dict[str, Any] = {"epsilon": epsilon, "rows": rows, "tol": tol, "on_failure": "ignore"}
+    strength = absolute_of_all(epsilon, [PointCloud(x, y) for x in clouds])
+    options: dict[str, Any] = {"epsilon": strength, "rows": rows, "tol": tol, "on_failure": "ignore"}
     began, values, found, status = time.perf_counter(), list[float](), None, None
     while status is None:
         left = None if seconds is None else max(seconds - (time.perf_counter() - began), 1e-3)
@@ -132,7 +137,7 @@ def free_barycenter(
     if not result.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(text)
-        warnings.warn(text, ConvergenceWarning, stacklevel=2)
+        warn_user(text)
     return result
 
 

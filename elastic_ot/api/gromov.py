@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 
 from ..arrays.ingest import ingest_number, ingest_stack, refuse_devices
-from ..costs.base import LARGEST_PLAN, is_cost
+from ..calls import public
+from ..costs.base import LARGEST_PLAN, Cost, is_cost
 from ..costs.points import PointCloud
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..problems.build import check_epsilon, check_sides, refuse_total, weights_of
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
@@ -25,6 +25,7 @@ from ..solvers.gromov.structures import Array, Clouds, Coupling, Matrices, Struc
 from ..solvers.line import in_order
 from ..solvers.objective import penalty_values
 from ..solvers.status import Status
+from ..typing import ArrayLike
 from .options import check_choice, check_limits
 from .solve import solve
 
@@ -32,20 +33,21 @@ STARTS = ("product", "eccentricity")
 SAME_VALUE = 1e-9  # relative difference of objectives that is no reason for another start
 
 
+@public
 def gromov(
-    cost_x: Any,
-    cost_y: Any,
-    a: Any = None,
-    b: Any = None,
+    cost_x: ArrayLike | Cost,
+    cost_y: ArrayLike | Cost,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
     epsilon: float,
-    linear: Any = None,
+    linear: ArrayLike | Cost | None = None,
     alpha: float | None = None,
     loss: Literal["square", "kl"] = "square",
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     reference: Reference = "product",
-    init: Any = "product",
+    init: ArrayLike = "product",
     starts: int = 1,
     seed: int = 0,
     tol: float = 1e-6,
@@ -152,7 +154,7 @@ def gromov(
     tol, max_iter, time_limit, callback = check_limits(tol, max_iter, time_limit, callback)
     if tol == 0:
         raise ValueError("tol is 0; gromov has no fixed number of steps, give a tol > 0")
-    epsilon = check_epsilon(epsilon)
+    epsilon = check_epsilon(_number(epsilon))
     check_sides(rows, cols)
     count = _count(starts)
     share = _share(alpha, linear)
@@ -192,8 +194,18 @@ def gromov(
     if not result.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(result.message)
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+        warn_user(result.message)
     return result
+
+
+def _number(epsilon: Any) -> Any:
+    """Refuse a fraction of the range of costs."""
+    if isinstance(epsilon, str):
+        raise TypeError(
+            f"epsilon is {epsilon!r}, and gromov makes its costs of the plan, so that they have no range beforehand; "
+            f"give a number, in the units of the loss"
+        )
+    return epsilon
 
 
 def _count(starts: Any) -> int:

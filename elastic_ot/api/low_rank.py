@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,10 +11,11 @@ import numpy as np
 
 from ..arrays.ingest import ingest_number, ingest_stack, refuse_devices
 from ..arrays.origin import Origin, origin_of
+from ..calls import public
 from ..costs.base import is_cost
 from ..costs.grid import flat_weights
 from ..costs.products import products_of
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..plans.factors import rounded_factors
 from ..problems.build import build, check_sides
 from ..problems.penalties import KL, Fixed
@@ -34,6 +34,7 @@ FACTOR_STARTS = ("kmeans", "random")
 NO_SPAN = 1e-13  # of the largest cost: a residual that is rounding, whatever the range of the costs
 
 
+@public
 def low_rank(
     cost: Any,
     rank: int,
@@ -174,7 +175,7 @@ def low_rank(
     if not result.converged and on_failure != "ignore":
         if on_failure == "raise":
             raise ConvergenceError(result.message)
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+        warn_user(result.message)
     return result
 
 

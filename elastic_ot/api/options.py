@@ -9,11 +9,10 @@ import numpy as np
 
 from ..arrays.ingest import ingest_number
 from ..problems.problem import Problem
-from ..solvers.methods import METHODS, Method
+from ..solvers.methods import METHODS, RESOLVED, Method
 from ..solvers.newton import Newton
 
 SINGLE_TOL = 1e-6  # smallest tolerance for which sweeps may use float32 exponentials and kernels
-RESOLVED = 1e10  # potentials over epsilon up to which rounding changes the plan by less than a millionth
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

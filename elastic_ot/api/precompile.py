@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.protocol import BOUNDED_METRICS
+from ..calls import public
 from ..costs.points import PointCloud
 from ..derivatives.layers import solved_layer
 from ..problems.penalties import KL, L2, TV, AtMost, Between, Fixed, Free
@@ -50,6 +51,7 @@ class Compilation:
     seconds: float
 
 
+@public
 def precompile(*parts: str) -> Compilation:
     """Compile into Numba's cache what first calls would compile, for images, tests and classrooms.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_numpy, ingest_points, is_real, refuse_devices
 from ..arrays.origin import origin_of
+from ..calls import public
 from ..costs.points import refuse_numbers
 from ..problems.line import exponent_of, line_weights, same_masses
 from ..solutions.sliced import Kind, SlicedSolution
@@ -21,18 +22,20 @@ from ..solvers.sliced import (
     orthonormal_directions,
     sliced_values,
 )
+from ..typing import ArrayLike
 from .options import check_choice
 
 
+@public
 def sliced(
-    x: Any,
-    y: Any,
-    a: Any = None,
-    b: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
     kind: Kind = "mean",
     p: float = 2.0,
-    projections: Any = 100,
+    projections: int | ArrayLike = 100,
     seed: int | np.random.Generator | None = None,
 ) -> SlicedSolution:
     """Transport between projections of points on directions, each solved by sorting.

@@ -2,83 +2,170 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from inspect import signature
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from ..arrays.ingest import as_array
-from ..arrays.libraries import is_bfloat16
-from ..arrays.origin import Origin, origin_of
-from ..costs.base import is_cost
-from ..costs.grid import flat_weights
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..calls import public
+from ..costs.base import Cost
 from ..problems.batch import BatchProblem
-from ..problems.build import build
-from ..problems.build_batch import build_batch, is_batch
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
 from ..problems.problem import Problem
 from ..problems.terms import Reference
-from ..solutions.assembly import solution_from, solution_of
+from ..solutions.assembly import solution_of
 from ..solutions.batch import BatchSolution
-from ..solutions.exact import ExactSolution
 from ..solutions.solution import Solution
-from ..solvers.blocked import refuse_blocked
-from ..solvers.driver import Limits, Outcome
-from ..solvers.given_mass import PriceSearch, open_sides, with_amount
-from ..solvers.methods import Method, choose
+from ..solvers.methods import Method
 from ..solvers.newton import Newton
-from ..solvers.oriented import run_budget_oriented, run_oriented
-from ..solvers.progress import progress_bar
-from ..solvers.small import solve_small
-from ..solvers.state import Start
 from ..solvers.status import Budget, Status
-from .initial import initial
-from .multiscale import pruned
-from .options import (
-    SINGLE_TOL,
-    check_budget,
-    check_choice,
-    check_limits,
-    check_method,
-    check_relaxation,
-    is_budget,
-    last_side,
-)
-from .solve_batch import How, recalled, solve_batch
+from ..typing import ArrayLike, Callback, ForeignT, ManyMatrices, Number, Numbers
+from .options import is_budget, last_side
+from .signatures import Init, OnFailure, SolveOptions
+from .solve_any import solve_any
+from .solve_batch import recalled
 
 
-def solve(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+# Tensors and lists are array_like, too, and are told first.
+@overload
+def solve(  # type: ignore[overload-overlap]
+    cost: ForeignT,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
-    epsilon: float,
+    epsilon: Numbers,
+    row_lengths: ArrayLike | None = None,
+    col_lengths: ArrayLike | None = None,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution[ForeignT]: ...
+
+
+@overload
+def solve(  # type: ignore[overload-overlap]
+    cost: ForeignT,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    row_lengths: ArrayLike,
+    col_lengths: ArrayLike | None = None,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution[ForeignT]: ...
+
+
+@overload
+def solve(  # type: ignore[overload-overlap]
+    cost: ForeignT,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    row_lengths: None = None,
+    col_lengths: ArrayLike,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution[ForeignT]: ...
+
+
+@overload
+def solve(  # type: ignore[overload-overlap]
+    cost: ForeignT,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    **options: Unpack[SolveOptions],
+) -> Solution[ForeignT]: ...
+
+
+@overload
+def solve(  # type: ignore[overload-overlap]
+    cost: ManyMatrices,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str | Numbers,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution: ...
+
+
+@overload
+def solve(
+    cost: ArrayLike | Cost,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Numbers,
+    row_lengths: ArrayLike | None = None,
+    col_lengths: ArrayLike | None = None,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution: ...
+
+
+@overload
+def solve(
+    cost: ArrayLike | Cost,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    row_lengths: ArrayLike,
+    col_lengths: ArrayLike | None = None,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution: ...
+
+
+@overload
+def solve(
+    cost: ArrayLike | Cost,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    row_lengths: None = None,
+    col_lengths: ArrayLike,
+    **options: Unpack[SolveOptions],
+) -> BatchSolution: ...
+
+
+@overload
+def solve(
+    cost: ArrayLike | Cost,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str,
+    **options: Unpack[SolveOptions],
+) -> Solution: ...
+
+
+@public
+def solve(
+    cost: ArrayLike | Cost | ManyMatrices,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    epsilon: Number | str | Numbers,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     reference: Reference = "product",
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     mass: float | None = None,
     method: Method | Newton = "auto",
     relaxation: float | Literal["auto"] = 1.0,
     tol: float = 1e-6,
     max_iter: int = 10_000,
     time_limit: float | None = None,
-    init: Solution | ExactSolution | tuple[Any, Any] | None = None,
+    init: Init = None,
     end: Literal["rows", "cols"] | None = None,
-    row_lengths: Any = None,
-    col_lengths: Any = None,
-    callback: Callable[[int, Any], object] | None = None,
+    row_lengths: ArrayLike | None = None,
+    col_lengths: ArrayLike | None = None,
+    callback: Callback | None = None,
     progress: bool = False,
-    on_failure: Literal["warn", "raise", "ignore"] = "warn",
-    comm: Any = None,
-) -> Any:
+    on_failure: OnFailure = "warn",
+    comm: object = None,
+) -> Solution[object] | BatchSolution[object]:
     """Entropic optimal transport with elastic marginals.
 
     Minimises <C, P> + epsilon KL(P | R) + phi_rows(P 1) + phi_cols(P^T 1) over plans P >= 0.
@@ -89,12 +176,15 @@ def solve(
         Cost of moving a unit of mass from i to j. +inf forbids a cell. C or Fortran order and read-only arrays are
         used in place; float16 is computed in float32, integers in float64. On a CUDA device it is solved there, float16
         and bfloat16 as they lie. With leading dimensions, here or in what follows, it is a batch: they broadcast, and
-        the result is a `BatchSolution`. A `Cost` is computed by blocks and never stored, but for a batch of
+        the result is a `BatchSolution`; so it is of a list of matrices or of `PointCloud`, whose sizes may differ, and
+        to which `a`, `b` and `mask` may be lists. A `Cost` is computed by blocks and never stored, but for a batch of
         `PointCloud`.
     a, b : array_like, shapes (n,) and (m,), or (..., n) and (..., m), optional
         Weights >= 0, default 1/n and 1/m. A zero weight removes its row or column: the plan is exactly 0 there.
-    epsilon : float, or array_like of shape (...)
-        Strength of the entropy, in the units of the cost, > 0.
+    epsilon : float, str, or array_like of shape (...)
+        Strength of the entropy, in the units of the cost, > 0. A text such as ``"0.05x"`` is a fraction of the range of
+        the costs, max - min of those that are finite and allowed; of a `PointCloud`, of a bound on it; of a batch, of
+        each problem's own.
     rows, cols : Penalty
         What the marginals P 1 and P^T 1 are asked to be: `Fixed` (default), `KL`, `TV`, `L2`, `Between`, `AtMost`,
         `Free` or `Elastic`. A strength may be an array of shape (...).
@@ -177,7 +267,7 @@ def solve(
     ('CONVERGED', (4, 3))
     """
     lengths = row_lengths, col_lengths
-    return _solve(
+    found: Solution[object] | BatchSolution[object] = solve_any(
         *(cost, a, b, epsilon, rows, cols, reference, mask, mass, lengths),
         method,
         relaxation,
@@ -191,6 +281,7 @@ def solve(
         on_failure,
         comm,
     )
+    return found
 
 
 def solve_with_plan(cost: Any, a: Any, b: Any, *, epsilon: Any, **options: Any) -> Any:
@@ -202,147 +293,17 @@ def solve_for(
     cost: Any, a: Any, b: Any, *, epsilon: Any, with_plan: bool = False, precision: str = "", **options: Any
 ) -> Any:
     """`solve` for callers that know more: that the plan is wanted, or a dtype that weights had before."""
+    if not options.keys() <= _defaults().keys():
+        solve(cost, epsilon=epsilon, **options)  # says which of them is unknown
     given = _defaults() | options
     lengths = given.pop("row_lengths"), given.pop("col_lengths")
     given |= {"cost": cost, "a": a, "b": b, "epsilon": epsilon, "lengths": lengths}
-    return _solve(**given, with_plan=with_plan, precision=precision)
+    return solve_any(**given, with_plan=with_plan, precision=precision)
 
 
 @cache
 def _defaults() -> dict[str, Any]:
     return {name: parameter.default for name, parameter in signature(solve).parameters.items()}
-
-
-def _solve(
-    cost: Any,
-    a: Any,
-    b: Any,
-    epsilon: Any,
-    rows: Penalty,
-    cols: Penalty,
-    reference: Reference,
-    mask: Any,
-    mass: Any,
-    lengths: tuple[Any, Any],
-    method: Method | Newton,
-    relaxation: Any,
-    tol: float,
-    max_iter: int,
-    time_limit: float | None,
-    init: Any,
-    end: Literal["rows", "cols"] | None,
-    callback: Any,
-    progress: bool,
-    on_failure: str,
-    comm: Any = None,
-    with_plan: bool = False,
-    precision: str = "",
-) -> Any:
-    if comm is not None:
-        from .solve_split import Given, solve_split  # here, because few solves need it
-
-        return solve_split(
-            comm,
-            Given(
-                *(cost, a, b, epsilon, rows, cols, reference, mask, mass, lengths),
-                *(method, relaxation, tol, max_iter, time_limit, init, end, callback, progress, on_failure),
-            ),
-        )
-    check_method(method)
-    check_choice("on_failure", on_failure, ("warn", "raise", "ignore"))
-    if end is not None:
-        check_choice("end", end, ("rows", "cols"))
-    omega = check_relaxation(relaxation, method)
-    limits = check_limits(tol, max_iter, time_limit, callback)
-    asked = mask, mass, end, time_limit, callback, progress or None, *lengths
-    plain = method == "auto" and relaxation == 1 and tol > 0 and all(option is None for option in asked)
-    plain = plain and str(reference) == "product"
-
-    a, b = flat_weights(cost, a, b)
-    origin = _origin(cost, a, b, mask, init)
-
-    def quickly() -> Solution | None:
-        """In one compiled call, if that is the right way for this problem."""
-        if not plain or origin.index is not None:
-            return None
-        read = _read("cost", cost), _read("a", a), _read("b", b)
-        found = solve_small(*read, epsilon, (rows, cols), limits[0], limits[1])
-        return None if found is None else solution_from(found.problem, found.outcome, tol, origin, plan=found.plan)
-
-    solution = quickly() if init is None else None
-    if solution is not None:
-        return solution
-    with origin.here():
-        if is_batch(cost, a, b, epsilon, mask, (rows, cols), lengths):
-            if progress:
-                raise ValueError("progress shows one problem; for a batch use callback")
-            if mass is not None:
-                raise ValueError("mass is that of one plan; solve the problems of a batch one by one")
-            if method == "multiscale":
-                raise ValueError("method='multiscale' solves one cloud; solve the clouds of a batch one by one")
-            budgeted = is_budget(tol, method)
-            batch = build_batch(cost, a, b, epsilon, rows, cols, reference, mask, *lengths, precision)
-            batch = batch.levelled(budgeted)
-            if budgeted:
-                check_budget(relaxation, time_limit, callback, progress)
-            how = How(method, relaxation, omega, *limits, end, on_failure, budgeted, with_plan)
-            return solve_batch(batch, how, init, origin)
-        budgeted = is_budget(tol, method)
-        if mass is not None:
-            if budgeted:
-                raise ValueError("tol=0 runs max_iter iterations, which know no mass; give a tol > 0")
-            rows, cols = open_sides(rows, cols)
-        problem = build(cost, a, b, epsilon, rows, cols, reference, mask, precision)
-        problem = (problem if budgeted else pruned(problem, cost, method, omega, tol)).levelled(budgeted)
-        if mass is not None:
-            problem = with_amount(problem, mass)
-            if isinstance(init, Solution):
-                problem = replace(problem, price=init.problem.price)
-        f, g = initial(init, problem)
-        solution = quickly() if init is not None and f is None else None
-        if solution is not None:
-            return solution
-        last = last_side(problem, end)
-        start = Start(
-            f=f,
-            g=g,
-            end=last,
-            omega=(max(omega, 1.0), omega),
-            fast=(method in ("auto", "multiscale") or problem.cost.single) and tol >= SINGLE_TOL,
-            tol=tol,
-            deadline=np.inf if time_limit is None else time.perf_counter() + time_limit,
-        )
-        if budgeted:
-            check_budget(relaxation, time_limit, callback, progress)
-            start = replace(start, fast=problem.cost.single)
-            outcome = run_budget_oriented(problem, start, max_iter)
-            return solution_from(problem, outcome, tol, origin, Budget(max_iter, last, f, g))
-
-        def solved(at: Problem, f: Vector | None, g: Vector | None, limits: Limits) -> Outcome:
-            begin = replace(start, f=f, g=g)
-            found = run_oriented(at, begin, limits, lambda stored: choose(method, stored, omega, tol))
-            refuse_blocked(found.blocked)
-            return found
-
-        with progress_bar(progress, tol) as report:
-            within = Limits(*limits, progress=report, adaptive=relaxation == "auto")
-            if mass is None:
-                outcome = solved(problem, f, g, within)
-            else:
-                problem, outcome = PriceSearch(problem, within, solved).run(f, g, problem.price)
-        solution = solution_from(problem, outcome, tol, origin)
-        if not solution.converged and on_failure != "ignore":
-            if on_failure == "raise":
-                raise ConvergenceError(solution.message)
-            warnings.warn(solution.message, ConvergenceWarning, stacklevel=3)
-        return solution
-
-
-def _read(name: str, values: Any) -> Any:
-    """An array that offers its memory, read; anything else as it is."""
-    if type(values) is np.ndarray or not hasattr(values, "__dlpack__") or is_bfloat16(values):
-        return values
-    return as_array(name, values)
 
 
 def recall(
@@ -372,9 +333,3 @@ def recall_batch(
     first, second = (np.asarray(x, dtype=np.float64).reshape(problem.size, -1) for x in (f, g))
     budget = Budget(max_iter, end or "mixed", None, None) if is_budget(tol, method) else None
     return recalled(problem, first, second, tol, end, budget)
-
-
-def _origin(cost: Any, a: Any, b: Any, mask: Any, init: Any) -> Origin:
-    pair = init if isinstance(init, tuple) and len(init) == 2 else (None, None)
-    cost = None if is_cost(cost) else cost
-    return origin_of(cost=cost, a=a, b=b, mask=mask, **{"init[0]": pair[0], "init[1]": pair[1]})

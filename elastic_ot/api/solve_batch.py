@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..arrays.half import is_single, working_dtype
 from ..arrays.ingest import as_numpy
 from ..arrays.origin import Origin
 from ..backends import load_batch_for
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..problems.batch import BatchProblem
 from ..problems.mixed import is_hard
 from ..problems.penalties import Between, Fixed
@@ -257,4 +256,4 @@ def _report(solution: BatchSolution, on_failure: str) -> None:
     )
     if on_failure == "raise":
         raise ConvergenceError(text)
-    warnings.warn(text, ConvergenceWarning, stacklevel=5)
+    warn_user(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -14,10 +13,11 @@ from ..arrays.ingest import refuse_devices
 from ..arrays.origin import origin_of
 from ..costs.base import is_cost
 from ..costs.grid import Grid
+from ..costs.relative import absolute_of_ranks, fraction
 from ..distributed.adapters import communicator_of
 from ..distributed.agreement import refuse_differences
 from ..distributed.ranks import Together
-from ..errors import ConvergenceError, ConvergenceWarning
+from ..errors import ConvergenceError, warn_user
 from ..problems.build_batch import is_batch
 from ..problems.build_split import build_split
 from ..problems.problem import Problem
@@ -86,12 +86,16 @@ def _solve(ranks: Together, given: Given) -> SplitSolution:
         omega = check_relaxation(given.relaxation, given.method)
         limits = check_limits(given.tol, given.max_iter, given.time_limit, given.callback)
         _refuse(given)
+        if isinstance(given.epsilon, str):
+            fraction(given.epsilon)
         origin = _origin(given)
     ranks.check()
     tol, max_iter, time_limit, callback = limits
     names = "method", "relaxation", "end", "on_failure"
     shared = {name: getattr(given, name) for name in names}
+    shared["epsilon"] = given.epsilon if isinstance(given.epsilon, str) else "a number"
     refuse_differences(ranks, **shared, tol=tol, max_iter=max_iter, time_limit=time_limit, init=_init_kind(given.init))
+    given = given._replace(epsilon=absolute_of_ranks(given.epsilon, given.cost, given.mask, ranks))
     problem = build_split(*given[:8], ranks)
     budgeted = is_budget(tol, given.method)
     problem = problem.levelled(budgeted)
@@ -116,7 +120,7 @@ def _solve(ranks: Together, given: Given) -> SplitSolution:
     if not solution.converged and given.on_failure != "ignore":
         if given.on_failure == "raise":
             raise ConvergenceError(solution.message)
-        warnings.warn(solution.message, ConvergenceWarning, stacklevel=5)
+        warn_user(solution.message)
     return solution
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..arrays.ingest import refuse_devices
 from ..arrays.origin import origin_of
+from ..calls import public
 from ..problems.line import LineProblem, build_line
 from ..solutions.line import LineSolution
 from ..solvers.line import solve_line
+from ..typing import ArrayLike
 
 
-def transport_1d(x: Any, y: Any, a: Any = None, b: Any = None, *, metric: str | float = "sqeuclidean") -> LineSolution:
+@public
+def transport_1d(
+    x: ArrayLike,
+    y: ArrayLike,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    *,
+    metric: str | float = "sqeuclidean",
+) -> LineSolution:
     """Exact optimal transport between points on the line, by sorting, with a proof.
 
     Minimises sum abs(x_i - y_j)^p P_ij over plans P >= 0 with P 1 = a and P^T 1 = b.

@@ -7,7 +7,7 @@ Each is a thin function on arrays of NumPy, CuPy, torch or JAX, whose normalisat
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 _NAMES_OF = {
     "attention": ("attention_weights", "elastic_attention", "damped_weights", "sinkformer_weights"),
@@ -30,12 +30,14 @@ _HOME_OF = {name: module for module, names in _NAMES_OF.items() for name in name
 __all__ = list(_HOME_OF)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to whom a wrong name is an error
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..calls import public
 from ..frameworks.options import Grad
+from ..typing import Array, ArrayT
 from .arguments import count
 from .attention_solve import budget, column_potentials, score_matrix, weights_of
 from .causal import causal_weights
@@ -23,20 +24,21 @@ from .sequences import check_attention_inputs
 ATTENTION_TOL = 1e-9
 
 
+@public
 def attention_weights(
-    scores: Any,
+    scores: ArrayT,
     *,
-    epsilon: Any = 1.0,
-    lam: Any = None,
-    rho: Any = None,
-    b: Any = None,
-    mask: Any = None,
+    epsilon: float | Array = 1.0,
+    lam: float | Array | None = None,
+    rho: float | Array | None = None,
+    b: Array | None = None,
+    mask: Array | None = None,
     n_half_steps: int | None = None,
     iterations: int = 5,
     tol: float | None = None,
     grad: Grad | None = None,
-    null_score: Any = None,
-) -> Any:
+    null_score: float | Array | None = None,
+) -> ArrayT:
     """Attention weights with elastic columns, from softmax to a doubly stochastic matrix.
 
     Rows are exact; columns are `Elastic(lam)` or `KL(rho)` around their targets `b`. At the optimum the score of key j
@@ -103,25 +105,26 @@ def attention_weights(
     return weights_of(-scores, epsilon, elastic, b, mask, budget(n_half_steps, iterations, tol, grad), null_score)
 
 
+@public
 def elastic_attention(
-    q: Any,
-    k: Any,
-    v: Any,
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayT,
     *,
     scale: float | None = None,
     causal: bool = False,
-    epsilon: Any = 1.0,
-    lam: Any = None,
-    rho: Any = None,
-    b: Any = None,
-    mask: Any = None,
+    epsilon: float | Array = 1.0,
+    lam: float | Array | None = None,
+    rho: float | Array | None = None,
+    b: Array | None = None,
+    mask: Array | None = None,
     n_half_steps: int | None = None,
     iterations: int = 5,
     tol: float | None = None,
     grad: Grad | None = None,
-    null_score: Any = None,
+    null_score: float | Array | None = None,
     need_weights: bool = False,
-) -> Any:
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention with elastic columns: `attention_weights` of the scores scale q k^T, times v.
 
     Parameters
@@ -175,7 +178,8 @@ def elastic_attention(
     return (out, weights) if need_weights else out
 
 
-def damped_weights(scores: Any, lam: float, steps: int, epsilon: float | Sequence[float] = 1.0) -> Any:
+@public
+def damped_weights(scores: ArrayT, lam: float, steps: int, epsilon: float | Sequence[float] = 1.0) -> ArrayT:
     """Weights after so many steps of the damped rule v <- (b / K^T u)^lam v^(1 - lam), rows last.
 
     The rule is Sinkhorn's with an under-relaxed column update. For every lam in (0, 1] its fixed point is the doubly
@@ -237,16 +241,17 @@ def damped_weights(scores: Any, lam: float, steps: int, epsilon: float | Sequenc
     return xp.astype(softmax(raised / levels[-1]), scores.dtype, copy=False)
 
 
+@public
 def sinkformer_weights(
-    scores: Any,
+    scores: ArrayT,
     n_half_steps: int | None = 3,
     *,
-    epsilon: Any = 1.0,
-    mask: Any = None,
-    key_mask: Any = None,
-    column_exponent: Any = None,
+    epsilon: float | Array = 1.0,
+    mask: Array | None = None,
+    key_mask: Array | None = None,
+    column_exponent: float | Array | None = None,
     grad: Grad | None = None,
-) -> Any:
+) -> ArrayT:
     """Attention weights of a Sinkformer: a softmax over keys, over queries, over keys, and so on.
 
     Parameters

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..calls import public
+from ..typing import Array, ArrayT
 from .arguments import count
 from .causal import balanced_past
 from .frameworks import half_steps, namespace, plan, real
@@ -14,15 +16,16 @@ from .marginals import in_library
 from .sequences import check_attention_inputs
 
 
+@public
 def sort_blocks(
-    sort_scores: Any,
+    sort_scores: ArrayT,
     *,
-    temperature: Any = 0.75,
+    temperature: float | Array = 0.75,
     iterations: int = 7,
-    noise: Any = None,
+    noise: Array | None = None,
     causal: bool = False,
-    block_mask: Any = None,
-) -> Any:
+    block_mask: Array | None = None,
+) -> ArrayT:
     """A soft permutation: rows, then columns of exp((R + noise) / temperature) are normalised, so many times.
 
     Parameters
@@ -74,9 +77,16 @@ def sort_blocks(
     return plan(-logits, weight, weight, epsilon=1.0, reference="counting", grad="unroll", **half_steps(2 * iterations))
 
 
+@public
 def block_scores(
-    q: Any, k: Any, block: int, *, summary: Literal["mean", "sum"] = "mean", causal: bool = False, key_mask: Any = None
-) -> Any:
+    q: ArrayT,
+    k: ArrayT,
+    block: int,
+    *,
+    summary: Literal["mean", "sum"] = "mean",
+    causal: bool = False,
+    key_mask: Array | None = None,
+) -> ArrayT:
     """Scores for `sort_blocks` without a network: products of block summaries over sqrt(d), shape (..., N, N).
 
     Parameters
@@ -106,7 +116,10 @@ def block_scores(
     return xp.matmul(rows, xp.matrix_transpose(cols)) / math.sqrt(q.shape[-1])
 
 
-def block_summaries(x: Any, block: int, *, summary: Literal["mean", "sum"] = "mean", key_mask: Any = None) -> Any:
+@public
+def block_summaries(
+    x: ArrayT, block: int, *, summary: Literal["mean", "sum"] = "mean", key_mask: Array | None = None
+) -> ArrayT:
     """Means or sums over the tokens of every block that are no padding, shape (..., N, d); 0 where all are.
 
     Parameters

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..calls import public
+from ..typing import Array, ArrayT
 from .arguments import count
 from .frameworks import cumulated, namespace, real
 from .marginals import checked_mask, exponent, is_array, temperature
 
 
+@public
 def causal_weights(
-    scores: Any, *, rounds: int = 5, lam: Any = None, rho: Any = None, epsilon: Any = 1.0, mask: Any = None
-) -> Any:
+    scores: ArrayT,
+    *,
+    rounds: int = 5,
+    lam: float | Array | None = None,
+    rho: float | Array | None = None,
+    epsilon: float | Array = 1.0,
+    mask: Array | None = None,
+) -> ArrayT:
     """Causal attention weights whose columns are balanced as far as the past goes.
 
     An ordinary column update sums over all queries and so tells early queries about late ones. Here query i has column

@@ -6,15 +6,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..calls import public
 from ..frameworks.options import Grad
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
+from ..typing import ArrayT
 from .frameworks import detached, log_softmax, namespace, plan, softmax, working
 
 
+@public
 def sinkd_loss(
-    student_logits: Any,
-    teacher_logits: Any,
+    student_logits: ArrayT,
+    teacher_logits: ArrayT,
     *,
     temperature: float = 2.0,
     epsilon: float = 0.1,
@@ -23,7 +26,7 @@ def sinkd_loss(
     grad: Grad = "unroll",
     tol: float = 1e-9,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
-) -> Any:
+) -> ArrayT:
     """Cost of moving the student's predictions of a batch to the teacher's: the sum of P * W.
 
     W_ij is the L1 distance of p_i = softmax(student_i / temperature) and q_j = softmax(teacher_j / temperature), and P
@@ -84,7 +87,8 @@ def sinkd_loss(
     return xp.sum(moved * cost, axis=(-2, -1))
 
 
-def kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.0) -> Any:
+@public
+def kl_loss(student_logits: ArrayT, teacher_logits: ArrayT, *, temperature: float = 2.0) -> ArrayT:
     """temperature^2 KL(q | p), the mean over samples: the student p covers what the teacher q predicts.
 
     Parameters
@@ -113,7 +117,8 @@ def kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.
     return temperature**2 * _kl(log_softmax(teacher / temperature), log_softmax(student / temperature))
 
 
-def reverse_kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.0) -> Any:
+@public
+def reverse_kl_loss(student_logits: ArrayT, teacher_logits: ArrayT, *, temperature: float = 2.0) -> ArrayT:
     """temperature^2 KL(p | q), the mean over samples: the student p avoids what the teacher q rules out.
 
     Parameters and result as those of `kl_loss`.
@@ -128,7 +133,8 @@ def reverse_kl_loss(student_logits: Any, teacher_logits: Any, *, temperature: fl
     return temperature**2 * _kl(log_softmax(student / temperature), log_softmax(teacher / temperature))
 
 
-def js_loss(student_logits: Any, teacher_logits: Any, *, temperature: float = 2.0) -> Any:
+@public
+def js_loss(student_logits: ArrayT, teacher_logits: ArrayT, *, temperature: float = 2.0) -> ArrayT:
     """temperature^2 (KL(p | r) + KL(q | r)) / 2 with r = (p + q) / 2, the mean over samples; symmetric.
 
     Parameters and result as those of `kl_loss`.

@@ -6,23 +6,28 @@ them. Squares of unitary matrices are in `elastic_ot.applications.unitary`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Unpack
 
+from ..api.signatures import ApplicationOptions
+from ..calls import public
 from ..errors import InfeasibleError
+from ..typing import Array, ArrayT
 from .arguments import alike, at_least_0, count, first, matrices, positive, square, vectors
 from .frameworks import half_steps, home, namespace, plan, real, softmax
 
 __all__ = ["balance", "birkhoff_distance", "mixture", "plan_entropy", "qr_plan"]
 
 
+@public
 def balance(
-    scores: Any,
+    scores: ArrayT,
     iterations: int | None = 20,
     *,
-    temperature: Any = 1.0,
+    temperature: float | Array = 1.0,
     end: Literal["rows", "cols"] = "rows",
-    **options: Any,
-) -> Any:
+    **options: Unpack[ApplicationOptions],
+) -> ArrayT:
     """Scale exp(scores / temperature) until rows and columns sum to one.
 
     Parameters
@@ -96,7 +101,7 @@ def _check_support(scores: Any) -> None:
             raise InfeasibleError(f"scores has only -inf in {side} {index[-1]}{matrix}; it cannot sum to one")
 
 
-def _no_limits(options: dict[str, Any]) -> None:
+def _no_limits(options: Mapping[str, Any]) -> None:
     for name in ("tol", "max_iter"):
         if name in options:
             raise ValueError(
@@ -104,7 +109,8 @@ def _no_limits(options: dict[str, Any]) -> None:
             )
 
 
-def qr_plan(matrix: Any) -> Any:
+@public
+def qr_plan(matrix: ArrayT) -> ArrayT:
     """The squared entries of Q in matrix = Q R.
 
     Parameters
@@ -140,7 +146,8 @@ def qr_plan(matrix: Any) -> Any:
     return xp.astype(q * q, matrix.dtype)
 
 
-def mixture(plans: Any, logits: Any) -> Any:
+@public
+def mixture(plans: ArrayT, logits: Array) -> ArrayT:
     """The average of plans with weights softmax(logits).
 
     Parameters
@@ -180,7 +187,8 @@ def mixture(plans: Any, logits: Any) -> Any:
     return xp.sum(softmax(logits)[..., None, None] * plans, axis=-3)
 
 
-def birkhoff_distance(p: Any) -> Any:
+@public
+def birkhoff_distance(p: ArrayT) -> ArrayT:
     """The distance of p to the matrices whose rows and columns sum to one, in the Frobenius norm.
 
     Parameters
@@ -223,7 +231,8 @@ def birkhoff_distance(p: Any) -> Any:
     return xp.where(zero, xp.zeros_like(squared), xp.sqrt(xp.where(zero, xp.ones_like(squared), squared)))
 
 
-def plan_entropy(p: Any) -> Any:
+@public
+def plan_entropy(p: ArrayT) -> ArrayT:
     """The entropy -sum P log P over the whole matrix, in nats.
 
     Parameters
@@ -250,5 +259,5 @@ def plan_entropy(p: Any) -> Any:
     """
     p = at_least_0("p", matrices("p", p, "(..., n, m)"))
     xp = namespace(p)
-    zero = p == 0
+    zero = p <= 0
     return 0.0 - xp.sum(p * xp.log(xp.where(zero, xp.ones_like(p), p)), axis=(-2, -1))  # 0 and not -0

@@ -7,29 +7,32 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import public
 from ..frameworks.options import Grad
+from ..typing import Array, ArrayT
 from .attention_solve import budget
 from .frameworks import namespace, plan, real
 from .marginals import columns, in_library, temperature
 from .sequences import check_attention_inputs
 
 
+@public
 def low_rank_attention(
-    q: Any,
-    k: Any,
-    v: Any,
-    pivots: Any,
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayT,
+    pivots: Array,
     *,
-    pivot_weights: Any = None,
+    pivot_weights: Array | None = None,
     scale: float | None = None,
-    epsilon: Any = 1.0,
-    lam: Any = None,
-    rho: Any = None,
+    epsilon: float | Array = 1.0,
+    lam: float | Array | None = None,
+    rho: float | Array | None = None,
     iterations: int = 5,
     tol: float | None = None,
     grad: Grad | None = None,
-    key_mask: Any = None,
-) -> Any:
+    key_mask: Array | None = None,
+) -> ArrayT:
     """Attention whose weights are P1 diag(1 / (n w)) P2: queries to r pivots, pivots to keys.
 
     P1 (n, r) has rows of 1 and columns n w, P2 (r, m) rows n w and columns n / m, so that the product is doubly

@@ -114,6 +114,8 @@ def is_array(value: Any) -> bool:
 
 def temperature(epsilon: Any, like: Any) -> Any:
     """A number > 0, or an array of them in the library of `like`."""
+    if isinstance(epsilon, str):
+        raise TypeError(f"epsilon is {epsilon!r}, and here it is the temperature of scores; give a number")
     if is_array(epsilon):
         epsilon = in_library(epsilon, like)
         if traced(epsilon):

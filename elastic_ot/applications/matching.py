@@ -21,17 +21,20 @@ alpha + epsilon log(P_corner), which depends on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import numpy as np
 
+from ..calls import public
 from ..frameworks.options import Grad
+from ..results import one_line
+from ..typing import Array, ArrayT, ArrayT_co
 from .arguments import below_inf, finite
 from .frameworks import detached, device_of, gather, logs_and_potentials, namespace, traced, working
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class Matches(Generic[ArrayT_co]):
     """Pairs of keypoints; returned by `match`.
 
     Attributes
@@ -46,28 +49,31 @@ class Matches:
         L1 distance of the marginals from what they are to be, over m + n.
     """
 
-    matches0: Any
-    scores0: Any
-    matches1: Any
-    scores1: Any
-    log_plan: Any
-    error: Any
+    matches0: ArrayT_co
+    scores0: ArrayT_co
+    matches1: ArrayT_co
+    scores1: ArrayT_co
+    log_plan: ArrayT_co
+    error: ArrayT_co
+
+    __repr__ = one_line
 
 
+@public
 def match(
-    scores: Any,
+    scores: ArrayT,
     *,
-    dustbin: Any,
+    dustbin: float | Array,
     epsilon: float = 1.0,
     iterations: int | None = 100,
     threshold: float = 0.2,
     tau: float = 1.0,
-    row_lengths: Any = None,
-    col_lengths: Any = None,
+    row_lengths: Array | None = None,
+    col_lengths: Array | None = None,
     grad: Grad = "implicit",
     tol: float = 1e-6,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
-) -> Matches:
+) -> Matches[ArrayT]:
     """Match keypoints that are each other's most likely partner.
 
     Parameters

@@ -5,13 +5,16 @@ Arrays of NumPy, CuPy, torch or JAX.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..api.assign import assign
+from ..api.signatures import ApplicationOptions
+from ..calls import public
 from ..frameworks.host_functions import host_function
+from ..typing import Array, ArrayT
 from .arguments import alike, finite, in_unit_interval, positive, square
 from .doubly_stochastic import balance
 from .frameworks import detached, differentiable, integers, namespace, real
@@ -19,15 +22,16 @@ from .frameworks import detached, differentiable, integers, namespace, real
 __all__ = ["gumbel_noise", "gumbel_sinkhorn"]
 
 
+@public
 def gumbel_sinkhorn(
-    scores: Any,
+    scores: ArrayT,
     *,
-    temperature: Any = 1.0,
-    noise: Any = None,
+    temperature: float | Array = 1.0,
+    noise: Array | None = None,
     iterations: int | None = 20,
     hard: bool = False,
-    **options: Any,
-) -> Any:
+    **options: Unpack[ApplicationOptions],
+) -> ArrayT:
     """A soft permutation: exp((scores + noise) / temperature), its rows and columns scaled to sum to one.
 
     Parameters
@@ -82,7 +86,8 @@ def gumbel_sinkhorn(
     return _permutations(scores) + (soft - detached(soft)) if hard else soft
 
 
-def gumbel_noise(uniform: Any) -> Any:
+@public
+def gumbel_noise(uniform: ArrayT) -> ArrayT:
     """Standard Gumbel noise -log(-log u) from uniform numbers u in [0, 1).
 
     Libraries draw differently: pass ``rng.random(shape)`` of NumPy or CuPy, ``torch.rand(shape)``, or

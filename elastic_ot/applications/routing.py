@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
+from ..calls import public
 from ..frameworks.options import Grad
 from ..problems.penalties import AtMost, Elastic
+from ..results import one_line
+from ..typing import Array, ArrayT, ArrayT_co
 from . import capacities
 from .arguments import finite
 from .frameworks import (
@@ -24,7 +27,7 @@ from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capaci
 
 
 @dataclass(frozen=True, eq=False)
-class Routing:
+class Routing(Generic[ArrayT_co]):
     """Where tokens go; returned by `route`.
 
     Attributes
@@ -44,16 +47,18 @@ class Routing:
         residual <= tol, or 100 units of rounding of the logits' precision.
     """
 
-    idx: Any
-    weight: Any
-    load: Any
-    plan: Any = None
-    residual: Any = None
-    converged: Any = None
+    idx: ArrayT_co
+    weight: ArrayT_co
+    load: ArrayT_co
+    plan: ArrayT_co | None = None
+    residual: ArrayT_co | None = None
+    converged: ArrayT_co | None = None
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)
-class LoadBalance:
+class LoadBalance(Generic[ArrayT_co]):
     """How even loads are; returned by `load_balance`.
 
     Attributes
@@ -66,13 +71,16 @@ class LoadBalance:
         Standard deviation over mean.
     """
 
-    max_over_mean: Any
-    dead: Any
-    variation: Any
+    max_over_mean: ArrayT_co
+    dead: ArrayT_co
+    variation: ArrayT_co
+
+    __repr__ = one_line
 
 
+@public
 def route(
-    logits: Any,
+    logits: ArrayT,
     k: int = 1,
     *,
     method: RoutingMethod = "softmax",
@@ -80,15 +88,15 @@ def route(
     lam: float | None = None,
     capacity: int | None = None,
     combine: RoutingCombine | None = None,
-    mask: Any = None,
+    mask: Array | None = None,
     training: bool = True,
     probability: float = 0.01,
-    draw: Any = None,
+    draw: float | Array | None = None,
     grad: Grad = "implicit",
     tol: float = 1e-6,
     max_iter: int = 10_000,
     on_failure: Literal["warn", "raise", "ignore"] = "warn",
-) -> Routing:
+) -> Routing[ArrayT]:
     """Choose k of E experts for every token.
 
     Parameters
@@ -185,7 +193,8 @@ def route(
     return Routing(idx, weight, _load(idx, logits.shape[-1]), plan, residual, converged)
 
 
-def load_balance(load: Any) -> LoadBalance:
+@public
+def load_balance(load: ArrayT) -> LoadBalance[ArrayT]:
     """Measures of how even loads are.
 
     Parameters
@@ -204,7 +213,7 @@ def load_balance(load: Any) -> LoadBalance:
     xp = namespace(load)
     mean = xp.mean(load, axis=-1)
     safe = xp.where(mean > 0, mean, xp.ones_like(mean))
-    dead = xp.sum(xp.astype(load == 0, xp.int64), axis=-1)
+    dead = xp.sum(xp.astype(load <= 0, xp.int64), axis=-1)
     return LoadBalance(xp.max(load, axis=-1) / safe, dead, xp.std(load, axis=-1) / safe)
 
 

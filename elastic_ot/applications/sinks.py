@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
+from ..calls import public
+from ..results import one_line
+from ..typing import Array, ArrayT, ArrayT_co
 from .arguments import finite
 from .frameworks import namespace, real
 from .marginals import in_library
 
 
 @dataclass(frozen=True)
-class SinkMetrics:
+class SinkMetrics(Generic[ArrayT_co]):
     """Metrics of attention weights (..., n, m), computed on their columns.
 
     Attributes
@@ -35,16 +38,21 @@ class SinkMetrics:
         effective rank*, 2007.)
     """
 
-    importance: Any
+    importance: ArrayT_co
     sink_rate: float
-    max_over_mean: Any
-    entropy: Any
-    gini: Any
-    kl: Any
-    effective_rank: Any
+    max_over_mean: ArrayT_co
+    entropy: ArrayT_co
+    gini: ArrayT_co
+    kl: ArrayT_co
+    effective_rank: ArrayT_co
+
+    __repr__ = one_line
 
 
-def sink_metrics(weights: Any, *, b: Any = None, threshold: float = 0.3, causal: bool = False) -> SinkMetrics:
+@public
+def sink_metrics(
+    weights: ArrayT, *, b: Array | None = None, threshold: float = 0.3, causal: bool = False
+) -> SinkMetrics[ArrayT]:
     """All metrics of `SinkMetrics` at once.
 
     Parameters
@@ -82,7 +90,8 @@ def sink_metrics(weights: Any, *, b: Any = None, threshold: float = 0.3, causal:
     )
 
 
-def importance(weights: Any, *, causal: bool = False) -> Any:
+@public
+def importance(weights: ArrayT, *, causal: bool = False) -> ArrayT:
     """What key k gets on average, shape (..., m): sum_i A_ik / n, over the n - k queries from k on if causal.
 
     Examples
@@ -99,7 +108,8 @@ def importance(weights: Any, *, causal: bool = False) -> Any:
     return xp.sum(weights, axis=-2) / xp.asarray(seen_by, dtype=weights.dtype)
 
 
-def sink_rate(weights: Any, threshold: float = 0.3, *, causal: bool = False) -> float:
+@public
+def sink_rate(weights: ArrayT, threshold: float = 0.3, *, causal: bool = False) -> float:
     """Share of all keys, of all heads and layers, whose `importance` is above the threshold.
 
     References
@@ -117,7 +127,8 @@ def sink_rate(weights: Any, threshold: float = 0.3, *, causal: bool = False) -> 
     return float(xp.mean(xp.astype(found > threshold, found.dtype)))
 
 
-def gini(c: Any) -> Any:
+@public
+def gini(c: ArrayT) -> ArrayT:
     """Gini coefficient along the last axis: sum_ij abs(c_i - c_j) / (2 m^2 mean).
 
     Examples
@@ -133,7 +144,8 @@ def gini(c: Any) -> Any:
     return xp.sum(ranks * xp.sort(c, axis=-1), axis=-1) / (m * xp.sum(c, axis=-1))
 
 
-def column_kl(c: Any, b: Any) -> Any:
+@public
+def column_kl(c: ArrayT, b: Array) -> ArrayT:
     """KL(c | b) = sum c log(c / b) - c + b along the last axis; inf where b is 0 and c is not.
 
     Examples
@@ -152,7 +164,8 @@ def column_kl(c: Any, b: Any) -> Any:
     return xp.sum(xp.where((b == 0) & (c > 0), xp.inf * one, terms), axis=-1)
 
 
-def effective_rank(weights: Any) -> Any:
+@public
+def effective_rank(weights: ArrayT) -> ArrayT:
     """Exp of the entropy of the singular values as a distribution, shape (...).
 
     Examples

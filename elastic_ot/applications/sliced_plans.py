@@ -11,21 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import public
+from ..typing import Array, ArrayT
 from .arguments import alike, matrices, positive
 from .frameworks import detached, home, namespace, softmax, working
 
 __all__ = ["expected_sliced_plan", "sliced_attention"]
 
 
+@public
 def expected_sliced_plan(
-    x: Any,
-    y: Any,
-    directions: Any = None,
+    x: ArrayT,
+    y: ArrayT,
+    directions: Array | None = None,
     *,
-    inv_temp: Any = 0.0,
+    inv_temp: float | Array = 0.0,
     tau: float | None = None,
     straight_through: float | None = None,
-) -> Any:
+) -> ArrayT:
     """The average over directions of the plans that match projections in order.
 
     Parameters
@@ -102,17 +105,18 @@ def expected_sliced_plan(
     return xp.mean(plans, axis=-3)
 
 
+@public
 def sliced_attention(
-    q: Any,
-    k: Any,
-    v: Any,
-    directions: Any = None,
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayT,
+    directions: Array | None = None,
     *,
-    inv_temp: Any = 0.0,
+    inv_temp: float | Array = 0.0,
     tau: float | None = None,
     straight_through: float | None = None,
     need_weights: bool = False,
-) -> Any:
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention whose weights are the expected sliced plan between q / sqrt(d) and k / sqrt(d).
 
     Parameters

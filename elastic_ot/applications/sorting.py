@@ -12,23 +12,28 @@ over about n sqrt(epsilon) / 5 neighbours.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
+from ..api.signatures import ApplicationOptions
+from ..calls import public
+from ..typing import Array, ArrayT
 from .arguments import alike, at_least_0, count, first, in_unit_interval, positive, vectors
 from .frameworks import detached, home, namespace, plan, real, working
 
 __all__ = ["soft_quantile", "soft_rank", "soft_sort"]
 
 
+@public
 def soft_sort(
-    x: Any,
-    epsilon: Any = 0.1,
+    x: ArrayT,
+    epsilon: float | Array = 0.1,
     *,
-    weights: Any = None,
+    weights: Array | None = None,
     descending: bool = False,
     targets: int | None = None,
-    **options: Any,
-) -> Any:
+    **options: Unpack[ApplicationOptions],
+) -> ArrayT:
     """Sorted values, each an average of x that tends to the order statistic as epsilon tends to 0.
 
     Parameters
@@ -83,15 +88,16 @@ def soft_sort(
     return _in(xp.flip(means, axis=-1) if descending else means, dtype)
 
 
+@public
 def soft_rank(
-    x: Any,
-    epsilon: Any = 0.1,
+    x: ArrayT,
+    epsilon: float | Array = 0.1,
     *,
-    weights: Any = None,
+    weights: Array | None = None,
     descending: bool = False,
     targets: int | None = None,
-    **options: Any,
-) -> Any:
+    **options: Unpack[ApplicationOptions],
+) -> ArrayT:
     """Ranks from 1 to n, which tend to the exact ones as epsilon tends to 0.
 
     Parameters
@@ -148,9 +154,16 @@ def soft_rank(
     return _in(xp.where(kept, ranks, xp.zeros_like(ranks)), dtype)
 
 
+@public
 def soft_quantile(
-    x: Any, q: Any, epsilon: Any = 0.1, *, weights: Any = None, width: float | None = None, **options: Any
-) -> Any:
+    x: ArrayT,
+    q: float | Array,
+    epsilon: float | Array = 0.1,
+    *,
+    weights: Array | None = None,
+    width: float | None = None,
+    **options: Unpack[ApplicationOptions],
+) -> ArrayT:
     """Quantiles, each an average of x that tends to the exact one as epsilon tends to 0.
 
     The mass is moved to three targets: what is below the quantile, a window around it, and what is above.
@@ -202,16 +215,16 @@ def soft_quantile(
     window = 1 / x.shape[-1] if width is None else positive("width", width)
     if window > 1:
         raise ValueError(f"width is {width!r}; it must be <= 1")
-    q = in_unit_interval("q", xp.asarray(q, **home(x)))
-    if q.ndim > 1:
-        raise ValueError(f"q has shape {tuple(q.shape)}; it must be a number or a vector (k,)")
-    below = xp.minimum(xp.maximum(q - window / 2, xp.zeros_like(q)), (1 - window) * xp.ones_like(q))
+    at = in_unit_interval("q", xp.asarray(q, **home(x)))
+    if at.ndim > 1:
+        raise ValueError(f"q has shape {tuple(at.shape)}; it must be a number or a vector (k,)")
+    below = xp.minimum(xp.maximum(at - window / 2, xp.zeros_like(at)), (1 - window) * xp.ones_like(at))
     above = 1 - window - below
     rounding = 8 * float(xp.finfo(x.dtype).eps)
     below, above = (xp.where(t < rounding, xp.zeros_like(t), t) for t in (below, above))
     shares = xp.stack([below, xp.full_like(below, window), above], axis=-1)
     levels = xp.stack([below / 2, below + window / 2, 1 - above / 2], axis=-1)
-    if q.ndim:
+    if at.ndim:
         x, a = x[..., None, :], a[..., None, :]
     shares = shares / xp.sum(shares, axis=-1, keepdims=True)
     # sweeps are slow where the window ends between two values: little mass links the targets then
@@ -249,12 +262,12 @@ def _levels(x: Any, m: int) -> Any:
     return (xp.arange(m, **home(x)) + 0.5) / m
 
 
-def _to_grid(x: Any, a: Any, levels: Any, shares: Any, epsilon: Any, end: str, options: dict[str, Any]) -> Any:
+def _to_grid(x: Any, a: Any, levels: Any, shares: Any, epsilon: Any, end: str, options: Mapping[str, Any]) -> Any:
     """The plan, shape (..., n, m), from values with weights a to levels with these shares of the mass."""
     positive("epsilon", epsilon)
     z, y = _standardised(x, a), math.sqrt(12) * (levels - 0.5)
     cost = (z[..., :, None] - y[..., None, :]) ** 2
-    given: dict[str, Any] = {"tol": 1e-9, "end": end} | options
+    given: dict[str, Any] = {"tol": 1e-9, "end": end, **options}
     return plan(cost, a, shares, epsilon=epsilon, **given)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..calls import public
+from ..typing import Array, ArrayT
 from .blocks import block_scores, check_block, cut, real_keys, sort_blocks, sort_matrix
 from .frameworks import namespace, softmax
 from .sequences import check_attention_inputs
@@ -20,22 +22,23 @@ __all__ = ["block_scores", "sort_blocks", "sparse_attention"]
 Combine = Literal["concat", "sum"]
 
 
+@public
 def sparse_attention(
-    q: Any,
-    k: Any,
-    v: Any,
-    sort_scores: Any,
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayT,
+    sort_scores: Array,
     *,
     block: int,
     temperature: float = 0.75,
     iterations: int = 7,
-    noise: Any = None,
+    noise: Array | None = None,
     sortcut: int | None = None,
     combine: Combine = "concat",
     causal: bool = False,
-    key_mask: Any = None,
+    key_mask: Array | None = None,
     scale: float | None = None,
-) -> Any:
+) -> ArrayT:
     """Attention to the local block and to the block that a soft permutation brings to it.
 
     ``P = sort_blocks(sort_scores)`` mixes the blocks of keys, and of values, by the same weights: sorted block i is

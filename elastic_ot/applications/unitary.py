@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import public
+from ..typing import Array, ArrayT
 from .arguments import alike, count, vectors
 from .frameworks import home, namespace
 
@@ -19,7 +21,8 @@ Pair = tuple[Any, Any]
 """Real and imaginary parts."""
 
 
-def unistochastic(theta: Any, n: int, phases: Any = None) -> Any:
+@public
+def unistochastic(theta: ArrayT, n: int, phases: Array | None = None) -> ArrayT:
     """The squared entries of a product of Givens rotations.
 
     Parameters
@@ -52,7 +55,8 @@ def unistochastic(theta: Any, n: int, phases: Any = None) -> Any:
     return real * real + imaginary * imaginary
 
 
-def givens_unitary(theta: Any, n: int, phases: Any = None) -> Pair:
+@public
+def givens_unitary(theta: ArrayT, n: int, phases: Array | None = None) -> Pair:
     """A product of n (n - 1) / 2 rotations of neighbouring rows, in n layers.
 
     Layers 0, 2, ... rotate rows (0, 1), (2, 3), ...; layers 1, 3, ... rows (1, 2), (3, 4), .... Layer 0 comes
@@ -122,7 +126,8 @@ def _brick_layer(u: Pair, theta: Any, phases: Any, first: int) -> Pair:
     return real, imaginary
 
 
-def simulated_circuit(parameters: Any, qubits: int, layers: int) -> Any:
+@public
+def simulated_circuit(parameters: ArrayT, qubits: int, layers: int) -> ArrayT:
     """The squared entries of the unitary of a simulated quantum circuit on all basis states.
 
     Every layer rotates each qubit by RY and then RZ, and entangles by a ring of CNOTs: qubit k controls k + 1, the last

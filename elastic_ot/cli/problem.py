@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 import elastic_ot as eot
 
 from ..costs.base import LARGEST_PLAN
+from ..costs.relative import absolute_of_ranks
 from ..distributed.ranks import ALONE, Ranks
 from .errors import BadInput, refusals
 from .files import Rows, Source, as_mask, opened, rows_of
@@ -106,28 +105,13 @@ def check_whole(option: str, cost: Any, way_out: str) -> None:
         raise BadInput(f"{option}: needs a whole plan, of {LARGEST_PLAN} entries at most, not {n} x {m}; {way_out}")
 
 
-def parse_epsilon(text: str, cost: Any, ranks: Ranks = ALONE) -> float:
-    """Read a number, or a fraction of the range of the finite costs such as ``0.01x``; of points, of a bound on it.
-
-    The range is that of the rows of all processes.
-    """
-    relative = text.endswith("x")
+def parse_epsilon(text: str, cost: Any, mask: Any = None, ranks: Ranks = ALONE) -> float:
+    """Read a number, or a fraction such as ``0.01x`` of the range of the costs, of the rows of all processes."""
     try:
-        epsilon = float(text.removesuffix("x"))
+        return float(text)
     except ValueError:
-        raise BadInput(f"--epsilon {text}: give a number such as 0.05, or 0.01x of the cost range") from None
-    if not relative:
-        return epsilon
-    low, high = _range(cost)
-    width = ranks.most(high) + ranks.most(-low)
-    if not width > 0.0:
-        raise BadInput(f"--epsilon {text}: the finite costs have no range to take a fraction of; give a number")
-    return epsilon * width
-
-
-def _range(cost: Any) -> tuple[float, float]:
-    known = cost._known() if isinstance(cost, eot.Cost) else None
-    if known is not None:
-        return float(known.lowest), float(known.highest)
-    finite = np.empty(0) if cost is None else cost[np.isfinite(cost)].astype(np.float64)
-    return float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+        pass
+    try:
+        return float(absolute_of_ranks(text, cost, mask, ranks))
+    except ValueError as error:
+        raise BadInput(f"--epsilon {text}: {error}") from None

@@ -61,12 +61,12 @@ class Cost(ABC):
     """
 
     shape: tuple[int, int]
-    dtype: Any
+    dtype: np.dtype[np.floating] | type[np.floating]
     _mask_advice: ClassVar[str] = "let {name}.block return inf where an entry is forbidden"
     _batch: tuple[int, ...] = ()  # leading dimensions, of a cost that is many problems
 
     @abstractmethod
-    def block(self, rows: slice, cols: slice) -> Any:
+    def block(self, rows: slice, cols: slice) -> NDArray[np.floating]:
         """Return the costs of some rows and columns.
 
         Parameters
@@ -80,7 +80,7 @@ class Cost(ABC):
             Of the cost's dtype; +inf forbids an entry.
         """
 
-    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.floating]:
         """Return the costs of single pairs; override it where they are cheaper than the blocks of whole rows.
 
         Parameters

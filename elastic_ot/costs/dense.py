@@ -49,7 +49,7 @@ class DenseCost(KnownCost):
         return n, m
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         return self.matrix.dtype
 
     @property

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arrays.devices import first_true
 from ..arrays.ingest import as_numpy, is_real
+from ..typing import ArrayLike
 from .axes import entries_at, entries_between
 from .base import LENGTH_POWERS, Cost, KnownCost, is_cost
 from .dense import DenseCost
@@ -101,7 +102,9 @@ class Grid(Cost):
         "a {name} has none: give points without mass the weight 0, or pass its cost as a matrix"
     )
 
-    def __init__(self, axes_x: Sequence[Any], axes_y: Sequence[Any] | None = None, metric: str = "sqeuclidean") -> None:
+    def __init__(
+        self, axes_x: Sequence[ArrayLike], axes_y: Sequence[ArrayLike] | None = None, metric: str = "sqeuclidean"
+    ) -> None:
         if metric not in SUMMED_METRICS:
             known = ", ".join(map(repr, SUMMED_METRICS))
             raise ValueError(f"metric is {metric!r}; choose from {known}, or use Grid.from_matrices for any other sum")
@@ -113,7 +116,7 @@ class Grid(Cost):
         self.axes_x, self.axes_y, self.metric = tuple(first), tuple(second), metric
 
     @classmethod
-    def from_matrices(cls, matrices: Sequence[Any]) -> Grid:
+    def from_matrices(cls, matrices: Sequence[ArrayLike]) -> Grid:
         """Return the cost that is a sum of any small matrices, one an axis.
 
         Parameters

@@ -12,6 +12,7 @@ from ..arrays.libraries import is_abstract, refuse_tracer
 from ..backends import load_cloud
 from ..backends.protocol import Metric
 from ..cached import cached_property
+from ..typing import ArrayLike
 from .base import LENGTH_POWERS, Cost
 from .point_cost import SEARCHED_COORDINATES, PointCost
 
@@ -95,14 +96,15 @@ class PointCloud(Cost):
         "pass the cost as an array, {name}.block(slice(0, n), slice(0, m)), to have entries masked"
     )
 
-    def __init__(self, x: Any, y: Any = None, metric: str = "sqeuclidean") -> None:
+    def __init__(self, x: ArrayLike, y: ArrayLike | None = None, metric: str = "sqeuclidean") -> None:
         if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
-        self.given = x, x if y is None else y
+        both: Any = (x, x if y is None else y)
+        self.given: tuple[Any, Any] = both
         if any(map(is_abstract, self.given)):  # numbers that are not known yet, for the operators of PyTorch and JAX
             for name, points in zip("xy", self.given, strict=True):
                 check_points(name, points.shape)
-            self._hold(*self.given, metric)
+            self._hold(x, y if y is not None else x, metric)
             return
         rows = _read("x", x)
         cols = rows if y is None else _read("y", y)
@@ -121,14 +123,14 @@ class PointCloud(Cost):
         self.shape = (*self._batch, int(x.shape[-2]), int(y.shape[-2]))  # type: ignore[assignment]
 
     @classmethod
-    def of_checked(cls, x: NDArray[Any], y: NDArray[Any], metric: str) -> PointCloud:
+    def of_checked(cls, x: NDArray[np.floating], y: NDArray[np.floating], metric: str) -> PointCloud:
         """Return the cloud of points (n, d) and (m, d) that have been looked at."""
         cloud = cls.__new__(cls)
         cloud.given = x, y
         cloud._hold(x, y, metric)
         return cloud
 
-    def __getitem__(self, index: Any) -> PointCloud:
+    def __getitem__(self, index: int | tuple[int, ...]) -> PointCloud:
         """The cloud of one problem of many.
 
         Parameters
@@ -157,7 +159,7 @@ class PointCloud(Cost):
         where = f"{n} x {m} points in {self.x.shape[-1]} dimensions"
         return f"PointCloud({count}{where}, metric={self.metric!r}, {self.dtype})"
 
-    def block(self, rows: slice, cols: slice) -> Any:
+    def block(self, rows: slice, cols: slice) -> NDArray[np.floating]:
         x, y = self.x[..., rows, :].astype(np.float64), self.y[..., cols, :].astype(np.float64)
         if not self._batch:
             return distances(x, y, self.metric).astype(self.dtype, copy=False)
@@ -167,7 +169,7 @@ class PointCloud(Cost):
             out[index] = distances(x[index], y[index], self.metric)
         return out
 
-    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.floating]:
         x, y = self.x[..., i, :].astype(np.float64), self.y[..., j, :].astype(np.float64)
         return self.paired(x, y).astype(self.dtype, copy=False)
 
@@ -181,7 +183,7 @@ class PointCloud(Cost):
 
     def _known(self) -> PointCost:
         low, high = extent(self.x.astype(np.float64), self.y.astype(np.float64), self.metric)
-        return PointCost(self, self.shape, self.dtype, low, high, cloud=self._cloud)
+        return PointCost(self, self.shape, np.dtype(self.dtype), low, high, cloud=self._cloud)
 
     @cached_property
     def _cloud(self) -> Any:
@@ -189,21 +191,21 @@ class PointCloud(Cost):
         return load_cloud().cloud(self.x, self.y, cast("Metric", self.metric))
 
     @cached_property
-    def sites(self) -> tuple[Any, Any]:
+    def sites(self) -> tuple[object, object]:
         """The points of both sides as searches of trees read them."""
         rows = load_cloud().sites(self.x)
         return rows, rows if self.y is self.x else load_cloud().sites(self.y)
 
-    def paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+    def paired(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Costs of points and their partners."""
         if self.metric == "dot":
-            return -np.einsum("...d,...d->...", x, y)
+            return np.asarray(-np.einsum("...d,...d->...", x, y))
         if self.metric == "cosine":
-            return 1.0 - np.einsum("...d,...d->...", _normalised(x), _normalised(y))
+            return np.asarray(1.0 - np.einsum("...d,...d->...", _normalised(x), _normalised(y)))
         if self.metric == "cityblock":
-            return np.abs(x - y).sum(axis=-1)
+            return np.asarray(np.abs(x - y).sum(axis=-1))
         squares = ((x - y) ** 2).sum(axis=-1)
-        return squares if self.metric == "sqeuclidean" else np.sqrt(squares)
+        return np.asarray(squares if self.metric == "sqeuclidean" else np.sqrt(squares))
 
 
 def in_double(cost: Any) -> Any:

@@ -22,6 +22,7 @@ import numpy as np
 from ..cached import cached_property
 from ..problems.common import CommonProblem
 from ..problems.penalty import Vector
+from ..results import one_line
 from ..solvers.found import Found
 from .at import point_at
 from .cloud import CloudPoint
@@ -63,6 +64,8 @@ class BarycenterGradients:
     costs: list[Any] = field(default_factory=list)
     x: list[Any] = field(default_factory=list)
     y: list[Any] = field(default_factory=list)
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def in_points_of_each(problem: BatchProblem, found: Gradients) -> Gradients:
     """Return derivatives in the points in place of those in the costs (..., n, m), where these lie between points."""
     if problem.points is None:
         return found
-    bars, costs = PointBars(problem, problem.points), found.cost.reshape(-1, *problem.shape[-2:])
+    bars, costs = PointBars(problem, problem.points), found._matrix.reshape(-1, *problem.shape[-2:])
     for k, pair in enumerate(problem.cost_of.tolist()):
         n, m = int(problem.row_count[k]), int(problem.col_count[k])
         own = replace(found, cost=costs[k, :n, :m].astype(np.float64, copy=False))

@@ -287,7 +287,7 @@ def _rows_of(matrix: Matrix, rows: slice) -> Matrix:
 def in_points(cloud: PointCloud, found: Gradients) -> Gradients:
     """Return derivatives in the points in place of those in the costs between them."""
     places, whole = Places(cloud), slice(0, cloud.shape[0])
-    slopes: dict[str, Any] = {"cost": None, **places.returned(places.pulled(iter([(whole, found.cost)])))}
+    slopes: dict[str, Any] = {"cost": None, **places.returned(places.pulled(iter([(whole, found._matrix)])))}
     return replace(found, **slopes)
 
 

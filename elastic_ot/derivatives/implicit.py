@@ -45,11 +45,11 @@ def pull_back(solved: Found, plan: Matrix | None, f: Vector | None, g: Vector | 
         return found
     refuse_price(point)
     # the price keeps the mass: what it follows
-    found = replace(found, cost=found.cost.copy())
+    found = replace(found, cost=found._matrix.copy())
     carried = _pull(point, library_of(found.cost).ones_like(found.cost), None, None)
     bars = (f, solved.f), (g, solved.g)
     halves = sum(0.5 * float(x[np.isfinite(y)].sum()) for x, y in bars if x is not None)
-    share = (float(found.cost.sum()) - halves) / _slope(carried)
+    share = (float(found._matrix.sum()) - halves) / _slope(carried)
     return Gradients(*(x - share * y for x, y in zip(parts_of(found), parts_of(carried), strict=True)))
 
 
@@ -99,7 +99,7 @@ def refuse_price(point: Point) -> None:
 
 def _slope(carried: Gradients) -> float:
     """The derivative of the mass in the costs, all together."""
-    return float(carried.cost.sum())
+    return float(carried._matrix.sum())
 
 
 def parts_of(found: Gradients) -> tuple[Any, ...]:

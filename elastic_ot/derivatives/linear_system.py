@@ -7,7 +7,6 @@ say which directions are left out.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from ..backends.protocol import PRODUCTS, ROUNDING, ROUNDS, SOUND, UNSOUND
 from ..backends.reference import gradients_with
 from ..costs.dense import SCAN_ENTRIES
 from ..distributed.ranks import ALONE, Ranks
-from ..errors import ConvergenceWarning
+from ..errors import warn_user
 from ..problems.penalty import Vector
 from ..solvers import krylov
 from .records import Matrix
@@ -68,11 +67,9 @@ class LinearSystem(ABC):
             return exact
         y, x, residual, _ = self._improve(row_side, col_side, y, residual, ROUNDING * size, MOST_PRODUCTS)
         if not self._solved(residual, y, size) and float(np.abs(residual).sum()) > UNSOUND * size:
-            warnings.warn(
+            warn_user(
                 f"the linear system of the derivative was solved to {np.abs(residual).sum() / size:.1e} only: epsilon "
-                f"is too small, or parts of the problem are hardly connected",
-                ConvergenceWarning,
-                stacklevel=6,
+                f"is too small, or parts of the problem are hardly connected"
             )
         return x, y
 

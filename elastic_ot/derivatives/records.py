@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..arrays.ingest import ingest_bar, ingest_number
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
+from ..results import one_line
 from .sides import Step
 
 Matrix = NDArray[np.float64]
@@ -35,7 +36,7 @@ class Gradients:
         In the points of a `PointCloud`. One given for both sides, `PointCloud(x)`, has the sum of the two.
     """
 
-    cost: Any
+    cost: Matrix | None
     a: Vector
     b: Vector
     epsilon: float
@@ -43,6 +44,14 @@ class Gradients:
     cols: float
     x: Matrix | None = None
     y: Matrix | None = None
+
+    __repr__ = one_line
+
+    @property
+    def _matrix(self) -> Matrix:
+        """That in a cost which is known to be stored."""
+        assert self.cost is not None
+        return self.cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +68,8 @@ class Tangents:
     plan: Matrix | None
     f: Vector
     g: Vector
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)

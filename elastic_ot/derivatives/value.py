@@ -44,7 +44,7 @@ def push_value_gradients(solved: Found, direction: Direction) -> Gradients:
     if point.problem.amount is None:
         return found
     refuse_price(point)
-    found = replace(found, cost=found.cost.copy())
+    found = replace(found, cost=found._matrix.copy())
     lower = Direction(cost=library_of(point.plan).full(point.problem.shape, -1.0))
     by_price, carried = _push_gradients(point, lower)
     share = mass / carried

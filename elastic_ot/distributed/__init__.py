@@ -8,5 +8,10 @@ from .communicator import Communicator, SelfComm
 
 __all__ = ["Communicator", "SelfComm"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 for _name in __all__:
     globals()[_name].__module__ = __name__  # their public home

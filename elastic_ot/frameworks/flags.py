@@ -7,24 +7,28 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
+from ..calls import public
+from ..typing import Array
+
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 
 
 def operator(pair: Callable[Given, tuple[Returned, Any]]) -> Callable[Given, Returned]:
     """The operator whose result and flag `pair` returns."""
+    both = public(pair)
 
     @wraps(pair)
     def call(*arguments: Given.args, **named: Given.kwargs) -> Returned:
-        return pair(*arguments, **named)[0]
+        return both(*arguments, **named)[0]
 
     shown = signature(pair)
     result = str(shown.return_annotation).removeprefix("tuple[").rpartition(",")[0]
-    call.__dict__ |= {"__signature__": shown.replace(return_annotation=result), "pair": pair}
+    call.__dict__ |= {"__signature__": shown.replace(return_annotation=result), "pair": both}
     return call
 
 
-def with_converged(operator: Callable[Given, Returned]) -> Callable[Given, tuple[Returned, Any]]:
+def with_converged(operator: Callable[Given, Returned]) -> Callable[Given, tuple[Returned, Array]]:
     """The operator that also says which problems have converged, by the same solve.
 
     Parameters
@@ -56,7 +60,7 @@ def with_converged(operator: Callable[Given, Returned]) -> Callable[Given, tuple
     >>> plan.shape, converged
     (torch.Size([2, 2, 2]), tensor([False,  True]))
     """
-    pair: Callable[Given, tuple[Returned, Any]] | None = getattr(operator, "pair", None)
+    pair: Callable[Given, tuple[Returned, Array]] | None = getattr(operator, "pair", None)
     if pair is None:
         raise TypeError(f"{operator!r} is no operator of elastic_ot.torch or elastic_ot.jax, such as plan or value")
     return pair

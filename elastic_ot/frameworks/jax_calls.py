@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..costs.relative import fraction
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
 from .calls import CORE, SHOWN, HostCall
@@ -31,7 +32,7 @@ class Prepared(NamedTuple):
 
 
 def prepared(
-    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
+    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: Mapping[str, Any]
 ) -> Prepared:
     """A call, checked, with the same leading dimensions everywhere."""
     text = option_text(grad, options, rho, a, b)
@@ -45,6 +46,7 @@ def prepared(
     a = uniform(n) if a is None else as_array("a", a)
     b = uniform(m) if b is None else as_array("b", b)
     cost, a, b = in_working_dtype(cost), in_working_dtype(a), in_working_dtype(b)
+    epsilon = strength_of(epsilon, cost)
     epsilon, row_rho, col_rho = (jnp.asarray(0.0 if x is None else x).astype(cost.dtype) for x in (epsilon, *rho))
     batch = common_batch(cost.shape, a.shape, b.shape, epsilon.shape, row_rho.shape, col_rho.shape)
     problem = (
@@ -57,6 +59,16 @@ def prepared(
     if grad == "detach":
         problem = jax.lax.stop_gradient(problem)
     return Prepared(problem, text, dtype)
+
+
+def strength_of(epsilon: Any, cost: Array) -> Any:
+    """Return epsilon as it is, or a text's share of the range of each problem's finite costs, a constant."""
+    if not isinstance(epsilon, str):
+        return epsilon
+    share, costs = fraction(epsilon), jax.lax.stop_gradient(cost)
+    inside = jnp.isfinite(costs)
+    low, high = (jnp.where(inside, costs, end) for end in (jnp.inf, -jnp.inf))
+    return share * (high.max((-2, -1)) - low.min((-2, -1)))
 
 
 def as_array(name: str, values: Any) -> Array:

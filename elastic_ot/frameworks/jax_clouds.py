@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jax import Array
 from ..costs.points import PointCloud
 from . import clouds as host_calls
 from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype, uniform
-from .options import common_batch, option_text
+from .options import common_batch, option_text, refuse_text
 
 
 class PreparedPoints(NamedTuple):
@@ -23,9 +24,17 @@ class PreparedPoints(NamedTuple):
 
 
 def prepared_points(
-    cloud: PointCloud, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
+    cloud: PointCloud,
+    a: Any,
+    b: Any,
+    epsilon: Any,
+    rho: tuple[Any, Any],
+    grad: str,
+    mask: Any,
+    options: Mapping[str, Any],
 ) -> PreparedPoints:
     """A call, checked, with the same leading dimensions everywhere."""
+    refuse_text(epsilon)
     if mask is not None:
         raise ValueError("mask is for a cost matrix; pass the costs of a PointCloud as an array to have entries masked")
     text = option_text(grad, options, rho, a, b, cloud.metric)

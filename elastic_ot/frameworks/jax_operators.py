@@ -13,8 +13,9 @@ compiled function runs; what the solver refuses then comes as it is or as JAX's 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
+from ..api.signatures import MethodOptions, OperatorOptions
 from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
@@ -37,6 +38,7 @@ from .jax_calls import (
     solve_plan,
     solve_potentials,
     solve_value,
+    strength_of,
     uniform,
 )
 from .jax_clouds import prepared_points, solve_carried, solve_cloud_potentials, solve_cloud_value
@@ -46,16 +48,16 @@ __all__ = ["divergence", "log_plan", "plan", "plan_apply", "potentials", "transp
 
 @operator
 def plan(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
+    epsilon: float | str | Array,
     grad: Grad = "implicit",
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Array, Array]:
     """The entropic plan.
 
@@ -108,16 +110,16 @@ def plan(
 
 @operator
 def log_plan(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
+    epsilon: float | str | Array,
     grad: Grad = "implicit",
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Array, Array]:
     """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
 
@@ -143,16 +145,16 @@ def log_plan(
 
 @operator
 def potentials(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array | PointCloud,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
+    epsilon: float | str | Array,
     grad: Grad = "implicit",
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[tuple[Array, Array], Array]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
@@ -177,16 +179,16 @@ def potentials(
 
 @operator
 def transport_cost(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
+    epsilon: float | str | Array,
     grad: Grad = "implicit",
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Array, Array]:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
 
@@ -205,18 +207,18 @@ def transport_cost(
 
 @operator
 def plan_apply(
-    cost: Any,
-    right: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array | PointCloud,
+    right: Array,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
+    epsilon: float | str | Array,
     axis: int = 1,
     grad: Grad = "implicit",
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Array, Array]:
     """The product of the plan with vectors, P v, without the plan where the cost is a `PointCloud`.
 
@@ -256,7 +258,7 @@ def plan_apply(
         return (found if axis else jnp.swapaxes(found, -1, -2)) @ right.astype(found.dtype), converged
     if axis == 0:
         cost, a, b, row_rho, col_rho = PointCloud(*cost.given[::-1], cost.metric), b, a, col_rho, row_rho
-        options = turned(options)
+        options = turned(options)  # type: ignore[assignment]
     given = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     m, batch = given.problem[1].shape[-2], given.problem[4].shape
     if right.ndim < 2 or right.shape[-2] != m:
@@ -268,15 +270,15 @@ def plan_apply(
 
 @operator
 def value(
-    cost: Any,
-    a: Any = None,
-    b: Any = None,
+    cost: Array | PointCloud,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any,
-    mask: Any = None,
-    row_rho: Any = None,
-    col_rho: Any = None,
-    **options: Any,
+    epsilon: float | str | Array,
+    mask: Array | None = None,
+    row_rho: float | Array | None = None,
+    col_rho: float | Array | None = None,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Array, Array]:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`.
 
@@ -307,17 +309,17 @@ def value(
 
 @operator
 def divergence(
-    cost_xy: Any,
-    cost_xx: Any = None,
-    cost_yy: Any = None,
-    a: Any = None,
-    b: Any = None,
+    cost_xy: Array | PointCloud,
+    cost_xx: Array | None = None,
+    cost_yy: Array | None = None,
+    a: Array | None = None,
+    b: Array | None = None,
     *,
-    epsilon: Any = None,
+    epsilon: float | str | Array | None = None,
     blur: float | None = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
-    **options: Any,
+    **options: Unpack[MethodOptions],
 ) -> tuple[Array, Array]:
     """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
 
@@ -331,8 +333,8 @@ def divergence(
         which makes all three, and in whose points the divergence is then differentiable.
     a, b : Array, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
-    epsilon : float or Array, shape (...)
-        Strength of the entropy; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
+    epsilon : float, str, or Array, shape (...)
+        As for `plan`; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
     rows, cols : Penalty
         Of the first measure and of the second, on both sides of the problem within it.
     **options
@@ -362,18 +364,19 @@ def divergence(
             raise ValueError(OWN_COSTS)
         shape, within = cost_xy.shape, [PointCloud(z, metric=cost_xy.metric) for z in cost_xy.given]
     else:
-        shape, within = as_matrix("cost_xy", cost_xy).shape, [cost_xx, cost_yy]
+        shape, within = as_matrix("cost_xy", cost_xy).shape, [cost_xx, cost_yy]  # type: ignore[list-item]
     a = uniform(shape[-2]) if a is None else as_array("a", a)
     b = uniform(shape[-1]) if b is None else as_array("b", b)
     solve = with_converged(value)
     between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
+    width = strength_of(epsilon, cost_xy)  # a number between points: a text is refused there
     a, b = in_working_dtype(a), in_working_dtype(b)
     if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
         b = b * jax.lax.stop_gradient(a.sum(axis=-1, keepdims=True) / b.sum(axis=-1, keepdims=True))
-    first, first_done = solve(within[0], a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
-    second, second_done = solve(within[1], b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
+    first, first_done = solve(within[0], a, a, epsilon=width, rows=rows, cols=rows, **options)
+    second, second_done = solve(within[1], b, b, epsilon=width, rows=cols, cols=cols, **options)
     excess = a.sum(axis=-1) - b.sum(axis=-1)
-    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    found = between - 0.5 * first - 0.5 * second + 0.5 * width * excess**2
     return found.astype(between.dtype), done & first_done & second_done
 
 

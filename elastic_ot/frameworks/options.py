@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..calls import suggestion
 from ..problems.masses import precision_of
 from ..problems.pairs import strength
 from ..problems.penalties import PENALTIES, Fixed
@@ -39,12 +40,23 @@ def check_options(grad: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if name in ("init", "callback"):
             raise ValueError(f"{name} is not for differentiable solves; call elastic_ot.solve")
         if name not in SOLVE_OPTIONS:
-            raise TypeError(f"there is no option {name!r}; options are mask, {', '.join(SOLVE_OPTIONS)}")
+            known = ("epsilon", "mask", *SOLVE_OPTIONS)
+            advice = suggestion(name, known) or f"; options are {', '.join(known[1:])}"
+            raise TypeError(f"there is no option {name!r}{advice}")
     if grad != "unroll":
         return {"tol": TOL, **options}
     if "max_iter" not in options:
         raise ValueError("grad='unroll' differentiates the iterations that are run; give their number as max_iter")
     return {**options, "tol": 0}
+
+
+def refuse_text(epsilon: Any) -> None:
+    """Refuse a fraction of the range of costs between points, which no operator looks at."""
+    if isinstance(epsilon, str):
+        raise TypeError(
+            f"epsilon is {epsilon!r}, a fraction of the range of costs, which operators take of a matrix only; for a "
+            f"PointCloud give a number, or elastic_ot.solve(cloud, epsilon={epsilon!r}).epsilon of detached points"
+        )
 
 
 def check_axis(axis: Any) -> None:

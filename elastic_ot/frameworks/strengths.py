@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..derivatives.records import Gradients
 from .options import SIDES
 
 
-def penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
+def penalties(options: Mapping[str, Any], rho: Any) -> dict[str, Any]:
     """The options of a solve, penalties having the strengths that are given apart."""
     given = options.get("given", "")
     found = {name: value for name, value in options.items() if name != "given"}
@@ -21,18 +22,18 @@ def penalties(options: dict[str, Any], rho: Any) -> dict[str, Any]:
     return found
 
 
-def _slopes(options: dict[str, Any]) -> list[float]:
+def _slopes(options: Mapping[str, Any]) -> list[float]:
     """How the strengths rho of both sides grow with epsilon: `Elastic` holds lam = rho / (rho + epsilon)."""
     lams = [getattr(options.get(side), "lam", 0.0) for side in SIDES]
     return [lam / (1.0 - lam) if lam < 1 else 0.0 for lam in lams]
 
 
-def _is_given(options: dict[str, Any]) -> list[float]:
+def _is_given(options: Mapping[str, Any]) -> list[float]:
     """1 for a side whose strength is an input, 0 for the others."""
     return [float(side in options.get("given", "")) for side in SIDES]
 
 
-def inputs_of(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
+def inputs_of(options: Mapping[str, Any], found: Gradients) -> tuple[Any, ...]:
     """Derivatives in the inputs of a call, in their order."""
     rows, cols = _slopes(options)
     epsilon = found.epsilon + rows * found.rows + cols * found.cols
@@ -41,7 +42,7 @@ def inputs_of(options: dict[str, Any], found: Gradients) -> tuple[Any, ...]:
     return *places, found.a, found.b, epsilon, rho
 
 
-def strengths(options: dict[str, Any], epsilon: Any, rho: Any) -> tuple[Any, Any, Any]:
+def strengths(options: Mapping[str, Any], epsilon: Any, rho: Any) -> tuple[Any, Any, Any]:
     """The direction in epsilon and in the strengths: what epsilon takes along, and what they do themselves."""
     rows, cols = _slopes(options)
     rho = rho * _is_given(options)

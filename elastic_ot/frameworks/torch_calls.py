@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from ..arrays.devices import lies_on_host
 from ..arrays.ingest import as_array
 from ..arrays.origin import HOST, on_device
 from ..costs.base import Cost
+from ..costs.relative import fraction
 from ..errors import BackendUnavailable
 from . import stateless as host_calls
 from .calls import CORE, HostCall, is_matrix
@@ -38,18 +39,19 @@ def prepared(
     cost: Tensor,
     a: Tensor | None,
     b: Tensor | None,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     rho: tuple[float | Tensor | None, float | Tensor | None],
     grad: str,
     mask: Tensor | None,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> Prepared:
     """A call, checked, with the same leading dimensions everywhere."""
     text = text_of(grad, options, rho, a, b)
     check_matrix("cost", cost)
     a = uniform(cost.shape[-2], cost) if a is None else a
     b = uniform(cost.shape[-1], cost) if b is None else b
-    epsilon, row_rho, col_rho = (number(0.0 if x is None else x, cost) for x in (epsilon, *rho))
+    strengths = strength_of(epsilon, cost, mask), *rho
+    epsilon, row_rho, col_rho = (number(0.0 if x is None else x, cost) for x in strengths)
     for name, tensor in (("a", a), ("b", b), ("epsilon", epsilon), ("row_rho", row_rho), ("col_rho", col_rho)):
         check_tensor(name, tensor, cost)
     dtype = cost.dtype if cost.is_floating_point() else torch.float64
@@ -89,6 +91,16 @@ def check_tensor(name: str, tensor: Any, cost: Tensor | None = None) -> None:
         raise TypeError(f"{name} is on {tensor.device} and the cost on {cost.device}; they must be on one device")
     if tensor.is_complex():
         raise TypeError(f"{name} has dtype {tensor.dtype}; it must hold real numbers")
+
+
+def strength_of(epsilon: float | str | Tensor, cost: Tensor, mask: Tensor | None = None) -> float | Tensor:
+    """Return epsilon as it is, or a text's share of the range of each problem's finite, allowed costs, a constant."""
+    if not isinstance(epsilon, str):
+        return epsilon
+    share, costs = fraction(epsilon), cost.detach() if mask is None else _masked(cost.detach(), mask)
+    inside = torch.isfinite(costs)
+    low, high = (torch.where(inside, costs, end) for end in (torch.inf, -torch.inf))
+    return share * (high.amax((-2, -1)) - low.amin((-2, -1))).to(torch.float64)
 
 
 def number(value: float | Tensor, cost: Tensor) -> Tensor:
@@ -141,7 +153,7 @@ def _given_back(values: Any, device: torch.device) -> Tensor:
 encoded: Callable[[dict[str, Any]], str] = torch.compiler.assume_constant_result(encode)
 
 
-def text_of(grad: str, options: dict[str, Any], rho: tuple[Any, Any], a: Any, b: Any, metric: str = "") -> str:
+def text_of(grad: str, options: Mapping[str, Any], rho: tuple[Any, Any], a: Any, b: Any, metric: str = "") -> str:
     """The options of a call as text, see `option_text`."""
     if torch.compiler.is_compiling():
         return encoded(plain_options(grad, options, rho, a, b, metric))

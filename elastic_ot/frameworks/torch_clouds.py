@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..costs.points import PointCloud
 from . import clouds as host_calls
 from .calls import HostCall
-from .options import common_batch
+from .options import common_batch, refuse_text
 from .torch_calls import (
     HALF_DTYPES,
     check_tensor,
@@ -48,9 +48,10 @@ def prepared_points(
     rho: tuple[float | Tensor | None, float | Tensor | None],
     grad: str,
     mask: Any,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> PreparedPoints:
     """A call, checked, with the same leading dimensions everywhere."""
+    refuse_text(epsilon)
     if mask is not None:
         raise ValueError("mask is for a cost matrix; pass the costs of a PointCloud as a tensor to have entries masked")
     x, y = cloud.given

@@ -6,7 +6,7 @@ potentials. What is unusual goes the way of `torch_calls`, which knows every ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class _Call(NamedTuple):
 
 
 def plan_of_layer(
-    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: dict[str, Any]
+    cost: Any, a: Any, b: Any, epsilon: Any, rho: tuple[Any, Any], grad: str, mask: Any, options: Mapping[str, Any]
 ) -> tuple[Tensor, Tensor] | None:
     """The plan and whether it has converged, which nothing measures; None if the call is not for this module."""
     if torch.compiler.is_compiling() or grad != "unroll" or type(epsilon) not in (float, int):

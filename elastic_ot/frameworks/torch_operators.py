@@ -12,10 +12,11 @@ Results have the dtype of the cost. Half precision is computed in float32, and u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from ..api.signatures import MethodOptions, OperatorOptions
 from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
@@ -39,6 +40,7 @@ from .torch_calls import (
     solve_plan,
     solve_potentials,
     solve_value,
+    strength_of,
     uniform,
 )
 from .torch_clouds import prepared_points, solve_carried, solve_cloud_potentials, solve_cloud_value
@@ -53,12 +55,12 @@ def plan(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Tensor, Tensor]:
     """The entropic plan.
 
@@ -68,8 +70,8 @@ def plan(
         On the CPU or on a CUDA device, and the other tensors with it.
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
-    epsilon : float or Tensor, shape (...)
-        Strength of the entropy.
+    epsilon : float, str, or Tensor, shape (...)
+        Strength of the entropy; a text such as ``"0.05x"`` is a fraction of the range of each problem's matrix.
     grad : {"implicit", "unroll", "detach"}
         What the backward pass differentiates; ``"unroll"`` needs `max_iter`.
     mask : Tensor of bool, optional
@@ -116,12 +118,12 @@ def log_plan(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Tensor, Tensor]:
     """The logarithm of the plan, shape (..., n, m), for losses such as -log P_ij; arguments as those of `plan`.
 
@@ -151,12 +153,12 @@ def potentials(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The potentials f and g, shapes (..., n) and (..., m); arguments and derivatives as those of `plan`.
 
@@ -186,12 +188,12 @@ def transport_cost(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Tensor, Tensor]:
     """<C, P>, shape (...); forbidden cells count as 0. Arguments and derivatives as those of `plan`.
 
@@ -214,13 +216,13 @@ def plan_apply(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     axis: int = 1,
     grad: Grad = "implicit",
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Tensor, Tensor]:
     """The product of the plan with vectors, P v, without the plan where the cost is a `PointCloud`.
 
@@ -260,7 +262,7 @@ def plan_apply(
         return (found if axis else found.mT) @ right.to(found.dtype), converged
     if axis == 0:
         cost, a, b, row_rho, col_rho = PointCloud(*cost.given[::-1], cost.metric), b, a, col_rho, row_rho
-        options = turned(options)
+        options = turned(options)  # type: ignore[assignment]
     given = prepared_points(cost, a, b, epsilon, (row_rho, col_rho), grad, mask, options)
     check_tensor("right", right, given.problem[0])
     m, batch = given.problem[1].shape[-2], given.problem[4].shape
@@ -277,11 +279,11 @@ def value(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     mask: Tensor | None = None,
     row_rho: float | Tensor | None = None,
     col_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: Unpack[OperatorOptions],
 ) -> tuple[Tensor, Tensor]:
     """The optimal value, shape (...): entropy and penalties included. Arguments as those of `plan`, or a `PointCloud`.
 
@@ -318,11 +320,11 @@ def divergence(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    epsilon: float | Tensor | None = None,
+    epsilon: float | str | Tensor | None = None,
     blur: float | None = None,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
-    **options: Any,
+    **options: Unpack[MethodOptions],
 ) -> tuple[Tensor, Tensor]:
     """The debiased Sinkhorn divergence, shape (...): 0 between equal measures.
 
@@ -336,8 +338,8 @@ def divergence(
         which makes all three, and in whose points the divergence is then differentiable.
     a, b : Tensor, shapes (..., n) and (..., m), optional
         Weights, default 1/n and 1/m.
-    epsilon : float or Tensor, shape (...)
-        Strength of the entropy; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
+    epsilon : float, str, or Tensor, shape (...)
+        As for `plan`; or, for a `PointCloud`, `blur` in its place, a length (`elastic_ot.divergence`).
     rows, cols : Penalty
         Of the first measure and of the second, on both sides of the problem within it.
     **options
@@ -370,17 +372,15 @@ def divergence(
         for name, cost in (("cost_xy", cost_xy), ("cost_xx", cost_xx), ("cost_yy", cost_yy)):
             check_matrix(name, cost)
         device, within = cost_xy, [cost_xx, cost_yy]  # type: ignore[list-item]
-    a = uniform(cost_xy.shape[-2], device) if a is None else a
-    b = uniform(cost_xy.shape[-1], device) if b is None else b
+    a, b = (uniform(n, device) if w is None else w for w, n in zip((a, b), cost_xy.shape[-2:], strict=True))
     solve = with_converged(value)
     between, done = solve(cost_xy, a, b, epsilon=epsilon, rows=rows, cols=cols, **options)
-    a, b = in_working_dtype(a), in_working_dtype(b)
+    epsilon, a, b = strength_of(epsilon, device), in_working_dtype(a), in_working_dtype(b)
     if isinstance(rows, Fixed) and isinstance(cols, Fixed):  # equal but for rounding, or that would have been refused
         b = b * (a.sum(dim=-1, keepdim=True) / b.sum(dim=-1, keepdim=True)).detach()
     first, first_done = solve(within[0], a, a, epsilon=epsilon, rows=rows, cols=rows, **options)
     second, second_done = solve(within[1], b, b, epsilon=epsilon, rows=cols, cols=cols, **options)
-    excess = a.sum(dim=-1) - b.sum(dim=-1)
-    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * excess**2
+    found = between - 0.5 * first - 0.5 * second + 0.5 * epsilon * (a.sum(dim=-1) - b.sum(dim=-1)) ** 2
     return found.to(between.dtype), done & first_done & second_done
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ..api.sliced import sliced as sliced_of_numbers
 from ..solutions.sliced import Kind
+from ..typing import Seed
 
 
 def sliced(
@@ -20,8 +22,8 @@ def sliced(
     *,
     kind: Kind = "mean",
     p: float = 2.0,
-    projections: Any = 100,
-    seed: Any = None,
+    projections: int | Tensor = 100,
+    seed: Seed = None,
 ) -> Tensor:
     """The value of `elastic_ot.sliced`, with its derivatives in the points.
 
@@ -70,7 +72,7 @@ def _on_host(values: Any) -> Any:
 
 class _Sliced(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, a: Any, b: Any, options: dict[str, Any]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, a: Any, b: Any, options: Mapping[str, Any]) -> Tensor:
         found = sliced_of_numbers(_on_host(x), _on_host(y), a, b, **options)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*(torch.from_numpy(g).to(z) for g, z in zip(found.gradients(), (x, y), strict=True)))

@@ -14,6 +14,7 @@ from ..arrays.half import finite, is_half, widened
 from ..arrays.ingest import in_order
 from ..costs.point_stack import PointStack
 from ..costs.scan import Mask
+from ..results import one_line
 from .build import build_on
 from .mixed import penalty_of
 from .penalties import Fixed
@@ -79,6 +80,8 @@ class BatchProblem(Terms[Vector]):
     offset: Vector | None = None
     factor: Vector | None = None
     points: PointStack | None = None
+
+    __repr__ = one_line
 
     def levelled(self, budget: bool = False) -> BatchProblem:
         """Return the problems with costs from 0 on, where what the costs of one have in common would cost them digits.

@@ -101,7 +101,7 @@ def _joined(
     col_on: NDArray[np.bool_],
 ) -> SplitCost:
     """The cost of all processes."""
-    size = 0 if own is None else own.dtype.itemsize
+    size = 0 if own is None else np.dtype(own.dtype).itemsize
     facts = np.array(
         [
             shape[0],

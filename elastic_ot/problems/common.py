@@ -15,6 +15,7 @@ from ..cached import cached_property
 from ..costs.base import is_cost
 from ..costs.grid import Grid
 from ..errors import InfeasibleError
+from ..results import one_line
 from . import masses
 from .build import build_on, check_epsilon, check_sides, range_text, refuse_total, total_range, weights_of
 from .penalties import Fixed, Free
@@ -48,6 +49,8 @@ class CommonProblem:
     weights: Vector
     used: NDArray[np.bool_]
     own: Problem | None = None
+
+    __repr__ = one_line
 
     @property
     def epsilon(self) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import as_numpy, ingest_number, is_real
 from ..errors import InfeasibleError
+from ..results import one_line
 from . import masses
 from .penalties import Fixed
 from .refusals import BAD_WEIGHT
@@ -39,6 +40,8 @@ class LineProblem:
     b: Array | None
     exponent: float
     batch: tuple[int, ...]
+
+    __repr__ = one_line
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -67,7 +67,8 @@ def collision(rows: Penalty, cols: Penalty, ranges: tuple[str, str], sums: tuple
         f"rows={rows!r} allow a total mass of {ranges[0]}, cols={cols!r} of {ranges[1]}; no plan has both (a sums to "
         f"{sums[0]:.12g}, b to {sums[1]:.12g})"
     )
+    relaxed = "to let b change: cols=KL(rho), without entropy cols=TV(rho)"
     if not (isinstance(rows, Fixed) and isinstance(cols, Fixed)):
-        return text
+        return f"{text}; {relaxed}"
     each = "sum(-1, keepdims=True)" if batch else "sum()"
-    return f"{text}; to give b the mass of a: b = b * (a.{each} / b.{each})"
+    return f"{text}; {relaxed}; to give b the mass of a: b = b * (a.{each} / b.{each})"

@@ -66,7 +66,7 @@ def _part(values: Callable[[Penalty], tuple[Any, ...]], q: int, penalty: Penalty
     return values(penalty)[q]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mixed(Penalty):
     """One penalty on some problems and another one on others: (penalty, column of bool) each."""
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..backends.protocol import BOXED, CLIPPED, LOGARITHMIC, QUADRATIC
+from ..typing import ArrayLike
 from .penalty import DependsOnEpsilon, Penalty, Vector, checked_bound, checked_strength, relative_entropy
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Strong(Penalty):
     """A penalty with a strength rho; at its ends it is no longer one."""
 
     rho: float
+
+    if TYPE_CHECKING:
+
+        def __init__(self, rho: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rho", checked_strength("rho", self.rho))
@@ -27,7 +32,7 @@ class _Strong(Penalty):
         return Free() if self.rho == 0 else Fixed() if math.isinf(self.rho) else self
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class KL(_Strong):
     """Relative entropy: the marginal may differ from the weights at a price of `rho` per nat.
 
@@ -85,7 +90,7 @@ class KL(_Strong):
         return self.rho * relative_entropy(r, a * np.exp(-f / self.rho))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class TV(_Strong):
     """Total variation: every unit of missing or surplus mass costs `rho`.
 
@@ -149,7 +154,7 @@ class TV(_Strong):
         return self.rho * (1 + 1e-12)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class L2(_Strong):
     """Half a squared distance: phi(r) = (rho / 2) sum (r - a)^2.
 
@@ -211,7 +216,7 @@ class L2(_Strong):
         return np.where(f < self.rho * a, inside, outside)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Between(Penalty):
     """Bounds: lo a <= r <= hi a, free inside.
 
@@ -295,7 +300,7 @@ class AtMost(Between):
         return "AtMost()"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fixed(Penalty):
     """The marginal equals the weights: r = a. Update f = epsilon log(a / s); -phi*(-f) = sum a f.
 
@@ -330,7 +335,7 @@ class Fixed(Penalty):
         return np.zeros_like(r)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Free(Penalty):
     """No condition at all: phi = 0, f = 0. With the other side fixed the plan is a softmax over this one.
 
@@ -366,7 +371,7 @@ class Free(Penalty):
         return f * r
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Elastic(DependsOnEpsilon):
     """`KL` with tau held, from `Free` (lam = 0, row softmax) to `Fixed` (lam = 1, doubly stochastic).
 
@@ -386,6 +391,10 @@ class Elastic(DependsOnEpsilon):
     >>> [eot.solve(scores, epsilon=0.1, cols=eot.Elastic(lam)).col_marginal[1].round(4) for lam in (0.0, 0.5, 1.0)]
     [np.float64(0.1192), np.float64(0.2689), np.float64(0.5)]
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, lam: ArrayLike) -> None: ...
 
     lam: float
 

@@ -72,6 +72,10 @@ class Penalty(ABC):
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def __repr__(self) -> str:
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(value)}' for name, value in values)})"
+
     def _key(self) -> tuple[Any, ...]:
         values = (getattr(self, field.name) for field in fields(self))
         return type(self), *((v.shape, *v.ravel().tolist()) if isinstance(v, np.ndarray) else v for v in values)
@@ -148,7 +152,14 @@ class Penalty(ABC):
         """phi(r) + phi*(-f) + f r >= 0, without cancellation; hard penalties are evaluated at the nearest allowed r."""
 
 
-@dataclass(frozen=True, eq=False)
+def _shown(strength: Any) -> str:
+    """Return a number as it is, and of an array one or two and its shape."""
+    if not np.ndim(strength):
+        return repr(strength)
+    return f"{np.min(strength):g} to {np.max(strength):g} of shape {np.shape(strength)}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class DependsOnEpsilon(Penalty):
     """Base of penalties that have formulas only at some epsilon: `at` makes the penalty which has them."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..cached import cached_property
 from ..costs.base import KnownCost
 from ..distributed.ranks import Ranks
+from ..results import one_line
 from .penalties import Fixed
 from .penalty import Penalty, Vector
 from .terms import Reference, Terms, lies_high
@@ -51,6 +52,8 @@ class Problem(Terms[float]):
     amount: float | None = None
     price: float = 0.0
     factor: float = 1.0
+
+    __repr__ = one_line
 
     def at(self, epsilon: float) -> Problem:
         """The same problem at another epsilon; strengths rho are held."""

@@ -96,14 +96,9 @@ class SinkhornTransport(Transport):
     def _solve(self, cost: Any) -> None:
         self.epsilon_ = self.epsilon * self.scale_
         rows, cols = self._penalties()
+        method: Any = self.method
         self.solution_ = solve(
-            cost,
-            epsilon=self.epsilon_,
-            rows=rows,
-            cols=cols,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            method=self.method,  # type: ignore[arg-type]
+            cost, epsilon=self.epsilon_, rows=rows, cols=cols, tol=self.tol, max_iter=self.max_iter, method=method
         )
         self.n_iter_ = max(1, int(self.solution_.n_iter))
         self.labelled_ = not isinstance(cost, PointCloud)

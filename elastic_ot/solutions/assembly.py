@@ -12,6 +12,7 @@ from ..problems.problem import Problem
 from ..solvers.driver import Outcome
 from ..solvers.found import Found
 from ..solvers.measure import Measure
+from ..solvers.methods import RESOLVED
 from ..solvers.oriented import outcome_at
 from ..solvers.status import Budget, Status
 from .solution import Solution
@@ -66,20 +67,27 @@ def _advice(outcome: Outcome, problem: Problem, tol: float) -> str:
             return "; costs are so high, next to what the penalties charge, that float64 holds no mass of the plan"
         if not np.isfinite(found.residual) or largest > problem.cost.largest_number:
             return "; the plan overflows its dtype: costs are too far below 0 for these penalties and this epsilon"
-        return "; use method='stabilized', 'log' or 'auto', which hold at any epsilon"
+        span = _span(problem)
+        if outcome.method == "scaling" and span < RESOLVED:
+            return "; use method='stabilized', 'log' or 'auto', which hold at any epsilon that float64 resolves"
+        return f"; range(cost) / epsilon is {span:.3g}: try a larger epsilon, or exact, which has none"
     if outcome.status is Status.STALLED and not found.resolved(tol):
         return (
             f"; potentials over epsilon are so large that float64 resolves marginals to {found.rounding:.1e} only: try "
             f"a larger epsilon or a larger tol"
         )
-    span = (problem.cost.highest - problem.cost.lowest) / problem.epsilon
     tried = {
         Status.MAX_ITER: "more iterations, a larger epsilon or a larger tol",
         Status.TIME_LIMIT: "more time, a larger epsilon or a larger tol",
         Status.STALLED: "a larger epsilon or a larger tol",
     }
     advice = tried.get(outcome.status)
-    return f"; range(cost) / epsilon is {span:.3g}: try {advice}" if advice else ""
+    return f"; range(cost) / epsilon is {_span(problem):.3g}: try {advice}" if advice else ""
+
+
+def _span(problem: Problem) -> float:
+    """Return the largest exponent of the Gibbs kernel."""
+    return (problem.cost.highest - problem.cost.lowest) / problem.epsilon
 
 
 def solution_of(

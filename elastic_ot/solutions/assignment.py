@@ -12,6 +12,7 @@ from ..solvers.exact.assignment import potentials_of
 from ..solvers.exact.bellman import Pairing
 from ..solvers.objective import assignment_gap
 from ..solvers.status import Status
+from .html import shown, tiles_of_entries
 
 
 class Assignment(tuple[Pairing, Pairing]):
@@ -78,6 +79,13 @@ class Assignment(tuple[Pairing, Pairing]):
 
     def __repr__(self) -> str:
         return f"Assignment({self.row_ind.size} pairs, cost={self.cost:.6g}, {self.status.name})"
+
+    def _repr_html_(self) -> str:
+        facts = [("pairs", self.row_ind.size), ("cost", f"{self.cost:.9g}"), ("status", self.status.name)]
+        if self.unmatched_cost:
+            facts.append(("unmatched cost", f"{self.unmatched_cost:.9g}"))
+        shape = int(self.row_ind.max(initial=0)) + 1, int(self.col_ind.max(initial=0)) + 1
+        return shown(self, facts, tiles_of_entries(self.row_ind, self.col_ind, 1.0, shape))
 
     @property
     def cost(self) -> float | int:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cached import cached_property
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.exact.bellman import Pairing, batch_potentials
 from ..solvers.objective import assignment_gaps
 from ..solvers.status import Status
 from .assignment import Assignment
 
 
-class BatchAssignment(Sequence[Assignment]):
+class BatchAssignment(Result, Sequence[Assignment]):
     """Assignments of many costs (B, n, m); returned by `assign`.
 
     ``result[k]`` is the `Assignment` of one problem. Do not change the costs that were passed in before potentials have
@@ -43,11 +44,13 @@ class BatchAssignment(Sequence[Assignment]):
     ([[1, 0], [0, 1]], [3, 1], 1)
     """
 
+    _as_array: ClassVar[str] = "col_ind"
+
     status = Status.OPTIMAL
 
     def __init__(
         self,
-        costs: NDArray[Any],
+        costs: NDArray[np.generic],
         maximize: bool,
         masks: Sequence[NDArray[np.bool_] | None],
         row_ind: Pairing,
@@ -83,10 +86,12 @@ class BatchAssignment(Sequence[Assignment]):
         return f"BatchAssignment({len(self)} problems, {self.row_ind.shape[1]} pairs each, {self.status.name})"
 
     @cached_property
-    def cost(self) -> NDArray[Any]:
+    def cost(self) -> NDArray[np.float64] | NDArray[np.int64]:
         """Sums of the matched costs, shape (B,); integers for integer costs."""
         matched = self._matched()
-        sums: NDArray[Any] = matched.sum(axis=1, dtype=np.float64 if matched.dtype.kind == "f" else np.int64)
+        sums: NDArray[np.float64] | NDArray[np.int64] = matched.sum(
+            axis=1, dtype=np.float64 if matched.dtype.kind == "f" else np.int64
+        )
         return sums
 
     @property

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -14,18 +13,20 @@ from ..arrays.origin import Origin
 from ..cached import cached_property
 from ..derivatives.barycenter import BarycenterGradients, CommonDirection, CommonPoint
 from ..derivatives.records import direction_of
-from ..errors import ConvergenceWarning
+from ..errors import warn_user
 from ..problems.common import CommonProblem
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.barycenter.method import CommonOutcome
 from ..solvers.history import History
 from ..solvers.status import Status
+from ..typing import ArrayLike, ArrayT_co
 from .assembly import solution_from
 from .solution import Solution
 
 
 @dataclass(frozen=True, eq=False)
-class Barycenter:
+class Barycenter(Result, Generic[ArrayT_co]):
     """A barycenter with the transports of the measures to it, and the proof of how good it is.
 
     Attributes
@@ -67,12 +68,14 @@ class Barycenter:
     (True, array([0.56, 0.44]))
     """
 
+    _as_array: ClassVar[str] = "weights"
+
     problem: CommonProblem = field(repr=False)
-    weights: Any
-    transports: tuple[Solution, ...]
-    self_transport: Solution | None
-    f: list[Any]
-    g: list[Any]
+    weights: ArrayT_co
+    transports: tuple[Solution[ArrayT_co], ...]
+    self_transport: Solution[ArrayT_co] | None
+    f: Sequence[ArrayT_co]
+    g: Sequence[ArrayT_co]
     residual: float
     dual_value: float
     status: Status
@@ -135,21 +138,21 @@ class Barycenter:
         values = [_counted(part) for part in self.transports]
         return float(self.measure_weights @ np.array(values)) - 0.5 * _counted(self.self_transport, own=True)
 
-    def plan(self, k: int) -> Any:
+    def plan(self, k: int) -> ArrayT_co:
         """Return the plan of measure k, shape (n_k, m)."""
         return self.transports[k].plan
 
-    def apply(self, k: int, x: Any, axis: int = 1) -> Any:
+    def apply(self, k: int, x: ArrayLike, axis: int = 1) -> ArrayT_co:
         """Return P_k x, or P_k^T x with ``axis=0``, without the plan, see `Solution.apply`."""
         return self.transports[k].apply(x, axis)
 
     @property
-    def row_marginals(self) -> list[Any]:
+    def row_marginals(self) -> list[ArrayT_co]:
         """P_k 1 of every plan."""
         return [part.row_marginal for part in self.transports]
 
     @property
-    def col_marginals(self) -> list[Any]:
+    def col_marginals(self) -> list[ArrayT_co]:
         """P_k^T 1 of every plan: `weights`, to the tolerance."""
         return [part.col_marginal for part in self.transports]
 
@@ -303,7 +306,7 @@ class Barycenter:
         if self.debiased:
             raise ValueError("derivatives are those of a barycenter that is not debiased; pass debiased=False")
         if not self.converged:
-            warnings.warn(f"gradients of an unconverged barycenter: {self.message}", ConvergenceWarning, stacklevel=3)
+            warn_user(f"gradients of an unconverged barycenter: {self.message}")
         return CommonPoint(self.problem, [part.found for part in self.transports], with_epsilon)
 
     def _direction(
@@ -335,7 +338,7 @@ def _each(name: str, given: Any, count: int) -> list[Any]:
     return list(given)
 
 
-def _counted(part: Solution, own: bool = False) -> float:
+def _counted(part: Solution[object], own: bool = False) -> float:
     """The optimal value of a transport to b with the reference a 1^T in place of a b^T; 1 1^T of one of b to itself."""
     problem = part.problem
     allowed = problem.allowed(problem.col_used.astype(np.float64))[problem.row_used]

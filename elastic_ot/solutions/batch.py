@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,22 @@ from ..plans.sampling import sample_batch
 from ..problems import masses
 from ..problems.batch import BatchProblem
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.batch.found import BatchFound
 from ..solvers.batch.measure import BatchMeasure
 from ..solvers.history import History
 from ..solvers.status import Budget, Status
+from ..typing import ArrayLike, ArrayT_co, Seed
 from .assembly import solution_of
 from .differentiable import BatchDifferentiable
+from .html import shown, tiles_of_plan
 from .solution import Solution
 
 _MESSAGES = np.vectorize(lambda status: status.value, otypes=[object])
 
 
 @dataclass(frozen=True, eq=False)
-class BatchSolution(BatchDifferentiable):
+class BatchSolution(Result, BatchDifferentiable, Generic[ArrayT_co]):
     """Plans P = R exp((f + g - C) / epsilon) of many problems with their certificates; returned by `solve`.
 
     ``solution[index]`` is the `Solution` of one problem, with all its methods. Numbers of `Solution` are arrays of the
@@ -61,8 +64,8 @@ class BatchSolution(BatchDifferentiable):
     """
 
     found: BatchFound = field(repr=False)
-    f: Any
-    g: Any
+    f: ArrayT_co
+    g: ArrayT_co
     status: NDArray[np.object_]
     n_iter: NDArray[np.int64]
     method: NDArray[np.object_]
@@ -93,12 +96,30 @@ class BatchSolution(BatchDifferentiable):
         count = " x ".join(map(str, self.problem.batch or (1,)))
         return f"BatchSolution({count} problems {n} x {m}, {state})"
 
+    def _repr_html_(self) -> str:
+        n, m = self.problem.shape[-2:]
+        low, high = self.problem.epsilon.min(), self.problem.epsilon.max()
+        methods, counts = np.unique(self.method.astype(str), return_counts=True)
+        facts = [
+            ("problems", f"{' x '.join(map(str, self.problem.batch or (1,)))} of {n} x {m}"),
+            ("epsilon", f"{low:g}" if low == high else f"{low:g} to {high:g}"),
+            ("rows, cols", f"{self.problem.given[0]!r}, {self.problem.given[1]!r}"),
+            ("methods", ", ".join(f"{name} ({count})" for name, count in zip(methods, counts, strict=True))),
+        ]
+        if self.budget is None:
+            facts.append(("converged", f"{int(self.converged.sum())} of {self.problem.size}"))
+            facts.append(("largest residual", f"{np.max(self.residual):.2e}"))
+        first = self._single(0)
+        facts.append(("picture", f"problem [{self.problem.index(0)}]" if self.problem.batch else "the plan"))
+        with self.origin.here():
+            return shown(self, facts, tiles_of_plan(first.found))
+
     def __len__(self) -> int:
         if not self.problem.batch:
             raise TypeError("a single problem has no length")
         return self.problem.batch[0]
 
-    def __getitem__(self, index: Any) -> Solution:
+    def __getitem__(self, index: int | tuple[int, ...]) -> Solution[ArrayT_co]:
         """The solution of one problem.
 
         Parameters
@@ -112,16 +133,16 @@ class BatchSolution(BatchDifferentiable):
         k = int(np.arange(self.problem.size).reshape(self.problem.batch)[index])
         return self._single(k)
 
-    def __iter__(self) -> Iterator[Solution]:
+    def __iter__(self) -> Iterator[Solution[ArrayT_co]]:
         return (self._single(k) for k in range(self.problem.size))
 
-    def _single(self, k: int) -> Solution:
+    def _single(self, k: int) -> Solution[ArrayT_co]:
         n, m = int(self.problem.row_count[k]), int(self.problem.col_count[k])
         status, n_iter, method = (x.reshape(-1)[k] for x in (self.status, self.n_iter, self.method))
         potentials = self.found.f[k, :n], self.found.g[k, :m]
         with self.origin.here():
             problem, budget = self.problem.single(k), self.found.budget_of(k)
-            return solution_of(problem, *potentials, status, int(n_iter), str(method), self.tol, budget, self.origin)
+            return solution_of(problem, *potentials, status, int(n_iter), str(method), self.tol, budget, self.origin)  # type: ignore[return-value]
 
     def _shaped(self, values: NDArray[Any]) -> NDArray[Any]:
         """(B, ...) with the batch shape."""
@@ -158,12 +179,12 @@ class BatchSolution(BatchDifferentiable):
         return np.asarray(_MESSAGES(self.status) + self._shaped(np.array(list(map(masses.note, factor)), dtype=object)))
 
     @cached_property
-    def row_marginal(self) -> Any:
+    def row_marginal(self) -> ArrayT_co:
         """P 1, shape (..., n)."""
         return self._emit(self._measure.row_marginal)
 
     @cached_property
-    def col_marginal(self) -> Any:
+    def col_marginal(self) -> ArrayT_co:
         """P^T 1, shape (..., m)."""
         return self._emit(self._measure.col_marginal)
 
@@ -196,15 +217,16 @@ class BatchSolution(BatchDifferentiable):
     @property
     def value(self) -> Vector:
         """The primal objectives."""
-        return self.dual_value + self.gap
+        with np.errstate(invalid="ignore"):  # -inf + inf, where numbers broke down
+            return np.where(np.isfinite(self.gap), self.dual_value + self.gap, np.inf)
 
     @cached_property
-    def plan(self) -> Any:
+    def plan(self) -> ArrayT_co:
         """The plans, shape (..., n, m), in the dtype of the cost; computed on first use and kept."""
         return self._emit(self.plans() if self.known_plans is None else self.known_plans)
 
     @cached_property
-    def log_plan(self) -> Any:
+    def log_plan(self) -> ArrayT_co:
         """Logarithms of the plans, shape (..., n, m), also where the plans themselves are too small to be stored.
 
         -inf for forbidden cells, in rows and columns without mass, and beyond the lengths. In the dtype of the cost, in
@@ -220,7 +242,7 @@ class BatchSolution(BatchDifferentiable):
                 out[part] = logarithms(problem.costs(part), *how, out.dtype)
             return replace(self.origin, dtype=None).emit(self._shaped(out))
 
-    def sample(self, size: int, rng: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def sample(self, size: int, rng: Seed = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs (i, j) drawn from every plan over its mass, independently.
 
         Parameters
@@ -262,7 +284,7 @@ class BatchSolution(BatchDifferentiable):
             out += self.problem.offset * self._measure.row_marginal.sum(axis=1)
         return self._shaped(out)
 
-    def apply(self, x: Any, axis: int = 1) -> Any:
+    def apply(self, x: ArrayLike, axis: int = 1) -> ArrayT_co:
         """The plans times `x`.
 
         Parameters
@@ -300,7 +322,7 @@ class BatchSolution(BatchDifferentiable):
             xp.matmul(plans if axis == 1 else xp.swapaxes(plans, 1, 2), flat[part], out=out[part])
         return out
 
-    def rounded_plan(self) -> Any:
+    def rounded_plan(self) -> ArrayT_co:
         """Plans near `plan` that meet the hard sides to the last digits (Altschuler, Weed, Rigollet 2017).
 
         Returns

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.devices import library_of
 from ..cached import cached_property
-from ..errors import ConvergenceWarning
+from ..errors import warn_user
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.status import Status
 from .divergence import Divergence, DivergenceGradients
 
 
 @dataclass(frozen=True, eq=False)
-class BatchDivergence:
+class BatchDivergence(Result):
     """Debiased divergences of many pairs of measures; returned by `divergence`.
 
     ``found[index]`` is the `Divergence` of one pair, with its three solutions. Numbers of `Divergence` are arrays of
@@ -36,6 +36,8 @@ class BatchDivergence:
     (array([0., 0., 0.]), np.True_)
     """
 
+    _as_array: ClassVar[str] = "value"
+
     pairs: NDArray[np.object_]
 
     def __repr__(self) -> str:
@@ -46,7 +48,7 @@ class BatchDivergence:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: Any) -> Divergence:
+    def __getitem__(self, index: int | tuple[int, ...]) -> Divergence:
         """The divergence of one pair.
 
         Parameters
@@ -99,7 +101,7 @@ class BatchDivergence:
         """
         if not self.converged.all():
             text = f"gradients hold at the optimum, and {unconverged(self)} did not reach it"
-            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+            warn_user(text)
         found = [_quiet(pair).gradients() for pair in self]
         stacked: dict[str, Any] = {}
         for field in fields(DivergenceGradients):

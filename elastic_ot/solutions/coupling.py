@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..results import Result
 from .assignment import Assignment
 from .exact import ExactSolution
 from .solution import Solution
@@ -16,7 +17,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Coupling:
+class Coupling(Result):
     """Pairs of points; unpacks as ``rows, cols``. Returned by `couple`.
 
     Attributes

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_bar
 from ..arrays.origin import Origin
@@ -16,9 +15,10 @@ from ..derivatives.implicit import pull_back, push_forward
 from ..derivatives.records import Gradients, Tangents, direction_of
 from ..derivatives.unrolled import pull_back_iterations, push_forward_iterations
 from ..derivatives.value import push_value_gradients, value_gradients
-from ..errors import ConvergenceWarning
+from ..errors import warn_user
 from ..solvers.batch.found import BatchFound
 from ..solvers.found import Found
+from ..typing import ArrayLike, Number
 
 NO_OPTIMUM = "this solution ran a fixed number of iterations (tol=0); hvp needs an optimum, solve to a tol"
 
@@ -56,7 +56,7 @@ class Differentiable(ABC):
         with self.origin.here():
             return value_gradients(self.found)
 
-    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+    def vjp(self, plan: ArrayLike | None = None, f: ArrayLike | None = None, g: ArrayLike | None = None) -> Gradients:
         """Derivatives of a function of plan and potentials, given its derivatives in those (implicit differentiation).
 
         One linear system with the matrix of Newton's method. Solve to a small `tol` first: errors of the solution enter
@@ -107,15 +107,15 @@ class Differentiable(ABC):
 
     def jvp(
         self,
-        cost: Any = None,
-        a: Any = None,
-        b: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
-        cols: Any = None,
+        cost: ArrayLike | None = None,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        epsilon: Number | None = None,
+        rows: Number | None = None,
+        cols: Number | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
     ) -> Tangents:
         """Derivatives of plan and potentials along a direction of the inputs (forward differentiation).
 
@@ -171,15 +171,15 @@ class Differentiable(ABC):
 
     def hvp(
         self,
-        cost: Any = None,
-        a: Any = None,
-        b: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
-        cols: Any = None,
+        cost: ArrayLike | None = None,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        epsilon: Number | None = None,
+        rows: Number | None = None,
+        cols: Number | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
     ) -> Gradients:
         """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
 
@@ -224,21 +224,27 @@ class Differentiable(ABC):
 
     def _warn_unconverged(self) -> None:
         if not self.converged:
-            warnings.warn(
+            warn_user(
                 f"gradients hold at the optimum, and this solution ended with residual {self.residual:.1e}: "
-                f"{self.message}",
-                ConvergenceWarning,
-                stacklevel=3,
+                f"{self.message}"
             )
 
 
-class BatchDifferentiable:
+class BatchDifferentiable(ABC):
     """The derivatives of a `BatchSolution`."""
 
     found: BatchFound
     origin: Origin
-    converged: Any
-    residual: Any
+
+    @property
+    @abstractmethod
+    def converged(self) -> NDArray[np.bool_]:
+        """Which problems meet the tolerance."""
+
+    @property
+    @abstractmethod
+    def residual(self) -> NDArray[np.float64]:
+        """L1 distances from optimality."""
 
     def gradients(self) -> Gradients:
         """Derivatives of the optimal values in costs, weights, epsilon and strengths, with the batch shape in front.
@@ -260,7 +266,7 @@ class BatchDifferentiable:
         with self.origin.here():
             return batch.value_gradients(self.found)
 
-    def vjp(self, plan: Any = None, f: Any = None, g: Any = None) -> Gradients:
+    def vjp(self, plan: ArrayLike | None = None, f: ArrayLike | None = None, g: ArrayLike | None = None) -> Gradients:
         """Derivatives of a function of plans and potentials, given its derivatives in those (implicit differentiation).
 
         One linear system for every problem. Solve to a small `tol` first: errors of the solutions enter amplified by
@@ -292,15 +298,15 @@ class BatchDifferentiable:
 
     def jvp(
         self,
-        cost: Any = None,
-        a: Any = None,
-        b: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
-        cols: Any = None,
+        cost: ArrayLike | None = None,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        epsilon: ArrayLike | None = None,
+        rows: ArrayLike | None = None,
+        cols: ArrayLike | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
     ) -> Tangents:
         """Derivatives of plans and potentials along a direction of the inputs (forward differentiation).
 
@@ -340,15 +346,15 @@ class BatchDifferentiable:
 
     def hvp(
         self,
-        cost: Any = None,
-        a: Any = None,
-        b: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
-        cols: Any = None,
+        cost: ArrayLike | None = None,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        epsilon: ArrayLike | None = None,
+        rows: ArrayLike | None = None,
+        cols: ArrayLike | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
     ) -> Gradients:
         """The Hessians of the optimal values times a direction of the inputs: how `gradients` change along it.
 
@@ -388,9 +394,7 @@ class BatchDifferentiable:
         open_ = np.flatnonzero(~self.converged.reshape(-1))
         residual = self.residual.reshape(-1)
         worst = int(open_[np.argmax(np.nan_to_num(residual[open_], nan=np.inf))])
-        warnings.warn(
+        warn_user(
             f"gradients hold at the optimum, and {open_.size} of {residual.size} problems did not reach it; the worst, "
-            f"[{self.found.problem.index(worst)}], ended with residual {residual[worst]:.1e}",
-            ConvergenceWarning,
-            stacklevel=3,
+            f"[{self.found.problem.index(worst)}], ended with residual {residual[worst]:.1e}"
         )

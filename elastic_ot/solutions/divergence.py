@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ..derivatives.cloud import same_points
 from ..derivatives.records import Matrix
 from ..problems.penalties import Fixed
 from ..problems.penalty import Vector
+from ..results import Result, one_line
+from .html import shown, tiles_of_plan
 from .solution import Solution
 
 
@@ -46,9 +48,11 @@ class DivergenceGradients:
     x: Matrix | None = None
     y: Matrix | None = None
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True, eq=False)
-class Divergence:
+class Divergence(Result):
     """A debiased divergence with the three solutions it is made of.
 
     Attributes
@@ -70,6 +74,8 @@ class Divergence:
     (True, True)
     """
 
+    _as_array: ClassVar[str] = "value"
+
     value: float
     cross: Solution
     self_x: Solution
@@ -80,6 +86,14 @@ class Divergence:
         n, m = self.cross.problem.cost.row_count, self.cross.problem.shape[1]
         state = "converged" if self.converged else "not converged"
         return f"Divergence({self.value:.6g}, {n} and {m} points, epsilon={self.cross.epsilon:g}, {state})"
+
+    def _repr_html_(self) -> str:
+        n, m = self.cross.problem.cost.row_count, self.cross.problem.shape[1]
+        terms = ("between both", self.cross), ("within a", self.self_x), ("within b", self.self_y)
+        facts = [("value", f"{self.value:.9g}"), ("points", f"{n} and {m}"), ("epsilon", f"{self.cross.epsilon:g}")]
+        facts += [(name, f"{term.status.name} (residual {term.residual:.2e})") for name, term in terms]
+        with self.origin.here():
+            return shown(self, facts, tiles_of_plan(self.cross.found) if n == self.cross.problem.shape[0] else None)
 
     @property
     def converged(self) -> bool:

@@ -12,14 +12,16 @@ from ..cached import cached_property
 from ..plans.entries import sample_entries
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
+from ..results import Result
 from ..solvers.status import Status
+from .html import shown, tiles_of_entries
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, eq=False)
-class ExactSolution:
+class ExactSolution(Result):
     """An optimal plan of the unregularised problem, with potentials that prove it.
 
     Everything of size n x m is computed when asked for. Rows or columns without mass have potential -inf.
@@ -76,6 +78,18 @@ class ExactSolution:
     def __repr__(self) -> str:
         n, m = self.problem.shape
         return f"ExactSolution({n} x {m}, value={self.value:.6g}, gap={self.gap:.1e}, {self.mass.size} entries)"
+
+    def _repr_html_(self) -> str:
+        n, m = self.problem.shape
+        facts = (
+            ("problem", f"{n} x {m}"),
+            ("rows, cols", f"{self.problem.rows!r}, {self.problem.cols!r}"),
+            ("status", self.status.name),
+            ("value", f"{self.value:.9g}"),
+            ("gap", f"{self.gap:.1e}"),
+            ("entries", self.mass.size),
+        )
+        return shown(self, facts, tiles_of_entries(self.row_ind, self.col_ind, self.mass, (n, m)))
 
     @property
     def gap(self) -> float:

@@ -9,15 +9,17 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.padding import filled
 from ..cached import cached_property
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.status import Status
 from .exact import ExactSolution
 from .exact_many import ManyExact
 
 
 @dataclass(frozen=True, eq=False)
-class BatchExactSolution(Sequence[ExactSolution]):
+class BatchExactSolution(Result, Sequence[ExactSolution]):
     """Optimal plans of many problems with their proofs; returned by `exact`.
 
     ``solution[k]`` is the `ExactSolution` of one problem. Its numbers and vectors are arrays here, with the problems as
@@ -56,8 +58,15 @@ class BatchExactSolution(Sequence[ExactSolution]):
         return tuple(self.solutions[index]) if isinstance(index, slice) else self.solutions[index]
 
     def __repr__(self) -> str:
-        n, m = self.solutions[0].problem.shape
-        return f"BatchExactSolution({len(self)} problems {n} x {m}, {self.status.name})"
+        n, m = (max(sizes) for sizes in zip(*self._shapes, strict=True))
+        most = "" if len(set(self._shapes)) == 1 else "up to "
+        return f"BatchExactSolution({len(self)} problems {most}{n} x {m}, {self.status.name})"
+
+    @property
+    def _shapes(self) -> list[tuple[int, int]]:
+        if isinstance(self.solutions, ManyExact):
+            return [self.solutions.costs.shape[1:]]
+        return [one.problem.shape for one in self.solutions]
 
     @property
     def f(self) -> NDArray[np.float64]:
@@ -101,12 +110,15 @@ class BatchExactSolution(Sequence[ExactSolution]):
 
     @cached_property
     def plan(self) -> NDArray[np.float64]:
-        """The plans, shape (B, n, m); computed on first use and kept."""
-        return np.stack([one.plan for one in self.solutions])
+        """The plans, shape (B, n, m), 0 beyond what a problem of a list has; computed on first use and kept."""
+        return self._stacked("plan", 0.0)
 
     def _all(self, name: str) -> NDArray[np.float64]:
         known = self.solutions.all(name) if isinstance(self.solutions, ManyExact) else None
         if known is not None:
             return known
-        stacked: NDArray[np.float64] = np.stack([getattr(one, name) for one in self.solutions])
-        return stacked
+        return self._stacked(name, -np.inf if name in ("f", "g") else 0.0)
+
+    def _stacked(self, name: str, beyond: float) -> NDArray[np.float64]:
+        """One array of what all have, with this number beyond what a problem has."""
+        return filled([np.asarray(getattr(one, name), np.float64) for one in self.solutions], beyond)

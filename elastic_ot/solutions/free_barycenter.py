@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..problems.penalty import Vector
+from ..results import Result
 from ..solvers.status import Status
 from .barycenter import Barycenter
 
 
 @dataclass(frozen=True, eq=False)
-class FreeBarycenter:
+class FreeBarycenter(Result):
     """A barycenter whose points have moved to where they are best, one after the other with the masses.
 
     Attributes
@@ -29,8 +33,10 @@ class FreeBarycenter:
     message : str
     """
 
-    support: Any
-    weights: Any
+    _as_array: ClassVar[str] = "support"
+
+    support: NDArray[np.float64]
+    weights: NDArray[np.float64]
     barycenter: Barycenter
     values: Vector
     status: Status

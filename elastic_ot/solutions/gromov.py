@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..problems.linear import build_linear
 from ..problems.penalties import Fixed
+from ..results import Result, one_line
 from ..solvers.exact.clock import Clock
 from ..solvers.exact.proved import solve_proved
 from ..solvers.gromov.bounds import first_bound, third_costs
 from ..solvers.gromov.descent import Step
 from ..solvers.gromov.structures import Structure
 from ..solvers.status import Status
+from ..typing import ArrayLike
 from .solution import Solution
 
 
@@ -45,6 +46,8 @@ class GromovHistory:
     proximal: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return int(self.value.size)
 
@@ -56,7 +59,7 @@ def gromov_history(steps: Sequence[Step]) -> GromovHistory:
 
 
 @dataclass(frozen=True, eq=False)
-class GromovSolution:
+class GromovSolution(Result):
     """A stationary plan between two spaces: the cheapest under the derivative of the objective at itself.
 
     The problem is not convex, so that plan need not be the best; `lower_bounds` says how much better one can be.
@@ -120,21 +123,21 @@ class GromovSolution:
         return len(self.history)
 
     @property
-    def plan(self) -> Any:
+    def plan(self) -> NDArray[np.float64]:
         """The plan, shape (n, m); see `Solution.plan`."""
         return self.solution.plan
 
     @property
-    def row_marginal(self) -> Any:
+    def row_marginal(self) -> NDArray[np.float64]:
         """P 1, shape (n,)."""
         return self.solution.row_marginal
 
     @property
-    def col_marginal(self) -> Any:
+    def col_marginal(self) -> NDArray[np.float64]:
         """P^T 1, shape (m,)."""
         return self.solution.col_marginal
 
-    def apply(self, x: Any, axis: int = 1) -> Any:
+    def apply(self, x: ArrayLike, axis: int = 1) -> NDArray[np.float64]:
         """The plan times `x`, see `Solution.apply`."""
         return self.solution.apply(x, axis)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..cached import cached_property
 from ..plans.entries import sample_entries
 from ..problems.line import LineProblem
+from ..results import Result, one_line
 from ..solvers.status import Status
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ class PointGradients(NamedTuple):
     x: Array
     y: Array
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 @dataclass(frozen=True, eq=False)
-class LineSolution:
+class LineSolution(Result):
     """Optimal plans between points on the line, with potentials that prove them; returned by `transport_1d`.
 
     Of many problems every field has their leading dimensions, and ``solution[k]`` is that of one.
@@ -71,9 +75,9 @@ class LineSolution:
     row_ind: Indices
     col_ind: Indices
     mass: Array
-    transport_cost: Any
-    value: Any
-    dual_value: Any
+    transport_cost: float | Array
+    value: float | Array
+    dual_value: float | Array
     status: Status = Status.OPTIMAL
 
     def __repr__(self) -> str:
@@ -83,7 +87,7 @@ class LineSolution:
         gap = float(np.max(self.gap, initial=0.0))
         return f"LineSolution({count}{n} x {m}{value}, gap={gap:.1e}, {self.status.name})"
 
-    def __getitem__(self, index: Any) -> LineSolution:
+    def __getitem__(self, index: int | tuple[int, ...]) -> LineSolution:
         """The solution of one problem of many.
 
         Parameters
@@ -108,14 +112,14 @@ class LineSolution:
             row_ind=self.row_ind[index][here],
             col_ind=self.col_ind[index][here],
             mass=self.mass[index][here],
-            transport_cost=float(self.transport_cost[index]),
-            value=float(self.value[index]),
-            dual_value=float(self.dual_value[index]),
+            transport_cost=float(np.asarray(self.transport_cost)[index]),
+            value=float(np.asarray(self.value)[index]),
+            dual_value=float(np.asarray(self.dual_value)[index]),
             status=self.status,
         )
 
     @property
-    def gap(self) -> Any:
+    def gap(self) -> float | Array:
         """`value` - `dual_value`, rounding; float or shape (...)."""
         gap = np.maximum(np.subtract(self.value, self.dual_value), 0.0)
         return gap if self.problem.batch else float(gap)

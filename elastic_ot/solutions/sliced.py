@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..plans.entries import sample_entries
+from ..results import Result
 from ..solvers.sliced import SlicedProblem, lifted_slopes, sliced_slopes
 from .line import PointGradients
 
@@ -21,7 +22,7 @@ Kind = Literal["mean", "max", "min", "expected"]
 
 
 @dataclass(frozen=True, eq=False)
-class SlicedSolution:
+class SlicedSolution(Result):
     """Sliced transport between two clouds, with the bounds that it gives on transport itself; returned by `sliced`.
 
     Attributes
@@ -57,6 +58,8 @@ class SlicedSolution:
     >>> round(found.value, 6), abs(found.direction).round(3)
     (1.0, array([1., 0., 0.]))
     """
+
+    _as_array: ClassVar[str] = "value"
 
     problem: SlicedProblem
     kind: Kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,13 @@ from ..cached import cached_property
 from ..plans import certificate, export
 from ..plans.rounding import rounded_plan
 from ..plans.sampling import sample
-from ..problems.penalty import Vector
 from ..problems.problem import Problem
+from ..results import Result
 from ..solvers.found import Found
 from ..solvers.history import History
+from ..typing import ArrayLike, ArrayT_co, Seed
 from .differentiable import Differentiable
+from .html import shown, tiles_of_plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ from ..solvers.status import Budget, Status
 
 
 @dataclass(frozen=True, eq=False)
-class Solution(Differentiable):
+class Solution(Result, Differentiable, Generic[ArrayT_co]):
     """A transport plan P = R exp((f + g - C) / epsilon) with its certificate.
 
     Everything of size n x m is computed when asked for, from the cost that was passed in: do not change that array
@@ -69,10 +71,10 @@ class Solution(Differentiable):
     """
 
     found: Found = field(repr=False)
-    f: Vector
-    g: Vector
-    row_marginal: Vector
-    col_marginal: Vector
+    f: ArrayT_co
+    g: ArrayT_co
+    row_marginal: ArrayT_co
+    col_marginal: ArrayT_co
     marginal_error: float
     residual: float
     dual_value: float
@@ -90,6 +92,18 @@ class Solution(Differentiable):
             f"Solution({n} x {m}, epsilon={self.epsilon:g}, {self.status.name}, "
             f"method={self.method!r}, n_iter={self.n_iter}, residual={self.residual:.1e})"
         )
+
+    def _repr_html_(self) -> str:
+        n, m = self.problem.shape
+        facts = (
+            ("problem", f"{n} x {m}, epsilon={self.epsilon:g}"),
+            ("rows, cols", f"{self.problem.rows!r}, {self.problem.cols!r}"),
+            ("status", f"{self.status.name} ({self.method}, {self.n_iter} iterations)"),
+            ("residual", f"{self.residual:.2e}"),
+            ("dual value", f"{self.dual_value:.9g}"),
+        )
+        with self.origin.here():
+            return shown(self, facts, tiles_of_plan(self.found))
 
     @property
     def problem(self) -> Problem:
@@ -125,7 +139,7 @@ class Solution(Differentiable):
         return None if self.problem.amount is None else self.problem.price
 
     @cached_property
-    def plan(self) -> Any:
+    def plan(self) -> ArrayT_co:
         """The plan, shape (n, m), in the dtype of the cost; computed on first use and kept."""
         with self.origin.here():
             if self.known_plan is not None:
@@ -133,7 +147,7 @@ class Solution(Differentiable):
             return self.origin.emit(export.plan(self.found))
 
     @cached_property
-    def log_plan(self) -> Any:
+    def log_plan(self) -> ArrayT_co:
         """The logarithm of the plan, shape (n, m), also where the plan itself is too small to be stored.
 
         -inf for forbidden cells and in rows and columns without mass, and nowhere else. In the dtype of the cost, in
@@ -149,7 +163,7 @@ class Solution(Differentiable):
         with self.origin.here():
             return replace(self.origin, dtype=None).emit(export.log_plan(self.found))
 
-    def sample(self, size: int, rng: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def sample(self, size: int, rng: Seed = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs (i, j) drawn from the plan over its mass, independently; the plan is not stored.
 
         Parameters
@@ -180,7 +194,7 @@ class Solution(Differentiable):
         with self.origin.here():
             return sample(self.found, size, rng)
 
-    def apply(self, x: Any, axis: int = 1) -> Any:
+    def apply(self, x: ArrayLike, axis: int = 1) -> ArrayT_co:
         """The plan times `x`, without ever storing the plan.
 
         Parameters
@@ -206,7 +220,7 @@ class Solution(Differentiable):
         with self.origin.here():
             return self.origin.emit(export.apply(self.found, x, axis))
 
-    def rows(self, which: Any) -> Any:
+    def rows(self, which: int | slice | ArrayLike) -> ArrayT_co:
         """Some rows of the plan, without the others.
 
         Parameters
@@ -234,7 +248,7 @@ class Solution(Differentiable):
         with self.origin.here():
             return self.origin.emit(export.rows(self.found, which))
 
-    def barycentric_map(self, y: Any) -> Any:
+    def barycentric_map(self, y: ArrayLike) -> ArrayT_co:
         """Where each row sends its mass on average: (P y) / (P 1), without storing the plan.
 
         Parameters
@@ -302,7 +316,7 @@ class Solution(Differentiable):
         """The primal objective, of `rounded_plan` where a hard side is met only to tolerance."""
         return self.dual_value + self.gap if np.isfinite(self.gap) else float("inf")
 
-    def rounded_plan(self) -> Any:
+    def rounded_plan(self) -> ArrayT_co:
         """A plan near `plan` that meets the hard sides to the last digits (Altschuler, Weed, Rigollet 2017).
 
         Returns

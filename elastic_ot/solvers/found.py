@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
+from ..results import one_line
 from .status import Budget
 
 
@@ -29,3 +30,5 @@ class Found:
     row_marginal: Vector
     col_marginal: Vector
     budget: Budget | None = None
+
+    __repr__ = one_line

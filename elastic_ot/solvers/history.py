@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problems.penalty import Vector
+from ..results import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class History:
     seconds: Vector
     method: NDArray[np.str_]
     products: NDArray[np.int64]
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return int(self.iteration.size)

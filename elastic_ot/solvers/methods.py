@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[Phase, ...]] = {
     "newton": (Phase("newton", Newton()),),
     "multiscale": (Phase("multiscale", Multiscale()), Phase("newton", Newton())),
 }
+RESOLVED = 1e10  # potentials over epsilon up to which rounding changes the plan by less than a millionth
 SAFE_EXPONENT = 200.0  # range(C) / epsilon up to which the classic kernel and its scalings stay far inside float64
 SCALING_PATIENCE = 45.0  # iterations left for which sweeps are the better choice still; Newton takes as long
 RELAXED_PATIENCE = 60.0  # the same for relaxed sweeps over a cost that is not stored

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problems.line import Array, LineProblem
+from ..results import one_line
 from .line import Indices, line_plans, line_values
 
 CHUNK_NUMBERS = 1 << 20  # of projections that are sorted together
@@ -29,6 +30,8 @@ class SlicedProblem:
     b: Array | None
     exponent: float
     directions: Array
+
+    __repr__ = one_line
 
     def on(self, directions: Array) -> SlicedProblem:
         """The problem with other directions."""

@@ -6,19 +6,15 @@ Modules are loaded on first use.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..frameworks.torch_barycenters import barycenter, barycenter_value
 from ..frameworks.torch_operators import (
-    detached,
     divergence,
-    integers,
     log_plan,
-    logs_and_potentials,
     plan,
     plan_apply,
     potentials,
-    traced,
     transport_cost,
     value,
     with_converged,
@@ -43,28 +39,26 @@ __all__ = [
     "SparseSinkhornAttention",
     "barycenter",
     "barycenter_value",
-    "detached",
     "divergence",
-    "integers",
     "log_plan",
-    "logs_and_potentials",
     "plan",
     "plan_apply",
     "potentials",
     "sliced",
-    "traced",
     "transport_cost",
     "value",
     "with_converged",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to whom a wrong name is an error
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

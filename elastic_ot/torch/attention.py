@@ -96,7 +96,7 @@ class ElasticAttention(nn.Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         *,
         lam: float | Sequence[float] = 0.5,
@@ -148,7 +148,7 @@ class ElasticAttention(nn.Module):
                 nn.init.zeros_(self.out_proj.bias)
 
     @classmethod
-    def from_multihead(cls, attention: nn.MultiheadAttention, **options: Any) -> ElasticAttention:
+    def from_multihead(cls, attention: nn.MultiheadAttention, **options: object) -> ElasticAttention:
         """The weights of a `torch.nn.MultiheadAttention`, copied, with elastic columns.
 
         Parameters
@@ -181,13 +181,13 @@ class ElasticAttention(nn.Module):
             attention.batch_first,
             weight.device,
             weight.dtype,
-            **options,
+            **options,  # type: ignore[arg-type]
         )
         made.load_state_dict(attention.state_dict(), strict=False)
         return made.train(attention.training)
 
     @property
-    def lam(self) -> Any:
+    def lam(self) -> Tensor:
         """The elasticity."""
         return self._fixed_lam if self.theta is None else self.theta.sigmoid()
 

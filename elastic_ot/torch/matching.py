@@ -52,7 +52,7 @@ class DustbinMatcher(nn.Module):
         grad: Grad = "implicit",
         tol: float = 1e-6,
         on_failure: Literal["warn", "raise", "ignore"] = "warn",
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..api.couple import couple
@@ -118,7 +119,7 @@ class OTPlanSampler:
             options |= {"rows": KL(unit * self.reg_m), "cols": KL(unit * self.reg_m)}
         return couple(first, second, epsilon=unit * self.reg, **options)
 
-    def get_map(self, x0: Tensor, x1: Tensor) -> np.ndarray[Any, Any]:
+    def get_map(self, x0: Tensor, x1: Tensor) -> NDArray[np.float64]:
         """The plan between two batches as a NumPy array, shape (n, m)."""
         return self.couple(x0, x1).plan
 

@@ -71,7 +71,7 @@ class SinkhornRouter(nn.Module):
         tol: float = 1e-6,
         max_iter: int = 10_000,
         on_failure: Literal["warn", "raise", "ignore"] = "warn",
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +66,7 @@ class SparseSinkhornAttention(nn.Module):
         combine: Combine = "concat",
         causal: bool = False,
         noise: bool = True,
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()

@@ -102,3 +102,16 @@ def test_bad_costs_are_refused_by_all():
     for error in on_ranks(2, lambda comm: by_points(comm, tol=1e-3 * (comm.rank + 1))):
         assert isinstance(error, ValueError)
         assert "rank 1 differs from rank 0 in tol" in str(error)
+
+
+def test_a_relative_epsilon_is_of_the_costs_between_all_rows():
+    rng = np.random.default_rng(0)
+    x, y, rows = rng.random((20, 2)), rng.random((15, 2)), parts(20, 3, uneven=False)
+
+    def work(comm):
+        return eot.divergence(eot.PointCloud(x[rows[comm.rank]], y), epsilon="0.1x", comm=comm)
+
+    found = on_ranks(3, work)
+    assert len({pair.value for pair in found}) == 1
+    bounds = [eot.solve(eot.PointCloud(x[own], y), epsilon="1x").epsilon for own in rows]
+    assert 0.1 * max(bounds) <= found[0].cross.epsilon <= 0.2

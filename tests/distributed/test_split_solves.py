@@ -263,3 +263,29 @@ def test_against_pot():
     expected = ot.sinkhorn(a, b, cost, 0.05, method="sinkhorn_log", stopThr=1e-13, numItermax=20_000)
     plan = gathered(solve_case(Case(cost, a, b, 0.05), 3, tol=1e-10), "plan")
     np.testing.assert_allclose(plan, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_a_relative_epsilon_is_of_the_costs_of_all_rows(size):
+    case, rows = cloud(0.05), parts(40, size)
+
+    def work(comm):
+        own = rows[comm.rank]
+        return eot.solve(case.cost[own], case.a[own], case.b, epsilon="0.05x", comm=comm)
+
+    found = all_well(on_ranks(size, work))
+    assert {solution.epsilon for solution in found} == {0.05 * (case.cost.max() - case.cost.min())}
+    assert_alike(found)
+
+
+@pytest.mark.parametrize(("odd", "message"), [(0.05, "epsilon"), ("0.05", "such as '0.05x'"), ("0.1x", "epsilon")])
+def test_a_relative_epsilon_of_one_rank_alone_is_refused_by_all(odd, message):
+    case, rows = cloud(0.05), parts(40, 3, uneven=False)
+
+    def work(comm):
+        own = rows[comm.rank]
+        return eot.solve(case.cost[own], case.a[own], case.b, epsilon=odd if comm.rank == 1 else "0.05x", comm=comm)
+
+    for answer in on_ranks(3, work):
+        assert isinstance(answer, ValueError | eot.RankError)
+        assert message in str(answer)

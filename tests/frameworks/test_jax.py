@@ -361,3 +361,28 @@ def test_mistakes_are_named(arguments, options, message):
 def test_what_the_solver_refuses_comes_with_its_message(cost, options, message):
     with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match=message):  # JAX lets through either
         eot_jax.plan(cost, **{"epsilon": 0.5, **options}).block_until_ready()
+
+
+def test_a_relative_epsilon_is_a_constant_fraction_of_the_range_of_each_problem():
+    costs = jnp.asarray(np.random.default_rng(0).random((3, 4, 5)))
+    numbers = 0.1 * np.ptp(np.asarray(costs), axis=(1, 2))
+    expected = eot_jax.value(costs, epsilon=numbers)
+    wanted = jax.grad(lambda c: eot_jax.value(c, epsilon=numbers).sum())(costs)
+    for call in (eot_jax.value, jax.jit(eot_jax.value, static_argnames="epsilon")):
+        assert np.allclose(call(costs, epsilon="0.1x"), expected, atol=1e-6)
+        assert np.allclose(jax.grad(lambda c, call=call: call(c, epsilon="0.1x").sum())(costs), wanted, atol=1e-6)
+    with pytest.raises(TypeError, match="for a PointCloud give a number"):
+        eot_jax.value(eot.PointCloud(costs[0]), epsilon="0.1x")
+
+
+def test_wrong_arguments_are_told_what_was_meant():
+    cost = jnp.ones((3, 4))
+    with pytest.raises(TypeError, match=r"plan\(\) has no argument 'reg'; did you mean epsilon=\?"):
+        eot_jax.plan(cost, reg=0.1)
+    with pytest.raises(TypeError, match=r"no option 'numItermax'; did you mean max_iter=\?"):
+        eot_jax.plan(cost, epsilon=0.1, numItermax=5)
+
+
+def test_what_is_listed_is_public():
+    assert dir(eot_jax) == sorted(eot_jax.__all__)
+    assert not {"detached", "traced", "integers", "logs_and_potentials"} & set(dir(eot_jax))

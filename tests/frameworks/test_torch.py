@@ -407,3 +407,48 @@ def test_mistakes_are_named(arguments, options, message):
 def test_a_divergence_takes_no_mask():
     with pytest.raises(TypeError, match="a divergence has no mask"):
         eot_torch.divergence(*[torch.eye(2)] * 3, epsilon=0.5, mask=torch.eye(2) == 0)
+
+
+def test_a_relative_epsilon_is_a_constant_fraction_of_the_range_of_each_problem():
+    costs = torch.rand(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    numbers = [0.1 * float(cost.max() - cost.min()) for cost in costs.detach()]
+    expected = torch.stack([eot_torch.value(c, epsilon=x) for c, x in zip(costs, numbers, strict=True)])
+    wanted = torch.autograd.grad(expected.sum(), costs)[0]
+    for call in (eot_torch.value, torch.compile(eot_torch.value, fullgraph=True, backend="eager")):
+        found = call(costs, epsilon="0.1x")
+        assert torch.allclose(found, expected)
+        assert torch.allclose(torch.autograd.grad(found.sum(), costs)[0], wanted)
+    options = {"epsilon": "0.1x", "mask": costs.detach() < 0.8, "rows": eot.KL(1.0), "cols": eot.KL(1.0)}
+    masked = eot_torch.plan(costs, **options)
+    assert torch.allclose(masked, torch.as_tensor(eot.solve(costs.detach(), **options).plan), atol=1e-6)
+
+
+def test_a_relative_epsilon_of_a_divergence_is_that_of_the_costs_between():
+    x = torch.rand(4, dtype=torch.float64)
+    costs = [(u[:, None] - v).square() for u, v in ((x, 2 * x), (x, x), (2 * x, 2 * x))]
+    found = eot_torch.divergence(*costs, epsilon="0.1x")
+    assert float(found) == pytest.approx(eot.divergence(*costs, epsilon="0.1x", tol=1e-9).value, abs=1e-8)
+
+
+def test_a_relative_epsilon_of_points_is_refused_with_the_way_out():
+    cloud = eot.PointCloud(torch.rand(4, 2))
+    for call in (eot_torch.value, eot_torch.divergence, eot_torch.potentials):
+        with pytest.raises(TypeError, match=r"for a PointCloud give a number, or elastic_ot\.solve"):
+            call(cloud, epsilon="0.1x")
+
+
+def test_wrong_arguments_are_told_what_was_meant():
+    cost = torch.rand(3, 4)
+    with pytest.raises(TypeError, match=r"plan\(\) has no argument 'reg'; did you mean epsilon=\?"):
+        eot_torch.plan(cost, reg=0.1)
+    with pytest.raises(TypeError, match=r"no option 'numItermax'; did you mean max_iter=\?"):
+        eot_torch.plan(cost, epsilon=0.1, numItermax=5)
+    with pytest.raises(TypeError, match=r"value\(\) needs epsilon"):
+        eot_torch.value(cost)
+    with pytest.raises(ValueError, match=r"order \(a, b, cost\) is that of POT"):
+        eot_torch.plan(torch.ones(3), torch.ones(4), cost, epsilon=0.1)
+
+
+def test_what_is_listed_is_public():
+    assert dir(eot_torch) == sorted(eot_torch.__all__)
+    assert not {"detached", "traced", "integers", "logs_and_potentials"} & set(dir(eot_torch))

@@ -265,7 +265,7 @@ BAD = {
     "solve cost.npy --epsilon much": "--epsilon much",
     "solve cost.npy --epsilon nan": "epsilon",
     "solve cost.npy --epsilon -1": "epsilon",
-    "solve flat.npy --epsilon 0.1x": "no range",
+    "solve flat.npy --epsilon 0.1x": "--epsilon 0.1x: epsilon is '0.1x', and all finite costs are equal",
     "solve cost.npy --epsilon 1 --a cost.npy": "--a cost.npy",
     "solve cost.npy --epsilon 1 --b a.csv": "b",
     "solve cost.npy --epsilon 1 --mask cost.npy": "[0, 1]",

@@ -79,6 +79,26 @@ def test_every_public_name_is_there_and_is_listed():
     assert callable(eot.applications.attention_weights)
 
 
+def test_what_is_listed_is_public_whatever_has_been_used():
+    names = modules_after(
+        "import elastic_ot as eot\n"
+        "eot.solve([[0.0, 1.0]], epsilon=1.0).plan, eot.applications.soft_sort, eot.distributed.SelfComm\n"
+        "modules = [eot, eot.applications, eot.distributed]\n"
+        "sys.modules = {f'{m.__name__}.{n}': None for m in modules for n in dir(m)}"
+    )
+    package = {name.removeprefix("elastic_ot.") for name in names if name.count(".") == 1}
+    assert package == set(eot.__all__) | {"applications", "compat", "distributed", "jax", "sklearn", "torch", "typing"}
+    for module in (eot.applications, eot.distributed):
+        assert {name for name in names if name.startswith(f"{module.__name__}.")} == {
+            f"{module.__name__}.{name}" for name in module.__all__
+        }
+
+
+def test_help_says_which_modules_are_public():
+    assert "of the modules `applications`" in eot.__doc__
+    assert "All other modules are internal" in eot.__doc__
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="sinkhorn"):
         eot.sinkhorn  # noqa: B018

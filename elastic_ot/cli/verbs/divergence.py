@@ -95,7 +95,7 @@ def run_divergence(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     terms = {"cross": found.cross, "self_x": found.self_x, "self_y": found.self_y}
     worst = next((term for term in terms.values() if not term.converged), found.cross)
-    scalars = {"epsilon": found.cross.epsilon, "value": found.value, "gap": found.gap}
+    scalars: dict[str, object] = {"epsilon": found.cross.epsilon, "value": found.value, "gap": found.gap}
     report = {
         "status": worst.status.name.lower(),
         "converged": found.converged,

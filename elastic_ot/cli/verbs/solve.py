@@ -85,7 +85,7 @@ def run_solve(options: argparse.Namespace) -> int:
         given = read_problem(options, None if process.comm is None else process.own)
         _check_plan(given, options, output)
     process.ranks.check()
-    epsilon = parse_epsilon(options.epsilon, given.cost, process.ranks)
+    epsilon = parse_epsilon(options.epsilon, given.cost, given.mask, process.ranks)
     start = time.perf_counter()
     try:
         with refusals(given.files):

@@ -146,12 +146,13 @@ def entropic_partial_wasserstein(
     M, home, weights = _given(a, b, M)
     refuse_gradients("entropic_partial_wasserstein", "use sinkhorn_unbalanced", M, *weights)
     first, second = (np.asarray(on_host(x), np.float64) for x in weights)
+    by: Any = method_of(method)
     found = solve(
         *(on_host(M), first, second),
         epsilon=float(reg),
         mass=check_mass(m, float(first.sum()), float(second.sum())),
         reference="counting",
-        method=method_of(method),  # type: ignore[arg-type]
+        method=by,
         tol=threshold(stopThr),
         max_iter=int(numItermax),
         callback=printer(verbose),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...cached import cached_property
 from ...problems.batch import BatchProblem
 from ...problems.penalty import Vector
+from ...results import one_line
 from ..found import Found
 from ..oriented import outcome_at
 from ..status import Budget, Status
@@ -38,6 +39,8 @@ class BatchFound:
     g: Vector
     cols_last: NDArray[np.bool_]
     budget: Budget | None = None
+
+    __repr__ = one_line
 
     @cached_property
     def potentials(self) -> tuple[Vector, Vector]:
