@@ -1,7 +1,7 @@
 """Optimal transport with elastic marginals: entropic, certified, fast.
 
 The public names are those of ``elastic_ot.__all__``, which are documented below, and of the modules `applications`,
-`compat`, `distributed`, `jax`, `sklearn`, `torch` and `typing`. All other modules are internal and change without notice.
+`compat`, `distributed`, `jax`, `sklearn`, `torch` and `typing`. All others are internal and change without notice.
 
 Names are loaded on first use: `import elastic_ot` costs next to nothing, the compiled kernels come with the first
 solve.

@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays.ingest import ingest_number, ingest_stack, refuse_devices
 from ..arrays.origin import Origin, origin_of
 from ..calls import public
-from ..costs.base import is_cost
+from ..costs.base import Cost, is_cost
 from ..costs.grid import flat_weights
 from ..costs.products import products_of
 from ..errors import ConvergenceError, warn_user
@@ -28,6 +28,7 @@ from ..solvers.low_rank.objective import Objective, Point
 from ..solvers.low_rank.projection import Kernel, project
 from ..solvers.low_rank.start import paired_start, random_start
 from ..solvers.status import Status
+from ..typing import ArrayLike
 from .options import check_choice, check_limits
 
 FACTOR_STARTS = ("kmeans", "random")
@@ -36,15 +37,15 @@ NO_SPAN = 1e-13  # of the largest cost: a residual that is rounding, whatever th
 
 @public
 def low_rank(
-    cost: Any,
+    cost: ArrayLike | Cost,
     rank: int,
-    a: Any = None,
-    b: Any = None,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
     epsilon: float = 0.0,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
-    init: Any = "kmeans",
+    init: object = "kmeans",
     starts: int = 1,
     seed: int = 0,
     step: float = 10.0,

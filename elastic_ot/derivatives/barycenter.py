@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cached import cached_property
 from ..problems.common import CommonProblem
@@ -61,9 +62,9 @@ class BarycenterGradients:
     weights: Vector
     epsilon: float
     rows: float = 0.0
-    costs: list[Any] = field(default_factory=list)
-    x: list[Any] = field(default_factory=list)
-    y: list[Any] = field(default_factory=list)
+    costs: list[NDArray[np.float64] | None] = field(default_factory=list)
+    x: list[NDArray[np.float64] | None] = field(default_factory=list)
+    y: list[NDArray[np.float64] | None] = field(default_factory=list)
 
     __repr__ = one_line
 

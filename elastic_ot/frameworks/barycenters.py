@@ -71,7 +71,7 @@ def _inputs(options: Options, found: BarycenterGradients, places: Any) -> tuple[
     """Derivatives in the inputs of a call, in their order."""
     where: dict[str, Any] = {"cost": None}
     if "metric" in options:
-        where |= {"x": _joined(found.x, places[0]), "y": np.sum(found.y, axis=0)}
+        where |= {"x": _joined(found.x, places[0]), "y": np.sum(found.y, axis=0)}  # type: ignore[arg-type]
     elif "grid" in options:
         where |= {"x": np.zeros(places[0].shape), "y": np.zeros(places[1].shape)}
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..costs.grid import Grid
@@ -83,7 +83,13 @@ def _prepared(
 
 @operator
 def barycenter(
-    costs: Any, measures: Any = None, weights: Any = None, *, epsilon: Any, row_rho: Any = None, **options: Any
+    costs: Array | Sequence[Array],
+    measures: Array | None = None,
+    weights: Array | None = None,
+    *,
+    epsilon: float | Array,
+    row_rho: float | Array | None = None,
+    **options: object,
 ) -> tuple[Array, Array]:
     """The masses of the barycenter of measures on a given support, differentiable in all that they depend on.
 
@@ -141,7 +147,13 @@ def barycenter(
 
 @operator
 def barycenter_value(
-    costs: Any, measures: Any = None, weights: Any = None, *, epsilon: Any, row_rho: Any = None, **options: Any
+    costs: Array | Sequence[Array],
+    measures: Array | None = None,
+    weights: Array | None = None,
+    *,
+    epsilon: float | Array,
+    row_rho: float | Array | None = None,
+    **options: object,
 ) -> tuple[Array, Array]:
     """The optimal value of `barycenter`, shape (...): the mean cost of reaching it. Arguments as there.
 

@@ -142,7 +142,7 @@ def barycenter(
     *,
     epsilon: float | Tensor,
     row_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: object,
 ) -> tuple[Tensor, Tensor]:
     """The masses of the barycenter of measures on a given support, differentiable in all that they depend on.
 
@@ -205,7 +205,7 @@ def barycenter_value(
     *,
     epsilon: float | Tensor,
     row_rho: float | Tensor | None = None,
-    **options: Any,
+    **options: object,
 ) -> tuple[Tensor, Tensor]:
     """The optimal value of `barycenter`, shape (...): the mean cost of reaching it. Arguments as there.
 

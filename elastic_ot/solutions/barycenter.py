@@ -177,7 +177,7 @@ class Barycenter(Result, Generic[ArrayT_co]):
         with self.origin.here():
             return point.value_gradients(np.array([_counted(part) for part in self.transports]))
 
-    def vjp(self, weights: Any, *, with_epsilon: bool = True) -> BarycenterGradients:
+    def vjp(self, weights: ArrayLike, *, with_epsilon: bool = True) -> BarycenterGradients:
         """Derivatives of a function of the barycenter's masses, given its derivatives in those.
 
         By implicit differentiation: one linear system for all transports together. Solve to a small `tol` first, errors
@@ -224,14 +224,14 @@ class Barycenter(Result, Generic[ArrayT_co]):
 
     def jvp(
         self,
-        costs: Any = None,
-        measures: Any = None,
-        weights: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
+        costs: ArrayLike | Sequence[ArrayLike] | None = None,
+        measures: ArrayLike | Sequence[ArrayLike] | None = None,
+        weights: ArrayLike | None = None,
+        epsilon: float | None = None,
+        rows: float | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | Sequence[ArrayLike] | None = None,
+        y: ArrayLike | Sequence[ArrayLike] | None = None,
     ) -> Vector:
         """Derivative of the barycenter's masses along a direction of the inputs: the transpose of `vjp`.
 
@@ -268,14 +268,14 @@ class Barycenter(Result, Generic[ArrayT_co]):
 
     def hvp(
         self,
-        costs: Any = None,
-        measures: Any = None,
-        weights: Any = None,
-        epsilon: Any = None,
-        rows: Any = None,
+        costs: ArrayLike | Sequence[ArrayLike] | None = None,
+        measures: ArrayLike | Sequence[ArrayLike] | None = None,
+        weights: ArrayLike | None = None,
+        epsilon: float | None = None,
+        rows: float | None = None,
         *,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | Sequence[ArrayLike] | None = None,
+        y: ArrayLike | Sequence[ArrayLike] | None = None,
     ) -> BarycenterGradients:
         """The Hessian of the optimal `value` times a direction of the inputs: how `gradients` changes along it.
 

@@ -16,9 +16,11 @@ from ..plans.export import check_operand
 from ..plans.factors import sample_factors
 from ..problems.penalty import Indices, Vector
 from ..problems.problem import Problem
+from ..results import one_line
 from ..solvers.low_rank.bound import transport_bound
 from ..solvers.low_rank.descent import LowRankStep
 from ..solvers.status import Status
+from ..typing import ArrayLike
 
 
 class Factors(NamedTuple):
@@ -61,6 +63,8 @@ class LowRankHistory:
     step: NDArray[np.float64]
     share: NDArray[np.float64]
     seconds: NDArray[np.float64]
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return int(self.value.size)
@@ -154,12 +158,12 @@ class LowRankSolution:
         return len(self.history)
 
     @property
-    def row_marginal(self) -> Any:
+    def row_marginal(self) -> NDArray[np.float64]:
         """P 1, shape (n,)."""
         return self.origin.emit(self.host.q @ _inverse_sums(self.host.r, self.host.g))
 
     @property
-    def col_marginal(self) -> Any:
+    def col_marginal(self) -> NDArray[np.float64]:
         """P^T 1, shape (m,)."""
         return self.origin.emit(self.host.r @ _inverse_sums(self.host.q, self.host.g))
 
@@ -188,7 +192,7 @@ class LowRankSolution:
         return self.upper - self.lower
 
     @property
-    def plan(self) -> Any:
+    def plan(self) -> NDArray[np.float64]:
         """The plan, shape (n, m), made anew each time; of up to 2**24 entries."""
         n, m = self.problem.shape
         if n * m > LARGEST_PLAN:
@@ -198,7 +202,7 @@ class LowRankSolution:
             )
         return self.origin.emit((self.host.q / self.host.g) @ self.host.r.T)
 
-    def apply(self, x: Any, axis: int = 1) -> Any:
+    def apply(self, x: ArrayLike, axis: int = 1) -> NDArray[np.float64]:
         """The plan times `x`, factor by factor.
 
         Parameters
@@ -216,7 +220,7 @@ class LowRankSolution:
         origin_of(cost=self.factors.g, x=x)
         return self.origin.emit(self._applied(x, axis))
 
-    def barycentric_map(self, y: Any) -> Any:
+    def barycentric_map(self, y: ArrayLike) -> NDArray[np.float64]:
         """Where each row sends its mass on average: (P y) / (P 1).
 
         Parameters

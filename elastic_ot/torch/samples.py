@@ -69,7 +69,7 @@ class SamplesLoss(nn.Module):
         debiased: bool = True,
         tol: float = 1e-6,
         max_iter: int = 10_000,
-        method: Any = "auto",
+        method: str = "auto",
         on_failure: str = "warn",
     ) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class SamplesLoss(nn.Module):
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
         self.epsilon, self.blur, self.metric = epsilon, blur, metric
         self.rows, self.cols, self.debiased = rows, cols, bool(debiased)
-        self.options = {"tol": tol, "max_iter": max_iter, "method": method, "on_failure": on_failure}
+        self.options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "method": method, "on_failure": on_failure}
 
     def forward(self, x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Tensor:
         """Return the loss.

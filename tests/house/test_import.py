@@ -96,7 +96,7 @@ def test_what_is_listed_is_public_whatever_has_been_used():
 
 def test_help_says_which_modules_are_public():
     assert "of the modules `applications`" in eot.__doc__
-    assert "All other modules are internal" in eot.__doc__
+    assert "All others are internal" in eot.__doc__
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -43,6 +43,8 @@ def results():
     middle = eot.barycenter((LINE[::10, None] - LINE[::10]) ** 2, RNG.dirichlet(np.ones(N // 10), 3), epsilon=0.1)
     yield from (middle, middle.gradients())
     yield eot.free_barycenter([X[:100], Y[:100]], support=20, epsilon=0.1, max_moves=2, on_failure="ignore")
+    low = eot.low_rank(COST, 3, max_iter=5, on_failure="ignore")
+    yield from (low, low.history)
     routing = eot.applications.route(RNG.random((512, 16)), 2)
     yield from (routing, eot.applications.load_balance(routing.load))
     yield eot.applications.match(RNG.random((60, 50)), dustbin=1.0)
