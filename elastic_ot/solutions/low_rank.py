@@ -35,9 +35,12 @@ class Factors(NamedTuple):
     g : array, shape (r,)
     """
 
-    q: Any
-    r: Any
-    g: Any
+    q: NDArray[np.float64]
+    r: NDArray[np.float64]
+    g: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 @dataclass(frozen=True, eq=False)
