@@ -123,7 +123,12 @@ def test_a_solution_survives_pickling(solution):
 @pytest.mark.parametrize("shape", [(5, 4), (3, 5, 4)])
 def test_solutions_and_batches_of_every_library_can_be_copied(shape, library, copied):
     xp = pytest.importorskip(library)
-    found = eot.solve(xp.asarray(np.random.default_rng(153).random(shape)), epsilon=0.1)
+    cost = xp.asarray(np.random.default_rng(153).random(shape))
+    try:
+        copied(cost)
+    except TypeError:
+        pytest.skip("this version of the library does not copy its own arrays")
+    found = eot.solve(cost, epsilon=0.1)
     again = copied(found)
     assert type(again.plan) is type(found.plan)
     np.testing.assert_array_equal(np.from_dlpack(again.plan), np.from_dlpack(found.plan))
