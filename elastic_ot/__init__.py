@@ -24,6 +24,7 @@ _HOME = {
     "transport_1d": "api.transport_1d",
     "sliced": "api.sliced",
     "couple": "api.couple",
+    "couples": "api.couples",
     "barycenter": "api.barycenter",
     "free_barycenter": "api.free_barycenter",
     "precompile": "api.precompile",
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from .api.assign import assign as assign
     from .api.barycenter import barycenter as barycenter
     from .api.couple import couple as couple
+    from .api.couples import couples as couples
     from .api.divergence import divergence as divergence
     from .api.exact import exact as exact
     from .api.free_barycenter import free_barycenter as free_barycenter

@@ -11,7 +11,7 @@ from ..solutions.exact import ExactSolution
 from ..solutions.solution import Solution
 from ..solvers.methods import Method
 from ..solvers.newton import Newton
-from ..typing import ArrayLike, Callback
+from ..typing import ArrayLike, Callback, Number
 
 OnFailure = Literal["warn", "raise", "ignore"]
 Init = Solution[object] | BatchSolution[object] | ExactSolution | tuple[ArrayLike, ArrayLike] | None
@@ -85,3 +85,17 @@ class OperatorOptions(ApplicationOptions, total=False):
     """Those of the operators of PyTorch and JAX."""
 
     end: Literal["rows", "cols"] | None
+
+
+class CoupleOptions(TypedDict, total=False):
+    """Those of `couple` but for the seed."""
+
+    k: int | None
+    method: Literal["exact", "entropic"]
+    epsilon: Number | str | None
+    entropy: float | None
+    metric: str
+    rows: Penalty
+    cols: Penalty
+    replace: bool
+    tol: float
