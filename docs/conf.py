@@ -6,6 +6,8 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import inspect
 
+import elastic_ot.sklearn  # noqa: F401 - before PyTorch is a mock, which SciPy takes for the real one when it is imported
+
 project = "elastic_ot"
 author = "elastic_ot developers"
 copyright = "2026, elastic_ot developers"
