@@ -32,8 +32,9 @@ def couples(
 
     Parameters
     ----------
-    batches : iterable of (x0, x1)
-        Pairs of batches, as for `couple`. They are taken from it in another thread, one after the other.
+    batches : sequence of (x0, x1)
+        Pairs of batches, as for `couple`, or a generator or loader that yields them. They are taken from it in another
+        thread, one after the other.
     ahead : int
         How many coupled batches may wait for the caller, >= 1: the memory that it takes.
     seed : int or numpy.random.Generator, optional

@@ -30,8 +30,6 @@ class AssignmentTransport(Transport):
     ----------
     solution_ : ExactSolution
         The transport, with potentials that prove it.
-    coupling_ : ndarray, shape (n, m)
-        The plan.
     source_, target_ : ndarray
         The samples.
     scale_ : float

@@ -39,8 +39,6 @@ class SinkhornTransport(Transport):
     ----------
     solution_ : Solution
         The transport, with its certificate.
-    coupling_ : ndarray, shape (n, m)
-        The plan.
     source_, target_ : ndarray
         The samples.
     scale_ : float
@@ -53,7 +51,7 @@ class SinkhornTransport(Transport):
     Notes
     -----
     Labels change the plan and its potentials. The map of new points has none, and knows of them through the potentials
-    only; that of the source is the one of the plan when `transform` gets the very points of `fit`.
+    only; that of the source is the one of the plan when `transform` gets the very points of ``fit``.
 
     References
     ----------
@@ -167,7 +165,7 @@ class UnbalancedTransport(SinkhornTransport):
 
     Attributes
     ----------
-    solution_, coupling_, source_, target_, scale_, epsilon_, n_iter_, n_features_in_
+    solution_, source_, target_, scale_, epsilon_, n_iter_, n_features_in_
         As of `SinkhornTransport`.
 
     References

@@ -81,7 +81,7 @@ def barycenter_sinkhorn(
     log: bool = False,
     warn: bool = True,
 ) -> Any:
-    """`barycenter` with ``method="sinkhorn"``."""
+    """``barycenter`` with ``method="sinkhorn"``."""
     return barycenter(A, M, reg, weights, "sinkhorn", numItermax, stopThr, verbose, log, warn)
 
 
@@ -97,7 +97,7 @@ def barycenter_stabilized(
     log: bool = False,
     warn: bool = True,
 ) -> Any:
-    """`barycenter` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
+    """``barycenter`` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
     return barycenter(A, M, reg, weights, "sinkhorn_stabilized", numItermax, stopThr, verbose, log, warn)
 
 
@@ -114,7 +114,7 @@ def barycenter_debiased(
     warn: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """The debiased barycenter, as by ``ot.bregman.barycenter_debiased``: `barycenter` for a symmetric `M`."""
+    """The debiased barycenter, as by ``ot.bregman.barycenter_debiased``: ``barycenter`` for a symmetric `M`."""
     known("barycenter_debiased", kwargs)
     return _barycenter(A, M, reg, weights, method, numItermax, stopThr, verbose, log, warn, True)
 
@@ -131,7 +131,7 @@ def convolutional_barycenter2d(
     warn: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """The barycenter of images, shape (K, width, height), each axis from 0 to 1; arguments as of `barycenter`."""
+    """The barycenter of images, shape (K, width, height), each axis from 0 to 1; arguments as of ``barycenter``."""
     known("convolutional_barycenter2d", kwargs)
     return _of_images(A, reg, weights, method, numItermax, stopThr, verbose, log, warn, False)
 

@@ -37,7 +37,7 @@ def empirical_sinkhorn(
     X_s, X_t : array_like, shapes (n, d) and (m, d)
         Points.
     reg, a, b, stopThr, verbose, log, warn, warmstart
-        As for `sinkhorn`.
+        As for ``sinkhorn``.
     metric : str
         As for `dist`.
     numIterMax : int

@@ -36,7 +36,7 @@ def entropic_gromov_wasserstein(
     Parameters
     ----------
     C1, C2, p, q, loss_fun, symmetric, G0, log
-        As for `gromov_wasserstein`.
+        As for ``gromov_wasserstein``.
     epsilon : float
         Strength of the entropy.
     max_iter : int

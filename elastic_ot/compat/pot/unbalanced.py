@@ -120,7 +120,7 @@ def sinkhorn_unbalanced2(
     returnCost : {"linear", "total"}
         <M, P>, or the objective with entropy and penalties.
     a, b, M, reg, reg_m, method, reg_type, c, warmstart, numItermax, stopThr, verbose, log, **kwargs
-        As for `sinkhorn_unbalanced`.
+        As for ``sinkhorn_unbalanced``.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def sinkhorn_knopp_unbalanced(
     log: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """`sinkhorn_unbalanced` with ``method="sinkhorn"``."""
+    """``sinkhorn_unbalanced`` with ``method="sinkhorn"``."""
     known("sinkhorn_knopp_unbalanced", kwargs, "method")
     return sinkhorn_unbalanced(
         a, b, M, reg, reg_m, "sinkhorn", reg_type, c, warmstart, numItermax, stopThr, verbose, log
@@ -180,7 +180,7 @@ def sinkhorn_stabilized_unbalanced(
     log: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """`sinkhorn_unbalanced` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
+    """``sinkhorn_unbalanced`` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
     name = "sinkhorn_stabilized"
     return sinkhorn_unbalanced(
         a, b, M, reg, reg_m, name, reg_type, c, warmstart, numItermax, stopThr, verbose, log, **kwargs
@@ -202,7 +202,7 @@ def sinkhorn_unbalanced_translation_invariant(
     log: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """`sinkhorn_unbalanced`: our sweeps translate the potentials in any case."""
+    """``sinkhorn_unbalanced``: our sweeps translate the potentials in any case."""
     name = "sinkhorn_translation_invariant"
     return sinkhorn_unbalanced(
         a, b, M, reg, reg_m, name, reg_type, c, warmstart, numItermax, stopThr, verbose, log, **kwargs
@@ -228,7 +228,7 @@ def mm_unbalanced(
     Parameters
     ----------
     a, b, M, reg_m, c, numItermax, stopThr, verbose, log
-        As for `sinkhorn_unbalanced`. The threshold is one for the marginals.
+        As for ``sinkhorn_unbalanced``. The threshold is one for the marginals.
     reg : float
         Strength of the entropy; 0, POT's default, is refused: with KL or L2 penalties there is no solver without
         entropy here.
@@ -293,7 +293,7 @@ def lbfgsb_unbalanced(
     Parameters
     ----------
     a, b, M, reg, reg_m, c, numItermax, stopThr, verbose, log
-        As for `sinkhorn_unbalanced`.
+        As for ``sinkhorn_unbalanced``.
     reg_div : {"kl", "entropy"}
         The entropy; "l2" and functions are refused.
     regm_div : {"kl", "l2", "tv"}
