@@ -17,22 +17,16 @@ COUNTS = [RNG.integers(1, 5, size=k) for k in LENGTHS]
 
 def word_movers_distances(query, documents, counts):
     """Exact; `counts` says how often each word of a document occurs."""
-    distances = []
-    for words, count in zip(documents, counts, strict=True):
-        cloud = eot.PointCloud(query, words, metric="euclidean")
-        distances.append(eot.exact(cloud, b=count / count.sum()).value)
-    return np.array(distances)
+    costs = [cdist(query, words) for words in documents]
+    b = [count / count.sum() for count in counts]
+    return np.array([found.value for found in eot.exact(costs, b=b)])
 
 
 def entropic_word_movers_distances(query, documents, counts, epsilon):
-    """All in one call: documents are padded, and `col_lengths` says how many words count."""
-    lengths = [len(words) for words in documents]
-    padded = np.zeros((len(documents), max(lengths), query.shape[1]))
-    b = np.zeros(padded.shape[:2])
-    for k, (words, count) in enumerate(zip(documents, counts, strict=True)):
-        padded[k, : len(words)], b[k, : len(words)] = words, count / count.sum()
-    cloud = eot.PointCloud(query, padded, metric="euclidean")
-    return eot.solve(cloud, b=b, epsilon=epsilon, col_lengths=lengths).transport_cost
+    """All in one call."""
+    costs = [cdist(query, words) for words in documents]
+    b = [count / count.sum() for count in counts]
+    return eot.solve(costs, b=b, epsilon=epsilon).transport_cost
 
 
 def test_exact_distances_are_those_of_pot():
