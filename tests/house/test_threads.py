@@ -172,6 +172,18 @@ def test_an_error_in_one_part_comes_out(error, part):
     threads.split(lambda k: None, 3)  # and the next is as if nothing had happened
 
 
+def test_parts_that_no_thread_of_a_region_has_taken_are_done_after_it():
+    class Deaf:
+        @staticmethod
+        def GOMP_parallel(*_):
+            """An interrupt came before any part was taken."""
+
+    done, failed = [], []
+    openmp.split(Deaf, done.append, 3, failed)
+    assert done == [0, 1, 2]
+    assert not failed
+
+
 @SEVERAL
 @pytest.mark.usefixtures("kind_of_threads", "sigint_is_heard")
 def test_an_interrupt_of_the_user_comes_out_when_the_parts_are_done():

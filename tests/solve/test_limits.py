@@ -95,6 +95,7 @@ def pressed():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # C code has swallowed one
 @pytest.mark.parametrize("call", chosen(LONG | BUDGETS))
 def test_ctrl_c_is_heard(call, pressed):
     finger, over = pressed

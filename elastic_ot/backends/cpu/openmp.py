@@ -82,3 +82,4 @@ def split(library: ctypes.CDLL, run: Callable[[int], Any], threads: int, failed:
             failed.append(error)
 
     library.GOMP_parallel(_BODY(body), None, threads, 0)
+    body(None)  # what is left where an interrupt came as the library called this thread's, which C code swallows
