@@ -24,7 +24,7 @@ from .report import Benchmark, Figures, Report, Section, options
 from .tables import Goal, Table, milliseconds, times
 
 ROUNDS = 3
-MATRICES = ((500, 0.02), (500, 0.005))
+MATRICES = ((500, 0.02), (500, 0.005), (2000, 0.02))
 CLOUDS = 20_000
 MOVED = 1e-5  # of the mass, by the last step
 RATIO = 10.0
