@@ -34,3 +34,11 @@ def warn_user(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, ConvergenceWarning, stacklevel=level)
+
+
+def report_failure(message: str, on_failure: str) -> None:
+    """Raise, warn or keep quiet about what has not converged, as the option of this name of a public call says."""
+    if on_failure == "raise":
+        raise ConvergenceError(message)
+    if on_failure == "warn":
+        warn_user(message)

@@ -12,7 +12,7 @@ from ..arrays.origin import Origin, origin_of
 from ..calls import public
 from ..costs.base import Cost, is_cost
 from ..costs.relative import absolute_of_all
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.common import CommonProblem, Given, build_common
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
@@ -136,10 +136,8 @@ def barycenter(
         annealed = method != "log" and g is None
         outcome = run_common(problem, (g, h), annealed, limits.tol >= SINGLE_TOL, limits)
         found = barycenter_from(problem, outcome, limits.tol, origin)
-    if not found.converged and on_failure != "ignore":
-        if on_failure == "raise":
-            raise ConvergenceError(found.message)
-        warn_user(found.message)
+    if not found.converged:
+        report_failure(found.message, on_failure)
     return found
 
 

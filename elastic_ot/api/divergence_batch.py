@@ -12,7 +12,7 @@ from ..arrays.ingest import as_array, as_numpy
 from ..costs.base import is_cost
 from ..costs.point_stack import stack_of
 from ..costs.points import PointCloud
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.mixed import penalty_of, strength_name, strength_shape
 from ..problems.penalty import Penalty
 
@@ -67,11 +67,8 @@ def divergences(
         except (ValueError, TypeError) as error:
             raise type(error)(f"problem [{', '.join(map(str, index))}]: {error}") from None
     found = BatchDivergence(pairs)
-    if not found.converged.all() and on_failure != "ignore":
-        text = f"{unconverged(found)} did not converge"
-        if on_failure == "raise":
-            raise ConvergenceError(text)
-        warn_user(text)
+    if not found.converged.all():
+        report_failure(f"{unconverged(found)} did not converge", on_failure)
     return found
 
 

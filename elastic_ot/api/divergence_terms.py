@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays.origin import Origin
 from ..costs.point_cost import is_pruned
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.penalty import Vector
 from ..problems.problem import Problem
 from ..problems.scaled import Task
@@ -52,9 +52,7 @@ class Terms:
         if not found.converged and on_failure != "ignore":
             parts = (("cost_xy", cross), ("cost_xx", self_x), ("cost_yy", self_y))
             text = "; ".join(f"the term of {name}: {part.message}" for name, part in parts if not part.converged)
-            if on_failure == "raise":
-                raise ConvergenceError(text)
-            warn_user(text)
+            report_failure(text, on_failure)
         return found
 
     def made(self, value: float, cross: Any, self_x: Any, self_y: Any) -> Divergence:

@@ -13,7 +13,7 @@ from ..arrays.ingest import ingest_number, ingest_points
 from ..calls import public
 from ..costs.points import PointCloud
 from ..costs.relative import absolute_of_all
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from ..solutions.barycenter import Barycenter
@@ -134,10 +134,8 @@ def free_barycenter(
     assert found is not None
     text = f"{status.value} ({len(values) - 1} moves); on the last points: {found.message}"
     result = FreeBarycenter(y, found.weights, found, np.array(values), status, text)
-    if not result.converged and on_failure != "ignore":
-        if on_failure == "raise":
-            raise ConvergenceError(text)
-        warn_user(text)
+    if not result.converged:
+        report_failure(text, on_failure)
     return result
 
 

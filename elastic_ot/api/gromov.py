@@ -12,7 +12,7 @@ from ..arrays.ingest import ingest_number, ingest_stack, refuse_devices
 from ..calls import public
 from ..costs.base import LARGEST_PLAN, Cost, is_cost
 from ..costs.points import PointCloud
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.build import check_epsilon, check_sides, refuse_total, weights_of
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty, Vector
@@ -191,10 +191,8 @@ def gromov(
             break
     assert best is not None
     result = _result(best, structure, share, tol)
-    if not result.converged and on_failure != "ignore":
-        if on_failure == "raise":
-            raise ConvergenceError(result.message)
-        warn_user(result.message)
+    if not result.converged:
+        report_failure(result.message, on_failure)
     return result
 
 

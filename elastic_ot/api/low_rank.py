@@ -15,7 +15,7 @@ from ..calls import public
 from ..costs.base import Cost, is_cost
 from ..costs.grid import flat_weights
 from ..costs.products import products_of
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..plans.factors import rounded_factors
 from ..problems.build import build, check_sides
 from ..problems.penalties import KL, Fixed
@@ -173,10 +173,8 @@ def low_rank(
             break
     assert found is not None
     result = _result(problem, objective, found, wanted, origin)
-    if not result.converged and on_failure != "ignore":
-        if on_failure == "raise":
-            raise ConvergenceError(result.message)
-        warn_user(result.message)
+    if not result.converged:
+        report_failure(result.message, on_failure)
     return result
 
 

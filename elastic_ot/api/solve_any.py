@@ -14,7 +14,7 @@ from ..arrays.origin import Origin, origin_of
 from ..costs.base import is_cost
 from ..costs.grid import flat_weights
 from ..costs.relative import absolute
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.build import build
 from ..problems.build_batch import build_batch, is_batch
 from ..problems.penalty import Penalty, Vector
@@ -172,10 +172,8 @@ def solve_any(
             else:
                 problem, outcome = PriceSearch(problem, within, solved).run(f, g, problem.price)
         solution = solution_from(problem, outcome, tol, origin)
-        if not solution.converged and on_failure != "ignore":
-            if on_failure == "raise":
-                raise ConvergenceError(solution.message)
-            warn_user(solution.message)
+        if not solution.converged:
+            report_failure(solution.message, on_failure)
         return solution
 
 

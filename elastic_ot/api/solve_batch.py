@@ -13,7 +13,7 @@ from ..arrays.half import is_single, working_dtype
 from ..arrays.ingest import as_numpy
 from ..arrays.origin import Origin
 from ..backends import load_batch_for
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.batch import BatchProblem
 from ..problems.mixed import is_hard
 from ..problems.penalties import Between, Fixed
@@ -254,6 +254,4 @@ def _report(solution: BatchSolution, on_failure: str) -> None:
         f"{open_.size} of {problem.size} problems did not converge; the worst is {problem.label(worst)}"
         f"{status[worst].value} (residual {residual[worst]:.2e}, tol {solution.tol:.2e} times the mass)"
     )
-    if on_failure == "raise":
-        raise ConvergenceError(text)
-    warn_user(text)
+    report_failure(text, on_failure)

@@ -17,7 +17,7 @@ from ..costs.relative import absolute_of_ranks, fraction
 from ..distributed.adapters import communicator_of
 from ..distributed.agreement import refuse_differences
 from ..distributed.ranks import Together
-from ..errors import ConvergenceError, warn_user
+from ..errors import report_failure
 from ..problems.build_batch import is_batch
 from ..problems.build_split import build_split
 from ..problems.problem import Problem
@@ -117,10 +117,8 @@ def _solve(ranks: Together, given: Given) -> SplitSolution:
         within = Limits(tol, max_iter, time_limit, shared_callback, report, given.relaxation == "auto")
         outcome = run_oriented(problem, start, within, lambda stored: choose(given.method, stored, omega, tol))
     solution = split_solution(problem, outcome, tol, origin)
-    if not solution.converged and given.on_failure != "ignore":
-        if given.on_failure == "raise":
-            raise ConvergenceError(solution.message)
-        warn_user(solution.message)
+    if not solution.converged:
+        report_failure(solution.message, given.on_failure)
     return solution
 
 

@@ -11,14 +11,13 @@ the diagonals of S_k in that subspace.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..backends.protocol import FLOOR, ROUNDING, SOUND, UNSOUND
-from ..errors import ConvergenceWarning
+from ..errors import warn_user
 from ..problems.penalty import Vector
 from .linear_system import MOST_PRODUCTS, LinearSystem
 
@@ -66,11 +65,9 @@ class CommonSystem:
             if least <= SOUND * size and since:
                 break
         if least > UNSOUND * size:
-            warnings.warn(
+            warn_user(
                 f"the linear system of the barycenter's derivative was solved to {least / size:.1e} only: epsilon is "
-                f"too small, or parts of the problem are hardly connected",
-                ConvergenceWarning,
-                stacklevel=6,
+                f"too small, or parts of the problem are hardly connected"
             )
         return Solved(best, -self._mean(self._residual(sides, best)))
 
