@@ -52,3 +52,11 @@ def test_a_constant_is_defined_once():
 def test_every_file_of_kernels_is_joined_once():
     folder = ROOT / "backends/gpu/kernels"
     assert sorted(kernels.NAMES) == sorted(path.stem for path in folder.iterdir() if path.suffix == ".cuh")
+
+
+def test_test_files_have_names_of_their_own():
+    # pytest imports a test file by its bare name, and two of one name cannot be collected together.
+    where = defaultdict(list)
+    for path in sorted(Path(__file__).parents[1].rglob("test_*.py")):
+        where[path.name].append(path.parent.name)
+    assert not {name: folders for name, folders in where.items() if len(folders) > 1}
