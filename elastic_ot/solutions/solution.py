@@ -298,7 +298,10 @@ class Solution(Result, Differentiable, Generic[ArrayT_co]):
     def transport_cost(self) -> float:
         """<C, P>, in units of cost times mass."""
         with self.origin.here():
-            return export.transport_cost(self.found) + self.problem.offset * float(self.host.row_marginal.sum())
+            cost = export.transport_cost(self.found)
+        if self.problem.offset == 0.0:  # a plan that overflows has no mass to multiply by it
+            return cost
+        return cost + self.problem.offset * float(self.host.row_marginal.sum())
 
     @cached_property
     def gap(self) -> float:
