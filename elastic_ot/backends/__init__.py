@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CloudBackend,
         DenseAssignment,
         DenseSimplex,
+        Line,
         Paths,
         Shares,
     )
@@ -119,3 +120,8 @@ def load_simplex() -> DenseSimplex:
 def load_assignment() -> DenseAssignment:
     """Return the module of assignments on all cells of a matrix, imported on first use."""
     return cast("DenseAssignment", importlib.import_module(f"{__name__}.cpu.dense_paths"))
+
+
+def load_line() -> Line:
+    """Return the module of relaxed transport on the line, imported on first use."""
+    return cast("Line", importlib.import_module(f"{__name__}.cpu.line"))

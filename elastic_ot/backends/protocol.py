@@ -806,6 +806,26 @@ class DenseAssignment(Protocol):
         """
 
 
+class Line(Protocol):
+    """Relaxed transport on the line: prices over all pairs, and equations between neighbours, both in linear time."""
+
+    def cheapest(self, x: Array, y: Array, g: Array, exponent: float, places: Array) -> None:
+        """The first j with the least abs(x_i - y_j)^p - g_j for every i, into places (n,) of int64; x and y ascend.
+
+        The costs are a Monge matrix, so that the places never fall: O((n + m) log n).
+        """
+
+    def factorise(self, values: Array, first: Array, start: Array) -> None:
+        """The lower factor of a symmetric positive definite matrix, in place of its own lower triangle.
+
+        Row k has its entries from column first_k up to the diagonal at values[start_k:start_(k + 1)]; the factor has no
+        others. A pivot that rounding has made 0 or less becomes so large that its unknown is 0.
+        """
+
+    def substitute(self, values: Array, first: Array, start: Array, x: Array) -> None:
+        """The solution of the system with the factor of `factorise`, in place of the right-hand side."""
+
+
 class Paths(Protocol):
     """Exact transport on some cells, unregularised: minimise <C, P> + phi_a(P 1) + phi_b(P^T 1) by shortest paths.
 

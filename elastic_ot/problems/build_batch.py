@@ -19,7 +19,7 @@ from ..costs.scan import NOT_A_NUMBER, UNBOUNDED, Mask, refuse_mask
 from ..errors import InfeasibleError
 from . import masses
 from .batch import BatchProblem, row_sums
-from .build import check_reference, range_text
+from .build import check_reference, check_sides, range_text
 from .mixed import at_each, is_hard, penalty_of, strength_name, strength_shape
 from .penalty import Penalty, Vector
 from .refusals import BAD_WEIGHT, ratio_overflows, refuse_empty, refuse_product, refuse_ratio, refuse_unreached
@@ -65,9 +65,7 @@ def build_batch(
     precision: str = "",
 ) -> BatchProblem:
     """The validated problems, as `build` has them."""
-    for name, penalty in (("rows", rows), ("cols", cols)):
-        if not isinstance(penalty, Penalty):
-            raise TypeError(f"{name} must be a penalty such as Fixed() or KL(1.0), got {penalty!r}")
+    check_sides(rows, cols)
     check_reference(reference)
     cloud = _cloud(cost, mask) if is_cost(cost) else None
     stack: Any = None if cloud is not None else ingest_stack("cost", cost, 2)

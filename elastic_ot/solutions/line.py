@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..cached import cached_property
 from ..plans.entries import sample_entries
 from ..problems.line import LineProblem
+from ..problems.mixed import penalty_of
 from ..results import Result, one_line
 from ..solvers.status import Status
 
@@ -42,9 +43,9 @@ class LineSolution(Result):
     problem : LineProblem
         What was solved.
     f, g : ndarray of float64, shapes (..., n) and (..., m)
-        Potentials in cost units: f_i + g_j <= C_ij for all pairs, with equality where the plan is positive. Points
-        without weight have one, too: f and g are the derivatives of the value in the weights. Half of the value belongs
-        to either side.
+        Potentials in cost units: f_i + g_j <= C_ij for all pairs, with equality where the plan is positive, to the
+        tolerance where a side is penalised. Points without weight have one, too. Between given weights f and g are the
+        derivatives of the value in the weights, and half of the value belongs to either side.
     row_ind, col_ind : ndarray of int, shape (..., k)
         Places of the plan's entries, k <= n + m - 1.
     mass : ndarray of float64, shape (..., k)
@@ -52,11 +53,11 @@ class LineSolution(Result):
     transport_cost : float or ndarray, shape (...)
         <C, P>.
     value : float or ndarray, shape (...)
-        The primal objective, which is `transport_cost`.
+        The primal objective: `transport_cost` and the penalties.
     dual_value : float or ndarray, shape (...)
-        <a, f> + <b, g>, a lower bound.
+        The dual objective, a lower bound; <a, f> + <b, g> between given weights.
     status : Status
-        `Status.OPTIMAL`.
+        `Status.OPTIMAL`, or `Status.STALLED` where a gap is larger than the tolerance.
 
     Examples
     --------
@@ -104,9 +105,11 @@ class LineSolution(Result):
         )
         assert x is not None
         assert y is not None
+        k = int(np.ravel_multi_index(index, batch, mode="wrap"))
+        sides = (penalty_of(side, batch, k) for side in (p.rows, p.cols))
         here = self.mass[index] > 0
         return LineSolution(
-            problem=LineProblem(x, y, a, b, p.exponent, ()),
+            problem=LineProblem(x, y, a, b, p.exponent, (), *sides),
             f=self.f[index],
             g=self.g[index],
             row_ind=self.row_ind[index][here],
@@ -152,7 +155,7 @@ class LineSolution(Result):
 
     @cached_property
     def row_marginal(self) -> Array:
-        """P 1, shape (..., n): the weights to a few units of rounding of their sum."""
+        """P 1, shape (..., n): given weights to a few units of rounding of their sum."""
         return self._sums(self.row_ind, self.mass, self.problem.shape[-2])
 
     @cached_property
@@ -169,7 +172,7 @@ class LineSolution(Result):
         Returns
         -------
         PointGradients
-            A named tuple (x, y). The derivatives in the weights are `f` and `g`.
+            A named tuple (x, y). Between given weights the derivatives in these are `f` and `g`.
         """
         p = self.problem
         x, y = (np.broadcast_to(z, (*p.batch, z.shape[-1])) for z in (p.x, p.y))

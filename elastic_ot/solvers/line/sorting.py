@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..problems.line import Array, LineProblem
+from ...problems.line import Array, LineProblem
 
 Indices = NDArray[np.int64]
 
