@@ -21,7 +21,7 @@ from ...problems.penalty import Penalty, Vector
 
 LEAST_START = 0.01  # of a weight, at the start
 MOST_LOGARITHM = 30.0  # of a marginal over its weight, at the start
-LEAST_KEPT = 1e-250  # of a weight: marginals below have no logarithm
+LEAST_MARGINAL = 1e-250  # of a weight: marginals below have no logarithm
 
 
 def side_of(penalty: Penalty, a: Vector, f: Vector, width: float) -> Side:
@@ -106,10 +106,10 @@ class Entropic(Side):
         return float((np.abs(self.missing) * self.r).sum())
 
     def refresh(self, f: Vector) -> None:
-        self.r = np.maximum(self.r, LEAST_KEPT * self.a)
+        self.r = np.maximum(self.r, LEAST_MARGINAL * self.a)
         self.slope = self.r / self.rho
         self.missing = self.rho * np.log(self.r / self.a) + f
-        self.missing[(self.r <= LEAST_KEPT * self.a) & (self.missing > 0)] = 0.0
+        self.missing[(self.r <= LEAST_MARGINAL * self.a) & (self.missing > 0)] = 0.0
 
     def shift(self, target: float, corrected: bool) -> Vector:
         return -self.slope * self.missing
