@@ -112,6 +112,14 @@ class Cost(ABC):
         """
         return None
 
+    def _points(self) -> tuple[Any, Any] | None:
+        """Return the points of rows and columns; None where it knows none."""
+        return None
+
+    def _of_new(self, points: Any, axis: int) -> Cost:
+        """Return the costs of new points in place of the rows' (axis 1) or of the columns' (axis 0); see `_points`."""
+        raise NotImplementedError
+
     def _length_power(self) -> int | None:
         """Return the power of a length that costs are; None where they are none."""
         return None

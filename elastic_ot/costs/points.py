@@ -178,6 +178,17 @@ class PointCloud(Cost):
         rows = PointCloud(self.x, metric=self.metric)
         return rows, rows if self.y is self.x else PointCloud(self.y, metric=self.metric)
 
+    def _points(self) -> tuple[Any, Any]:
+        return self.x, self.y
+
+    def _of_new(self, points: Any, axis: int) -> PointCloud:
+        new, d = ingest_points("points", points), self.x.shape[-1]
+        if new.ndim != 2 or new.shape[1] != d:
+            raise ValueError(
+                f"points has shape {new.shape}; the problem lies between points of {d} coordinates: (k, {d})"
+            )
+        return PointCloud(new, self.y, self.metric) if axis == 1 else PointCloud(self.x, new, self.metric)
+
     def _length_power(self) -> int | None:
         return LENGTH_POWERS.get(self.metric)
 

@@ -11,7 +11,7 @@ from ..api.solve import solve
 from ..costs.points import PointCloud
 from ..problems.penalties import KL, L2, TV, Fixed
 from ..problems.penalty import Penalty
-from .base import Array, Transport, blocks_of
+from .base import Array, Transport
 
 PENALTIES_BY_NAME: dict[str, Callable[[float], Penalty]] = {"KL": KL, "L2": L2, "TV": TV}
 
@@ -115,7 +115,8 @@ class SinkhornTransport(Transport):
         points = self._read(X)
         if self.labelled_ and np.array_equal(points, self.source_):
             return np.asarray(self.solution_.barycentric_map(self.target_))
-        return self._means(points, self.target_, self.solution_.g)
+        new = PointCloud(points, self.target_, self.metric)
+        return np.asarray(self.solution_.map_new(new, self.target_))
 
     def inverse_transform(self, X: Any) -> Array:
         """Carry points of the target to the source.
@@ -132,17 +133,8 @@ class SinkhornTransport(Transport):
         if self.labelled_ and np.array_equal(points, self.target_):
             sent = np.asarray(self.solution_.apply(self.source_, axis=0))
             return sent / np.asarray(self.solution_.col_marginal)[:, None]
-        return self._means(points, self.source_, self.solution_.f)
-
-    def _means(self, points: Array, images: Array, potentials: Any) -> Array:
-        """Return the mean of the images under the row of the plan that every point has."""
-        out = np.empty_like(points)
-        for rows, costs in blocks_of(PointCloud(points, images, self.metric)):
-            logs = (np.asarray(potentials) - costs) / self.epsilon_
-            logs -= logs.max(axis=1, keepdims=True)
-            shares = np.exp(logs)
-            out[rows] = shares @ images / shares.sum(axis=1, keepdims=True)
-        return out
+        new = PointCloud(self.source_, points, self.metric)
+        return np.asarray(self.solution_.map_new(new, self.source_, axis=0))
 
 
 class UnbalancedTransport(SinkhornTransport):

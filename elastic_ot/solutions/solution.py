@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ..arrays.origin import Origin, origin_of
 from ..cached import cached_property
+from ..costs.base import Cost
 from ..plans import certificate, export
+from ..plans.new_points import map_new
 from ..plans.rounding import rounded_plan
 from ..plans.sampling import sample
 from ..problems.problem import Problem
@@ -264,6 +266,7 @@ class Solution(Result, Differentiable, Generic[ArrayT_co]):
         See Also
         --------
         apply : the product without the division.
+        map_new : the same for points that were not in the problem.
 
         Examples
         --------
@@ -277,6 +280,60 @@ class Solution(Result, Differentiable, Generic[ArrayT_co]):
         origin_of(cost=self.f, y=y)
         with self.origin.here():
             return self.origin.emit(export.barycentric_map(self.found, y))
+
+    def map_new(self, points: ArrayLike | Cost, values: ArrayLike | None = None, axis: int = 1) -> ArrayT_co:
+        """Where points that were not in the problem are sent on average: the entropic map.
+
+        The row of the plan that a new point x has follows from the potentials of the columns alone, whatever the
+        penalties are: entry j is proportional to R_j exp((g_j - c(x, y_j)) / epsilon), with R_j = b_j, or 1 for the
+        counting reference. At points of the problem this is `barycentric_map`, as closely as the rows are solved. No
+        matrix of the new points and the columns is stored.
+
+        Parameters
+        ----------
+        points : array_like, shape (k, d)
+            New points, for a problem between the points of a `PointCloud`. For any problem, the costs
+            between what is new and the columns, a matrix (k, m) or a `Cost` of that shape; between the rows and
+            what is new, (n, k), with ``axis=0``. inf forbids an entry.
+        values : array_like, shape (m,) or (m, p), optional
+            What means are taken of; by default the points of the columns. With ``axis=0`` it is that of the rows,
+            (n,) or (n, p).
+        axis : {1, 0}
+            1 carries new rows to the columns, 0 new columns to the rows.
+
+        Returns
+        -------
+        array
+            Shape (k,) or (k, p), with p = d by default; float64 in NumPy. nan for what has forbidden entries only.
+
+        Raises
+        ------
+        ValueError
+            For points of another number of coordinates, costs or values of a shape that does not fit.
+        TypeError
+            Without `values` where the cost knows no points.
+
+        See Also
+        --------
+        barycentric_map : the map at the points of the problem.
+
+        References
+        ----------
+        Pooladian, Niles-Weed, *Entropic estimation of optimal transport maps*, 2021.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elastic_ot as eot
+        >>> x = np.linspace(0.0, 1.0, 50)[:, None]
+        >>> sol = eot.solve(eot.PointCloud(x, x + 10.0), epsilon=1e-3)
+        >>> sol.map_new([[0.25], [0.5]]).round(2).ravel()
+        array([10.25, 10.5 ])
+        >>> sol.map_new([[10.5]], axis=0).round(2).ravel()
+        array([0.5])
+        """
+        with self.origin.here():
+            return self.origin.emit(map_new(self.found, points, values, axis))
 
     def sparse_plan(self, mass: float = 0.999) -> csr_array:
         """The entries that carry a share `mass` of every row's and of every column's mass.

@@ -67,6 +67,30 @@ class SplitSolution(Solution):
             raise ValueError("x has not the same number of columns on all processes")
         return super().apply(x, axis)
 
+    def map_new(self, points: Any, values: Any = None, axis: int = 1) -> Any:
+        """Where new rows are sent on average, see `Solution.map_new`: it needs no other process.
+
+        Parameters
+        ----------
+        points : array_like, shape (k, m), or Cost
+            Costs between what is new and the columns, such as ``PointCloud(points, y)``.
+        values : array_like, shape (m,) or (m, p)
+            What means are taken of, such as y.
+        axis : {1}
+
+        Returns
+        -------
+        array, shape (k,) or (k, p)
+
+        Raises
+        ------
+        ValueError
+            With ``axis=0``, which asks for all rows.
+        """
+        if axis == 0:
+            _refuse("map_new with axis=0 reads all rows", "solve with the sides exchanged to carry new columns")
+        return super().map_new(points, values, axis)
+
     def sample(self, size: int, rng: Any = None) -> NoReturn:
         """Refused: pairs are drawn from the plan of all rows."""
         _refuse("sample draws from the plan of all rows", "draw columns for the rows of each process from rows(which)")

@@ -201,6 +201,22 @@ def test_products_are_of_the_rows_or_of_all():
     np.testing.assert_allclose(np.exp(np.concatenate([x[3] for x in found])), one.plan, rtol=1e-5, atol=1e-12)
 
 
+def test_new_rows_are_carried_by_any_rank_and_new_columns_by_none():
+    rng = np.random.default_rng(0)
+    x, y, new = rng.random((20, 2)), rng.random((15, 2)), rng.random((7, 2))
+    one, rows = eot.solve(eot.PointCloud(x, y), epsilon=0.1, tol=1e-10), parts(20, 3)
+
+    def work(comm):
+        own = x[rows[comm.rank]]
+        return eot.solve(eot.PointCloud(own, y) if len(own) else None, epsilon=0.1, tol=1e-10, comm=comm)
+
+    cost = eot.PointCloud(new, y)
+    for found in all_well(on_ranks(3, work)):
+        np.testing.assert_allclose(found.map_new(cost, y), one.map_new(new), atol=1e-8)
+        with pytest.raises(ValueError, match="axis=0 reads all rows"):
+            found.map_new(cost, y, axis=0)
+
+
 @pytest.mark.parametrize("method", ["log", "scaling", "stabilized"])
 def test_an_iteration_takes_one_sum_of_the_columns(method):
     """Two budgets of messages that differ by nothing but 40 iterations, looks between them apart."""

@@ -133,12 +133,12 @@ def test_without_a_target_points_stay():
     np.testing.assert_allclose(SinkhornTransport(1e-4).fit(X).transform(X), X, atol=1e-2)
 
 
-def test_many_points_are_carried_in_blocks(monkeypatch):
+def test_scales_are_means_over_blocks(monkeypatch):
     X, Xt = samples()
-    transport = SinkhornTransport(0.1).fit(X, Xt=Xt)
-    whole = transport.transform(X)
+    whole = SinkhornTransport(0.1).fit(X, Xt=Xt).scale_
     monkeypatch.setattr("elastic_ot.sklearn.base.ENTRIES_AT_ONCE", 40)
-    np.testing.assert_array_equal(transport.transform(X), whole)
+    assert whole == pytest.approx(ot.dist(X, Xt).mean(), rel=1e-12)
+    assert SinkhornTransport(0.1).fit(X, Xt=Xt).scale_ == pytest.approx(whole, rel=1e-12)
 
 
 def test_refusals_name_what_is_wrong():

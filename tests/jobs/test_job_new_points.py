@@ -12,26 +12,18 @@ import elastic_ot as eot
 RNG = np.random.default_rng(13)
 
 
-def carry(fit, points, y):
-    """Where points that were not in the fit go: rows of the plan follow from the potentials of y alone."""
-    start = np.zeros(len(points)), fit.g
-    rows = eot.solve(eot.PointCloud(points, y), epsilon=fit.epsilon, init=start, tol=0, max_iter=1, end="rows")
-    return rows.barycentric_map(y)
-
-
 def transfer_colours(picture, palette, epsilon, size=500):
     """Fit on a sample of the pixels, then send every pixel to the mean colour of its partners."""
     rng, pixels = np.random.default_rng(0), picture.reshape(-1, 3)
     x = rng.choice(pixels, size)
     y = rng.choice(palette.reshape(-1, 3), size)
     fit = eot.solve(eot.PointCloud(x, y), epsilon=epsilon)
-    return carry(fit, pixels, y).reshape(picture.shape)
+    return fit.map_new(pixels).reshape(picture.shape)
 
 
 def adapt_domain(source, target, new, epsilon):
     """Points of the source's kind, which need not be in it, are carried to the target."""
-    fit = eot.solve(eot.PointCloud(source, target), epsilon=epsilon)
-    return carry(fit, new, target)
+    return eot.solve(eot.PointCloud(source, target), epsilon=epsilon).map_new(new)
 
 
 def test_pixels_go_where_the_potentials_send_them():
