@@ -39,6 +39,7 @@ _HOME = {
     "Free": "problems.penalties",
     "Elastic": "problems.penalties",
     "Cost": "costs.base",
+    "FunctionCost": "costs.function",
     "PointCloud": "costs.points",
     "Grid": "costs.grid",
     "Newton": "solvers.newton",
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
     from .backends.cpu.threads import get_num_threads as get_num_threads
     from .backends.cpu.threads import set_num_threads as set_num_threads
     from .costs.base import Cost as Cost
+    from .costs.function import FunctionCost as FunctionCost
     from .costs.grid import Grid as Grid
     from .costs.points import PointCloud as PointCloud
     from .derivatives.barycenter import BarycenterGradients as BarycenterGradients

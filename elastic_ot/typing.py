@@ -28,6 +28,13 @@ class SupportsDLPack(Protocol):
     def __dlpack__(self) -> object: ...
 
 
+class Items(Protocol):
+    """What has a length, and slices that are of its kind: an array of any library, a list, a range."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, which: slice, /) -> object: ...
+
+
 class _TorchTensor(SupportsDLPack, Protocol):
     def detach(self) -> object: ...
 

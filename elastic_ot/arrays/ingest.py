@@ -209,7 +209,7 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
         raise TypeError(f"{name} is a {kind_of(values)}; sparse matrices are not supported, convert it first")
     refuse_tracer(name, values)
     if callable(values):
-        raise TypeError(f"{name} is a function; costs that are computed are a subclass of elastic_ot.Cost")
+        raise TypeError(f"{name} is a function; costs that are computed are an elastic_ot.FunctionCost(function, x, y)")
     try:
         return np.asarray(values)
     except ValueError:

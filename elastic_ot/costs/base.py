@@ -41,6 +41,7 @@ class Cost(ABC):
 
     See Also
     --------
+    FunctionCost : the same of a function.
     solve, assign, exact : take it in place of a matrix.
 
     Examples

@@ -69,6 +69,7 @@ class PointCloud(Cost):
 
     See Also
     --------
+    FunctionCost : another cost between points.
     Cost : the base class, for costs of your own.
     solve : takes it in place of a matrix.
 
@@ -97,6 +98,8 @@ class PointCloud(Cost):
     )
 
     def __init__(self, x: ArrayLike, y: ArrayLike | None = None, metric: str = "sqeuclidean") -> None:
+        if callable(metric):
+            raise TypeError(f"metric is {metric!r}; a cost of your own is an elastic_ot.FunctionCost(function, x, y)")
         if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, METRICS))}")
         both: Any = (x, x if y is None else y)

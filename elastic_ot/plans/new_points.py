@@ -50,7 +50,7 @@ def _costs_of_new(new: Any, size: int, axis: int) -> Cost | NDArray[np.floating]
         wanted = f"(k, {size})" if axis == 1 else f"({size}, k)"
         raise ValueError(
             f"points has shape {tuple(cost.shape)}; costs between what is new and the {size} {SIDE_NAMES[axis]} have "
-            f"shape {wanted}; points themselves are taken where the problem was given a PointCloud"
+            f"shape {wanted}; points themselves are taken where the problem was given a PointCloud or a FunctionCost"
         )
     return cost
 

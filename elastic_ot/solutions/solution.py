@@ -19,7 +19,7 @@ from ..problems.problem import Problem
 from ..results import Result
 from ..solvers.found import Found
 from ..solvers.history import History
-from ..typing import ArrayLike, ArrayT_co, Seed
+from ..typing import ArrayLike, ArrayT_co, Items, Seed
 from .differentiable import Differentiable
 from .html import shown, tiles_of_plan
 
@@ -281,7 +281,7 @@ class Solution(Result, Differentiable, Generic[ArrayT_co]):
         with self.origin.here():
             return self.origin.emit(export.barycentric_map(self.found, y))
 
-    def map_new(self, points: ArrayLike | Cost, values: ArrayLike | None = None, axis: int = 1) -> ArrayT_co:
+    def map_new(self, points: ArrayLike | Items | Cost, values: ArrayLike | None = None, axis: int = 1) -> ArrayT_co:
         """Where points that were not in the problem are sent on average: the entropic map.
 
         The row of the plan that a new point x has follows from the potentials of the columns alone, whatever the
@@ -292,8 +292,8 @@ class Solution(Result, Differentiable, Generic[ArrayT_co]):
         Parameters
         ----------
         points : array_like, shape (k, d)
-            New points, for a problem between the points of a `PointCloud`. For any problem, the costs
-            between what is new and the columns, a matrix (k, m) or a `Cost` of that shape; between the rows and
+            New points, for a problem between the points of a `PointCloud` or of a `FunctionCost`. For any problem, the
+            costs between what is new and the columns, a matrix (k, m) or a `Cost` of that shape; between the rows and
             what is new, (n, k), with ``axis=0``. inf forbids an entry.
         values : array_like, shape (m,) or (m, p), optional
             What means are taken of; by default the points of the columns. With ``axis=0`` it is that of the rows,

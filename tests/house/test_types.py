@@ -88,6 +88,8 @@ class Own(eot.Cost):
 
 
 assert_type(eot.solve(Own(a), epsilon=0.1), eot.Solution)
+edits = eot.FunctionCost(lambda x, y: [[len(v) - len(w) for w in y] for v in x], ["tea"], ["coffee", "milk"])
+assert_type(eot.solve(edits, epsilon=0.1).map_new(["water"], [0.0, 1.0]), Floats)
 
 
 def mine(cost: ArrayLike, solution: eot.Solution) -> Floats:

@@ -9,21 +9,15 @@ import elastic_ot as eot
 RNG = np.random.default_rng(19)
 
 
-class GreatCircle(eot.Cost):
+def great_circle(x, y):
     """Distances in km between places on the globe, latitudes and longitudes in radians."""
-
-    def __init__(self, x, y):
-        self.x, self.y = x, y
-        self.shape, self.dtype = (len(x), len(y)), np.dtype(np.float64)
-
-    def block(self, rows, cols):
-        (lat, lon), (lat2, lon2) = self.x[rows].T[:, :, None], self.y[cols].T[:, None]
-        cosine = np.sin(lat) * np.sin(lat2) + np.cos(lat) * np.cos(lat2) * np.cos(lon - lon2)
-        return 6371.0 * np.arccos(np.clip(cosine, -1.0, 1.0))
+    (lat, lon), (lat2, lon2) = x.T[:, :, None], y.T[:, None]
+    cosine = np.sin(lat) * np.sin(lat2) + np.cos(lat) * np.cos(lat2) * np.cos(lon - lon2)
+    return 6371.0 * np.arccos(np.clip(cosine, -1.0, 1.0))
 
 
 def ship(places, ports, epsilon):
-    return eot.solve(GreatCircle(places, ports), epsilon=epsilon).apply(ports)
+    return eot.solve(eot.FunctionCost(great_circle, places, ports), epsilon=epsilon).apply(ports)
 
 
 def without_forbidden(cost, allowed, epsilon):

@@ -2,13 +2,12 @@
 A cost of your own: around the globe
 ====================================
 
-Costs need not be distances of vectors. A subclass of `Cost` says how large the problem is and computes a block of
-entries; every solver, penalty and certificate works on it, and the matrix is never stored.
+Costs need not be distances of vectors. A function of some rows and some columns says what their pairs cost; every
+solver, penalty and certificate works on it, and the matrix is never stored.
 """
 
 # %%
-# Great-circle distances between places given by longitude and latitude, in thousands of kilometres. Three members
-# make a cost: ``shape``, ``dtype`` and ``block``.
+# Great-circle distances between places given by longitude and latitude, in thousands of kilometres.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,18 +17,10 @@ import elastic_ot as eot
 RADIUS = 6.371  # of the Earth, thousands of kilometres
 
 
-class GreatCircle(eot.Cost):
+def great_circle(x, y):
     """Distances along the surface of the Earth, of places (longitude, latitude) in degrees."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, x, y):
-        self.x, self.y = unit_vectors(x), unit_vectors(y)
-        self.shape = len(x), len(y)
-
-    def block(self, rows, cols):
-        chord = np.linalg.norm(self.x[rows, None] - self.y[cols], axis=2)
-        return 2.0 * RADIUS * np.arcsin(np.minimum(0.5 * chord, 1.0))
+    chord = np.linalg.norm(unit_vectors(x)[:, None] - unit_vectors(y), axis=2)
+    return 2.0 * RADIUS * np.arcsin(np.minimum(0.5 * chord, 1.0))
 
 
 def unit_vectors(places):
@@ -57,7 +48,7 @@ LosAngeles -118.3 33.7, NewYork -74.0 40.7, Santos -46.3 -24.0, Durban 31.0 -29.
 cities, ports = ([line.split() for line in table.split(",")] for table in (CITIES, PORTS))
 place, people = np.array([[float(x) for x in city[1:3]] for city in cities]), np.array([float(x[3]) for x in cities])
 harbour = np.array([[float(x) for x in port[1:3]] for port in ports])
-cost = GreatCircle(harbour, place)
+cost = eot.FunctionCost(great_circle, harbour, place)
 
 # %%
 # Two questions. If every port ships as much, who is served from where? And if a port may ship more or less than that,
@@ -89,5 +80,5 @@ rng = np.random.default_rng(0)
 many, more = (
     np.column_stack([rng.uniform(-180, 180, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))]) for n in (800, 600)
 )
-solution = eot.solve(GreatCircle(many, more), epsilon=0.3, tol=1e-4)
+solution = eot.solve(eot.FunctionCost(great_circle, many, more), epsilon=0.3, tol=1e-4)
 print(solution.status.name, f"value {solution.value:.3f}, gap {solution.gap:.0e}")
