@@ -63,10 +63,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     for meant, names in MEANT.items():
         if name in names and meant.partition("=")[0] in known:
             return f"; did you mean {meant if '=' in meant else meant + '='}?"
+    theirs = [alias for alias in MEANT.get(name, ()) if alias in known]  # our name, in a call that has another's
+    if theirs:
+        return f"; did you mean {theirs[0]}=?"
     if name == "log":
         return "; nothing is switched on: the result has potentials, history and certificate"
-    near = difflib.get_close_matches(name, known, 1, 0.7)
-    return f"; did you mean {near[0]}=?" if near else ""
+    folded = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), folded, 1, 0.7)
+    return f"; did you mean {folded[near[0]]}=?" if near else ""
 
 
 def _explained(

@@ -8,8 +8,8 @@ of `elastic_ot.divergence`, to the accuracy of a fixed annealing. The class here
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from ..calls import public
 from ..errors import BackendUnavailable
 from ..problems.penalties import KL, Fixed
 
@@ -72,6 +72,7 @@ class SamplesLoss(nn.Module):
     (True, torch.Size([30, 2]))
     """
 
+    @public
     def __init__(
         self,
         loss: str = "sinkhorn",
@@ -82,7 +83,7 @@ class SamplesLoss(nn.Module):
         scaling: float = 0.5,
         truncate: float | None = 5,
         cost: Callable[[Tensor, Tensor], Tensor] | None = None,
-        kernel: Any = None,
+        kernel: object = None,
         cluster_scale: float | None = None,
         debias: bool = True,
         potentials: bool = False,
@@ -108,7 +109,7 @@ class SamplesLoss(nn.Module):
             epsilon=self.scale * blur**p, metric=METRIC_OF[p], rows=side, cols=side, debiased=debias, tol=tol
         )
 
-    def forward(self, *args: Tensor) -> Any:
+    def forward(self, *args: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return the loss of ``(x, y)`` or ``(a, x, b, y)``.
 
         Parameters
@@ -140,7 +141,7 @@ class SamplesLoss(nn.Module):
         found = found / self.scale
         return found if self.debias else found + self.blur**self.p * self._entropy_of_masses(a, b)
 
-    def _entropy_of_masses(self, a: Tensor | None, b: Tensor | None) -> Any:
+    def _entropy_of_masses(self, a: Tensor | None, b: Tensor | None) -> Tensor | float:
         """What GeomLoss' value has beyond ours where masses are not 1."""
         if a is None or b is None:
             return 0.0

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from ..api.exact import exact
+from ..calls import public
+from ..typing import ArrayLike
 from .base import Array, Transport
 
 
@@ -54,6 +56,7 @@ class AssignmentTransport(Transport):
     (array([10., 11., 12.]), array([11.1]))
     """
 
+    @public
     def __init__(self, *, relative: bool = True, metric: str = "sqeuclidean", label_cost: float = 10.0) -> None:
         self.relative = relative
         self.metric = metric
@@ -65,7 +68,8 @@ class AssignmentTransport(Transport):
         self.moves_ = _moves(self.source_, self.target_, rows, cols, mass)
         self.moves_back_ = _moves(self.target_, self.source_, cols, rows, mass)
 
-    def transform(self, X: Any) -> Array:
+    @public
+    def transform(self, X: ArrayLike) -> Array:
         """Carry points of the source to the target.
 
         Parameters
@@ -78,7 +82,8 @@ class AssignmentTransport(Transport):
         """
         return _moved(self._read(X), *self.moves_)
 
-    def inverse_transform(self, X: Any) -> Array:
+    @public
+    def inverse_transform(self, X: ArrayLike) -> Array:
         """Carry points of the target to the source.
 
         Parameters

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..calls import public
 from ..costs.points import PointCloud
+from ..typing import ArrayLike
 
 Array = NDArray[np.float64]
 UNKNOWN = -1  # the label of a point whose class is not known
@@ -20,7 +22,10 @@ ENTRIES_AT_ONCE = 2**22  # entries of a cost that are looked at together
 class Transport(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """A map from one sample to another that is fitted by optimal transport."""
 
-    def fit(self, X: Any, y: Any = None, *, Xt: Any = None, yt: Any = None) -> Any:
+    @public
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, Xt: ArrayLike | None = None, yt: ArrayLike | None = None
+    ) -> Self:
         """Find the transport from one sample to another.
 
         Parameters

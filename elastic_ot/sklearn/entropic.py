@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..api.solve import solve
+from ..calls import public
 from ..costs.points import PointCloud
 from ..problems.penalties import KL, L2, TV, Fixed
 from ..problems.penalty import Penalty
+from ..typing import ArrayLike, Number
 from .base import Array, Transport
 
 PENALTIES_BY_NAME: dict[str, Callable[[float], Penalty]] = {"KL": KL, "L2": L2, "TV": TV}
@@ -69,6 +71,7 @@ class SinkhornTransport(Transport):
     np.float64(3.1)
     """
 
+    @public
     def __init__(
         self,
         epsilon: float = 0.05,
@@ -101,7 +104,8 @@ class SinkhornTransport(Transport):
         self.n_iter_ = max(1, int(self.solution_.n_iter))
         self.labelled_ = not isinstance(cost, PointCloud)
 
-    def transform(self, X: Any) -> Array:
+    @public
+    def transform(self, X: ArrayLike) -> Array:
         """Carry points of the source to the target.
 
         Parameters
@@ -118,7 +122,8 @@ class SinkhornTransport(Transport):
         new = PointCloud(points, self.target_, self.metric)
         return np.asarray(self.solution_.map_new(new, self.target_))
 
-    def inverse_transform(self, X: Any) -> Array:
+    @public
+    def inverse_transform(self, X: ArrayLike) -> Array:
         """Carry points of the target to the source.
 
         Parameters
@@ -177,10 +182,11 @@ class UnbalancedTransport(SinkhornTransport):
            [1.]])
     """
 
+    @public
     def __init__(
         self,
         epsilon: float = 0.05,
-        rho: Any = 1.0,
+        rho: Number | tuple[Number, Number] = 1.0,
         *,
         penalty: str = "KL",
         relative: bool = True,

@@ -16,6 +16,10 @@ from helpers.array_libraries import MODULES, REQUIRED
 ANY = re.compile(r"\bAny\b")
 TOLD = ("__init__", "__getitem__", "__iter__")  # of the methods with underscores
 
+FRONTS = ("bregman", "gromov", "lp", "partial", "solvers", "unbalanced", "utils")  # of POT's submodules
+FRONT_ENDS = ["elastic_ot.compat.pot", *(f"elastic_ot.compat.pot.{name}" for name in FRONTS), "elastic_ot.sklearn"]
+FRONT_ENDS += ["elastic_ot.compat.geomloss"] if "torch" in MODULES else []
+
 GOOD = """
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +83,23 @@ assert_type(weights, Floats)
 assert_type(eot.applications.route(C, 2), eot.applications.Routing[Floats])
 
 
+import elastic_ot.compat.pot as ot
+from elastic_ot.sklearn import SinkhornTransport
+
+assert_type(ot.sinkhorn(a, b, C, 0.1), Floats)
+plan, log = ot.sinkhorn(a, b, C, reg=0.1, method="sinkhorn_log", numItermax=100, tau=1e3, log=True)
+assert_type(plan, Floats)
+assert_type(log["solution"].gap, float)
+assert_type(ot.emd2([], [], C, log=True)[1]["solution"].gap, float)
+assert_type(ot.unbalanced.sinkhorn_unbalanced2(a, b, C, 0.1, (1.0, 2.0), returnCost="total"), Floats)
+assert_type(ot.bregman.empirical_sinkhorn(C, C, 0.1, isLazy=True), tuple[Floats, Floats])
+assert_type(ot.gromov_wasserstein2(C[:4], C[:4], log=True)[0], Floats)
+assert_type(ot.solve(C, reg=0.1, unbalanced=1.0).value, Floats)
+assert_type(ot.solve_sample(C, C, lazy=True).plan, Floats | None)
+assert_type(ot.barycenter(C, C @ C.T, 0.1), Floats)
+assert_type(SinkhornTransport(0.1).fit(C, Xt=C + 1.0).transform(C), Floats)
+
+
 class Own(eot.Cost):
     def __init__(self, x: Floats) -> None:
         self.x, self.shape, self.dtype = x, (len(x), len(x)), np.float64
@@ -130,6 +151,9 @@ BAD = {
     "eot.KL(eot.Fixed())": "incompatible type",
     "eot.barycenter(C).weights": "epsilon",
     "eot.solv(C, epsilon=0.1)": "has no attribute",
+    "ot.sinkhorn(a, b, C, 0.1, epsilon=0.1)": "No overload variant",
+    "ot.sinkhorn(a, b, C, 0.1).plann": 'has no attribute "plann"',
+    "SinkhornTransport(0.1).fit(C, Yt=C)": "Yt",
 }
 WITHOUT_FRAMEWORKS = "[mypy]\n[mypy-torch.*,jax.*]\nfollow_imports = skip\nignore_missing_imports = True\n"
 START = """import numpy as np
@@ -161,7 +185,7 @@ def annotations(call):
 def surface():
     """Every annotation that users meet: of public functions, and of methods and attributes of public classes."""
     modules = [eot, eot.applications, eot.distributed, *(getattr(eot, x) for x in ("torch", "jax") if x in MODULES)]
-    for module in modules:
+    for module in [*modules, *map(importlib.import_module, FRONT_ENDS)]:
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value):

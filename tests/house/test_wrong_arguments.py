@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import elastic_ot as eot
+import elastic_ot.compat.pot as front
 from elastic_ot.calls import MEANT
 
 RNG = np.random.default_rng(0)
@@ -15,6 +16,8 @@ COST, A, B = RNG.random((5, 4)), np.full(5, 0.2), np.full(4, 0.25)
 X, Y = RNG.random((5, 2)), RNG.random((4, 2))
 MODULES = (eot, eot.applications)
 CALLS = [value for module in MODULES for name in module.__all__ if inspect.isfunction(value := getattr(module, name))]
+POTS = (front, front.bregman, front.gromov, front.lp, front.partial, front.solvers, front.unbalanced, front.utils)
+FRONTS = {value for module in POTS for name in module.__all__ if inspect.isfunction(value := getattr(module, name))}
 
 
 def parameters(call, kind):
@@ -29,6 +32,46 @@ def test_every_public_call_names_an_unknown_argument(call):
     first = [None] * sum(p.default is p.empty for p in parameters(call, inspect.Parameter.POSITIONAL_OR_KEYWORD))
     with pytest.raises(TypeError, match="has no argument 'nothing_like_it'"):
         call(*first, nothing_like_it=1)
+
+
+@pytest.mark.parametrize("call", sorted(FRONTS, key=lambda call: call.__name__), ids=lambda call: call.__name__)
+def test_every_front_end_names_an_unknown_argument(call):
+    first = {p.name: None for p in parameters(call, inspect.Parameter.POSITIONAL_OR_KEYWORD) if p.default is p.empty}
+    given = {name: np.eye(2) if name in MATRICES else 1.0 if name == "reg" else value for name, value in first.items()}
+    with pytest.raises(TypeError, match=rf"{call.__name__}\(\) has no argument 'nothing_like_it'"):
+        call(**given, nothing_like_it=1)
+
+
+MATRICES = ("M", "A", "C1", "C2", "Ca", "Cb", "X_s", "X_t", "X_a", "X_b", "x1")
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: front.sinkhorn(A, B, COST, epsilon=0.1, reg=0.1), "reg="),
+        (lambda: front.sinkhorn(A, B, COST, epsilon=0.1), "reg="),
+        (lambda: front.sinkhorn(A, B, COST, 0.1, max_iter=7), "numItermax="),
+        (lambda: front.bregman.greenkhorn(A, B, COST, 0.1, tol=0.1), "stopThr="),
+        (lambda: front.sinkhorn(A, B, COST, 0.1, stopthr=0.1), "stopThr="),
+        (lambda: front.emd(A, B, COST, maximum=3), "its arguments are a, b, M"),
+    ],
+)
+def test_front_ends_have_the_names_of_their_library(call, meant):
+    with pytest.raises(TypeError, match=rf"has no argument .*{meant}"):
+        call()
+
+
+def test_estimators_and_losses_name_an_unknown_argument():
+    sklearn = pytest.importorskip("elastic_ot.sklearn")
+    with pytest.raises(TypeError, match=r"SinkhornTransport\(\) has no argument 'reg'; did you mean epsilon=\?"):
+        sklearn.SinkhornTransport(reg=0.1)
+    with pytest.raises(TypeError, match=r"fit\(\) has no argument 'xt'; did you mean Xt=\?"):
+        sklearn.SinkhornTransport().fit(X, xt=Y)
+    pytest.importorskip("torch")
+    from elastic_ot.compat.geomloss import SamplesLoss
+
+    with pytest.raises(TypeError, match=r"SamplesLoss\(\) has no argument 'epsilon'"):
+        SamplesLoss(epsilon=0.1)
 
 
 @pytest.mark.parametrize("call", [eot.applications.balance, eot.applications.gumbel_sinkhorn])

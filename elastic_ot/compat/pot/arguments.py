@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
+from ...calls import suggestion
 from ...errors import InfeasibleError
 from ...problems.penalties import KL, L2, TV
 from ...problems.penalty import Penalty
@@ -43,11 +45,12 @@ def method_of(method: str | None) -> str:
     raise ValueError(f"method is {method!r}; choose from {', '.join(map(repr, SINKHORNS))}, or one of elastic_ot.solve")
 
 
-def known(call: str, options: Mapping[str, Any], *names: str) -> None:
+def known(call: Callable[..., object], options: Mapping[str, object], *names: str) -> None:
     """Refuse what is neither POT's nor ours; what only steers POT's loops is ignored."""
     for name in options:
         if name not in HARMLESS and name not in names:
-            raise TypeError(f"{call}() has no argument {name!r}")
+            meant = suggestion(name, [*signature(call).parameters, *names])
+            raise TypeError(f"{call.__name__}() has no argument {name!r}{meant}")
 
 
 def threshold(stop: float) -> float:

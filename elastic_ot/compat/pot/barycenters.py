@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from ...api.barycenter import barycenter as common
+from ...calls import public
 from ...costs.grid import Grid
+from ...typing import Array, ArrayT
 from .arguments import known, method_of, printer, threshold
 from .homes import Home, home_of_results, on_host, read, refuse_gradients
+from .types import BarycenterLog, LoopedMeans, Matrix, Means, Weights, answer
 
 INSTEAD = "call elastic_ot.barycenter(...).gradients() for those of its value"
 
 
+@overload
 def barycenter(
-    A: Any,
-    M: Any,
+    A: ArrayT,
+    M: Matrix,
     reg: float,
-    weights: Any = None,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedMeans],
+) -> ArrayT: ...
+@overload
+def barycenter(
+    A: ArrayT,
+    M: Matrix,
+    reg: float,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedMeans],
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def barycenter(
+    A: Matrix,
+    M: Matrix,
+    reg: float,
+    weights: Weights = None,
     method: str = "sinkhorn",
     numItermax: int = 10000,
     stopThr: float = 1e-4,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, BarycenterLog]:
     """The entropic barycenter of histograms on one support, as by ``ot.barycenter``: `elastic_ot.barycenter`.
 
     Parameters
@@ -66,94 +92,191 @@ def barycenter(
     >>> ot.barycenter(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), (x[:, None] - x) ** 2, 0.05).round(3)
     array([0., 1., 0.])
     """
-    known("barycenter", kwargs)
+    known(barycenter, kwargs)
     return _barycenter(A, M, reg, weights, method, numItermax, stopThr, verbose, log, warn, False)
 
 
+@overload
 def barycenter_sinkhorn(
-    A: Any,
-    M: Any,
+    A: ArrayT, M: Matrix, reg: float, weights: Weights = ..., *, log: Literal[False] = ..., **options: Unpack[Means]
+) -> ArrayT: ...
+@overload
+def barycenter_sinkhorn(
+    A: ArrayT, M: Matrix, reg: float, weights: Weights = ..., *, log: Literal[True], **options: Unpack[Means]
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def barycenter_sinkhorn(
+    A: Matrix,
+    M: Matrix,
     reg: float,
-    weights: Any = None,
+    weights: Weights = None,
     numItermax: int = 1000,
     stopThr: float = 1e-4,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-) -> Any:
+) -> Array | tuple[Array, BarycenterLog]:
     """``barycenter`` with ``method="sinkhorn"``."""
-    return barycenter(A, M, reg, weights, "sinkhorn", numItermax, stopThr, verbose, log, warn)
+    return _barycenter(A, M, reg, weights, "sinkhorn", numItermax, stopThr, verbose, log, warn, False)
 
 
+@overload
 def barycenter_stabilized(
-    A: Any,
-    M: Any,
+    A: ArrayT,
+    M: Matrix,
+    reg: float,
+    tau: float = ...,
+    weights: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[Means],
+) -> ArrayT: ...
+@overload
+def barycenter_stabilized(
+    A: ArrayT,
+    M: Matrix,
+    reg: float,
+    tau: float = ...,
+    weights: Weights = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[Means],
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def barycenter_stabilized(
+    A: Matrix,
+    M: Matrix,
     reg: float,
     tau: float = 1e10,
-    weights: Any = None,
+    weights: Weights = None,
     numItermax: int = 1000,
     stopThr: float = 1e-4,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-) -> Any:
+) -> Array | tuple[Array, BarycenterLog]:
     """``barycenter`` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
-    return barycenter(A, M, reg, weights, "sinkhorn_stabilized", numItermax, stopThr, verbose, log, warn)
+    return _barycenter(A, M, reg, weights, "sinkhorn", numItermax, stopThr, verbose, log, warn, False)
 
 
+@overload
 def barycenter_debiased(
-    A: Any,
-    M: Any,
+    A: ArrayT,
+    M: Matrix,
     reg: float,
-    weights: Any = None,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedMeans],
+) -> ArrayT: ...
+@overload
+def barycenter_debiased(
+    A: ArrayT,
+    M: Matrix,
+    reg: float,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedMeans],
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def barycenter_debiased(
+    A: Matrix,
+    M: Matrix,
+    reg: float,
+    weights: Weights = None,
     method: str = "sinkhorn",
     numItermax: int = 10000,
     stopThr: float = 1e-4,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, BarycenterLog]:
     """The debiased barycenter, as by ``ot.bregman.barycenter_debiased``: ``barycenter`` for a symmetric `M`."""
-    known("barycenter_debiased", kwargs)
+    known(barycenter_debiased, kwargs)
     return _barycenter(A, M, reg, weights, method, numItermax, stopThr, verbose, log, warn, True)
 
 
+@overload
 def convolutional_barycenter2d(
-    A: Any,
+    A: ArrayT,
     reg: float,
-    weights: Any = None,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedMeans],
+) -> ArrayT: ...
+@overload
+def convolutional_barycenter2d(
+    A: ArrayT,
+    reg: float,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedMeans],
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def convolutional_barycenter2d(
+    A: Matrix,
+    reg: float,
+    weights: Weights = None,
     method: str = "sinkhorn",
     numItermax: int = 10000,
     stopThr: float = 1e-4,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, BarycenterLog]:
     """The barycenter of images, shape (K, width, height), each axis from 0 to 1; arguments as of ``barycenter``."""
-    known("convolutional_barycenter2d", kwargs)
+    known(convolutional_barycenter2d, kwargs)
     return _of_images(A, reg, weights, method, numItermax, stopThr, verbose, log, warn, False)
 
 
+@overload
 def convolutional_barycenter2d_debiased(
-    A: Any,
+    A: ArrayT,
     reg: float,
-    weights: Any = None,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedMeans],
+) -> ArrayT: ...
+@overload
+def convolutional_barycenter2d_debiased(
+    A: ArrayT,
+    reg: float,
+    weights: Weights = ...,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedMeans],
+) -> tuple[ArrayT, BarycenterLog]: ...
+@public
+def convolutional_barycenter2d_debiased(
+    A: Matrix,
+    reg: float,
+    weights: Weights = None,
     method: str = "sinkhorn",
     numItermax: int = 10000,
     stopThr: float = 1e-3,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, BarycenterLog]:
     """The debiased barycenter of images, see `convolutional_barycenter2d`."""
-    known("convolutional_barycenter2d_debiased", kwargs)
+    known(convolutional_barycenter2d_debiased, kwargs)
     return _of_images(A, reg, weights, method, numItermax, stopThr, verbose, log, warn, True)
 
 
-def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Any:
+def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Array | tuple[Array, BarycenterLog]:
     A, M, weights = read(A, M, weights)
     refuse_gradients("barycenter", INSTEAD, A, M, weights)
     home = home_of_results(A, M)
@@ -162,7 +285,7 @@ def _barycenter(A: Any, M: Any, reg: Any, weights: Any, *rest: Any) -> Any:
     return _called(home, on_host(M), on_host(A).T, (M.shape[1],), reg, weights, *rest)
 
 
-def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Any:
+def _of_images(A: Any, reg: Any, weights: Any, *rest: Any) -> Array | tuple[Array, BarycenterLog]:
     if isinstance(A, list | tuple):
         A = np.stack([on_host(x) for x in A])
     A, weights = read(A, weights)
@@ -185,7 +308,7 @@ def _called(
     log: bool,
     warn: bool,
     debiased: bool,
-) -> Any:
+) -> Array | tuple[Array, BarycenterLog]:
     found = common(
         cost,
         np.asarray(measures, np.float64),
@@ -198,6 +321,8 @@ def _called(
         callback=printer(verbose),
         on_failure="warn" if warn else "ignore",
     )
-    result = home.give(found.weights.reshape(shape))
-    notes = {"err": [float(x) for x in found.history.residual], "niter": found.n_iter, "solution": found}
-    return (result, notes) if log else result
+    return answer(
+        log,
+        home.give(found.weights.reshape(shape)),
+        lambda: {"err": [float(x) for x in found.history.residual], "niter": found.n_iter, "solution": found},
+    )

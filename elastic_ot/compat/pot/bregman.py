@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, Unpack, overload
 
+from ...calls import public
+from ...typing import Array, ArrayT
 from .arguments import known, method_of
 from .barycenters import (
     barycenter,
@@ -14,7 +16,8 @@ from .barycenters import (
     convolutional_barycenter2d_debiased,
 )
 from .empirical import empirical_sinkhorn, empirical_sinkhorn2, empirical_sinkhorn_divergence
-from .entropic import Asked, entropic, log_of_solve
+from .entropic import Asked, Entropic, entropic, log_of_solve
+from .types import EntropicLog, Entropy, LoopedEntropy, Matrix, Scalings, Strength, Weights, answer
 
 __all__ = [
     "barycenter",
@@ -36,20 +39,43 @@ __all__ = [
 ]
 
 
+@overload
 def sinkhorn(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedEntropy],
+) -> ArrayT: ...
+@overload
+def sinkhorn(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedEntropy],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     method: str = "sinkhorn",
     numItermax: int = 1000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The entropic plan, as by ``ot.sinkhorn``: `elastic_ot.solve` with two `Fixed` sides.
 
     Parameters
@@ -105,26 +131,48 @@ def sinkhorn(
     array([[0.3655, 0.1345],
            [0.1345, 0.3655]])
     """
-    known("sinkhorn", kwargs)
+    known(sinkhorn, kwargs)
     found = entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, method_of(method), warmstart))
-    result = found.linear_cost if found.b.ndim == 2 else found.plan
-    return (result, log_of_solve(found)) if log else result
+    return _plan(found, log)
 
 
+@overload
 def sinkhorn2(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[LoopedEntropy],
+) -> ArrayT: ...
+@overload
+def sinkhorn2(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[LoopedEntropy],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn2(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     method: str = "sinkhorn",
     numItermax: int = 1000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = False,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The cost of the entropic plan <M, P>, without the entropy, as by ``ot.sinkhorn2``; arguments as of `sinkhorn`.
 
     Returns
@@ -140,101 +188,154 @@ def sinkhorn2(
     >>> round(float(ot.sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1)), 6)
     0.268941
     """
-    known("sinkhorn2", kwargs)
+    known(sinkhorn2, kwargs)
     found = entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, method_of(method), warmstart))
-    result = found.linear_cost
-    return (result, log_of_solve(found)) if log else result
+    return answer(log, found.linear_cost, lambda: log_of_solve(found))
 
 
+@overload
 def sinkhorn_knopp(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[False] = ..., **options: Unpack[LoopedEntropy]
+) -> ArrayT: ...
+@overload
+def sinkhorn_knopp(
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[True], **options: Unpack[LoopedEntropy]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_knopp(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     numItermax: int = 1000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """`sinkhorn` with ``method="sinkhorn"``."""
-    return sinkhorn(a, b, M, reg, "sinkhorn", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+    known(sinkhorn_knopp, kwargs)
+    return _plan(entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, warmstart=warmstart)), log)
 
 
+@overload
 def sinkhorn_log(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[False] = ..., **options: Unpack[LoopedEntropy]
+) -> ArrayT: ...
+@overload
+def sinkhorn_log(
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[True], **options: Unpack[LoopedEntropy]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_log(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     numItermax: int = 1000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """`sinkhorn` with ``method="sinkhorn_log"``."""
-    return sinkhorn(a, b, M, reg, "sinkhorn_log", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+    known(sinkhorn_log, kwargs)
+    return _plan(entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, warmstart=warmstart)), log)
 
 
+@overload
 def greenkhorn(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[False] = ..., **options: Unpack[Entropy]
+) -> ArrayT: ...
+@overload
+def greenkhorn(
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[True], **options: Unpack[Entropy]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def greenkhorn(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     numItermax: int = 10000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-) -> Any:
+    warmstart: Scalings | None = None,
+) -> Array | tuple[Array, EntropicLog]:
     """`sinkhorn` with ``method="greenkhorn"``: the same plan; rows and columns are updated all together."""
-    return sinkhorn(a, b, M, reg, "greenkhorn", numItermax, stopThr, verbose, log, warn, warmstart)
+    return _plan(entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, warmstart=warmstart)), log)
 
 
+@overload
 def sinkhorn_stabilized(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[False] = ..., **options: Unpack[LoopedEntropy]
+) -> ArrayT: ...
+@overload
+def sinkhorn_stabilized(
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[True], **options: Unpack[LoopedEntropy]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_stabilized(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     numItermax: int = 1000,
     tau: float = 1e3,
     stopThr: float = 1e-9,
-    warmstart: Any = None,
+    warmstart: Scalings | None = None,
     verbose: bool = False,
     print_period: int = 20,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """`sinkhorn` with ``method="sinkhorn_stabilized"``; `tau` and `print_period` are ignored."""
-    return sinkhorn(a, b, M, reg, "sinkhorn_stabilized", numItermax, stopThr, verbose, log, warn, warmstart, **kwargs)
+    known(sinkhorn_stabilized, kwargs)
+    return _plan(entropic(M, a, b, reg, Asked(numItermax, stopThr, verbose, warn, warmstart=warmstart)), log)
 
 
+@overload
 def sinkhorn_epsilon_scaling(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[False] = ..., **options: Unpack[LoopedEntropy]
+) -> ArrayT: ...
+@overload
+def sinkhorn_epsilon_scaling(
+    a: Weights, b: Weights, M: ArrayT, reg: Strength, *, log: Literal[True], **options: Unpack[LoopedEntropy]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_epsilon_scaling(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
     numItermax: int = 100,
     epsilon0: float = 1e4,
     numInnerItermax: int = 100,
     tau: float = 1e3,
     stopThr: float = 1e-9,
-    warmstart: Any = None,
+    warmstart: Scalings | None = None,
     verbose: bool = False,
     print_period: int = 10,
     log: bool = False,
     warn: bool = True,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """`sinkhorn` with ``method="sinkhorn_epsilon_scaling"``, of at most `numItermax` times `numInnerItermax` passes.
 
     `epsilon0`, `tau` and `print_period` are ignored.
     """
-    name, passes = "sinkhorn_epsilon_scaling", numItermax * numInnerItermax
-    return sinkhorn(a, b, M, reg, name, passes, stopThr, verbose, log, warn, warmstart, **kwargs)
+    known(sinkhorn_epsilon_scaling, kwargs)
+    how = Asked(numItermax * numInnerItermax, stopThr, verbose, warn, warmstart=warmstart)
+    return _plan(entropic(M, a, b, reg, how), log)
+
+
+def _plan(found: Entropic, log: bool) -> Array | tuple[Array, EntropicLog]:
+    """Return the plan, or the costs of transport of many histograms, with the dictionary if that was asked for."""
+    return answer(log, found.linear_cost if found.b.ndim == 2 else found.plan, lambda: log_of_solve(found))

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Unpack, cast, overload
 
+from ...calls import public
 from ...costs.points import PointCloud
+from ...typing import Array, ArrayT
 from .arguments import Unsupported, known
 from .entropic import Asked, entropic, log_of_solve
 from .homes import refuse_gradients
-from .utils import dist
+from .types import EntropicLog, Matrix, Points, Scalings, Weights, answer
+from .utils import costs_between
 
 LAZY_METRICS = ("sqeuclidean", "euclidean", "cityblock", "cosine")
 
 
+@overload
 def empirical_sinkhorn(
-    X_s: Any,
-    X_t: Any,
+    X_s: ArrayT,
+    X_t: Matrix,
     reg: float,
-    a: Any = None,
-    b: Any = None,
+    *,
+    isLazy: Literal[False] = ...,
+    log: Literal[False] = ...,
+    **options: Unpack[Points],
+) -> ArrayT: ...
+@overload
+def empirical_sinkhorn(
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: Literal[False] = ..., log: Literal[True], **options: Unpack[Points]
+) -> tuple[ArrayT, EntropicLog]: ...
+@overload
+def empirical_sinkhorn(
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: Literal[True], log: Literal[False] = ..., **options: Unpack[Points]
+) -> tuple[ArrayT, ArrayT]: ...
+@overload
+def empirical_sinkhorn(
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: Literal[True], log: Literal[True], **options: Unpack[Points]
+) -> tuple[ArrayT, ArrayT, EntropicLog]: ...
+@public
+def empirical_sinkhorn(
+    X_s: Matrix,
+    X_t: Matrix,
+    reg: float,
+    a: Weights = None,
+    b: Weights = None,
     metric: str = "sqeuclidean",
     numIterMax: int = 10000,
     stopThr: float = 1e-9,
@@ -27,9 +53,9 @@ def empirical_sinkhorn(
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog] | tuple[Array, Array] | tuple[Array, Array, EntropicLog]:
     """The entropic plan between points, as by ``ot.bregman.empirical_sinkhorn``.
 
     Parameters
@@ -63,22 +89,31 @@ def empirical_sinkhorn(
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    known("empirical_sinkhorn", kwargs)
+    known(empirical_sinkhorn, kwargs)
     how = Asked(numIterMax, stopThr, verbose, warn, warmstart=warmstart)
     if isLazy:
         found = entropic(cloud(X_s, X_t, metric, a, b), a, b, reg, how)
         first, second = found.log_scalings
         return (first, second, log_of_solve(found)) if log else (first, second)
-    found = entropic(dist(X_s, X_t, metric), a, b, reg, how)
-    return (found.plan, log_of_solve(found)) if log else found.plan
+    found = entropic(costs_between(X_s, X_t, metric), a, b, reg, how)
+    return answer(log, found.plan, lambda: log_of_solve(found))
 
 
+@overload
 def empirical_sinkhorn2(
-    X_s: Any,
-    X_t: Any,
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: bool = ..., log: Literal[False] = ..., **options: Unpack[Points]
+) -> ArrayT: ...
+@overload
+def empirical_sinkhorn2(
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: bool = ..., log: Literal[True], **options: Unpack[Points]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def empirical_sinkhorn2(
+    X_s: Matrix,
+    X_t: Matrix,
     reg: float,
-    a: Any = None,
-    b: Any = None,
+    a: Weights = None,
+    b: Weights = None,
     metric: str = "sqeuclidean",
     numIterMax: int = 10000,
     stopThr: float = 1e-9,
@@ -87,9 +122,9 @@ def empirical_sinkhorn2(
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The cost <M, P> of `empirical_sinkhorn`, without the entropy; arguments as there.
 
     Examples
@@ -100,28 +135,36 @@ def empirical_sinkhorn2(
     >>> round(float(ot.bregman.empirical_sinkhorn2(x, x + 2.0, 0.01)), 6)
     4.0
     """
-    known("empirical_sinkhorn2", kwargs)
+    known(empirical_sinkhorn2, kwargs)
     how = Asked(numIterMax, stopThr, verbose, warn, warmstart=warmstart)
-    found = entropic(cloud(X_s, X_t, metric, a, b) if isLazy else dist(X_s, X_t, metric), a, b, reg, how)
-    cost = found.linear_cost
-    return (cost, log_of_solve(found)) if log else cost
+    found = entropic(cloud(X_s, X_t, metric, a, b) if isLazy else costs_between(X_s, X_t, metric), a, b, reg, how)
+    return answer(log, found.linear_cost, lambda: log_of_solve(found))
 
 
+@overload
 def empirical_sinkhorn_divergence(
-    X_s: Any,
-    X_t: Any,
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: bool = ..., log: Literal[False] = ..., **options: Unpack[Points]
+) -> ArrayT: ...
+@overload
+def empirical_sinkhorn_divergence(
+    X_s: ArrayT, X_t: Matrix, reg: float, *, isLazy: bool = ..., log: Literal[True], **options: Unpack[Points]
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def empirical_sinkhorn_divergence(
+    X_s: Matrix,
+    X_t: Matrix,
     reg: float,
-    a: Any = None,
-    b: Any = None,
+    a: Weights = None,
+    b: Weights = None,
     metric: str = "sqeuclidean",
     numIterMax: int = 10000,
     stopThr: float = 1e-9,
     verbose: bool = False,
     log: bool = False,
     warn: bool = True,
-    warmstart: Any = None,
-    **kwargs: Any,
-) -> Any:
+    warmstart: Scalings | None = None,
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The difference of three transport costs, as by ``ot.bregman.empirical_sinkhorn_divergence``, never below 0.
 
     It has no entropy, and can be negative where POT returns 0. `elastic_ot.divergence` has it, and cannot. Arguments as
@@ -135,25 +178,19 @@ def empirical_sinkhorn_divergence(
     >>> round(float(ot.bregman.empirical_sinkhorn_divergence(x, x, 0.1)), 6)
     0.0
     """
-    known("empirical_sinkhorn_divergence", kwargs, "isLazy", "batchSize")
+    known(empirical_sinkhorn_divergence, kwargs, "isLazy", "batchSize")
     pairs = {"ab": (X_s, X_t, a, b, (0, 1)), "a": (X_s, X_s, a, a, (0, 0)), "b": (X_t, X_t, b, b, (1, 1))}
-    losses, notes = {}, {}
+    costs = cloud if kwargs.get("isLazy") else costs_between
+    losses: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
     for name, (x, y, first, second, (i, j)) in pairs.items():
         begin = None if warmstart is None else (warmstart[i], warmstart[j])
-        losses[name], notes[name] = empirical_sinkhorn2(
-            *(x, y, reg, first, second, metric, numIterMax, stopThr),
-            isLazy=bool(kwargs.get("isLazy")),
-            verbose=verbose,
-            log=True,
-            warn=warn,
-            warmstart=begin,
-        )
+        how = Asked(numIterMax, stopThr, verbose, warn, warmstart=begin)
+        found = entropic(costs(x, y, metric), first, second, reg, how)
+        losses[name] = notes[f"sinkhorn_loss_{name}"] = found.linear_cost
+        notes[f"log_sinkhorn_{name}"] = log_of_solve(found)
     difference = losses["ab"] - 0.5 * (losses["a"] + losses["b"])
-    found = difference * (difference > 0)
-    if not log:
-        return found
-    all_notes = {f"sinkhorn_loss_{name}": loss for name, loss in losses.items()}
-    return found, all_notes | {f"log_sinkhorn_{name}": note for name, note in notes.items()}
+    return answer(log, difference * (difference > 0), lambda: cast("EntropicLog", notes))
 
 
 def cloud(x: Any, y: Any, metric: Any, a: Any = None, b: Any = None) -> PointCloud:

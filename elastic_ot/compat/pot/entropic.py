@@ -154,7 +154,7 @@ def divergence_of(home: Home, p: Any, q: Any) -> Any:
     return xp.sum(p * xp.log(ratio)) - xp.sum(p) + xp.sum(q)
 
 
-def log_of_solve(found: Entropic) -> dict[str, Any]:
+def log_of_solve(found: Entropic) -> Any:
     """Return POT's dictionary: scalings and their logarithms under all of its names, errors, iterations, our solution.
 
     Scalings overflow where potentials are large beside `reg`; their logarithms do not.

@@ -6,8 +6,10 @@ our "square", its "kl_loss" our "kl"; it adds 1e-18 to costs inside the logarith
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, Unpack, cast, overload
 
+from ...calls import public
+from ...typing import Array, ArrayT
 from .gromov_entropic import (
     entropic_fused_gromov_wasserstein,
     entropic_fused_gromov_wasserstein2,
@@ -15,6 +17,7 @@ from .gromov_entropic import (
     entropic_gromov_wasserstein2,
 )
 from .spaces import descended, differentiable, notes_of, spaces_of
+from .types import GromovLog, Matrix, Spaces, Strength, Weights, answer
 
 __all__ = [
     "entropic_fused_gromov_wasserstein",
@@ -28,21 +31,30 @@ __all__ = [
 ]
 
 
+@overload
 def gromov_wasserstein(
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    C1: ArrayT, C2: Matrix, p: Weights = ..., q: Weights = ..., *, log: Literal[False] = ..., **options: Unpack[Spaces]
+) -> ArrayT: ...
+@overload
+def gromov_wasserstein(
+    C1: ArrayT, C2: Matrix, p: Weights = ..., q: Weights = ..., *, log: Literal[True], **options: Unpack[Spaces]
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def gromov_wasserstein(
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     symmetric: bool | None = None,
     log: bool = False,
     armijo: bool = False,
-    G0: Any = None,
+    G0: Matrix | None = None,
     max_iter: float = 1e4,
     tol_rel: float = 1e-9,
     tol_abs: float = 1e-9,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The Gromov-Wasserstein plan without entropy, as by ``ot.gromov.gromov_wasserstein``: by conditional gradients.
 
     Parameters
@@ -82,26 +94,35 @@ def gromov_wasserstein(
     array([2, 1, 0])
     """
     spaces = spaces_of(None, C1, C2, p, q, loss_fun, 1.0)
-    found = descended("gromov_wasserstein", spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
+    found = descended(gromov_wasserstein, spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
     plan = spaces.home.give(found.plan)
-    return (plan, notes_of(spaces.home, found, "gw_dist")) if log else plan
+    return answer(log, plan, lambda: notes_of(spaces.home, found, "gw_dist"))
 
 
+@overload
 def gromov_wasserstein2(
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    C1: ArrayT, C2: Matrix, p: Weights = ..., q: Weights = ..., *, log: Literal[False] = ..., **options: Unpack[Spaces]
+) -> ArrayT: ...
+@overload
+def gromov_wasserstein2(
+    C1: ArrayT, C2: Matrix, p: Weights = ..., q: Weights = ..., *, log: Literal[True], **options: Unpack[Spaces]
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def gromov_wasserstein2(
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     symmetric: bool | None = None,
     log: bool = False,
     armijo: bool = False,
-    G0: Any = None,
+    G0: Matrix | None = None,
     max_iter: float = 1e4,
     tol_rel: float = 1e-9,
     tol_abs: float = 1e-9,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The Gromov-Wasserstein loss, differentiable in `C1`, `C2`, `p` and `q`; arguments as of `gromov_wasserstein`.
 
     ``log["T"]`` is the plan. Derivatives hold the plan (envelope theorem).
@@ -115,29 +136,54 @@ def gromov_wasserstein2(
     2.0
     """
     spaces = spaces_of(None, C1, C2, p, q, loss_fun, 1.0)
-    found = descended("gromov_wasserstein2", spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
+    found = descended(gromov_wasserstein2, spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
     value = differentiable(spaces, found)
     notes = notes_of(spaces.home, found, "gw_dist") | {"gw_dist": value, "T": spaces.home.give(found.plan)}
-    return (value, notes) if log else value
+    return answer(log, value, lambda: cast("GromovLog", notes))
 
 
+@overload
 def fused_gromov_wasserstein(
-    M: Any,
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    alpha: Strength = ...,
+    **options: Unpack[Spaces],
+) -> ArrayT: ...
+@overload
+def fused_gromov_wasserstein(
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    alpha: Strength = ...,
+    **options: Unpack[Spaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def fused_gromov_wasserstein(
+    M: Matrix,
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     symmetric: bool | None = None,
-    alpha: Any = 0.5,
+    alpha: Strength = 0.5,
     armijo: bool = False,
-    G0: Any = None,
+    G0: Matrix | None = None,
     log: bool = False,
     max_iter: float = 1e4,
     tol_rel: float = 1e-9,
     tol_abs: float = 1e-9,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The plan of (1 - alpha) <M, P> + alpha E(P), as by ``ot.gromov.fused_gromov_wasserstein``.
 
     Parameters
@@ -165,28 +211,53 @@ def fused_gromov_wasserstein(
            [0.5, 0. ]])
     """
     spaces = spaces_of(M, C1, C2, p, q, loss_fun, alpha)
-    found = descended("fused_gromov_wasserstein", spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
+    found = descended(fused_gromov_wasserstein, spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
     plan = spaces.home.give(found.plan)
-    return (plan, notes_of(spaces.home, found, "fgw_dist")) if log else plan
+    return answer(log, plan, lambda: notes_of(spaces.home, found, "fgw_dist"))
 
 
+@overload
 def fused_gromov_wasserstein2(
-    M: Any,
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    alpha: Strength = ...,
+    **options: Unpack[Spaces],
+) -> ArrayT: ...
+@overload
+def fused_gromov_wasserstein2(
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    alpha: Strength = ...,
+    **options: Unpack[Spaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def fused_gromov_wasserstein2(
+    M: Matrix,
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     symmetric: bool | None = None,
-    alpha: Any = 0.5,
+    alpha: Strength = 0.5,
     armijo: bool = False,
-    G0: Any = None,
+    G0: Matrix | None = None,
     log: bool = False,
     max_iter: float = 1e4,
     tol_rel: float = 1e-9,
     tol_abs: float = 1e-9,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The value (1 - alpha) <M, P> + alpha E(P), differentiable in every input; see `fused_gromov_wasserstein`.
 
     ``log["T"]`` is the plan, "lin_loss" and "quad_loss" are the two terms with their shares.
@@ -200,9 +271,9 @@ def fused_gromov_wasserstein2(
     0.25
     """
     spaces = spaces_of(M, C1, C2, p, q, loss_fun, alpha)
-    found = descended("fused_gromov_wasserstein2", spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
+    found = descended(fused_gromov_wasserstein2, spaces, G0, max_iter, tol_rel, tol_abs, kwargs)
     value, home = differentiable(spaces, found), spaces.home
     notes = notes_of(home, found, "fgw_dist") | {"fgw_dist": value, "T": home.give(found.plan)}
     notes["lin_loss"] = home.give((1.0 - spaces.share) * found.linear)
     notes["quad_loss"] = home.give(spaces.share * found.energy)
-    return (value, notes) if log else value
+    return answer(log, value, lambda: cast("GromovLog", notes))

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
 from ...api.gromov import gromov
 from ...api.solve import solve
+from ...calls import public
+from ...typing import Array, ArrayT
 from .arguments import known, printer, threshold
 from .conditional_gradient import proximal_point
 from .homes import on_host, refuse_gradients
 from .spaces import INNER, LOSS_NAMES, Spaces, spaces_of, start_of
+from .types import EntropicSpaces, GromovLog, Matrix, Strength, Weights, answer
 
 
+@overload
 def entropic_gromov_wasserstein(
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    epsilon: float = ...,
+    **options: Unpack[EntropicSpaces],
+) -> ArrayT: ...
+@overload
+def entropic_gromov_wasserstein(
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    epsilon: float = ...,
+    **options: Unpack[EntropicSpaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def entropic_gromov_wasserstein(
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     epsilon: float = 0.1,
     symmetric: bool | None = None,
-    G0: Any = None,
+    G0: Matrix | None = None,
     max_iter: int = 1000,
     tol: float = 1e-9,
     solver: str = "PGD",
     warmstart: bool = False,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The entropic Gromov-Wasserstein plan, as by ``ot.gromov.entropic_gromov_wasserstein``: `elastic_ot.gromov`.
 
     Parameters
@@ -69,91 +96,169 @@ def entropic_gromov_wasserstein(
     array([2, 1, 0])
     """
     spaces = spaces_of(None, C1, C2, p, q, loss_fun, 1.0)
-    plan, notes = _entropic("entropic_gromov_wasserstein", spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
-    return (plan, notes) if log else plan
+    plan, notes = _entropic(entropic_gromov_wasserstein, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
+    return answer(log, plan, lambda: cast("GromovLog", notes))
 
 
+@overload
 def entropic_gromov_wasserstein2(
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    epsilon: float = ...,
+    **options: Unpack[EntropicSpaces],
+) -> ArrayT: ...
+@overload
+def entropic_gromov_wasserstein2(
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    epsilon: float = ...,
+    **options: Unpack[EntropicSpaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def entropic_gromov_wasserstein2(
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     epsilon: float = 0.1,
     symmetric: bool | None = None,
-    G0: Any = None,
+    G0: Matrix | None = None,
     max_iter: int = 1000,
     tol: float = 1e-9,
     solver: str = "PGD",
     warmstart: bool = False,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The energy of `entropic_gromov_wasserstein`, without the entropy; ``log["T"]`` is the plan."""
     spaces = spaces_of(None, C1, C2, p, q, loss_fun, 1.0)
-    name = "entropic_gromov_wasserstein2"
-    plan, notes = _entropic(name, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
-    return (notes["gw_dist"], notes | {"T": plan}) if log else notes["gw_dist"]
+    plan, notes = _entropic(entropic_gromov_wasserstein2, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
+    return answer(log, notes["gw_dist"], lambda: cast("GromovLog", notes | {"T": plan}))
 
 
+@overload
 def entropic_fused_gromov_wasserstein(
-    M: Any,
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    epsilon: float = ...,
+    alpha: Strength = ...,
+    **options: Unpack[EntropicSpaces],
+) -> ArrayT: ...
+@overload
+def entropic_fused_gromov_wasserstein(
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    epsilon: float = ...,
+    alpha: Strength = ...,
+    **options: Unpack[EntropicSpaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def entropic_fused_gromov_wasserstein(
+    M: Matrix,
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     epsilon: float = 0.1,
     symmetric: bool | None = None,
-    alpha: float = 0.5,
-    G0: Any = None,
+    alpha: Strength = 0.5,
+    G0: Matrix | None = None,
     max_iter: int = 1000,
     tol: float = 1e-9,
     solver: str = "PGD",
     warmstart: bool = False,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The entropic plan of (1 - alpha) <M, P> + alpha E(P); arguments as of `entropic_gromov_wasserstein`.
 
     ``log["fgw_dist"]`` is that sum, without the entropy.
     """
     spaces = spaces_of(M, C1, C2, p, q, loss_fun, alpha)
-    name = "entropic_fused_gromov_wasserstein"
-    plan, notes = _entropic(name, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
-    return (plan, notes) if log else plan
+    plan, notes = _entropic(
+        entropic_fused_gromov_wasserstein, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs
+    )
+    return answer(log, plan, lambda: cast("GromovLog", notes))
 
 
+@overload
 def entropic_fused_gromov_wasserstein2(
-    M: Any,
-    C1: Any,
-    C2: Any,
-    p: Any = None,
-    q: Any = None,
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[False] = ...,
+    epsilon: float = ...,
+    alpha: Strength = ...,
+    **options: Unpack[EntropicSpaces],
+) -> ArrayT: ...
+@overload
+def entropic_fused_gromov_wasserstein2(
+    M: Matrix,
+    C1: ArrayT,
+    C2: Matrix,
+    p: Weights = ...,
+    q: Weights = ...,
+    *,
+    log: Literal[True],
+    epsilon: float = ...,
+    alpha: Strength = ...,
+    **options: Unpack[EntropicSpaces],
+) -> tuple[ArrayT, GromovLog]: ...
+@public
+def entropic_fused_gromov_wasserstein2(
+    M: Matrix,
+    C1: Matrix,
+    C2: Matrix,
+    p: Weights = None,
+    q: Weights = None,
     loss_fun: str = "square_loss",
     epsilon: float = 0.1,
     symmetric: bool | None = None,
-    alpha: float = 0.5,
-    G0: Any = None,
+    alpha: Strength = 0.5,
+    G0: Matrix | None = None,
     max_iter: int = 1000,
     tol: float = 1e-9,
     solver: str = "PGD",
     warmstart: bool = False,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, GromovLog]:
     """The value of `entropic_fused_gromov_wasserstein`; ``log["T"]`` is the plan."""
     spaces = spaces_of(M, C1, C2, p, q, loss_fun, alpha)
-    name = "entropic_fused_gromov_wasserstein2"
-    plan, notes = _entropic(name, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs)
-    return (notes["fgw_dist"], notes | {"T": plan}) if log else notes["fgw_dist"]
+    plan, notes = _entropic(
+        entropic_fused_gromov_wasserstein2, spaces, epsilon, G0, max_iter, tol, solver, verbose, kwargs
+    )
+    return answer(log, notes["fgw_dist"], lambda: cast("GromovLog", notes | {"T": plan}))
 
 
 def _entropic(
-    call: str,
+    call: Callable[..., object],
     spaces: Spaces,
     epsilon: float,
     G0: Any,
@@ -161,10 +266,10 @@ def _entropic(
     tol: float,
     solver: str,
     verbose: bool,
-    options: dict[str, Any],
+    options: Mapping[str, object],
 ) -> tuple[Any, dict[str, Any]]:
     known(call, options, *INNER)
-    refuse_gradients(call, "use gromov_wasserstein2 or fused_gromov_wasserstein2", *spaces.tracked)
+    refuse_gradients(call.__name__, "use gromov_wasserstein2 or fused_gromov_wasserstein2", *spaces.tracked)
     if solver not in ("PGD", "PPA"):
         raise ValueError(f"solver is {solver!r}; choose from 'PGD', 'PPA'")
     M, C1, C2, p, q = spaces.numbers

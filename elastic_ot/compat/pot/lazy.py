@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from types import EllipsisType
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...typing import Array
 from .homes import Home
+
+Key: TypeAlias = int | slice | NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +36,11 @@ class LazyPlan:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Key | tuple[Key, Key] | EllipsisType) -> Array:
         rows, *cols = key if isinstance(key, tuple) else (key,)
         if rows is Ellipsis:
             rows = slice(None)
         found = self.solution.rows(rows) if hasattr(self.solution, "rows") else self.solution.plan[rows]
         found = np.asarray(found)
-        return self.home.give(found if not cols else found[..., cols[0]])
+        picked: Array = self.home.give(found if not cols else found[..., cols[0]])
+        return picked

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from ...api.exact import exact
+from ...calls import public
 from ...frameworks.dispatch import is_torch
 from ...problems.masses import SAME_MASS
 from ...solutions.exact import ExactSolution
+from ...typing import Array, ArrayT
 from .arguments import MASS_MARGIN, MassMismatch
 from .homes import Home, home_of_results, on_host, read, weights_or_uniform, with_gradients
+from .types import Exact, ExactLog, Matrix, Scalings, Weights, answer
+
+__all__ = ["emd", "emd2"]
 
 
+@overload
+def emd(a: Weights, b: Weights, M: ArrayT, *, log: Literal[False] = ..., **options: Unpack[Exact]) -> ArrayT: ...
+@overload
 def emd(
-    a: Any,
-    b: Any,
-    M: Any,
+    a: Weights, b: Weights, M: ArrayT, *, log: Literal[True], **options: Unpack[Exact]
+) -> tuple[ArrayT, ExactLog]: ...
+@public
+def emd(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
     numItermax: int = 100000,
     log: bool = False,
     center_dual: bool = True,
     numThreads: int | str = 1,
     check_marginals: bool = True,
-    potentials_init: Any = None,
-) -> Any:
+    potentials_init: Scalings | None = None,
+) -> Array | tuple[Array, ExactLog]:
     """The exact plan, as by ``ot.emd``: `elastic_ot.exact` with two `Fixed` sides.
 
     Parameters
@@ -61,16 +73,39 @@ def emd(
     array([[0.5, 0.1],
            [0. , 0.4]])
     """
-    M, sparse = _dense(M)
-    found, home, weights = _solved(a, b, M, check_marginals)
+    costs, sparse = _dense(M)
+    found, home, weights = _solved(a, b, costs, check_marginals)
     plan = _sparse(found, home) if sparse else home.give(found.plan)
-    return (plan, _log(found, home, weights, center_dual)) if log else plan
+    return answer(log, plan, lambda: _log(found, home, weights, center_dual))
 
 
+@overload
 def emd2(
-    a: Any,
-    b: Any,
-    M: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    processes: int = ...,
+    *,
+    log: Literal[False] = ...,
+    return_matrix: Literal[False] = ...,
+    **options: Unpack[Exact],
+) -> ArrayT: ...
+@overload
+def emd2(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    processes: int = ...,
+    *,
+    log: bool = ...,
+    return_matrix: bool = ...,
+    **options: Unpack[Exact],
+) -> tuple[ArrayT, ExactLog]: ...
+@public
+def emd2(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
     processes: int = 1,
     numItermax: int = 100000,
     log: bool = False,
@@ -78,8 +113,8 @@ def emd2(
     center_dual: bool = True,
     numThreads: int | str = 1,
     check_marginals: bool = True,
-    potentials_init: Any = None,
-) -> Any:
+    potentials_init: Scalings | None = None,
+) -> Array | list[Array] | tuple[Array, ExactLog] | list[tuple[Array, ExactLog]]:
     """The exact cost of transport, as by ``ot.emd2``; differentiable in PyTorch and JAX, in `a`, `b` and `M`.
 
     Parameters
@@ -89,12 +124,12 @@ def emd2(
     processes
         Ignored.
     log, return_matrix : bool
-        Return [cost, log] in place of the cost; with `return_matrix` the plan is its entry "G".
+        Return (cost, log) in place of the cost; with `return_matrix` the plan is its entry "G".
 
     Returns
     -------
     number, or list of them
-        Derivatives are centred potentials and the plan.
+        Derivatives are centred potentials and the plan. Type checkers take `b` for that of one problem.
 
     Examples
     --------
@@ -102,6 +137,20 @@ def emd2(
     >>> round(float(ot.emd2([0.6, 0.4], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])), 6)
     0.1
     """
+    found: Array = costs_of(a, b, M, log, return_matrix, center_dual, check_marginals)
+    return found
+
+
+def costs_of(
+    a: Any,
+    b: Any,
+    M: Any,
+    log: bool = False,
+    return_matrix: bool = False,
+    center_dual: bool = True,
+    check_marginals: bool = True,
+) -> Any:
+    """Return what `emd2` does."""
     M, _ = _dense(M)
     a, b, M = read(a, b, M)
 
@@ -114,7 +163,7 @@ def emd2(
         notes["cost"] = value
         if return_matrix:
             notes["G"] = home.give(found.plan)
-        return [value, notes] if log or return_matrix else value
+        return (value, notes) if log or return_matrix else value
 
     if b is not None and b.ndim == 2:
         return [one(b[:, k]) for k in range(b.shape[1])]
@@ -159,7 +208,7 @@ def _solved(a: Any, b: Any, M: Any, check: bool) -> tuple[ExactSolution, Home, t
     return exact(cost, first, second), home, (a, b)
 
 
-def _log(found: ExactSolution, home: Home, weights: tuple[Any, Any], centred: bool) -> dict[str, Any]:
+def _log(found: ExactSolution, home: Home, weights: tuple[Any, Any], centred: bool) -> Any:
     """POT's dictionary. Rows and columns without weight get the largest potential that their costs allow."""
     cost = found.problem.cost
     matrix = cost.block(slice(0, cost.shape[0]), slice(0, cost.shape[1]))

@@ -7,8 +7,10 @@ from typing import Any
 
 from ...problems.penalties import KL, L2, TV
 from ...problems.penalty import Penalty
+from ...typing import Array
 from .arguments import sides
 from .entropic import Asked, Entropic, Sides, divergence_of, entropic, log_of_solve
+from .types import EntropicLog, answer
 
 
 def relaxed(
@@ -29,7 +31,17 @@ def relaxed(
     return found, both
 
 
-def notes_of_relaxed(found: Entropic, plan: Any, both: Sides, reg_type: str, c: Any) -> dict[str, Any]:
+def plan_of_relaxed(
+    found: Entropic, both: Sides, reg_type: str, c: Any, log: bool
+) -> Array | tuple[Array, EntropicLog]:
+    """Return the plan, or the costs of many histograms, with the dictionary if that was asked for."""
+    if found.b.ndim == 2:
+        return answer(log, found.linear_cost, lambda: log_of_solve(found))
+    plan = found.plan
+    return answer(log, plan, lambda: notes_of_relaxed(found, plan, both, reg_type, c))
+
+
+def notes_of_relaxed(found: Entropic, plan: Any, both: Sides, reg_type: str, c: Any) -> Any:
     """POT's dictionary, with the objective."""
     home, xp = found.home, found.home.xp
     cost = found.linear_cost
@@ -55,9 +67,13 @@ def _penalty(found: Entropic, side: Penalty, attained: Any, weights: Any) -> Any
     return 0.0
 
 
-def chosen_cost(notes: dict[str, Any], which: str, log: bool) -> Any:
-    """Return the cost that was asked for, with the dictionary if that was."""
+def chosen_cost(
+    found: Entropic, both: Sides, reg_type: str, c: Any, which: str, log: bool
+) -> Array | tuple[Array, EntropicLog]:
+    """Return the cost that was asked for, with the dictionary if that was; <M, P> of many histograms."""
     if which not in ("linear", "total"):
         raise ValueError(f"returnCost is {which!r}; choose from 'linear', 'total'")
-    found = notes["cost" if which == "linear" else "total_cost"]
-    return (found, notes) if log else found
+    if found.b.ndim == 2:
+        return plan_of_relaxed(found, both, reg_type, c, log)
+    notes = notes_of_relaxed(found, found.plan, both, reg_type, c)
+    return answer(log, notes["cost" if which == "linear" else "total_cost"], lambda: notes)

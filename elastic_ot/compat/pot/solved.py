@@ -19,7 +19,7 @@ from .gromov import (
 )
 from .homes import home_of_results, on_host, read, weights_or_uniform, with_gradients
 from .lazy import LazyPlan
-from .lp import emd2
+from .lp import costs_of
 from .objective import notes_of_relaxed
 from .objective import relaxed as solved_with_penalties
 from .result import OTResult
@@ -27,15 +27,15 @@ from .result import OTResult
 FINISHED = "Converged"
 
 
-def exact(M: Any, a: Any, b: Any) -> OTResult:
+def exact(M: Any, a: Any, b: Any) -> OTResult[Any]:
     """Without entropy, between hard sides."""
-    value, log = emd2(a, b, M, log=True, return_matrix=True)
+    value, log = costs_of(a, b, M, log=True, return_matrix=True)
     return OTResult(
         home_of_results(M), (log["u"], log["v"]), value, value, known_plan=log["G"], status=FINISHED, log=log
     )
 
 
-def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult:
+def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult[Any]:
     """Without entropy, with total variation on both sides."""
     if kind != "tv":
         raise Unsupported(
@@ -54,7 +54,7 @@ def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OT
     return OTResult(home, potentials, value, linear, known_plan=home.give(found.plan), status=FINISHED, log=log)
 
 
-def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult:
+def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult[Any]:
     """With entropy, between hard sides."""
     found = entropic(M, a, b, reg, how)
     plan, linear, home, log = found.plan, found.linear_cost, found.home, log_of_solve(found)
@@ -65,7 +65,9 @@ def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTR
     return OTResult(home, (log["log_u"], log["log_v"]), value, linear, known_plan=plan, status=status, log=log)
 
 
-def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: Any, kind: str, how: Asked) -> OTResult:
+def relaxed(
+    M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: Any, kind: str, how: Asked
+) -> OTResult[Any]:
     """With entropy and penalties."""
     found, both = solved_with_penalties(a, b, M, reg, strength, reg_type, c, how, kind)
     plan = found.plan
@@ -75,7 +77,7 @@ def relaxed(M: Any, a: Any, b: Any, reg: Any, c: Any, reg_type: str, strength: A
     return OTResult(found.home, potentials, value, log["cost"], known_plan=plan, status=status, log=log)
 
 
-def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
+def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult[Any]:
     """Between points, without entropy and without a matrix."""
     home = home_of_results(costs.given[0])
     a, b = (None if x is None else np.asarray(on_host(x), np.float64) for x in read(a, b))
@@ -91,7 +93,7 @@ def exact_of_points(costs: PointCloud, a: Any, b: Any) -> OTResult:
     )
 
 
-def entropic_of_points(costs: PointCloud, a: Any, b: Any, reg: float, reg_type: str, how: Asked) -> OTResult:
+def entropic_of_points(costs: PointCloud, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult[Any]:
     """Between points, with entropy and without a matrix."""
     found = entropic(costs, a, b, reg, how)
     home, solution, log = found.home, found.solution, log_of_solve(found)
@@ -111,14 +113,15 @@ def entropic_of_points(costs: PointCloud, a: Any, b: Any, reg: float, reg_type: 
     )
 
 
-def debiased(first: OTResult, second: OTResult, between: OTResult) -> OTResult:
+def debiased(first: OTResult[Any], second: OTResult[Any], between: OTResult[Any]) -> OTResult[Any]:
     """The result between two measures, less half of those within each."""
     log = {"res_aa": first, "res_bb": second, "res_ab": between}
+    linear: list[Any] = [found.value_linear for found in (between, first, second)]
     return OTResult(
         between.home,
         between.potentials,
         between.value - 0.5 * (first.value + second.value),
-        between.value_linear - 0.5 * (first.value_linear + second.value_linear),
+        linear[0] - 0.5 * (linear[1] + linear[2]),
         known_plan=between.known_plan,
         lazy_plan=between.lazy_plan,
         status=between.status,
@@ -137,15 +140,15 @@ def gromov_result(
     a: Any,
     b: Any,
     loss: str,
-    alpha: float,
-    reg: float | None,
+    alpha: Any,
+    reg: Any,
     *,
     solver: str,
     max_iter: int | None,
     start: Any,
     tol: float,
     verbose: bool,
-) -> OTResult:
+) -> OTResult[Any]:
     """Between spaces, fused or not, with entropy or without; a share of 0 is a linear problem."""
     fused = M is not None and alpha != 1
     home = home_of_results(*read(Ca, M))

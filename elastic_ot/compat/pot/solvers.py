@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from ...calls import public
+from ...typing import ArrayT, Seed
 from .arguments import Unsupported, method_of
 from .empirical import cloud
 from .entropic import Asked
@@ -19,7 +22,8 @@ from .solved import (
     gromov_result,
     relaxed,
 )
-from .utils import dist
+from .types import Matrix, Scalings, Strength, Strengths, Weights
+from .utils import costs_between
 
 __all__ = ["OTResult", "solve", "solve_gromov", "solve_sample"]
 GRADIENTS = ("autodiff", "envelope", "last_step", "detach", "implicit")
@@ -42,24 +46,25 @@ OTHER_SOLVERS = {
 }
 
 
+@public
 def solve(
-    M: Any,
-    a: Any = None,
-    b: Any = None,
-    reg: Any = None,
-    c: Any = None,
-    reg_type: Any = "KL",
-    unbalanced: Any = None,
+    M: ArrayT,
+    a: Weights = None,
+    b: Weights = None,
+    reg: Strength | None = None,
+    c: Matrix | None = None,
+    reg_type: str | Callable[..., object] = "KL",
+    unbalanced: Strengths | None = None,
     unbalanced_type: str = "KL",
     method: str | None = None,
     n_threads: int = 1,
     max_iter: int | None = None,
-    plan_init: Any = None,
-    potentials_init: Any = None,
+    plan_init: Matrix | None = None,
+    potentials_init: Scalings | None = None,
     tol: float | None = None,
     verbose: bool = False,
     grad: str = "autodiff",
-) -> OTResult:
+) -> OTResult[ArrayT]:
     """Solve a discrete problem as ``ot.solve`` does: exact or entropic, balanced or relaxed.
 
     Parameters
@@ -120,9 +125,10 @@ def solve(
         raise Unsupported(f"reg_type is {reg_type!r}; choose from 'KL', 'entropy', or use POT")
     if str(unbalanced_type).lower() not in ("kl", "l2", "tv"):
         raise Unsupported(f"unbalanced_type is {unbalanced_type!r}; choose from 'KL', 'L2', 'TV'")
-    M, a, b, c = read(M, a, b, c)
+    costs, *more = read(M, a, b, c)
     if grad == "detach":
-        M, a, b, c = (None if x is None else detached(x) for x in (M, a, b, c))
+        costs, *more = (None if x is None else detached(x) for x in (costs, *more))
+    first, second, start = more
     how = Asked(
         1000 if max_iter is None else max_iter,
         1e-9 if tol is None else tol,
@@ -132,43 +138,44 @@ def solve(
     )
     if reg is None or (isinstance(reg, float | int) and reg == 0):
         if unbalanced is None:
-            return exact(M, a, b)
-        return exact_with_variation(M, a, b, unbalanced, unbalanced_type.lower())
+            return exact(costs, first, second)
+        return exact_with_variation(costs, first, second, unbalanced, unbalanced_type.lower())
     if unbalanced is None:
-        return balanced(M, a, b, reg, reg_type.lower(), how)
-    return relaxed(M, a, b, reg, c, reg_type.lower(), unbalanced, unbalanced_type.lower(), how)
+        return balanced(costs, first, second, reg, reg_type.lower(), how)
+    return relaxed(costs, first, second, reg, start, reg_type.lower(), unbalanced, unbalanced_type.lower(), how)
 
 
+@public
 def solve_sample(
-    X_a: Any,
-    X_b: Any,
-    a: Any = None,
-    b: Any = None,
+    X_a: ArrayT,
+    X_b: Matrix,
+    a: Weights = None,
+    b: Weights = None,
     metric: str = "sqeuclidean",
-    reg: Any = None,
-    c: Any = None,
-    reg_type: Any = "KL",
-    unbalanced: Any = None,
+    reg: Strength | None = None,
+    c: Matrix | None = None,
+    reg_type: str | Callable[..., object] = "KL",
+    unbalanced: Strengths | None = None,
     unbalanced_type: str = "KL",
     lazy: bool = False,
     batch_size: int | None = None,
     method: str | None = None,
     n_threads: int = 1,
     max_iter: int | None = None,
-    plan_init: Any = None,
+    plan_init: Matrix | None = None,
     rank: int = 100,
     scaling: float = 0.95,
-    potentials_init: Any = None,
-    X_init: Any = None,
+    potentials_init: Scalings | None = None,
+    X_init: Matrix | None = None,
     tol: float | None = None,
     verbose: bool = False,
     grad: str = "autodiff",
-    random_state: Any = None,
+    random_state: Seed = None,
     debias: bool = False,
     n_projections: int = 50,
-    projections: Any = None,
-    scaler: Any = None,
-) -> OTResult:
+    projections: Matrix | None = None,
+    scaler: object = None,
+) -> OTResult[ArrayT]:
     """Solve a problem between points as ``ot.solve_sample`` does.
 
     Parameters
@@ -212,16 +219,16 @@ def solve_sample(
     options: dict[str, Any] = {"reg": reg, "c": c, "reg_type": reg_type, "unbalanced": unbalanced, "grad": grad}
     options |= {"unbalanced_type": unbalanced_type, "method": method, "max_iter": max_iter, "tol": tol}
     options |= {"potentials_init": potentials_init, "verbose": verbose}
-    X_a, X_b = read(X_a, X_b)
+    x, y = read(X_a, X_b)
     if debias:
         options |= {"metric": metric, "lazy": lazy}
-        pairs = (X_a, X_a, a, a), (X_b, X_b, b, b), (X_a, X_b, a, b)
-        return debiased(*(solve_sample(x, y, first, second, **options) for x, y, first, second in pairs))
+        pairs = (x, x, a, a), (y, y, b, b), (x, y, a, b)
+        return debiased(*(solve_sample(*pair, **options) for pair in pairs))
     if not lazy:
-        return solve(dist(X_a, X_b, metric), a, b, **options)
+        return solve(costs_between(x, y, metric), a, b, **options)
     if unbalanced is not None or c is not None:
         raise Unsupported("lazy=True is for balanced problems; call elastic_ot.solve(elastic_ot.PointCloud(x, y), ...)")
-    costs = cloud(X_a, X_b, metric, a, b)
+    costs = cloud(x, y, metric, a, b)
     if reg is None or reg == 0:
         return exact_of_points(costs, a, b)
     if not isinstance(reg_type, str) or reg_type.lower() not in ("kl", "entropy"):
@@ -231,26 +238,27 @@ def solve_sample(
     return entropic_of_points(costs, a, b, reg, reg_type.lower(), how)
 
 
+@public
 def solve_gromov(
-    Ca: Any,
-    Cb: Any,
-    M: Any = None,
-    a: Any = None,
-    b: Any = None,
+    Ca: ArrayT,
+    Cb: Matrix,
+    M: Matrix | None = None,
+    a: Weights = None,
+    b: Weights = None,
     loss: str = "L2",
     symmetric: bool | None = None,
     alpha: float = 0.5,
     reg: float | None = None,
     reg_type: str = "entropy",
-    unbalanced: Any = None,
+    unbalanced: Strengths | None = None,
     unbalanced_type: str = "KL",
     n_threads: int = 1,
     method: str | None = None,
     max_iter: int | None = None,
-    plan_init: Any = None,
+    plan_init: Matrix | None = None,
     tol: float | None = None,
     verbose: bool = False,
-) -> OTResult:
+) -> OTResult[ArrayT]:
     """Solve a (fused) Gromov-Wasserstein problem as ``ot.solve_gromov`` does, between hard sides.
 
     Parameters

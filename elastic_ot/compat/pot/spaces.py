@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,7 +77,13 @@ def start_of(spaces: Spaces, G0: Any) -> Array:
 
 
 def descended(
-    call: str, spaces: Spaces, G0: Any, max_iter: float, relative: float, absolute: float, options: dict[str, Any]
+    call: Callable[..., object],
+    spaces: Spaces,
+    G0: Any,
+    max_iter: float,
+    relative: float,
+    absolute: float,
+    options: Mapping[str, Any],
 ) -> Descended:
     """Descend without entropy."""
     known(call, options, "alpha_min", "alpha_max", "verbose", *INNER)
@@ -118,7 +125,7 @@ def _centred(potentials: Any) -> Any:
     return np.where(on, potentials - potentials[on].mean(), 0.0)
 
 
-def notes_of(home: Home, found: Descended, name: str) -> dict[str, Any]:
+def notes_of(home: Home, found: Descended, name: str) -> Any:
     """Return POT's dictionary."""
     u, v = (np.where(np.isfinite(x), x, 0.0) for x in (found.u, found.v))
     notes = {"loss": found.losses, "u": home.give(u), "v": home.give(v), "warning": None, "result_code": 1}

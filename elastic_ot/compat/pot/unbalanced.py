@@ -8,11 +8,15 @@ terms ``sum(q) - sum(p)`` of every KL out, though the minimum depends on them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, Unpack, overload
 
-from .arguments import Unsupported, known, method_of
-from .entropic import Asked, log_of_solve
-from .objective import chosen_cost, notes_of_relaxed, relaxed
+from ...calls import public
+from ...typing import Array, ArrayT
+from .arguments import known, method_of
+from .entropic import Asked
+from .objective import chosen_cost, plan_of_relaxed, relaxed
+from .penalised import lbfgsb_unbalanced, lbfgsb_unbalanced2, mm_unbalanced, mm_unbalanced2
+from .types import EntropicLog, Matrix, Relaxed, Scalings, Strength, Strengths, Weights
 
 __all__ = [
     "lbfgsb_unbalanced",
@@ -27,22 +31,47 @@ __all__ = [
 ]
 
 
+@overload
 def sinkhorn_unbalanced(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[Relaxed],
+) -> ArrayT: ...
+@overload
+def sinkhorn_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    **options: Unpack[Relaxed],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
+    reg_m: Strengths,
     method: str = "sinkhorn",
     reg_type: str = "kl",
-    c: Any = None,
-    warmstart: Any = None,
+    c: Matrix | None = None,
+    warmstart: Scalings | None = None,
     numItermax: int = 1000,
     stopThr: float = 1e-6,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The plan of relaxed entropic transport, as by ``ot.unbalanced.sinkhorn_unbalanced``: `solve` with `KL` sides.
 
     Parameters
@@ -87,32 +116,56 @@ def sinkhorn_unbalanced(
     array([[0.3221, 0.1185],
            [0.1185, 0.3221]])
     """
-    known("sinkhorn_unbalanced", kwargs)
+    known(sinkhorn_unbalanced, kwargs)
     how = Asked(numItermax, stopThr, verbose, method=method_of(method), warmstart=warmstart)
     found, both = relaxed(a, b, M, reg, reg_m, reg_type, c, how)
-    if found.b.ndim == 2:
-        return (found.linear_cost, log_of_solve(found)) if log else found.linear_cost
-    plan = found.plan
-    return (plan, notes_of_relaxed(found, plan, both, reg_type, c)) if log else plan
+    return plan_of_relaxed(found, both, reg_type, c, log)
 
 
+@overload
 def sinkhorn_unbalanced2(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    method: str = ...,
+    *,
+    log: Literal[False] = ...,
+    returnCost: str = ...,
+    **options: Unpack[Relaxed],
+) -> ArrayT: ...
+@overload
+def sinkhorn_unbalanced2(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    method: str = ...,
+    *,
+    log: Literal[True],
+    returnCost: str = ...,
+    **options: Unpack[Relaxed],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_unbalanced2(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
+    reg_m: Strengths,
     method: str = "sinkhorn",
     reg_type: str = "kl",
-    c: Any = None,
-    warmstart: Any = None,
+    c: Matrix | None = None,
+    warmstart: Scalings | None = None,
     returnCost: str = "linear",
     numItermax: int = 1000,
     stopThr: float = 1e-6,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """The cost of relaxed entropic transport, as by ``ot.unbalanced.sinkhorn_unbalanced2``.
 
     Parameters
@@ -134,217 +187,140 @@ def sinkhorn_unbalanced2(
     >>> round(float(ot.unbalanced.sinkhorn_unbalanced2(half, half, [[0.0, 1.0], [1.0, 0.0]], 1, 1)), 4)
     0.2369
     """
-    known("sinkhorn_unbalanced2", kwargs)
+    known(sinkhorn_unbalanced2, kwargs)
     how = Asked(numItermax, stopThr, verbose, method=method_of(method), warmstart=warmstart)
     found, both = relaxed(a, b, M, reg, reg_m, reg_type, c, how)
-    if found.b.ndim == 2:
-        return (found.linear_cost, log_of_solve(found)) if log else found.linear_cost
-    return chosen_cost(notes_of_relaxed(found, found.plan, both, reg_type, c), returnCost, log)
+    return chosen_cost(found, both, reg_type, c, returnCost, log)
 
 
+@overload
 def sinkhorn_knopp_unbalanced(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[Relaxed],
+) -> ArrayT: ...
+@overload
+def sinkhorn_knopp_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[True],
+    **options: Unpack[Relaxed],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_knopp_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
+    reg_m: Strengths,
     reg_type: str = "kl",
-    c: Any = None,
-    warmstart: Any = None,
+    c: Matrix | None = None,
+    warmstart: Scalings | None = None,
     numItermax: int = 1000,
     stopThr: float = 1e-6,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """``sinkhorn_unbalanced`` with ``method="sinkhorn"``."""
-    known("sinkhorn_knopp_unbalanced", kwargs, "method")
-    return sinkhorn_unbalanced(
-        a, b, M, reg, reg_m, "sinkhorn", reg_type, c, warmstart, numItermax, stopThr, verbose, log
-    )
+    known(sinkhorn_knopp_unbalanced, kwargs, "method")
+    how = Asked(numItermax, stopThr, verbose, warmstart=warmstart)
+    return plan_of_relaxed(*relaxed(a, b, M, reg, reg_m, reg_type, c, how), reg_type, c, log)
 
 
+@overload
 def sinkhorn_stabilized_unbalanced(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[Relaxed],
+) -> ArrayT: ...
+@overload
+def sinkhorn_stabilized_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[True],
+    **options: Unpack[Relaxed],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_stabilized_unbalanced(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
+    reg_m: Strengths,
     reg_type: str = "kl",
-    c: Any = None,
-    warmstart: Any = None,
+    c: Matrix | None = None,
+    warmstart: Scalings | None = None,
     tau: float = 1e5,
     numItermax: int = 1000,
     stopThr: float = 1e-6,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """``sinkhorn_unbalanced`` with ``method="sinkhorn_stabilized"``; `tau` is ignored."""
-    name = "sinkhorn_stabilized"
-    return sinkhorn_unbalanced(
-        a, b, M, reg, reg_m, name, reg_type, c, warmstart, numItermax, stopThr, verbose, log, **kwargs
-    )
+    known(sinkhorn_stabilized_unbalanced, kwargs)
+    how = Asked(numItermax, stopThr, verbose, warmstart=warmstart)
+    return plan_of_relaxed(*relaxed(a, b, M, reg, reg_m, reg_type, c, how), reg_type, c, log)
 
 
+@overload
 def sinkhorn_unbalanced_translation_invariant(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[False] = ...,
+    **options: Unpack[Relaxed],
+) -> ArrayT: ...
+@overload
+def sinkhorn_unbalanced_translation_invariant(
+    a: Weights,
+    b: Weights,
+    M: ArrayT,
+    reg: Strength,
+    reg_m: Strengths,
+    *,
+    log: Literal[True],
+    **options: Unpack[Relaxed],
+) -> tuple[ArrayT, EntropicLog]: ...
+@public
+def sinkhorn_unbalanced_translation_invariant(
+    a: Weights,
+    b: Weights,
+    M: Matrix,
+    reg: Strength,
+    reg_m: Strengths,
     reg_type: str = "kl",
-    c: Any = None,
-    warmstart: Any = None,
+    c: Matrix | None = None,
+    warmstart: Scalings | None = None,
     numItermax: int = 1000,
     stopThr: float = 1e-6,
     verbose: bool = False,
     log: bool = False,
-    **kwargs: Any,
-) -> Any:
+    **kwargs: object,
+) -> Array | tuple[Array, EntropicLog]:
     """``sinkhorn_unbalanced``: our sweeps translate the potentials in any case."""
-    name = "sinkhorn_translation_invariant"
-    return sinkhorn_unbalanced(
-        a, b, M, reg, reg_m, name, reg_type, c, warmstart, numItermax, stopThr, verbose, log, **kwargs
-    )
-
-
-def mm_unbalanced(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg_m: Any,
-    c: Any = None,
-    reg: float = 0,
-    div: str = "kl",
-    G0: Any = None,
-    numItermax: int = 1000,
-    stopThr: float = 1e-15,
-    verbose: bool = False,
-    log: bool = False,
-) -> Any:
-    """The plan of <M, P> + reg KL(P | c) + KL penalties, as by ``ot.unbalanced.mm_unbalanced``, for ``reg > 0``.
-
-    Parameters
-    ----------
-    a, b, M, reg_m, c, numItermax, stopThr, verbose, log
-        As for ``sinkhorn_unbalanced``. The threshold is one for the marginals.
-    reg : float
-        Strength of the entropy; 0, POT's default, is refused: with KL or L2 penalties there is no solver without
-        entropy here.
-    div : {"kl"}
-        "l2" is refused: in POT it makes the entropy a square as well.
-    G0
-        Ignored, where to begin.
-
-    Examples
-    --------
-    >>> import elastic_ot.compat.pot as ot
-    >>> half = [0.5, 0.5]
-    >>> ot.unbalanced.mm_unbalanced(half, half, [[1.0, 36.0], [9.0, 4.0]], 5, reg=1, div="kl").round(2)
-    array([[0.43, 0.  ],
-           [0.  , 0.33]])
-    """
-    if str(div).lower() not in ("kl", "l2"):
-        raise ValueError(f"div is {div!r}; choose from 'kl', 'l2'")
-    if str(div).lower() != "kl":
-        raise Unsupported("div='l2' makes reg a squared penalty, which elastic_ot has not; use POT, or div='kl'")
-    return lbfgsb_unbalanced(a, b, M, reg, reg_m, c, "kl", "kl", G0, numItermax, stopThr, "auto", verbose, log)
-
-
-def mm_unbalanced2(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg_m: Any,
-    c: Any = None,
-    reg: float = 0,
-    div: str = "kl",
-    G0: Any = None,
-    returnCost: str = "linear",
-    numItermax: int = 1000,
-    stopThr: float = 1e-15,
-    verbose: bool = False,
-    log: bool = False,
-) -> Any:
-    """The cost of `mm_unbalanced`: <M, P>, or with ``returnCost="total"`` the objective."""
-    _, notes = mm_unbalanced(a, b, M, reg_m, c, reg, div, G0, numItermax, stopThr, verbose, True)
-    return chosen_cost(notes, returnCost, log)
-
-
-def lbfgsb_unbalanced(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
-    c: Any = None,
-    reg_div: Any = "kl",
-    regm_div: str = "kl",
-    G0: Any = None,
-    numItermax: int = 1000,
-    stopThr: float = 1e-15,
-    method: str = "L-BFGS-B",
-    verbose: bool = False,
-    log: bool = False,
-) -> Any:
-    """The plan with entropy and penalties of any kind, as by ``ot.unbalanced.lbfgsb_unbalanced``, for ``reg > 0``.
-
-    Parameters
-    ----------
-    a, b, M, reg, reg_m, c, numItermax, stopThr, verbose, log
-        As for ``sinkhorn_unbalanced``.
-    reg_div : {"kl", "entropy"}
-        The entropy; "l2" and functions are refused.
-    regm_div : {"kl", "l2", "tv"}
-        The penalty of both sides: `KL`, `L2` (a half square, as in POT) or `TV`.
-    G0
-        Ignored, where to begin.
-    method
-        Ignored.
-
-    Examples
-    --------
-    >>> import elastic_ot.compat.pot as ot
-    >>> half, cost = [0.5, 0.5], [[0.0, 9.0], [9.0, 0.0]]
-    >>> ot.unbalanced.lbfgsb_unbalanced(half, half, cost, reg=0.1, reg_m=1.0, regm_div="tv").round(3)
-    array([[0.5, 0. ],
-           [0. , 0.5]])
-    """
-    if not isinstance(reg_div, str) or reg_div.lower() not in ("kl", "entropy"):
-        if isinstance(reg_div, str) and reg_div.lower() != "l2":
-            raise ValueError(f"reg_div is {reg_div!r}; choose from 'kl', 'entropy'")
-        raise Unsupported("reg is the strength of an entropy here: reg_div 'kl' or 'entropy'; for others use POT")
-    if reg == 0:
-        raise Unsupported(
-            f"reg is 0 and the penalty {regm_div!r}; give a reg > 0, or call elastic_ot.exact with TV sides, the "
-            f"penalty that it takes without entropy"
-        )
-    how = Asked(numItermax, stopThr, verbose)
-    found, both = relaxed(a, b, M, reg, reg_m, reg_div, c, how, regm_div)
-    plan = found.plan
-    return (plan, notes_of_relaxed(found, plan, both, reg_div, c)) if log else plan
-
-
-def lbfgsb_unbalanced2(
-    a: Any,
-    b: Any,
-    M: Any,
-    reg: Any,
-    reg_m: Any,
-    c: Any = None,
-    reg_div: Any = "kl",
-    regm_div: str = "kl",
-    G0: Any = None,
-    returnCost: str = "linear",
-    numItermax: int = 1000,
-    stopThr: float = 1e-15,
-    method: str = "L-BFGS-B",
-    verbose: bool = False,
-    log: bool = False,
-) -> Any:
-    """The cost of `lbfgsb_unbalanced`: <M, P>, or with ``returnCost="total"`` the objective."""
-    _, notes = lbfgsb_unbalanced(
-        a, b, M, reg, reg_m, c, reg_div, regm_div, G0, numItermax, stopThr, method, verbose, True
-    )
-    return chosen_cost(notes, returnCost, log)
+    known(sinkhorn_unbalanced_translation_invariant, kwargs)
+    how = Asked(numItermax, stopThr, verbose, warmstart=warmstart)
+    return plan_of_relaxed(*relaxed(a, b, M, reg, reg_m, reg_type, c, how), reg_type, c, log)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...calls import public
+from ...typing import Array, ArrayLike, ArrayT
 from .arguments import Unsupported
 from .homes import home_of_results, read
 
+__all__ = ["dist", "unif"]
 
-def unif(n: int, type_as: Any = None) -> Any:
+
+@overload
+def unif(n: int, type_as: None = None) -> NDArray[np.float64]: ...
+@overload
+def unif(n: int, type_as: ArrayT) -> ArrayT: ...
+@public
+def unif(n: int, type_as: Array | None = None) -> Array:
     """Return n equal weights of sum 1, in the library of `type_as`.
 
     Examples
@@ -19,11 +30,19 @@ def unif(n: int, type_as: Any = None) -> Any:
     >>> ot.unif(4)
     array([0.25, 0.25, 0.25, 0.25])
     """
-    weights = np.full(n, 1.0 / n)
-    return weights if type_as is None else home_of_results(type_as).give(weights)
+    weights: Any = np.full(n, 1.0 / n)
+    found: Array = weights if type_as is None else home_of_results(type_as).give(weights)
+    return found
 
 
-def dist(x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: Any = None) -> Any:
+@public
+def dist(
+    x1: ArrayT,
+    x2: ArrayLike | None = None,
+    metric: str | Callable[[NDArray[np.float64], NDArray[np.float64]], float] = "sqeuclidean",
+    p: float = 2,
+    w: ArrayLike | None = None,
+) -> ArrayT:
     """Return the costs between points, shape (n, m), by any metric of SciPy for NumPy, by four for other libraries.
 
     Parameters
@@ -49,6 +68,12 @@ def dist(x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: 
     array([[9.],
            [4.]])
     """
+    found: ArrayT = costs_between(x1, x2, metric, p, w)
+    return found
+
+
+def costs_between(x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: Any = None) -> Any:
+    """Return the costs of `dist`, also of lists."""
     x1, x2 = read(x1, x2)
     x2 = x1 if x2 is None else x2
     home = home_of_results(x1)
