@@ -15,6 +15,7 @@ from ..calls import public
 from ..costs.base import Cost, is_cost
 from ..costs.grid import flat_weights
 from ..costs.products import products_of
+from ..costs.relative import absolute
 from ..errors import report_failure
 from ..plans.factors import rounded_factors
 from ..problems.build import build, check_sides
@@ -42,7 +43,7 @@ def low_rank(
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
     *,
-    epsilon: float = 0.0,
+    epsilon: float | str = 0.0,
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
     init: object = "kmeans",
@@ -70,9 +71,9 @@ def low_rank(
         Columns of the factors, >= 1; at most min(n, m) are used.
     a, b : array_like, shapes (n,) and (m,), optional
         Weights >= 0, default 1/n and 1/m.
-    epsilon : float
+    epsilon : float or str
         Strength of the entropy H = KL(Q | a 1^T / r) + KL(R | b 1^T / r) + KL(g | 1 / r), in the units of the cost, >=
-        0.
+        0. A text such as ``"0.05x"`` is a fraction of their range, as for `solve`.
     rows, cols : Fixed or KL
         What the marginals are asked to be.
     init : {"kmeans", "random"}, LowRankSolution or pair of array_like, shapes (n, rank) and (m, rank)
@@ -150,8 +151,8 @@ def low_rank(
     if tol == 0:
         raise ValueError("tol is 0; low_rank has no fixed number of steps, give a tol > 0")
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
-    epsilon, step, least_share = _numbers(epsilon, step, least_share)
     problem, origin = _problem(cost, a, b, rows, cols)
+    strength, step, least_share = _numbers(absolute(epsilon, cost), step, least_share)
     count, starts, seed = (
         min(_whole("rank", rank, 1), *problem.shape),
         _whole("starts", starts, 1),
@@ -159,7 +160,7 @@ def low_rank(
     )
     sides = Side(problem.a, problem.rows), Side(problem.b, problem.cols)
     mass = float(np.sqrt(problem.a.sum() * problem.b.sum()))
-    objective = Objective(products_of(problem.cost), sides, epsilon, mass, least_share * mass / count)
+    objective = Objective(products_of(problem.cost), sides, strength, mass, least_share * mass / count)
     span = problem.cost.highest - problem.cost.lowest
     wanted = mass * max(tol * span, NO_SPAN * problem.cost.largest)
     how = LowRankDescent(step, wanted, max_iter, deadline, callback)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
+from ..costs.relative import absolute
 from .calls import CORE
-from .options import TOL, Shape, check_rho, joined, plain
+from .options import TOL, Shape, check_rho, joined, plain, refuse_text
 
 BARYCENTER_OPTIONS = ("rows", "method", "tol", "max_iter", "time_limit", "on_failure")
 STACKED = (
@@ -48,6 +49,22 @@ def places_of(costs: Any, array_of: Any) -> Places:
         raise ValueError(f"costs has shape {tuple(matrix.shape)}; it must be (n, m), or (..., K, n, m)")
     matrix = matrix[None] if matrix.ndim == 2 else matrix
     return Places("matrix", ("costs",), (matrix,), {}, int(matrix.shape[-2]), int(matrix.shape[-1]))
+
+
+def strength_of_all(epsilon: Any, costs: Any, places: Places, strength_of: Callable[[str, Any], Any]) -> Any:
+    """Return epsilon as it is, or a text's share of the range of the costs of all measures together.
+
+    Of a batch every problem has its own; ``strength_of(text, matrices)`` makes them in the library of the arrays.
+    """
+    if not isinstance(epsilon, str):
+        return epsilon
+    if places.kind == "grid":
+        return absolute(epsilon, costs)
+    if places.kind == "clouds":
+        refuse_text(epsilon)
+    (matrix,) = places.arrays
+    *batch, count, n, m = matrix.shape
+    return strength_of(epsilon, matrix.reshape((*batch, count * n, m)))
 
 
 def flat_measures(costs: Any, measures: Any, n: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
-from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
+from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options, strength_of_all
 from .barycenters import BARYCENTER_CALLS
 from .flags import operator
 from .options import encode
@@ -18,7 +18,7 @@ try:
     from jax import Array
 except ImportError as error:
     raise BackendUnavailable('elastic_ot.jax needs JAX: pip install "elastic-ot[jax]"') from error
-from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype
+from .jax_calls import as_array, differentiable, differentiable_value, in_working_dtype, strength_of
 
 
 class _Operators(NamedTuple):
@@ -63,7 +63,7 @@ def _prepared(
     weights = weights / weights.sum(axis=-1, keepdims=True)
     working = places.arrays[0].dtype
     numbers = {
-        "epsilon": jnp.asarray(epsilon).astype(working),
+        "epsilon": jnp.asarray(strength_of_all(epsilon, costs, places, strength_of)).astype(working),
         "row_rho": jnp.asarray(0.0 if row_rho is None else row_rho).astype(working),
     }
     batch, count = check_fit(places, measures.shape, weights.shape, {name: x.shape for name, x in numbers.items()})
@@ -75,7 +75,7 @@ def _prepared(
         jnp.broadcast_to(numbers["epsilon"], batch),
         jnp.stack([rho, jnp.zeros_like(rho)], axis=-1),
     )
-    told = {**places.told, "epsilon_is_held": isinstance(epsilon, float | int)}
+    told = {**places.told, "epsilon_is_held": isinstance(epsilon, float | int | str)}
     given = costs.given[0] if isinstance(costs, PointCloud) else costs
     dtype = first.dtype if first is not None else as_array("costs", given).dtype
     return _Prepared(_BY_KIND[places.kind], problem, encode(plain_options(options, row_rho, told)), dtype)
@@ -87,7 +87,7 @@ def barycenter(
     measures: Array | None = None,
     weights: Array | None = None,
     *,
-    epsilon: float | Array,
+    epsilon: float | str | Array,
     row_rho: float | Array | None = None,
     **options: object,
 ) -> tuple[Array, Array]:
@@ -103,8 +103,9 @@ def barycenter(
         have fewer points, fill up with weights 0.
     weights : Array, shape (..., K), optional
         Of the measures, divided by their sum; by default all are equal.
-    epsilon : float or Array, shape (...)
-        Strength of the entropy; may be traced.
+    epsilon : float, str, or Array of shape (...)
+        Strength of the entropy; may be traced. A text such as ``"0.05x"`` is a fraction of the range of all matrices of
+        a problem, or of a `Grid`, and no derivative goes through it; of points give a number.
     row_rho : float or Array, shape (...), optional
         Strength of the penalty on the measures, which must be `KL`, `TV` or `L2`, in the place of its own.
     **options
@@ -151,7 +152,7 @@ def barycenter_value(
     measures: Array | None = None,
     weights: Array | None = None,
     *,
-    epsilon: float | Array,
+    epsilon: float | str | Array,
     row_rho: float | Array | None = None,
     **options: object,
 ) -> tuple[Array, Array]:

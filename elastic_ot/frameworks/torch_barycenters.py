@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..costs.grid import Grid
 from ..costs.points import PointCloud
 from ..errors import BackendUnavailable
-from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options
+from .barycenter_inputs import check_fit, expanded, flat_measures, places_of, plain_options, strength_of_all
 from .barycenters import BARYCENTER_CALLS, Calls
 from .flags import operator
 from .options import encode
@@ -31,6 +31,7 @@ from .torch_calls import (
     pulled,
     save_inputs,
     solving,
+    strength_of,
     value_rules,
 )
 
@@ -107,7 +108,8 @@ def _prepared(
         weights = torch.ones(measures.shape[-2], dtype=torch.float64, device=measures.device)
     weights = tensor("weights", weights)
     weights = weights / weights.sum(dim=-1, keepdim=True)
-    numbers = {"epsilon": number(epsilon, measures), "row_rho": number(0.0 if row_rho is None else row_rho, measures)}
+    strength = strength_of_all(epsilon, costs, places, strength_of)
+    numbers = {"epsilon": number(strength, measures), "row_rho": number(0.0 if row_rho is None else row_rho, measures)}
     batch, count = check_fit(places, measures.shape, weights.shape, {name: x.shape for name, x in numbers.items()})
     rho = numbers["row_rho"].expand(batch)
     problem = (
@@ -140,7 +142,7 @@ def barycenter(
     measures: Tensor | None = None,
     weights: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     row_rho: float | Tensor | None = None,
     **options: object,
 ) -> tuple[Tensor, Tensor]:
@@ -156,8 +158,9 @@ def barycenter(
         have fewer points, fill up with weights 0.
     weights : Tensor, shape (..., K), optional
         Of the measures, divided by their sum; by default all are equal.
-    epsilon : float or Tensor, shape (...)
-        Strength of the entropy.
+    epsilon : float, str, or Tensor of shape (...)
+        Strength of the entropy. A text such as ``"0.05x"`` is a fraction of the range of all matrices of a
+        problem, or of a `Grid`, and no derivative goes through it; of points give a number.
     row_rho : float or Tensor, shape (...), optional
         Strength of the penalty on the measures, which must be `KL`, `TV` or `L2`, in the place of its own.
     **options
@@ -203,7 +206,7 @@ def barycenter_value(
     measures: Tensor | None = None,
     weights: Tensor | None = None,
     *,
-    epsilon: float | Tensor,
+    epsilon: float | str | Tensor,
     row_rho: float | Tensor | None = None,
     **options: object,
 ) -> tuple[Tensor, Tensor]:

@@ -133,3 +133,15 @@ def test_what_cannot_be_differentiated_is_refused():
         eot_jax.barycenter(jnp.asarray(costs[0]), epsilon=0.5)
     with pytest.raises(TypeError, match="differentiated once"):
         jax.hessian(lambda x: eot_jax.barycenter(jnp.asarray(costs), jax.nn.softmax(x), epsilon=0.5)[0])(measures)
+
+
+@pytest.mark.parametrize("kind", ["one", "each", "grid"])
+def test_a_relative_epsilon_is_of_the_costs_of_all_measures(kind):
+    (places, logits, weights), costs = inputs(kind)
+    measures, given = np.asarray(jax.nn.softmax(logits)), costs(places)
+    plain = list(given) if kind == "each" else given
+    expected = eot.barycenter(plain, measures, weights, epsilon="0.1x", tol=1e-9)
+    call = jax.jit(
+        lambda m: eot_jax.barycenter_value(given if kind == "grid" else jnp.asarray(given), m, weights, epsilon="0.1x")
+    )
+    assert float(call(measures)) == pytest.approx(expected.value, abs=1e-9)

@@ -180,3 +180,23 @@ def test_unconverged_warns_unless_told_not_to():
     found.square().sum().backward()
     assert not converged
     assert measures.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["one", "each", "grid"])
+def test_a_relative_epsilon_is_of_the_costs_of_all_measures(kind):
+    (places, logits, weights, _), costs = inputs(kind)
+    measures, given = torch.softmax(logits, -1), costs(places)
+    plain = given if kind == "grid" else list(given.numpy()) if kind == "each" else given.numpy()
+    expected = eot.barycenter(plain, measures.numpy(), weights.numpy(), epsilon="0.1x", tol=1e-9)
+    found = eot_torch.barycenter_value(given, measures, weights, epsilon="0.1x")
+    assert found.item() == pytest.approx(expected.value, abs=1e-9)
+
+
+def test_a_relative_epsilon_is_each_problems_own_and_refused_of_points():
+    costs, measures = drawn(2, 1, 3, 4, seed=2).square(), torch.softmax(drawn(2, 2, 3), -1)
+    found = eot_torch.barycenter(costs, measures, epsilon="0.1x")
+    for k in range(2):
+        torch.testing.assert_close(found[k], eot_torch.barycenter(costs[k], measures[k], epsilon="0.1x"))
+    cloud = eot.PointCloud(drawn(3, 2), drawn(4, 2))
+    with pytest.raises(TypeError, match="for a PointCloud give a number"):
+        eot_torch.barycenter(cloud, measures[0], epsilon="0.1x")

@@ -95,6 +95,15 @@ def test_of_a_barycenter_it_is_of_all_costs_together():
     assert within(0.1 * np.ptp(np.concatenate(squares)), free.barycenter.epsilon, 0.2)
 
 
+def test_of_a_plan_of_low_rank():
+    assert eot.low_rank(COST, 2, epsilon="0.05x").epsilon == pytest.approx(0.05 * np.ptp(COST), rel=1e-12)
+    cloud = eot.PointCloud(X, Y)
+    found, expected = eot.low_rank(cloud, 2, epsilon="0.1x").epsilon, eot.solve(cloud, epsilon="0.1x").epsilon
+    assert found == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="give a number in the units of the cost"):
+        eot.low_rank(COST, 2, epsilon="0.05")
+
+
 def test_of_a_coupling():
     found = eot.couple(X, Y, k=5, method="entropic", epsilon="0.1x", seed=0)
     assert found.epsilon == eot.solve(eot.PointCloud(X, Y), epsilon="0.1x").epsilon
