@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn that carry points to points: ``pip install "elastic-ot[sklearn]"``."""
+"""Estimators of scikit-learn: maps of points, clusters of measures. ``pip install "elastic-ot[sklearn]"``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ except ImportError as error:
     raise BackendUnavailable('elastic_ot.sklearn needs scikit-learn: pip install "elastic-ot[sklearn]"') from error
 
 from .assignment import AssignmentTransport
+from .clusters import WassersteinKMeans
 from .entropic import SinkhornTransport, UnbalancedTransport
 
-__all__ = ["AssignmentTransport", "SinkhornTransport", "UnbalancedTransport"]
+__all__ = ["AssignmentTransport", "SinkhornTransport", "UnbalancedTransport", "WassersteinKMeans"]

@@ -10,18 +10,36 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from elastic_ot.sklearn import AssignmentTransport, SinkhornTransport, UnbalancedTransport
+from elastic_ot.sklearn import AssignmentTransport, SinkhornTransport, UnbalancedTransport, WassersteinKMeans
 
 TRANSPORTS = [SinkhornTransport(), UnbalancedTransport(), AssignmentTransport()]
 
 
-@parametrize_with_checks(TRANSPORTS)
-def test_checks_of_the_library(estimator, check):
+def run(check, estimator):
     state = np.random.get_state()  # noqa: NPY002 - a check may seed the global generator itself
     try:
         check(estimator)
     finally:
         np.random.set_state(state)  # noqa: NPY002
+
+
+@parametrize_with_checks(TRANSPORTS)
+def test_checks_of_the_library(estimator, check):
+    run(check, estimator)
+
+
+UNFIT_DATA = {
+    "check_clustering": "it has negative numbers, though input_tags.positive_only is True",
+    "check_estimators_dtypes": "it has rows of zeros, which are no histograms",
+}
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [WassersteinKMeans(2, epsilon="1x", max_iter=3, solve_tol=1e-4)], expected_failed_checks=lambda _: UNFIT_DATA
+)
+def test_checks_of_the_library_for_clusters(estimator, check):
+    run(check, estimator)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS, ids=lambda x: type(x).__name__)
