@@ -60,10 +60,12 @@ def is_tracer(values: Any) -> bool:
 
 
 def is_abstract(values: Any) -> bool:
-    """True for what has no numbers: a tracer of JAX, or a tensor that stands for many of them or for none."""
+    """True for what has no numbers: a tracer of JAX, or a tensor that stands for many or none, or in a graph."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(values, torch.Tensor):
         return is_tracer(values)
+    if torch.compiler.is_compiling():  # whose tracer does not look into what follows
+        return True
     keys, kinds = torch._C._dispatch_keys(values), torch._C.DispatchKey
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(values)
     return bool(wrapped or not (keys.has(kinds.CPU) or keys.has(kinds.CUDA)))

@@ -150,10 +150,11 @@ class PointCloud(Cost):
     def _refuse_call(self) -> None:
         for name, points in zip(("x", "y"), self.given, strict=True):
             refuse_tracer(name, points)
-            if getattr(points, "requires_grad", False) or is_abstract(points):
+            kept = isinstance(self.x, np.ndarray)  # a cloud that was made in a compiled function has kept tensors
+            if getattr(points, "requires_grad", False) or is_abstract(points) or not kept:
                 raise TypeError(
-                    f"{name} is part of a computation that is differentiated or transformed; call an operator such as "
-                    f"elastic_ot.torch.value, or pass {name}.detach()"
+                    f"{name} is part of a computation that is differentiated, transformed or compiled; call an "
+                    f"operator such as elastic_ot.torch.value, or pass {name}.detach() outside of it"
                 )
 
     def __repr__(self) -> str:

@@ -269,3 +269,24 @@ def test_clouds_are_refused_where_they_have_no_meaning():
         eot.torch.plan_apply(cloud, torch.ones(5, 2), epsilon=0.5)
     with pytest.raises(ValueError, match="axis is 2"):
         eot.torch.plan_apply(cloud, torch.ones(6, 2), epsilon=0.5, axis=2)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_cloud_may_be_made_inside_of_one_compiled_graph(backend):
+    torch.compiler.reset()
+    x, y, *_ = drawn()
+
+    def loss(x, y):
+        return eot.torch.divergence(eot.PointCloud(2.0 * x, y, "euclidean"), epsilon=0.1, tol=1e-8)
+
+    found, expected = torch.compile(loss, fullgraph=True, backend=backend)(x, y), loss(x, y)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, x), torch.autograd.grad(expected, x))
+
+
+def test_a_cloud_of_a_compiled_function_is_refused_by_what_needs_the_numbers():
+    torch.compiler.reset()
+    x, y = (points.detach() for points in drawn()[:2])
+    cloud = torch.compile(lambda x, y: eot.PointCloud(x, y), fullgraph=True, backend="eager")(x, y)
+    with pytest.raises(TypeError, match="transformed or compiled; call an operator"):
+        eot.solve(cloud, epsilon=0.1)
