@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Argument:
     text: str
 
 
+BREAK = re.compile(r"; |: | \((?!\d)")
+ROOT_OPTIONS = {"--help": "show a help message and exit", "--version": "print the version and exit"}
 Verbs = dict[str, tuple[str, list[Argument]]]
 """What a command is for and what it takes, by its name."""
 
@@ -61,8 +64,8 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[Argument]:
 
 
 def _brief(text: str) -> str:
-    """Return a help text up to its first break."""
-    return text.partition(" (")[0].partition(";")[0].partition(":")[0]
+    """Return a help text up to its first break; one that is nothing but a default without its parentheses."""
+    return text.strip("()") if text.startswith("(") else BREAK.split(text, maxsplit=1)[0]
 
 
 def _bash(verbs: Verbs) -> str:
@@ -71,7 +74,7 @@ def _bash(verbs: Verbs) -> str:
         "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= files=",
         "    COMPREPLY=()",
         '    case "$COMP_CWORD ${COMP_WORDS[1]}" in',
-        f'    "1 "*) words="{" ".join([*verbs, "--help", "--version"])}" ;;',
+        f'    "1 "*) words="{" ".join([*verbs, *ROOT_OPTIONS])}" ;;',
     ]
     for verb, (_, arguments) in verbs.items():
         lines += [f'    *" {verb}")', '        case "$cur $prev" in']
@@ -115,8 +118,16 @@ def _zsh(verbs: Verbs) -> str:
         "    verbs=(",
         *(f"        {_quoted(f'{verb}:{text}')}" for verb, (text, _) in verbs.items()),
         "    )",
+        "    local -a options",
+        "    options=(",
+        *(f"        {_quoted(f'{name}:{text}')}" for name, text in ROOT_OPTIONS.items()),
+        "    )",
         "    if (( CURRENT == 2 )); then",
-        "        _describe -t commands command verbs",
+        "        if [[ $words[2] == -* ]]; then",
+        "            _describe -t options option options",
+        "        else",
+        "            _describe -t commands command verbs",
+        "        fi",
         "        return",
         "    fi",
         "    shift words",
@@ -133,13 +144,19 @@ def _zsh_spec(argument: Argument, name: str) -> str:
     def plain(text: str) -> str:
         return "".join(f"\\{letter}" if letter in "[]:\\" else letter for letter in text)
 
+    open_ended = [word for word in argument.words if word.endswith(":")]  # something follows without a space
     values = "_files" if argument.files else f"({plain(' '.join(argument.words))})" if argument.words else " "
+    if open_ended:
+        whole = " ".join(word for word in argument.words if word not in open_ended)
+        values = "{" + plain(f"compadd -- {whole}; compadd -S '' -- {' '.join(open_ended)}") + "}"
     text = f"[{plain(argument.text)}]" if argument.names else ""
     return _quoted(name + text + f":{plain(argument.label)}:{values}" * argument.count)
 
 
 def _fish(verbs: Verbs) -> str:
     lines = ["complete -c elastic-ot -f"]
+    for name, text in ROOT_OPTIONS.items():
+        lines.append(f"complete -c elastic-ot -n __fish_use_subcommand -l {name[2:]} -d {_quoted(text)}")
     for verb, (text, arguments) in verbs.items():
         lines.append(f"complete -c elastic-ot -n __fish_use_subcommand -a {verb} -d {_quoted(text)}")
         for one in arguments:
