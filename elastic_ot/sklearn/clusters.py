@@ -47,8 +47,9 @@ class WassersteinKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clust
         Rounds end when the inertia falls by no more than this, relative to it.
     solve_tol : float
         Tolerance of transports and barycenters, as for `elastic_ot.solve`.
-    random_state : int, RandomState or None
-        Draws the first centres, by the rule of k-means++; None has a new one, not that of NumPy.
+    random_state : int, optional
+        The seed, or ``numpy.random.RandomState``, that draws the first centres by the rule of k-means++. None has a new
+        one, not that of NumPy.
 
     Attributes
     ----------

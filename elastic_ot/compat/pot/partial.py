@@ -74,7 +74,7 @@ def partial_wasserstein(
     plan : array, shape (n, m)
     log : dict
         "cost" and "partial_w_dist", <M, P>; potentials "u" and "v", which with half of the price of mass each are at
-        most 0; "price", what one more unit of mass costs; "solution", the `ExactSolution`.
+        most 0; "price", what one more unit of mass costs; "solution", the `elastic_ot.ExactSolution`.
 
     Examples
     --------
