@@ -6,6 +6,7 @@ solver's own remain.
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
@@ -40,8 +41,18 @@ def square(name: str, values: Any, allow_minus_inf: bool = False) -> Any:
 
 def finite(name: str, values: Any) -> Any:
     """`values`, refused with the index of the first nan or inf."""
-    _refuse(name, values, ~namespace(values).isfinite(values), "must be finite")
+    xp = namespace(values)
+    if not _is_number(xp.sum(detached(values))):  # a sum of numbers may overflow
+        _refuse(name, values, ~xp.isfinite(values), "must be finite")
     return values
+
+
+def _is_number(value: Any) -> bool:
+    """True for a scalar that is finite; False if that is not known yet."""
+    try:
+        return not traced(value) and math.isfinite(float(value))
+    except RuntimeError:  # of torch.func
+        return False
 
 
 def below_inf(name: str, values: Any) -> Any:

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..api.solve import solve, solve_with_plan
 from ..arrays.ingest import as_numpy
-from ..frameworks.dispatch import is_torch, operators_of, torch_namespace
+from ..costs.points import PointCloud
+from ..frameworks.dispatch import arrays_of, is_torch, operators_of, torch_namespace
 from ..frameworks.options import Grad
 
 
@@ -54,12 +55,15 @@ def working(name: str, values: Any) -> Any:
 
 def detached(values: Any) -> Any:
     """Return the values as a constant, without their derivatives."""
-    calls = differentiable(values)
-    return values if calls is None else calls.detached(values)
+    functions = _functions_of(values)
+    return values if functions is None else functions.detached(values)
 
 
 def gather(values: Any, index: Any) -> Any:
     """Entries of the last axis: values (..., m) at index (..., k)."""
+    functions = _functions_of(values)
+    if functions is not None:
+        return functions.gather(values, index)
     xp = namespace(values)
     size = values.shape[-1]
     flat = xp.reshape(index, (-1, index.shape[-1]))
@@ -75,10 +79,44 @@ def differentiable(values: Any) -> Any:
     return operators_of("jax") if array_api_compat.is_jax_array(values) else None
 
 
+def _functions_of(values: Any) -> Any:
+    """What torch and JAX have beyond the array API; None for other libraries."""
+    if is_torch(values):
+        return arrays_of("torch")
+    return arrays_of("jax") if array_api_compat.is_jax_array(values) else None
+
+
 def traced(values: Any) -> bool:
     """Return True for an array whose numbers are not known yet; the solver reads them when it runs."""
-    calls = differentiable(values)
-    return calls is not None and bool(calls.traced(values))
+    functions = _functions_of(values)
+    return functions is not None and bool(functions.traced(values))
+
+
+def is_constant(values: Any) -> bool:
+    """Return True for an array whose numbers are known and in which nothing asks for derivatives."""
+    functions = _functions_of(values)
+    return functions is None or bool(functions.is_constant(values))
+
+
+def cityblock(x: Any, y: Any) -> Any:
+    """The L1 distances of points (..., n, d) and (..., m, d), shape (..., n, m)."""
+    functions = _functions_of(x)
+    if functions is not None:
+        return functions.cityblock(x, y)
+    if isinstance(x, np.ndarray):
+        cloud = PointCloud(x, y, "cityblock")
+        return cloud.block(slice(0, x.shape[-2]), slice(0, y.shape[-2]))
+    xp = namespace(x, y)
+    return xp.sum(xp.abs(x[..., :, None, :] - y[..., None, :, :]), axis=-1)
+
+
+def counts(index: Any, size: int) -> Any:
+    """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
+    functions = _functions_of(index)
+    if functions is not None:
+        return functions.counts(index, size)
+    xp = namespace(index)
+    return xp.sum(xp.astype(index[..., None] == xp.arange(size, dtype=index.dtype), index.dtype), axis=-2)
 
 
 def home(values: Any) -> dict[str, Any]:
@@ -127,7 +165,7 @@ def integers(function: Callable[..., Any], arrays: Sequence[Any], numbers: Seque
     """
     first = arrays[0]
     if is_torch(first):
-        return operators_of("torch").integers([detached(x) for x in arrays], function.__name__, [*numbers], [*shape])
+        return arrays_of("torch").integers([detached(x) for x in arrays], function.__name__, [*numbers], [*shape])
     found = function(*(as_numpy("logits", detached(x)) for x in arrays), *numbers)
     xp = namespace(first)
     # of the dtype of indices as the library makes them by itself: JAX without float64 has no int64 either
@@ -150,14 +188,14 @@ def cumulated(x: Any, axis: int) -> Any:
 def log_softmax(x: Any) -> Any:
     """The logarithm of `softmax` along the last axis, as sharp at an offset as without; of finite numbers."""
     xp = namespace(x)
-    raised = x - xp.max(x, axis=-1, keepdims=True)
+    raised = x - detached(xp.max(x, axis=-1, keepdims=True))
     return raised - xp.log(xp.sum(xp.exp(raised), axis=-1, keepdims=True))
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x) / sum exp(x); 0 where everything is -inf."""
     xp = namespace(x)
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = detached(xp.max(x, axis=axis, keepdims=True))
     raised = xp.exp(x - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
     total = xp.sum(raised, axis=axis, keepdims=True)
     return raised / xp.where(total == 0, xp.ones_like(total), total)

@@ -7,23 +7,15 @@ from typing import Any, Generic, Literal
 
 from ..calls import public
 from ..frameworks.options import Grad
-from ..problems.penalties import AtMost, Elastic
 from ..results import one_line
 from ..typing import Array, ArrayT, ArrayT_co
 from . import capacities
 from .arguments import finite
-from .frameworks import (
-    detached,
-    device_of,
-    gather,
-    integers,
-    log_softmax,
-    logs_and_potentials,
-    namespace,
-    softmax,
-    working,
-)
+from .frameworks import counts, detached, device_of, gather, integers, log_softmax, namespace, working
 from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capacity, check_choice, is_drawn, tokens_of
+from .routing_plan import routed_plan
+
+FEW_EXPERTS = 4  # up to which searching them one by one beats sorting all
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,26 +162,20 @@ def route(
     finite("logits", logits)
     if capacity is not None:
         check_capacity(capacity, logits, k, valid)
-    # shifted, so that an offset takes no digits away; the order of experts is that of the logits themselves
-    scaled = (logits - detached(xp.max(logits, axis=-1, keepdims=True))) / epsilon
-    plan = residual = converged = logs = None
+    plan = residual = converged = None
+    order, combine = logits, combine or COMBINES[method]
     if training and (method in ("sinkhorn", "s-base") or (method == "ssr" and is_drawn(draw, probability))):
-        solved = detached(logits) if (combine or COMBINES[method]) != "plan" or grad == "detach" else logits
-        cols, places = _columns(lam, capacity)
+        solved = detached(logits) if combine != "plan" or grad == "detach" else logits
         options = {"epsilon": epsilon, "tol": tol, "max_iter": max_iter, "on_failure": on_failure, "grad": grad}
-        logs, residual = _log_plan(solved, k, valid, cols, places, options)
-        plan = xp.exp(logs)
+        order, plan, residual = routed_plan(solved, k, valid, lam, capacity, options)
         converged = residual <= max(tol, 100 * float(xp.finfo(plan.dtype).eps))
     if training and method == "base":
         idx = _base(logits, valid, capacity)
     elif capacity is None:
-        idx = _largest(logits if logs is None else logs, k, valid)
+        idx = _largest(order, k, valid)
     else:
-        idx = _within(
-            capacity, logits if logs is None else logs, log_softmax(scaled) if logs is None else logs, k, valid
-        )
-    scores = softmax(scaled) if plan is None else plan / k
-    weight = _weights(combine or COMBINES[method], scores, scaled, logits, epsilon, idx)
+        idx = _within(capacity, order, log_softmax(logits / epsilon) if plan is None else order, k, valid)
+    weight = _weights(combine, plan, logits, epsilon, k, idx, valid)
     return Routing(idx, weight, _load(idx, logits.shape[-1]), plan, residual, converged)
 
 
@@ -217,33 +203,6 @@ def load_balance(load: ArrayT) -> LoadBalance[ArrayT]:
     return LoadBalance(xp.max(load, axis=-1) / safe, dead, xp.std(load, axis=-1) / safe)
 
 
-def _columns(lam: float | None, capacity: int | None) -> tuple[Elastic | AtMost, int | None]:
-    """What loads are asked to be, and the places of an expert where that is not its fair share."""
-    if lam is None and capacity is not None:
-        return AtMost(), capacity
-    return Elastic(1.0 if lam is None else lam), None
-
-
-def _log_plan(
-    logits: Any, k: int, valid: Any, cols: Elastic | AtMost, places: int | None, options: dict[str, Any]
-) -> tuple[Any, Any]:
-    """The logarithm of the plan, and its residual as a share of the mass."""
-    xp = namespace(logits)
-    ones = xp.ones_like(logits[..., 0])
-    a = k * (ones if valid is None else xp.where(valid, ones, xp.zeros_like(ones)))
-    mass = xp.sum(a, axis=-1)
-    share = mass / logits.shape[-1] if places is None else places * xp.ones_like(mass)
-    b = share[..., None] * xp.ones_like(logits[..., 0, :])
-    logs, _, g = logs_and_potentials(-logits, a, b, cols=cols, reference="counting", end="rows", **options)
-    plan, g = xp.exp(logs), g / options["epsilon"]
-    row, col = xp.sum(plan, axis=-1), xp.sum(plan, axis=-2)
-    # how far an exact update of the columns would move g; -inf where a column has less mass than a number can say
-    short = xp.log(b) - xp.log(xp.where(col > 0, col, xp.ones_like(col)))
-    move = xp.minimum(short, -g) if isinstance(cols, AtMost) else cols.lam * short - (1 - cols.lam) * g
-    moved = xp.sum(xp.abs(row - a), axis=-1) + xp.sum(col * xp.abs(xp.exp(move) - 1), axis=-1)
-    return logs, moved / mass
-
-
 def _base(logits: Any, valid: Any, capacity: int | None) -> Any:
     """Shape (..., T, 1)."""
     xp = namespace(logits)
@@ -267,9 +226,21 @@ def _ranked(order: Any) -> Any:
 
 
 def _largest(order: Any, k: int, valid: Any) -> Any:
-    """The k best experts of every token, shape (..., T, k)."""
-    idx = _ranked(order)[..., :k]
-    return idx if valid is None else namespace(idx).where(valid[..., None], idx, -namespace(idx).ones_like(idx))
+    """The k best experts of every token, shape (..., T, k), equals as they come."""
+    xp = namespace(order)
+    idx = _first_few(detached(order), k) if k <= FEW_EXPERTS else _ranked(order)[..., :k]
+    return idx if valid is None else xp.where(valid[..., None], idx, -xp.ones_like(idx))
+
+
+def _first_few(order: Any, k: int) -> Any:
+    """The k best of every row by a search each, which is less than sorting it."""
+    xp = namespace(order)
+    chosen = [xp.argmax(order, axis=-1)]
+    while len(chosen) < k:
+        places = xp.arange(order.shape[-1], dtype=chosen[0].dtype, device=device_of(order))
+        order = xp.where(places == chosen[-1][..., None], xp.full_like(order, -xp.inf), order)
+        chosen.append(xp.argmax(order, axis=-1))
+    return xp.stack(chosen, axis=-1)
 
 
 def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
@@ -287,27 +258,23 @@ def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
     return integers(capacities.accepted, (pairs, known), (experts, k, capacity), (*batch, tokens, k))
 
 
-def _weights(combine: RoutingCombine, scores: Any, scaled: Any, logits: Any, epsilon: float, idx: Any) -> Any:
-    xp = namespace(scaled)
-    if combine == "softmax":
-        scores = softmax(scaled)
-    elif combine == "sigmoid":
-        gates = logits / epsilon
-        scores = xp.exp(-xp.logaddexp(xp.zeros_like(gates), -gates))
-    routed = idx >= 0
-    chosen = gather(scores, xp.where(routed, idx, xp.zeros_like(idx)))
-    return xp.where(routed, chosen, xp.zeros_like(chosen))
+def _weights(combine: RoutingCombine, plan: Any, logits: Any, epsilon: float, k: int, idx: Any, valid: Any) -> Any:
+    """The weights of chosen experts, shape (..., T, k), from what is chosen alone; 0 for padding."""
+    xp = namespace(logits)
+    safe = idx if valid is None else xp.where(valid[..., None], idx, xp.zeros_like(idx))
+    if combine == "sigmoid":
+        gates = gather(logits, safe) / epsilon
+        chosen = xp.exp(-xp.logaddexp(xp.zeros_like(gates), -gates))
+    elif combine == "plan" and plan is not None:
+        chosen = gather(plan, safe) / k
+    else:
+        # shifted, so that an offset takes no digits away
+        scaled = (logits - detached(xp.max(logits, axis=-1, keepdims=True))) / epsilon
+        chosen = xp.exp(gather(scaled, safe)) / xp.sum(xp.exp(scaled), axis=-1, keepdims=True)
+    return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 
 def _load(idx: Any, experts: int) -> Any:
-    """Tokens of every expert, shape (..., E), by counting in sorted order."""
+    """Tokens of every expert, shape (..., E)."""
     xp = namespace(idx)
-    batch, device = idx.shape[:-2], device_of(idx)
-    flat = xp.sort(xp.reshape(idx, (-1, idx.shape[-2] * idx.shape[-1])), axis=-1)
-    # problems one after the other, padding (-1) before each: experts + 1 values a problem
-    problems = xp.arange(flat.shape[0], dtype=flat.dtype, device=device)
-    line = xp.reshape(flat + 1 + (experts + 1) * problems[:, None], (-1,))
-    edges = xp.arange(flat.shape[0] * (experts + 1) + 1, dtype=flat.dtype, device=device)
-    ends = xp.searchsorted(line, edges)
-    counts = xp.reshape(ends[1:] - ends[:-1], (-1, experts + 1))[:, 1:]
-    return xp.reshape(counts, (*batch, experts))
+    return counts(xp.reshape(idx + 1, (*idx.shape[:-2], -1)), experts + 1)[..., 1:]  # padding, -1, comes first

@@ -31,3 +31,12 @@ def operators_of(library: Literal["torch", "jax"]) -> ModuleType:
     else:
         from . import jax_operators as operators  # type: ignore[no-redef]
     return operators
+
+
+def arrays_of(library: Literal["torch", "jax"]) -> ModuleType:
+    """What applications ask of arrays beyond the array API."""
+    if library == "torch":
+        from . import torch_arrays as functions
+    else:
+        from . import jax_arrays as functions  # type: ignore[no-redef]
+    return functions

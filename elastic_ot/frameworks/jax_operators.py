@@ -387,13 +387,3 @@ def logs_and_potentials(
     given = prepared(cost, a, b, epsilon, (None, None), grad, mask, options)
     found, _, f, g, *_ = solve_log_plan(given.options, *given.problem)
     return found.astype(given.dtype), f.astype(given.dtype), g.astype(given.dtype)
-
-
-def detached(array: Array) -> Array:
-    """Return the array as a constant, without its derivatives, for `elastic_ot.applications`."""
-    return jax.lax.stop_gradient(array)
-
-
-def traced(array: Array) -> bool:
-    """True for arrays without numbers, as under jit and vmap, for `elastic_ot.applications`."""
-    return isinstance(array, jax.core.Tracer)

@@ -11,10 +11,7 @@ Results have the dtype of the cost. Half precision is computed in float32, and u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Unpack
-
-import numpy as np
 
 from ..api.signatures import MethodOptions, OperatorOptions
 from ..costs.points import PointCloud
@@ -22,7 +19,6 @@ from ..errors import BackendUnavailable
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from .flags import operator, with_converged
-from .host_functions import HOST_FUNCTIONS
 from .options import OWN_COSTS, Grad, check_axis, epsilon_of_divergence, turned
 
 try:
@@ -391,30 +387,3 @@ def logs_and_potentials(
     given = prepared(cost, a, b, epsilon, (None, None), grad, mask, options)
     found, _, f, g = solve_log_plan(*given.problem, given.options)
     return found.to(given.dtype), f.to(given.dtype), g.to(given.dtype)
-
-
-def detached(tensor: Tensor) -> Tensor:
-    """Return the tensor as a constant, without its derivatives, for `elastic_ot.applications`."""
-    return tensor.detach()
-
-
-def traced(tensor: Tensor) -> bool:
-    """True inside of torch.compile, where numbers are not known yet, for `elastic_ot.applications`."""
-    return torch.compiler.is_compiling()
-
-
-@torch.library.custom_op(
-    "elastic_ot::integers",
-    mutates_args=(),
-    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
-)
-def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """What the host function of that name makes of arrays and numbers, for `elastic_ot.applications`."""
-    host = [(x.float() if x.dtype in HALF_DTYPES else x).numpy(force=True) for x in arrays]
-    found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
-    return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
-
-
-@integers.register_fake
-def _(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
-    return arrays[0].new_empty(tuple(shape), dtype=torch.int64)

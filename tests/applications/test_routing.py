@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment, linprog
 
 import elastic_ot as eot
-from elastic_ot.applications import frameworks, routing
+from elastic_ot.applications import routing, routing_plan
 from elastic_ot.applications.routing import load_balance, route
 from helpers.application_arrays import DIFFERENTIABLE, arrays, differences, gradient, opened  # noqa: F401 - a fixture
 
@@ -180,8 +180,8 @@ def test_entropic_base_tends_to_base():
 
 def test_selective_routing_solves_with_the_given_probability(monkeypatch):
     calls = []
-    solve = frameworks.logs_and_potentials
-    monkeypatch.setattr(routing, "logs_and_potentials", lambda *x, **y: calls.append(1) or solve(*x, **y))
+    solve = routing.routed_plan
+    monkeypatch.setattr(routing, "routed_plan", lambda *x, **y: calls.append(1) or solve(*x, **y))
     logits, rng = some_logits(), np.random.default_rng(0)
     draws = rng.random(400)
     for draw in draws:
@@ -199,7 +199,7 @@ def test_inference_never_solves(monkeypatch, method):
     def fail(*arguments, **options):
         raise AssertionError("solved")
 
-    monkeypatch.setattr(routing, "logs_and_potentials", fail)
+    monkeypatch.setattr(routing, "routed_plan", fail)
     monkeypatch.setattr(routing.capacities, "exact", fail)
     logits = some_logits()
     np.testing.assert_array_equal(route(logits, method=method, training=False).idx, route(logits).idx)
@@ -246,6 +246,39 @@ def test_a_budget_is_exactly_so_many_iterations():
         moved = np.abs(found.plan.sum(axis=0) - 6).sum() / 24
         assert float(found.residual) == pytest.approx(moved, rel=1e-9)
         assert not found.converged
+
+
+@pytest.mark.parametrize("options", [{"lam": 1.0}, {"lam": 0.3}, {"capacity": 17}], ids=str)
+def test_scalings_find_what_the_solver_finds(arrays, monkeypatch, options):  # noqa: F811
+    """Where nothing is differentiated; logarithms of the plan, by which pairs are served, included."""
+    logits = some_logits(30, 4, skew=2.0, batch=(2,))
+    found = []
+    with monkeypatch.context() as patched:
+        patched.setattr(routing, "routed_plan", lambda *x: found.append(routing_plan.routed_plan(*x)) or found[-1])
+        given = {"method": "sinkhorn", "tol": 1e-12, "epsilon": 0.6, "combine": "sigmoid", **options}
+        routed = [route(arrays.make(logits), 2, **given)]
+        patched.setattr(routing_plan, "PLAIN_ITERATIONS", 0)
+        routed.append(route(arrays.make(logits), 2, **given))
+    np.testing.assert_allclose(arrays.read(found[0].plan), arrays.read(found[1].plan), atol=1e-10)
+    np.testing.assert_allclose(arrays.read(found[0].logs), arrays.read(found[1].logs), atol=1e-10)
+    assert float(np.max(arrays.read(found[0].residual))) <= 1e-12
+    np.testing.assert_array_equal(arrays.read(routed[0].idx), arrays.read(routed[1].idx))
+
+
+def test_logits_beyond_the_range_of_scalings_are_solved_in_logarithms():
+    logits = some_logits(30, 4).astype(np.float32)
+    logits[:, 3] -= 200  # exp underflows
+    found = route(logits, method="sinkhorn", tol=1e-5)
+    assert bool(found.converged)
+    np.testing.assert_allclose(found.plan.sum(axis=0), 7.5, atol=30 * 1e-5)
+    near = some_logits(30, 4).astype(np.float32)
+    np.testing.assert_allclose(found.plan, route(near, method="sinkhorn", tol=1e-6).plan, atol=30 * 1e-5)
+
+
+def test_equal_logits_go_to_the_first_experts(arrays):  # noqa: F811
+    for k in (1, 3, 6):
+        found = route(arrays.make(np.zeros((2, 8))), k)
+        np.testing.assert_array_equal(arrays.read(found.idx), np.broadcast_to(np.arange(k), (2, k)))
 
 
 def test_an_unconverged_plan_says_so():

@@ -1,0 +1,112 @@
+"""The plan of a router: rows of k, columns that are drawn to their share of tokens, or to at most a capacity.
+
+Where nothing differentiates the plan, two products of a matrix and a vector an iteration find it, in the library and
+the precision of the logits. What that cannot hold, or does not end soon, is solved by the solver, and so is all that is
+differentiated or traced.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..problems.penalties import AtMost, Elastic
+from .frameworks import is_constant, logs_and_potentials, namespace
+
+PLAIN_ITERATIONS = 64  # after which the solver, which has other methods, begins anew
+PLAIN_RANGE = 1e12  # of scalings and sums: what float32 rounds to 0 is nothing beside them
+PLAIN_ACCURACY = 8  # units of rounding: a tolerance below it needs float64
+
+
+class RoutedPlan(NamedTuple):
+    """A plan that chooses experts.
+
+    Attributes
+    ----------
+    logs, plan : arrays, shape (..., T, E)
+        The logarithm of the plan, and the plan. Padding has any logarithms.
+    residual : array, shape (...)
+        How far marginals would move under one more update of each side, as a share of the mass.
+    """
+
+    logs: Any
+    plan: Any
+    residual: Any
+
+
+def routed_plan(
+    logits: Any, k: int, valid: Any, lam: float | None, capacity: int | None, options: dict[str, Any]
+) -> RoutedPlan:
+    """The plan of these logits; options are those of a solve.
+
+    Columns aim at T k / E with the elasticity `lam`, or hold at most `capacity` where that is given and `lam` is not.
+    """
+    xp = namespace(logits)
+    ones = xp.ones_like(logits[..., 0])
+    a = k * (ones if valid is None else xp.where(valid, ones, xp.zeros_like(ones)))
+    mass = xp.sum(a, axis=-1)
+    cols: Elastic | AtMost = Elastic(1.0 if lam is None else lam)
+    share = mass / logits.shape[-1]
+    if lam is None and capacity is not None:
+        cols, share = AtMost(), capacity * xp.ones_like(mass)
+    b = share[..., None] * xp.ones_like(logits[..., 0, :])
+    found = None
+    if options["tol"] >= PLAIN_ACCURACY * float(xp.finfo(logits.dtype).eps) and is_constant(logits):
+        with np.errstate(all="ignore"):  # what overflows is not returned
+            found = _by_scalings(logits, k, a, b, mass, cols, options)
+    return _solved(logits, a, b, mass, cols, options) if found is None else found
+
+
+def _by_scalings(
+    logits: Any, k: int, a: Any, b: Any, mass: Any, cols: Elastic | AtMost, options: dict[str, Any]
+) -> RoutedPlan | None:
+    """By Sinkhorn's iteration on exp(logits / epsilon); None if that is not enough."""
+    xp = namespace(logits)
+    logs = logits - xp.max(logits, axis=(-2, -1), keepdims=True)
+    if options["epsilon"] != 1:
+        logs /= options["epsilon"]
+    kernel, v = xp.exp(logs), xp.ones_like(b)
+    turned = xp.matrix_transpose(kernel)
+    for _ in range(min(options["max_iter"], PLAIN_ITERATIONS)):
+        row = _product(kernel, v)
+        u = a / row
+        col = _product(turned, u)
+        new = b / col
+        if isinstance(cols, AtMost):
+            new = xp.minimum(new, xp.ones_like(new))
+        elif cols.lam < 1:
+            new = new**cols.lam
+        residual = (col[..., None, :] @ abs(new - v)[..., None])[..., 0, 0] / mass
+        worst = float(residual if residual.ndim == 0 else xp.max(residual))
+        if not worst > options["tol"]:
+            break
+        v = new
+    else:
+        return None
+    least = min(float(xp.min(row)), float(xp.min(v)))  # the largest kernel is 1, so that no row is above the sum of v
+    if not (worst >= 0 and least * PLAIN_RANGE > 1 and float(xp.max(v)) < PLAIN_RANGE):
+        return None  # nan, too
+    logs += xp.log(v)[..., None, :]
+    logs += (math.log(k) - xp.log(row))[..., None]
+    kernel *= v[..., None, :]
+    kernel *= u[..., None]
+    return RoutedPlan(logs, kernel, residual)
+
+
+def _product(matrix: Any, vector: Any) -> Any:
+    return matrix @ vector if matrix.ndim == 2 else (matrix @ vector[..., None])[..., 0]
+
+
+def _solved(logits: Any, a: Any, b: Any, mass: Any, cols: Elastic | AtMost, options: dict[str, Any]) -> RoutedPlan:
+    """By the solver, with derivatives."""
+    xp = namespace(logits)
+    logs, _, g = logs_and_potentials(-logits, a, b, cols=cols, reference="counting", end="rows", **options)
+    plan, g = xp.exp(logs), g / options["epsilon"]
+    row, col = xp.sum(plan, axis=-1), xp.sum(plan, axis=-2)
+    # how far an exact update of the columns would move g; -inf where a column has less mass than a number can say
+    short = xp.log(b) - xp.log(xp.where(col > 0, col, xp.ones_like(col)))
+    move = xp.minimum(short, -g) if isinstance(cols, AtMost) else cols.lam * short - (1 - cols.lam) * g
+    moved = xp.sum(xp.abs(row - a), axis=-1) + xp.sum(col * xp.abs(xp.exp(move) - 1), axis=-1)
+    return RoutedPlan(logs, plan, moved / mass)

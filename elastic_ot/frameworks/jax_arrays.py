@@ -1,0 +1,44 @@
+"""Functions of arrays of JAX that the array API has not, for `elastic_ot.applications`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def detached(array: Array) -> Array:
+    """Return the array as a constant, without its derivatives."""
+    return jax.lax.stop_gradient(array)
+
+
+def traced(array: Array) -> bool:
+    """True for arrays without numbers, as under jit and vmap."""
+    return isinstance(array, jax.core.Tracer)
+
+
+def is_constant(array: Array) -> bool:
+    """True if its numbers are known: then nothing asks for derivatives in it."""
+    return not traced(array)
+
+
+@jax.jit
+@jax.checkpoint
+def cityblock(x: Array, y: Array) -> Array:
+    """Return the L1 distances of points (..., n, d) and (..., m, d), shape (..., n, m).
+
+    In one loop of the compiler, forwards and backwards: differences are computed again, not kept.
+    """
+    return jnp.abs(x[..., :, None, :] - y[..., None, :, :]).sum(axis=-1)
+
+
+def gather(values: Array, index: Array) -> Array:
+    """Entries of the last axis: values (..., m) at index (..., k)."""
+    return jnp.take_along_axis(values, index, axis=-1)
+
+
+def counts(index: Array, size: int) -> Array:
+    """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
+    flat = index.reshape(-1, index.shape[-1])
+    found = jnp.zeros((flat.shape[0], size), index.dtype)
+    return found.at[jnp.arange(flat.shape[0])[:, None], flat].add(1).reshape(*index.shape[:-1], size)

@@ -1,0 +1,70 @@
+"""Functions of tensors that the array API has not, for `elastic_ot.applications`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from .host_functions import HOST_FUNCTIONS
+from .torch_calls import HALF_DTYPES
+
+
+def detached(tensor: Tensor) -> Tensor:
+    """Return the tensor as a constant, without its derivatives."""
+    return tensor.detach()
+
+
+def traced(tensor: Tensor) -> bool:
+    """True inside of torch.compile, where numbers are not known yet."""
+    return torch.compiler.is_compiling()
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """True if its numbers are known and nothing asks for derivatives in it."""
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and tensor.requires_grad):
+        return False
+    return not (_is_transformed() or torch._C._len_torch_dispatch_stack())
+
+
+def _is_transformed() -> bool:
+    """True within torch.func and forward mode."""
+    return bool(torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+
+
+def cityblock(x: Tensor, y: Tensor) -> Tensor:
+    """Return the L1 distances of points (..., n, d) and (..., m, d), shape (..., n, m)."""
+    if torch.compiler.is_compiling() or not _is_transformed():
+        return torch.cdist(x, y, p=1.0)
+    return (x[..., :, None, :] - y[..., None, :, :]).abs().sum(dim=-1)  # cdist has no forward mode
+
+
+def gather(values: Tensor, index: Tensor) -> Tensor:
+    """Entries of the last axis: values (..., m) at index (..., k)."""
+    return values.gather(-1, index)
+
+
+def counts(index: Tensor, size: int) -> Tensor:
+    """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
+    found = torch.zeros(*index.shape[:-1], size, dtype=index.dtype, device=index.device)
+    return found.scatter_add(-1, index, torch.ones_like(index))
+
+
+@torch.library.custom_op(
+    "elastic_ot::integers",
+    mutates_args=(),
+    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
+)
+def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """What the host function of that name makes of arrays and numbers."""
+    host = [(x.float() if x.dtype in HALF_DTYPES else x).numpy(force=True) for x in arrays]
+    found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
+    return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
+
+
+@integers.register_fake
+def _(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
+    return arrays[0].new_empty(tuple(shape), dtype=torch.int64)
