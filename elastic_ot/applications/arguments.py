@@ -42,23 +42,24 @@ def square(name: str, values: Any, allow_minus_inf: bool = False) -> Any:
 def finite(name: str, values: Any) -> Any:
     """`values`, refused with the index of the first nan or inf."""
     xp = namespace(values)
-    if not _is_number(xp.sum(detached(values))):  # a sum of numbers may overflow
+    if not math.isfinite(_number(xp.sum(detached(values)))):  # a sum of numbers may overflow
         _refuse(name, values, ~xp.isfinite(values), "must be finite")
     return values
 
 
-def _is_number(value: Any) -> bool:
-    """True for a scalar that is finite; False if that is not known yet."""
+def _number(value: Any) -> float:
+    """The number of a scalar array; nan if it is not known yet."""
     try:
-        return not traced(value) and math.isfinite(float(value))
+        return math.nan if traced(value) else float(value)
     except RuntimeError:  # of torch.func
-        return False
+        return math.nan
 
 
 def below_inf(name: str, values: Any) -> Any:
     """`values`, refused with the index of the first nan or +inf; -inf forbids."""
     xp = namespace(values)
-    _refuse(name, values, xp.isnan(values) | (values == xp.inf), "must be numbers or -inf")
+    if not _number(xp.max(detached(values))) < math.inf:
+        _refuse(name, values, xp.isnan(values) | (values == xp.inf), "must be numbers or -inf")
     return values
 
 

@@ -17,7 +17,7 @@ from ..frameworks.host_functions import host_function
 from ..typing import Array, ArrayT
 from .arguments import alike, finite, in_unit_interval, positive, square
 from .doubly_stochastic import balance
-from .frameworks import detached, differentiable, integers, namespace, real
+from .frameworks import detached, device_of, integers, is_constant, namespace, real
 
 __all__ = ["gumbel_noise", "gumbel_sinkhorn"]
 
@@ -45,8 +45,9 @@ def gumbel_sinkhorn(
     iterations : int or None
         How often rows and then columns are normalised; None solves to a tolerance.
     hard : bool
-        Return the permutation itself, and the soft one's derivatives (straight-through). It is found by `assign`, for
-        one matrix after the other and from their numbers: not under `jax.jit`, `jax.vmap` or `torch.vmap`.
+        Return the permutation itself, and the soft one's derivatives (straight-through), if any are asked for. It is
+        found by `assign`, for all matrices in one call and from their numbers: not under `jax.jit`, `jax.vmap` or
+        `torch.vmap`.
     **options
         As for `elastic_ot.applications.balance`.
 
@@ -80,7 +81,7 @@ def gumbel_sinkhorn(
     if noise is not None:
         scores = scores + _noise(scores, noise)
     positive("temperature", temperature)
-    if hard and differentiable(scores) is None:
+    if hard and is_constant(scores):
         return _permutations(scores)
     soft = balance(scores, iterations, temperature=temperature, end="cols", **options)
     return _permutations(scores) + (soft - detached(soft)) if hard else soft
@@ -140,14 +141,12 @@ def _permutations(scores: Any) -> Any:
     """The permutation matrices of the largest total scores."""
     xp = namespace(scores)
     stack = xp.reshape(detached(scores), (-1, *scores.shape[-2:]))
-    return xp.astype(integers(_permuted, (stack,), (), scores.shape), scores.dtype)
+    cols = integers(_permuted, (stack,), (), scores.shape[:-1])
+    places = xp.arange(scores.shape[-1], dtype=cols.dtype, device=device_of(cols))
+    return xp.astype(cols[..., None] == places, scores.dtype)
 
 
 @host_function
 def _permuted(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """By `assign`, for matrices (B, n, n)."""
-    found = np.zeros(scores.shape, dtype=np.int64)
-    for k, matrix in enumerate(scores):
-        rows, cols = assign(matrix, maximize=True)
-        found[k, rows, cols] = 1
-    return found
+    """The column of every row by `assign`, shape (B, n), for matrices (B, n, n)."""
+    return assign(scores, maximize=True).col_ind

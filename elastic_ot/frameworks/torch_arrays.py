@@ -53,18 +53,27 @@ def counts(index: Tensor, size: int) -> Tensor:
     return found.scatter_add(-1, index, torch.ones_like(index))
 
 
-@torch.library.custom_op(
-    "elastic_ot::integers",
-    mutates_args=(),
-    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
-)
 def integers(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """What the host function of that name makes of arrays and numbers."""
+    """What the host function of that name makes of arrays and numbers: in a graph, an operator."""
+    if all(map(is_constant, arrays)):
+        return _on_host(arrays, function, numbers, shape)
+    return _integers(arrays, function, numbers, shape)
+
+
+def _on_host(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
     host = [(x.float() if x.dtype in HALF_DTYPES else x).numpy(force=True) for x in arrays]
     found = np.asarray(HOST_FUNCTIONS[function](*host, *numbers), dtype=np.int64)
     return torch.from_numpy(found.reshape(tuple(shape))).to(arrays[0].device)
 
 
-@integers.register_fake
+_integers = torch.library.custom_op(
+    "elastic_ot::integers",
+    _on_host,
+    mutates_args=(),
+    schema="(Tensor[] arrays, str function, SymInt[] numbers, SymInt[] shape) -> Tensor",
+)
+
+
+@_integers.register_fake
 def _(arrays: Sequence[Tensor], function: str, numbers: Sequence[int], shape: Sequence[int]) -> Tensor:
     return arrays[0].new_empty(tuple(shape), dtype=torch.int64)
