@@ -20,6 +20,7 @@ _NAMES_OF = {
     "doubly_stochastic": ("balance", "qr_plan", "mixture", "birkhoff_distance", "plan_entropy"),
     "unitary": ("unistochastic", "givens_unitary", "simulated_circuit"),
     "permutations": ("gumbel_sinkhorn", "gumbel_noise"),
+    "projections": ("projected_sort", "projected_rank"),
     "sorting": ("soft_sort", "soft_rank", "soft_quantile"),
     "routing": ("route", "Routing", "load_balance", "LoadBalance"),
     "matching": ("match", "Matches"),
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from .matching import match as match
     from .permutations import gumbel_noise as gumbel_noise
     from .permutations import gumbel_sinkhorn as gumbel_sinkhorn
+    from .projections import projected_rank as projected_rank
+    from .projections import projected_sort as projected_sort
     from .routing import LoadBalance as LoadBalance
     from .routing import Routing as Routing
     from .routing import load_balance as load_balance

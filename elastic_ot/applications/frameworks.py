@@ -110,6 +110,20 @@ def cityblock(x: Any, y: Any) -> Any:
     return xp.sum(xp.abs(x[..., :, None, :] - y[..., None, :, :]), axis=-1)
 
 
+def sums_at(values: Any, index: Any) -> Any:
+    """Sums of values (..., n) with the same index (..., n), below n, at each of them."""
+    functions = _functions_of(values)
+    if functions is not None:
+        return functions.sums_at(values, index)
+    xp, size = namespace(values), values.shape[-1]
+    if isinstance(values, np.ndarray):
+        flat = (index.reshape(-1, size) + size * np.arange(index.size // size)[:, None]).reshape(-1)
+        found = np.bincount(flat, values.reshape(-1), values.size).astype(values.dtype)
+        return found[flat].reshape(values.shape)
+    same = xp.astype(index[..., :, None] == index[..., None, :], values.dtype)
+    return xp.matmul(same, values[..., None])[..., 0]
+
+
 def counts(index: Any, size: int) -> Any:
     """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
     functions = _functions_of(index)

@@ -112,6 +112,12 @@ def load_layers() -> Any:
     return importlib.import_module(f"{__name__}.cpu.layers")
 
 
+@cache
+def load_isotonic() -> Any:
+    """Return the module of isotonic regression, imported on first use."""
+    return importlib.import_module(f"{__name__}.cpu.isotonic")
+
+
 def load_simplex() -> DenseSimplex:
     """Return the module of the network simplex on small matrices, imported on first use."""
     return cast("DenseSimplex", importlib.import_module(f"{__name__}.cpu.dense_simplex"))

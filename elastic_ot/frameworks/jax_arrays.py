@@ -37,6 +37,14 @@ def gather(values: Array, index: Array) -> Array:
     return jnp.take_along_axis(values, index, axis=-1)
 
 
+def sums_at(values: Array, index: Array) -> Array:
+    """Sums of values (..., n) with the same index (..., n), below n, at each of them."""
+    size = values.shape[-1]
+    rows, places = values.reshape(-1, size), index.reshape(-1, size)
+    found = jnp.zeros_like(rows).at[jnp.arange(rows.shape[0])[:, None], places].add(rows)
+    return jnp.take_along_axis(found, places, axis=-1).reshape(values.shape)
+
+
 def counts(index: Array, size: int) -> Array:
     """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
     flat = index.reshape(-1, index.shape[-1])

@@ -47,6 +47,11 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(-1, index)
 
 
+def sums_at(values: Tensor, index: Tensor) -> Tensor:
+    """Sums of values (..., n) with the same index (..., n), below n, at each of them."""
+    return torch.zeros_like(values).scatter_add(-1, index, values).gather(-1, index)
+
+
 def counts(index: Tensor, size: int) -> Tensor:
     """How often each of 0 to size - 1 occurs along the last axis, shape (..., size)."""
     found = torch.zeros(*index.shape[:-1], size, dtype=index.dtype, device=index.device)
