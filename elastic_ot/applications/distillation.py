@@ -11,7 +11,7 @@ from ..frameworks.options import Grad
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
 from ..typing import ArrayT
-from .frameworks import cityblock, detached, log_softmax, namespace, plan, softmax, working
+from .frameworks import cityblock, detached, log_softmax, namespace, plan, probabilities, working
 
 
 @public
@@ -78,7 +78,7 @@ def sinkd_loss(
     if not 0 < epsilon < np.inf:
         raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
     xp = namespace(student, teacher)
-    p, q = softmax(student / temperature), softmax(teacher / temperature)
+    p, q = probabilities(student / temperature), probabilities(teacher / temperature)
     cost = cityblock(p, q)
     ones = xp.ones_like(cost[..., 0])
     options: dict[str, Any] = {"cols": cols, "reference": "counting", "end": "cols", "grad": grad}

@@ -110,6 +110,16 @@ def cityblock(x: Any, y: Any) -> Any:
     return xp.sum(xp.abs(x[..., :, None, :] - y[..., None, :, :]), axis=-1)
 
 
+def without(values: Any, index: Any) -> Any:
+    """Values (..., m) with -inf at index (..., 1)."""
+    functions = _functions_of(values)
+    if functions is not None:
+        return functions.without(values, index)
+    xp = namespace(values)
+    places = xp.arange(values.shape[-1], dtype=index.dtype, device=device_of(values))
+    return xp.where(places == index, xp.full_like(values, -xp.inf), values)
+
+
 def sums_at(values: Any, index: Any) -> Any:
     """Sums of values (..., n) with the same index (..., n), below n, at each of them."""
     functions = _functions_of(values)
@@ -200,10 +210,25 @@ def cumulated(x: Any, axis: int) -> Any:
 
 
 def log_softmax(x: Any) -> Any:
-    """The logarithm of `softmax` along the last axis, as sharp at an offset as without; of finite numbers."""
+    """The logarithm of `probabilities`, as sharp at an offset as without."""
+    functions = _functions_of(x)
+    if functions is not None:
+        return functions.log_softmax(x)
     xp = namespace(x)
-    raised = x - detached(xp.max(x, axis=-1, keepdims=True))
+    raised = x - xp.max(x, axis=-1, keepdims=True)
     return raised - xp.log(xp.sum(xp.exp(raised), axis=-1, keepdims=True))
+
+
+def probabilities(x: Any) -> Any:
+    """`softmax` along the last axis, of finite numbers: in torch and JAX one operation."""
+    functions = _functions_of(x)
+    return softmax(x) if functions is None else functions.softmax(x)
+
+
+def argmax(x: Any) -> Any:
+    """Where the first of the largest numbers along the last axis is."""
+    functions = _functions_of(x)
+    return namespace(x).argmax(x, axis=-1) if functions is None else functions.argmax(x)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

@@ -21,7 +21,7 @@ from ..calls import public
 from ..frameworks.host_functions import host_function
 from ..typing import Array, ArrayT
 from .arguments import positive, vectors
-from .frameworks import detached, gather, home, integers, namespace, sums_at, working
+from .frameworks import detached, device_of, gather, home, integers, namespace, sums_at, working
 from .marginals import is_array
 
 __all__ = ["projected_rank", "projected_sort"]
@@ -31,11 +31,7 @@ Regularization = Literal["quadratic", "entropic"]
 
 @public
 def projected_rank(
-    x: ArrayT,
-    epsilon: float | Array = 1.0,
-    *,
-    regularization: Regularization = "quadratic",
-    descending: bool = False,
+    x: ArrayT, epsilon: float | Array = 1.0, *, regularization: Regularization = "quadratic", descending: bool = False
 ) -> ArrayT:
     """Soft ranks from 1 to n: x / epsilon, projected onto the convex hull of the orders of (1, ..., n).
 
@@ -85,20 +81,18 @@ def projected_rank(
     """
     given = vectors("x", x)
     x = working("x", given)
-    xp = namespace(x)
     z = -x if descending else x
-    order = xp.argsort(detached(z), axis=-1, descending=True, stable=True)
-    ranks = _projected(gather(z, order), epsilon, _downwards(z), regularization)
-    return xp.astype(gather(ranks, xp.argsort(order, axis=-1)), given.dtype, copy=False)
+    width = _width(epsilon, x, regularization)
+    place, block, top, size = _found(_ranked, z, width, regularization, 4)
+    xp = namespace(x)
+    behind = xp.astype(block - place, x.dtype)  # how far the target is below the largest of its block
+    moved = _moved((z - gather(detached(z), top)) / width, behind, block, size, regularization)
+    return xp.astype(moved + xp.astype(x.shape[-1] - block, x.dtype), given.dtype, copy=False)
 
 
 @public
 def projected_sort(
-    x: ArrayT,
-    epsilon: float | Array = 1.0,
-    *,
-    regularization: Regularization = "quadratic",
-    descending: bool = False,
+    x: ArrayT, epsilon: float | Array = 1.0, *, regularization: Regularization = "quadratic", descending: bool = False
 ) -> ArrayT:
     """Softly sorted values: (1, ..., n) / epsilon, projected onto the convex hull of the orders of x.
 
@@ -146,55 +140,75 @@ def projected_sort(
     """
     given = vectors("x", x)
     x = working("x", given)
+    width = _width(epsilon, x, regularization)
+    order, block, size = _found(_sorted, x, width, regularization, 3)
     xp = namespace(x)
-    order = xp.argsort(detached(x), axis=-1, descending=True, stable=True)
-    places = xp.broadcast_to(_downwards(x), x.shape)
-    found = _projected(places, epsilon, gather(x, order), regularization)
+    w = gather(x, order)
+    top = gather(detached(w), block)
+    behind = block - xp.arange(x.shape[-1], dtype=block.dtype, device=device_of(x))
+    found = top + _moved(xp.astype(behind, x.dtype) / width, w - top, block, size, regularization)
     return xp.astype(found if descending else xp.flip(found, axis=-1), given.dtype, copy=False)
 
 
-def _downwards(like: Any) -> Any:
-    """n, ..., 2, 1."""
-    xp = namespace(like)
-    return xp.flip(xp.arange(1, like.shape[-1] + 1, **home(like)), axis=-1)
-
-
-def _projected(s: Any, epsilon: Any, w: Any, regularization: Regularization) -> Any:
-    """The projection of s / epsilon onto the permutahedron of w, both never increasing along the last axis.
-
-    By how far s is from what its block has in common, which is exactly 0 where a block has one entry, and keeps the
-    digits of s where epsilon is small.
-    """
+def _width(epsilon: Any, x: Any, regularization: Any) -> Any:
+    """Epsilon beside values (..., n)."""
     if regularization not in ("quadratic", "entropic"):
         raise ValueError(f"regularization is {regularization!r}; choose from 'quadratic', 'entropic'")
     positive("epsilon", epsilon)
-    xp = namespace(s)
-    width = epsilon[..., None] if is_array(epsilon) else xp.asarray(epsilon, **home(s))
-    entropic = regularization == "entropic"
-    arrays = [xp.broadcast_to(detached(x), s.shape) for x in (s, w, width)]
-    first = integers(_blocks, [xp.reshape(x, (-1, s.shape[-1])) for x in arrays], (int(entropic),), s.shape)
-    w = xp.broadcast_to(w, s.shape)
-    common = _log_sums if entropic else _means
-    top = gather(detached(w), first)
-    apart = (s - gather(detached(s), first)) / width  # the difference of nearly equal numbers is exact
-    return apart - common(apart, first) + (top + common(w - top, first))
+    return epsilon[..., None] if is_array(epsilon) else namespace(x).asarray(epsilon, **home(x))
 
 
-def _means(x: Any, first: Any) -> Any:
-    """The mean over each entry's block, whose first entry is `first`."""
-    return sums_at(x, first) / sums_at(namespace(x).ones_like(x), first)
-
-
-def _log_sums(x: Any, first: Any) -> Any:
-    """The log of the sum of exp over each entry's block, of numbers whose largest there is 0."""
+def _found(function: Any, x: Any, width: Any, regularization: Regularization, count: int) -> list[Any]:
+    """What the host finds: so many arrays of integers, each of the shape of x."""
     xp = namespace(x)
-    return xp.log(sums_at(xp.exp(x), first))
+    arrays = [xp.broadcast_to(detached(y), x.shape) for y in (x, width)]
+    rows = [xp.reshape(y, (-1, x.shape[-1])) for y in arrays]
+    found = integers(function, rows, (int(regularization == "entropic"),), (count, *x.shape))
+    return [found[k, ...] for k in range(count)]
+
+
+def _moved(apart: Any, behind: Any, block: Any, size: Any, regularization: Regularization) -> Any:
+    """The projection, over the largest target of each entry's block, of differences from the largest in the block.
+
+    `apart` is that of z, `behind` that of the targets. Both are 0 where a block has one entry, and so is the result.
+    """
+    xp = namespace(apart)
+    if regularization == "quadratic":
+        return apart - sums_at(apart - behind, block) / xp.astype(size, apart.dtype)
+    over = xp.log(sums_at(xp.exp(apart), block)) - xp.log(sums_at(xp.exp(behind), block))
+    return apart - over
 
 
 @host_function
-def _blocks(
-    s: NDArray[np.floating], w: NDArray[np.floating], width: NDArray[np.floating], entropic: int
-) -> NDArray[np.int64]:
-    """Where the blocks of s / width begin, shape (B, n), for sorted vectors (B, n)."""
-    z = s.astype(np.float64) / width
-    return load_isotonic().block_starts(z, np.ascontiguousarray(w, np.float64), bool(entropic))
+def _ranked(z: NDArray[np.floating], width: NDArray[np.floating], entropic: int) -> NDArray[np.int64]:
+    """Places in falling order; blocks, by the place of their first; that one's index; sizes. Shape (4, B, n)."""
+    order = np.argsort(-z, axis=-1)
+    s = np.take_along_axis(z, order, -1).astype(np.float64) / width
+    w = np.broadcast_to(np.arange(z.shape[-1], 0.0, -1.0), s.shape)
+    first = load_isotonic().block_starts(s, np.ascontiguousarray(w), bool(entropic))
+    found = np.empty((4, *z.shape), np.int64)
+    values = (
+        np.broadcast_to(np.arange(z.shape[-1]), z.shape),
+        first,
+        np.take_along_axis(order, first, -1),
+        _sizes(first),
+    )
+    for out, x in zip(found, values, strict=True):
+        np.put_along_axis(out, order, x, -1)
+    return found
+
+
+@host_function
+def _sorted(x: NDArray[np.floating], width: NDArray[np.floating], entropic: int) -> NDArray[np.int64]:
+    """Falling order; blocks, by the place of their first; sizes. Shape (3, B, n)."""
+    order = np.argsort(-x, axis=-1)
+    w = np.take_along_axis(x, order, -1).astype(np.float64)
+    s = np.arange(x.shape[-1], 0.0, -1.0) / width.astype(np.float64)
+    first = load_isotonic().block_starts(s, w, bool(entropic))
+    return np.stack([order, first, _sizes(first)])
+
+
+def _sizes(first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The size of each entry's block."""
+    flat = (first + first.shape[-1] * np.arange(len(first))[:, None]).reshape(-1)
+    return np.bincount(flat, minlength=flat.size)[flat].reshape(first.shape)

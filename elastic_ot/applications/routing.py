@@ -11,7 +11,7 @@ from ..results import one_line
 from ..typing import Array, ArrayT, ArrayT_co
 from . import capacities
 from .arguments import finite
-from .frameworks import counts, detached, device_of, gather, integers, log_softmax, namespace, working
+from .frameworks import argmax, counts, detached, device_of, gather, integers, log_softmax, namespace, without, working
 from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capacity, check_choice, is_drawn, tokens_of
 from .routing_plan import routed_plan
 
@@ -235,11 +235,10 @@ def _largest(order: Any, k: int, valid: Any) -> Any:
 def _first_few(order: Any, k: int) -> Any:
     """The k best of every row by a search each, which is less than sorting it."""
     xp = namespace(order)
-    chosen = [xp.argmax(order, axis=-1)]
+    chosen = [argmax(order)]
     while len(chosen) < k:
-        places = xp.arange(order.shape[-1], dtype=chosen[0].dtype, device=device_of(order))
-        order = xp.where(places == chosen[-1][..., None], xp.full_like(order, -xp.inf), order)
-        chosen.append(xp.argmax(order, axis=-1))
+        order = without(order, chosen[-1][..., None])
+        chosen.append(argmax(order))
     return xp.stack(chosen, axis=-1)
 
 
@@ -268,9 +267,7 @@ def _weights(combine: RoutingCombine, plan: Any, logits: Any, epsilon: float, k:
     elif combine == "plan" and plan is not None:
         chosen = gather(plan, safe) / k
     else:
-        # shifted, so that an offset takes no digits away
-        scaled = (logits - detached(xp.max(logits, axis=-1, keepdims=True))) / epsilon
-        chosen = xp.exp(gather(scaled, safe)) / xp.sum(xp.exp(scaled), axis=-1, keepdims=True)
+        chosen = xp.exp(gather(log_softmax(logits / epsilon), safe))
     return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 

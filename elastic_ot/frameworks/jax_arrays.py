@@ -32,9 +32,29 @@ def cityblock(x: Array, y: Array) -> Array:
     return jnp.abs(x[..., :, None, :] - y[..., None, :, :]).sum(axis=-1)
 
 
+def softmax(array: Array) -> Array:
+    """exp(x) / sum exp(x) along the last axis, of finite numbers."""
+    return jax.nn.softmax(array, axis=-1)
+
+
+def log_softmax(array: Array) -> Array:
+    """The logarithm of `softmax`."""
+    return jax.nn.log_softmax(array, axis=-1)
+
+
+def argmax(array: Array) -> Array:
+    """Where the first of the largest numbers along the last axis is."""
+    return jnp.argmax(array, axis=-1)
+
+
 def gather(values: Array, index: Array) -> Array:
     """Entries of the last axis: values (..., m) at index (..., k)."""
     return jnp.take_along_axis(values, index, axis=-1)
+
+
+def without(values: Array, index: Array) -> Array:
+    """Values (..., m) with -inf at index (..., k)."""
+    return jnp.put_along_axis(values, index, -jnp.inf, axis=-1, inplace=False)
 
 
 def sums_at(values: Array, index: Array) -> Array:

@@ -42,9 +42,31 @@ def cityblock(x: Tensor, y: Tensor) -> Tensor:
     return (x[..., :, None, :] - y[..., None, :, :]).abs().sum(dim=-1)  # cdist has no forward mode
 
 
+def softmax(tensor: Tensor) -> Tensor:
+    """exp(x) / sum exp(x) along the last axis, of finite numbers."""
+    return torch.softmax(tensor, dim=-1)
+
+
+def log_softmax(tensor: Tensor) -> Tensor:
+    """The logarithm of `softmax`."""
+    return torch.log_softmax(tensor, dim=-1)
+
+
+def argmax(tensor: Tensor) -> Tensor:
+    """Where the first of the largest numbers along the last axis is."""
+    if tensor.device.type == "cpu" and is_constant(tensor):
+        return torch.from_numpy(np.asarray(tensor.numpy().argmax(axis=-1)))  # several times as fast
+    return tensor.argmax(dim=-1)
+
+
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """Entries of the last axis: values (..., m) at index (..., k)."""
     return values.gather(-1, index)
+
+
+def without(values: Tensor, index: Tensor) -> Tensor:
+    """Values (..., m) with -inf at index (..., k)."""
+    return values.scatter(-1, index, -torch.inf)
 
 
 def sums_at(values: Tensor, index: Tensor) -> Tensor:
