@@ -24,7 +24,7 @@ class SinkMetrics(Generic[ArrayT_co]):
     importance : array, shape (..., m)
         What a key gets from the queries that may see it, on average.
     sink_rate : float
-        Share of all keys, of all heads and layers, whose importance is above the threshold.
+        Share of heads, of all layers, that have a sink at one position: an importance above the threshold there.
     max_over_mean : array, shape (...)
         The largest column sum over the mean one: 1 if balanced, m if one key has everything.
     entropy : array, shape (...)
@@ -51,7 +51,12 @@ class SinkMetrics(Generic[ArrayT_co]):
 
 @public
 def sink_metrics(
-    weights: ArrayT, *, b: Array | None = None, threshold: float = 0.3, causal: bool = False
+    weights: ArrayT,
+    *,
+    b: Array | None = None,
+    threshold: float = 0.3,
+    position: int | None = 0,
+    causal: bool = False,
 ) -> SinkMetrics[ArrayT]:
     """All metrics of `SinkMetrics` at once.
 
@@ -62,7 +67,9 @@ def sink_metrics(
     b : array, shape (..., m), optional
         Targets of the columns, default the sum of the weights over m.
     threshold : float
-        Of the importance, from which on a key is a sink.
+        Of the importance, above which a key is a sink.
+    position : int, optional
+        Of the key that `sink_rate` asks about, default the first; None for the mean over all positions.
     causal : bool
         Key k is seen by the queries from k on alone.
 
@@ -74,14 +81,14 @@ def sink_metrics(
     >>> weights[:, 0] = 1
     >>> found = sink_metrics(weights)
     >>> found.sink_rate, float(found.max_over_mean), float(found.gini)
-    (0.25, 4.0, 0.75)
+    (1.0, 4.0, 0.75)
     """
     weights = _checked(weights, causal)
     xp = namespace(weights)
     c = xp.sum(weights, axis=-2)
     return SinkMetrics(
         importance=importance(weights, causal=causal),
-        sink_rate=sink_rate(weights, threshold, causal=causal),
+        sink_rate=sink_rate(weights, threshold, position=position, causal=causal),
         max_over_mean=xp.max(c, axis=-1) / xp.mean(c, axis=-1),
         entropy=_entropy(c),
         gini=gini(c),
@@ -109,8 +116,30 @@ def importance(weights: ArrayT, *, causal: bool = False) -> ArrayT:
 
 
 @public
-def sink_rate(weights: ArrayT, threshold: float = 0.3, *, causal: bool = False) -> float:
-    """Share of all keys, of all heads and layers, whose `importance` is above the threshold.
+def sink_rate(weights: ArrayT, threshold: float = 0.3, *, position: int | None = 0, causal: bool = False) -> float:
+    """Share of heads, of all layers, in which the `importance` of the key at a position is above the threshold.
+
+    Parameters
+    ----------
+    weights : array, shape (..., n, m)
+        >= 0; for a whole model (layers, heads, T, T).
+    threshold : float
+        0.3 in the literature.
+    position : int, optional
+        From 0 to m - 1, default the first key, at which sinks are looked for. None counts all keys of all heads: the
+        mean of the rates of all positions.
+    causal : bool
+        Key k is seen by the queries from k on alone.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Weights that are none; a position that there is not.
 
     References
     ----------
@@ -119,10 +148,17 @@ def sink_rate(weights: ArrayT, threshold: float = 0.3, *, causal: bool = False) 
     Examples
     --------
     >>> from elastic_ot.applications.sinks import sink_rate
-    >>> sink_rate([[1.0, 0.0, 0.0], [0.8, 0.2, 0.0], [0.4, 0.3, 0.3]])
-    0.3333333333333333
+    >>> weights = [[1.0, 0.0, 0.0], [0.8, 0.2, 0.0], [0.4, 0.3, 0.3]]
+    >>> sink_rate(weights), sink_rate(weights, position=1), sink_rate(weights, position=None)
+    (1.0, 0.0, 0.3333333333333333)
     """
     found = importance(weights, causal=causal)
+    if position is not None:
+        if isinstance(position, bool) or not isinstance(position, int | np.integer):
+            raise TypeError(f"position is {position!r}; it must be an integer, the place of a key, or None for all")
+        if not 0 <= position < found.shape[-1]:
+            raise ValueError(f"position is {position} and there are {found.shape[-1]} keys; 0 is the first")
+        found = found[..., int(position)]
     xp = namespace(found)
     return float(xp.mean(xp.astype(found > threshold, found.dtype)))
 

@@ -15,11 +15,13 @@ def test_a_single_sink(name):
     lib = library(name)
     weights = np.zeros((2, 3, 8, 8))
     weights[..., 2] = 1.0
-    found = sink_metrics(lib.make(weights))
+    found = sink_metrics(lib.make(weights), position=2)
     expected = np.zeros((2, 3, 8))
     expected[..., 2] = 1.0
     np.testing.assert_allclose(lib.read(found.importance), expected)
-    assert found.sink_rate == pytest.approx(1 / 8)
+    assert found.sink_rate == 1.0
+    assert sink_metrics(lib.make(weights)).sink_rate == 0.0  # at the first key
+    assert sink_metrics(lib.make(weights), position=None).sink_rate == pytest.approx(1 / 8)
     np.testing.assert_allclose(lib.read(found.max_over_mean), 8.0)
     np.testing.assert_allclose(lib.read(found.entropy), 0.0)
     np.testing.assert_allclose(lib.read(found.gini), 7 / 8)
@@ -46,7 +48,7 @@ def test_formulas_entry_by_entry():
     rng = np.random.default_rng(1)
     weights = rng.dirichlet(np.ones(7), size=(3, 5))
     b = rng.random(7) + 0.1
-    found = sink_metrics(weights, b=b, threshold=0.15)
+    found = sink_metrics(weights, b=b, threshold=0.15, position=None)
     for head, a in enumerate(weights):
         c = a.sum(axis=0)
         p = c / c.sum()
@@ -67,16 +69,29 @@ def test_causal_importance_counts_the_queries_that_see_a_key():
     np.testing.assert_allclose(importance(weights, causal=True), expected, rtol=1e-14)
     sink = np.zeros((6, 6))
     sink[:, 0] = 1.0
-    assert sink_rate(sink, causal=True) == pytest.approx(1 / 6)
+    assert sink_rate(sink, causal=True) == 1.0
+    assert sink_rate(sink, position=None, causal=True) == pytest.approx(1 / 6)
     # every query on itself: the last key is seen by one query, which gives it all
     np.testing.assert_allclose(importance(np.eye(6), causal=True), 1 / np.arange(6, 0, -1))
 
 
-def test_the_rate_is_a_share_of_layers_heads_and_keys():
+def test_the_rate_is_a_share_of_layers_and_heads_at_a_position():
+    """As it is defined for language models: the first token, a threshold of 0.3."""
     weights = np.full((2, 2, 4, 4), 0.25)
     weights[1, 0] = [1.0, 0.0, 0.0, 0.0]
-    assert sink_rate(weights) == pytest.approx(1 / 16)
-    assert sink_rate(weights, threshold=0.2) == pytest.approx((3 * 4 + 1) / 16)
+    weights[0, 0] = [0.0, 0.5, 0.5, 0.0]
+    assert [sink_rate(weights, position=k) for k in (0, 1, 2, 3)] == [0.25, 0.25, 0.25, 0.0]
+    assert sink_rate(weights) == 0.25
+    assert sink_rate(weights, threshold=0.2) == 0.75
+    assert sink_rate(weights, position=None) == pytest.approx(3 / 16)
+
+
+def test_a_position_that_there_is_not_is_refused():
+    for position in (4, -1):
+        with pytest.raises(ValueError, match=f"position is {position} and there are 4 keys"):
+            sink_rate(np.eye(4), position=position)
+    with pytest.raises(TypeError, match="position is 'first'"):
+        sink_metrics(np.eye(4), position="first")
 
 
 def test_attention_to_keys_without_a_target_is_infinitely_far():

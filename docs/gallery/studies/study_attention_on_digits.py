@@ -220,7 +220,7 @@ class Training:
     def measure(self) -> dict[str, object]:
         """On the test images; metrics of columns are means over layers, images and heads."""
         logits, weights = self.model(self.test)
-        metrics = sink_metrics(weights)
+        metrics = sink_metrics(weights, position=None)
         theta = torch.stack([layer.theta for layer in self.model.layers])
         return {
             "accuracy": float((logits.argmax(dim=-1) == self.test_kinds).double().mean()),

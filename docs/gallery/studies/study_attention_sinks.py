@@ -167,7 +167,7 @@ def measure(model: Model, test: Sequences) -> dict[str, float]:
     """Metrics of columns are means over sequences and heads."""
     logits, weights = model(test.tokens)
     right = logits.argmax(dim=-1) == test.answers
-    metrics = sink_metrics(weights, causal=model.kind.causal)
+    metrics = sink_metrics(weights, position=None, causal=model.kind.causal)
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), test.answers.flatten())
     return {
         "accuracy at marks": float(right[test.marks].double().mean()),
