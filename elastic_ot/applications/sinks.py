@@ -51,12 +51,7 @@ class SinkMetrics(Generic[ArrayT_co]):
 
 @public
 def sink_metrics(
-    weights: ArrayT,
-    *,
-    b: Array | None = None,
-    threshold: float = 0.3,
-    position: int | None = 0,
-    causal: bool = False,
+    weights: ArrayT, *, b: Array | None = None, threshold: float = 0.3, position: int | None = 0, causal: bool = False
 ) -> SinkMetrics[ArrayT]:
     """All metrics of `SinkMetrics` at once.
 

@@ -7,16 +7,21 @@ no iteration is needed. Memory is that of a plan for every direction.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..calls import public
 from ..typing import Array, ArrayT
 from .arguments import alike, matrices, positive
-from .frameworks import detached, home, namespace, softmax, working
+from .frameworks import namespace, softmax, working
+from .marginals import in_library
+from .slices import Side, SoftSort, lifted, matched
 
 __all__ = ["expected_sliced_plan", "sliced_attention"]
+
+SlicedMetric = Literal["sqeuclidean", "euclidean"]
+SlicedReduction = Literal["mean", "sum"]
 
 
 @public
@@ -28,6 +33,12 @@ def expected_sliced_plan(
     inv_temp: float | Array = 0.0,
     tau: float | None = None,
     straight_through: float | None = None,
+    squared: bool = False,
+    metric: SlicedMetric = "sqeuclidean",
+    reduction: SlicedReduction = "mean",
+    x_mask: Array | None = None,
+    y_mask: Array | None = None,
+    interpolation: Array | None = None,
 ) -> ArrayT:
     """The average over directions of the plans that match projections in order.
 
@@ -39,14 +50,22 @@ def expected_sliced_plan(
         A direction in each column, of any length; default the d coordinate axes.
     inv_temp : float or array of one number
         Directions are averaged with weights softmax(-inv_temp * cost), where the cost is the mean squared distance that
-        a direction's plan moves the points in full space; >= 0, and 0 (default) means equal weights. An inverse
-        temperature: large values keep the cheapest direction alone.
+        a direction's plan moves the points in full space (see `metric` and `reduction`); >= 0, and 0 (default) means
+        equal weights. An inverse temperature: large values keep the cheapest direction alone.
     tau : float, optional
         Sort softly, by the matrix softmax(-abs(sort(z)_i - z_j) / tau) in place of a permutation of the projections z,
         > 0 in their units. Default: sort exactly.
     straight_through : float, optional
         Sort exactly, with the derivatives of a soft sort of this tau. Without either, the sorting has none: what is
         left are those of the weights.
+    squared : bool
+        Soft sorts are of squared differences, softmax(-(sort(z)_i - z_j)^2 / tau), with tau in squared units.
+    metric, reduction : {"sqeuclidean", "euclidean"}, {"mean", "sum"}
+        The cost of a direction's plan: distances or their squares, their mean over the points x or their sum.
+    x_mask, y_mask : array of bool, shapes (..., n) and (..., m), optional
+        False for padding, whose rows and columns are 0: the others are as without it.
+    interpolation : array, shape (n, m), optional
+        What sorted x and sorted y share, in place of the overlaps of intervals. Not together with masks.
 
     Returns
     -------
@@ -64,6 +83,9 @@ def expected_sliced_plan(
     -----
     Projections that are equal keep their order, as one of several optimal matchings. With n != m, sorted points share
     their masses as intervals of [0, 1] overlap.
+
+    ESPFormer's public code is ``squared=True, metric="euclidean", reduction="sum"``, with ``tau=1e-3`` and one mask of
+    padding for queries and keys; its ``temperature`` is `inv_temp`.
 
     References
     ----------
@@ -94,15 +116,22 @@ def expected_sliced_plan(
     for name, value in (("tau", tau), ("straight_through", straight_through)):
         if value is not None:
             positive(name, value)
-    plans = _lifted(_projections(x, directions), _projections(y, directions), tau, straight_through)
+    if metric not in ("sqeuclidean", "euclidean"):
+        raise ValueError(f"metric is {metric!r}; choose from 'sqeuclidean', 'euclidean'")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is {reduction!r}; choose from 'mean', 'sum'")
     xp = namespace(x)
-    if not isinstance(inv_temp, int | float) or inv_temp > 0:
-        p, q = working("x", x), working("y", y)  # squares of half precision overflow
-        far = xp.sum((p[..., :, None, :] - q[..., None, :, :]) ** 2, axis=-1)
-        costs = xp.mean(xp.sum(plans * far[..., None, :, :], axis=-1), axis=-1)
-        shares = xp.astype(softmax(-inv_temp * costs), plans.dtype, copy=False)
-        return xp.sum(shares[..., None, None] * plans, axis=-3)
-    return xp.mean(plans, axis=-3)
+    sides = Side(x, directions, _padding("x_mask", x_mask, x)), Side(y, directions, _padding("y_mask", y_mask, y))
+    shares = _given_shares(interpolation, x, y, x_mask, y_mask)
+    soft = None if tau is None and straight_through is None else SoftSort(tau, straight_through, squared)
+    plans = matched(*sides, shares) if soft is None else lifted(*sides, shares, soft)
+    if isinstance(inv_temp, int | float) and inv_temp == 0:
+        return xp.mean(plans, axis=-3)
+    costs = xp.sum(plans * _distances(x, y, metric)[..., None, :, :], axis=(-2, -1))
+    if reduction == "mean":
+        costs = costs / sides[0].count(costs.dtype)
+    weights = xp.astype(softmax(-inv_temp * costs), plans.dtype, copy=False)
+    return xp.sum(weights[..., None, None] * plans, axis=-3)
 
 
 @public
@@ -115,6 +144,12 @@ def sliced_attention(
     inv_temp: float | Array = 0.0,
     tau: float | None = None,
     straight_through: float | None = None,
+    squared: bool = False,
+    metric: SlicedMetric = "sqeuclidean",
+    reduction: SlicedReduction = "mean",
+    query_mask: Array | None = None,
+    key_mask: Array | None = None,
+    interpolation: Array | None = None,
     need_weights: bool = False,
 ) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention whose weights are the expected sliced plan between q / sqrt(d) and k / sqrt(d).
@@ -125,9 +160,12 @@ def sliced_attention(
         Queries and keys; leading dimensions, say batch and heads, broadcast.
     v : array, shape (..., m, p)
         Values.
-    directions, inv_temp, tau, straight_through
+    directions, inv_temp, tau, straight_through, squared, metric, reduction, interpolation
         As for `expected_sliced_plan`. With the default directions, d axes, learned projections of queries and keys are
         directions that are learned.
+    query_mask, key_mask : array of bool, shapes (..., n) and (..., m), optional
+        False for padding: such a key has the weight 0, such a query the output 0. Self-attention to a padded sequence
+        passes its mask as both.
     need_weights : bool
         Also return the weights.
 
@@ -161,7 +199,18 @@ def sliced_attention(
         raise ValueError(f"v has shape {tuple(v.shape)} and k {tuple(k.shape)}; there must be a value for each key")
     scale = 1 / math.sqrt(q.shape[-1])
     weights = expected_sliced_plan(
-        scale * q, scale * k, directions, inv_temp=inv_temp, tau=tau, straight_through=straight_through
+        scale * q,
+        scale * k,
+        directions,
+        inv_temp=inv_temp,
+        tau=tau,
+        straight_through=straight_through,
+        squared=squared,
+        metric=metric,
+        reduction=reduction,
+        x_mask=query_mask,
+        y_mask=key_mask,
+        interpolation=interpolation,
     )
     out = namespace(v).matmul(weights, v)
     return (out, weights) if need_weights else out
@@ -180,43 +229,47 @@ def _check_shapes(x: Any, y: Any, directions: Any) -> None:
         ) from None
 
 
-def _projections(points: Any, directions: Any) -> Any:
-    """Shape (..., k, n)."""
+def _padding(name: str, mask: Any, points: Any) -> Any:
+    """The mask of points (..., n, d), or None; refuses what is none."""
+    if mask is None:
+        return None
     xp = namespace(points)
-    return xp.matrix_transpose(points if directions is None else xp.matmul(points, directions))
+    mask = in_library(mask, points)
+    if not xp.isdtype(mask.dtype, "bool"):
+        raise TypeError(f"{name} has dtype {mask.dtype}; it must be bool (False = padding)")
+    shape, wanted = tuple(mask.shape), tuple(points.shape[:-1])
+    try:
+        fits = np.broadcast_shapes(shape, wanted)[-1:] == wanted[-1:] and mask.ndim > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} has shape {shape} and its points {tuple(points.shape)}; it must be (..., {wanted[-1]})"
+        )
+    return mask
 
 
-def _lifted(x: Any, y: Any, tau: float | None, straight_through: float | None) -> Any:
-    """A plan for every direction from projections (..., k, n) and (..., k, m), shape (..., k, n, m)."""
+def _given_shares(shares: Any, x: Any, y: Any, x_mask: Any, y_mask: Any) -> Any:
+    """What sorted points share, shape (n, m), or None for the overlaps of intervals."""
+    if shares is None:
+        return None
+    if x_mask is not None or y_mask is not None:
+        raise ValueError(
+            "interpolation and a mask are given; padding changes what sorted points share, pass one of them"
+        )
+    alike(x=x, interpolation=shares)
+    wanted = (x.shape[-2], y.shape[-2])
+    if tuple(shares.shape) != wanted:
+        raise ValueError(f"interpolation has shape {tuple(shares.shape)}; it must be {wanted}")
+    return shares
+
+
+def _distances(x: Any, y: Any, metric: SlicedMetric) -> Any:
+    """Shape (..., n, m), in single precision at least: squares of half precision overflow."""
     xp = namespace(x)
-    n, m = x.shape[-1], y.shape[-1]
-    shared = xp.asarray(_shared_masses(n, m), **home(x))
-    if tau is None and straight_through is None:
-        places = xp.argsort(xp.argsort(x, axis=-1), axis=-1), xp.argsort(xp.argsort(y, axis=-1), axis=-1)
-        cells = places[0][..., :, None] * m + places[1][..., None, :]
-        return xp.reshape(xp.take(xp.reshape(shared, (-1,)), xp.reshape(cells, (-1,)), axis=0), cells.shape)
-    first, second = (_sorting(z, tau, straight_through) for z in (x, y))
-    if n != m:
-        second = xp.matmul(shared, second)
-    return xp.matmul(xp.matrix_transpose(first), second)
-
-
-def _sorting(z: Any, tau: float | None, straight_through: float | None) -> Any:
-    """Matrices (..., n, n) that sort z: soft, or exact with soft derivatives."""
-    xp = namespace(z)
-    sharpness = straight_through if tau is None else tau
-    soft = softmax(-xp.abs(xp.sort(z, axis=-1)[..., :, None] - z[..., None, :]) / sharpness)
-    if tau is not None:
-        return soft
-    index = xp.arange(z.shape[-1], device=home(z)["device"])
-    hard = xp.argsort(detached(z), axis=-1)[..., :, None] == index
-    return xp.astype(hard, z.dtype) + (soft - detached(soft))
-
-
-def _shared_masses(n: int, m: int) -> Any:
-    """What n sorted points and m of them share, in units of the former's mass: the identity if n = m."""
-    if n == m:
-        return np.eye(n)
-    # whole numbers: the points are intervals of lengths m and n on a line of length n m
-    rows, cols = np.arange(n)[:, None] * m, np.arange(m) * n
-    return np.clip(np.minimum(rows + m, cols + n) - np.maximum(rows, cols), 0, None) / m
+    p, q = working("x", x), working("y", y)
+    far = xp.sum((p[..., :, None, :] - q[..., None, :, :]) ** 2, axis=-1)
+    if metric == "sqeuclidean":
+        return far
+    apart = far > 0
+    return xp.where(apart, xp.sqrt(xp.where(apart, far, xp.ones_like(far))), far)

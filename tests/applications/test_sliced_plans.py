@@ -168,6 +168,118 @@ def test_straight_through_plans_are_exact_and_have_derivatives():
     np.testing.assert_allclose(found, x.grad, rtol=0, atol=1e-4)
 
 
+def by_the_public_code(x, y, inv_temp, tau, padding=None, interpolation=None):
+    """ESPFormer's released layer, one axis after the other: descending, squared, sums of Euclidean distances.
+
+    Padding, of queries and keys alike, becomes 1e18.
+    """
+    if padding is not None:
+        x, y = (np.where(padding[:, None], 1e18, z) for z in (x, y))
+    plans = []
+    for u, v in zip(x.T, y.T, strict=True):
+        first, second = (np.exp(-((-np.sort(-z)[:, None] - z) ** 2) / tau) for z in (u, v))
+        first, second = (matrix / matrix.sum(axis=1, keepdims=True) for matrix in (first, second))
+        plans.append(first.T @ (second if interpolation is None else interpolation @ second))
+    costs = np.array([(plan * np.sqrt(((x[:, None] - y) ** 2).sum(-1))).sum() for plan in plans])
+    weights = np.exp(-inv_temp * (costs - costs.min()))
+    return np.einsum("k,kij->ij", weights / weights.sum(), plans)
+
+
+PUBLIC = {"squared": True, "metric": "euclidean", "reduction": "sum"}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_options_of_the_public_code_are_its_formula(name):
+    lib = library(name)
+    found = lib.read(expected_sliced_plan(lib.make(X), lib.make(Y), inv_temp=0.4, tau=0.05, **PUBLIC))
+    wanted = [by_the_public_code(x, y, 0.4, 0.05) for x, y in zip(X, Y, strict=True)]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13 if found.dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_padding_of_queries_and_keys_is_that_of_the_public_code(name):
+    lib = library(name)
+    kept = np.array([[True] * 8, [True] * 5 + [False] * 3, [False, True] * 4])
+    given = {"inv_temp": 0.4, "tau": 0.05, "x_mask": lib.make(kept), "y_mask": lib.make(kept), **PUBLIC}
+    found = lib.read(expected_sliced_plan(lib.make(X), lib.make(Y), **given))
+    tolerance = 1e-13 if found.dtype == np.float64 else 1e-5
+    for plan, x, y, mask in zip(found, X, Y, kept, strict=True):
+        wanted = by_the_public_code(x, y, 0.4, 0.05, padding=~mask)
+        np.testing.assert_allclose(plan[np.ix_(mask, mask)], wanted[np.ix_(mask, mask)], rtol=0, atol=tolerance)
+        assert not plan[~mask].any()
+        assert not plan[:, ~mask].any()
+
+
+@pytest.mark.parametrize("sort", [{}, {"tau": 0.2}, {"straight_through": 0.2}], ids=str)
+@pytest.mark.parametrize("options", [{}, PUBLIC], ids=["default", "public"])
+def test_padding_changes_nothing_for_the_other_points(sort, options):
+    options = {"inv_temp": 0.7, **sort, **options}
+    rows, cols = np.arange(8) % 3 > 0, np.arange(8) < 6
+    found = expected_sliced_plan(X, Y, DIRECTIONS, x_mask=rows, y_mask=cols, **options)
+    wanted = expected_sliced_plan(X[:, rows], Y[:, cols], DIRECTIONS, **options)
+    np.testing.assert_allclose(found[:, rows][:, :, cols], wanted, rtol=0, atol=1e-14)
+    assert found.sum() == pytest.approx(wanted.sum(), rel=1e-12)
+    one_side = expected_sliced_plan(X, Y, DIRECTIONS, y_mask=cols, **options)
+    np.testing.assert_allclose(
+        one_side[..., cols], expected_sliced_plan(X, Y[:, cols], DIRECTIONS, **options), rtol=0, atol=1e-14
+    )
+    assert not one_side[..., ~cols].any()
+
+
+@pytest.mark.parametrize("sort", [{}, {"straight_through": 0.3}], ids=str)
+def test_exact_plans_of_padding_alone_are_zero(sort):
+    mask = np.zeros((3, 8), bool)
+    mask[0] = True
+    found = expected_sliced_plan(X, Y, x_mask=mask, y_mask=mask, **sort)
+    assert not found[1:].any()
+    np.testing.assert_allclose(found[0], expected_sliced_plan(X[0], Y[0]), rtol=0, atol=1e-15)
+
+
+def test_what_is_padding_altogether_has_no_weights():
+    torch = pytest.importorskip("torch")
+    x, y = (torch.tensor(z).requires_grad_() for z in (X, Y))
+    mask = torch.ones(3, 8, dtype=torch.bool)
+    mask[1] = False
+    found = expected_sliced_plan(x, y, inv_temp=1.0, tau=0.3, x_mask=mask, y_mask=mask, **PUBLIC)
+    assert not found[1].any()
+    (found**2).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert not x.grad[1].any()
+
+
+@pytest.mark.parametrize("tau", [None, 0.05])
+def test_an_interpolation_takes_the_place_of_overlaps(tau):
+    x, y = X[0, :5], Y[0]
+    overlaps = 5 * ot.emd_1d(np.arange(5.0), np.arange(8.0))
+    options = {"tau": tau, "inv_temp": 0.3, **PUBLIC}
+    found = expected_sliced_plan(x, y, interpolation=overlaps, **options)
+    np.testing.assert_allclose(found, expected_sliced_plan(x, y, **options), rtol=0, atol=1e-12)
+    given = RNG.random((5, 8))
+    found = expected_sliced_plan(x, y, interpolation=given, **options)
+    # both the public code and we are free to sort either way round if the matrix is turned as well
+    wanted = by_the_public_code(x, y, 0.3, 1e-9 if tau is None else tau, interpolation=given[::-1, ::-1])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_options_of_the_public_code_are_differentiated_by_torch():
+    torch = pytest.importorskip("torch")
+    x, y = (torch.tensor(z).requires_grad_() for z in (X[0, :4, :3], Y[0, :5, :3]))
+    masks = {"x_mask": torch.tensor([True, True, False, True]), "y_mask": torch.tensor([True, False, True, True, True])}
+    for more in ({}, masks):
+        options = {"inv_temp": 0.5, "tau": 0.4, **PUBLIC, **more}
+        assert torch.autograd.gradcheck(lambda x, y, options=options: expected_sliced_plan(x, y, **options), (x, y))
+
+
+def test_attention_leaves_out_padded_keys_and_queries():
+    values = RNG.normal(size=(3, 8, 2))
+    kept = np.arange(8) < 6
+    out, weights = sliced_attention(X, Y, values, query_mask=kept, key_mask=kept, need_weights=True)
+    short = sliced_attention(X[:, :6], Y[:, :6], values[:, :6], need_weights=True)
+    np.testing.assert_allclose(out[:, :6], short[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(weights[:, :6, :6], short[1], rtol=0, atol=1e-14)
+    assert not out[:, 6:].any()
+
+
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_attention_applies_the_plan_of_scaled_queries_and_keys(name):
     lib = library(name)
@@ -205,6 +317,16 @@ def test_attention_returns_its_weights_too():
         (lambda: expected_sliced_plan(X, Y, tau=0.0), ValueError, "tau is 0.0; it must be finite and > 0"),
         (lambda: expected_sliced_plan(X, Y, straight_through=-2), ValueError, "straight_through is -2"),
         (lambda: expected_sliced_plan(X, Y, tau=1, straight_through=1), ValueError, "pass one of them"),
+        (lambda: expected_sliced_plan(X, Y, metric="cosine"), ValueError, "metric is 'cosine'; choose from"),
+        (lambda: expected_sliced_plan(X, Y, reduction="max"), ValueError, "reduction is 'max'; choose from"),
+        (lambda: expected_sliced_plan(X, Y, x_mask=np.ones(8)), TypeError, "x_mask has dtype float64"),
+        (lambda: sliced_attention(X, Y, Y, key_mask=np.ones(7, bool)), ValueError, r"y_mask has shape \(7,\)"),
+        (lambda: expected_sliced_plan(X, Y, interpolation=np.eye(7)), ValueError, r"interpolation has shape \(7, 7\)"),
+        (
+            lambda: expected_sliced_plan(X, Y, interpolation=np.eye(8), y_mask=np.ones(8, bool)),
+            ValueError,
+            "interpolation and a mask are given",
+        ),
         (lambda: expected_sliced_plan(X, Y.astype("f4")), TypeError, "x has dtype float64 and y float32"),
         (lambda: sliced_attention(X, Y, Y[:, :3]), ValueError, "there must be a value for each key"),
         (lambda: sliced_attention(X, Y[..., :2], Y), ValueError, "q has shape .* their last dimensions must be equal"),
