@@ -76,7 +76,8 @@ def attention_weights(
         Score of one more key, which stands for no key at all and whose column is free: rows sum to what is not given
         to it, at most 1. The balance has no hold on it, so a head keeps a way to do nothing. The scale of `b`
         matters then; with lam = 1 more and more is taken from it, until what is left of the queries by `b` is.
-        Not together with `tol`.
+        Not together with `tol`. With ``lam=0`` and a score of 0 it adds one to the denominator of the softmax, which is
+        known as softmax-off-by-one.
 
     Returns
     -------

@@ -45,6 +45,7 @@ class ElasticAttention(nn.Module):
         As for `attention_weights`.
     null_key : bool
         One more key a head with a learned score `null_score`, which stands for no key at all; not together with `tol`.
+        It begins at 0, which with a fixed ``lam=0`` is softmax-off-by-one.
 
     Attributes
     ----------

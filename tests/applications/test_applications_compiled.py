@@ -29,6 +29,9 @@ CALLS = {
     "low_rank_attention": lambda s: A.low_rank_attention(s, s, s, s[..., :3, :]),
     "sliced_attention": lambda s: A.sliced_attention(s, s, s),
     "expected_sliced_plan": lambda s: A.expected_sliced_plan(s, s, inv_temp=1.0, straight_through=1.0),
+    "expected_sliced_plan, padded": lambda s: A.expected_sliced_plan(
+        s, s, inv_temp=1.0, tau=0.5, squared=True, metric="euclidean", x_mask=s[..., 0] > -2, y_mask=s[..., 0] > -2
+    ),
     "sink_metrics": lambda s: tuple(vars(A.sink_metrics(s.abs())).values())[2:],
     "importance": lambda s: A.importance(s.abs(), causal=True),
     "gini": lambda s: A.gini(s.abs()),
@@ -49,6 +52,8 @@ CALLS = {
     "soft_sort": lambda s: A.soft_sort(s, weights=s.abs()),
     "soft_rank": A.soft_rank,
     "soft_quantile": lambda s: A.soft_quantile(s, [0.25, 0.5]),
+    "projected_sort": lambda s: A.projected_sort(s, regularization="entropic"),
+    "projected_rank": A.projected_rank,
     "route, softmax": lambda s: A.route(s, 2).idx,
     "route, sinkhorn": lambda s: tuple(vars(A.route(s, 2, method="sinkhorn", mask=s[..., 0] > -2)).values()),
     "route, ssr": lambda s: A.route(s, 2, method="ssr", draw=0.0).weight,

@@ -196,6 +196,15 @@ def test_a_null_key_is_a_column_without_balance(name, lam):
     assert (weights.sum(axis=-1) < 1).all()
 
 
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_null_score_of_0_adds_one_to_the_denominator_of_the_softmax(name):
+    lib = library(name)
+    scores = scores_of(2, 5, 6)
+    found = lib.read(attention_weights(lib.make(scores), lam=0, null_score=0))
+    wanted = np.exp(scores) / (1 + np.exp(scores).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11 if found.dtype == np.float64 else 1e-6)
+
+
 def test_a_query_without_keys_gives_all_to_the_null_key():
     scores = scores_of(4, 3)
     mask = np.ones((4, 3), bool)

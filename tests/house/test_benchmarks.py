@@ -20,6 +20,7 @@ from benchmarks import (
     compare_sinkhorn,
     compare_small,
     compare_small_layers,
+    compare_systems,
     first_call,
     ranks,
 )
@@ -37,6 +38,7 @@ STORED = {
     "small": compare_small.SMALL,
     "layers": compare_layers.LAYERS,
     "attention": compare_attention.ATTENTION,
+    "systems": compare_systems.SYSTEMS,
     "iterations": compare_iterations.ITERATIONS,
     "first_call": first_call.FIRST_CALL,
     "small_layers": compare_small_layers.SMALL_LAYERS,
