@@ -9,7 +9,7 @@ or --only writes nothing unless told where; --redraw makes the tables of stored 
 from collections.abc import Callable
 from functools import partial
 from time import process_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def routing(scale: Scale) -> Figures:
             for k in (1, 2):
                 logits = normals(tokens, experts) + normals(experts, seed=1)
                 reached = marginal_error(loops.balanced(logits, ROUTER_TOL))
-                combine = "sigmoid" if k == 1 else "softmax"
+                combine: Literal["sigmoid", "softmax"] = "sigmoid" if k == 1 else "softmax"
                 ours = partial(applications.route, k=k, method="sinkhorn", combine=combine, tol=reached)
                 layers: dict[str, Layer] = {
                     OURS: lambda x, ours=ours: ours(x).weight,
@@ -167,7 +167,9 @@ def ranking(scale: Scale) -> Figures:
     return found
 
 
-def report_of(title: str, sizes: str, goal: str, note: str, more: dict[str, Callable[[Figures], str]]) -> object:
+def report_of(
+    title: str, sizes: str, goal: str, note: str, more: dict[str, Callable[[Figures], str]]
+) -> Callable[[Figures], Report]:
     """What makes the report of a section: its times, ratios and errors, and columns of its own."""
 
     def report(figures: Figures) -> Report:

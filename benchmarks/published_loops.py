@@ -1,5 +1,7 @@
 """Published layers as they are usually written in torch, from their formulas, for `compare_systems`."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression, linear_sum_assignment
@@ -59,11 +61,11 @@ def straight_through(scores: Tensor, iterations: int) -> Tensor:
     return permutations(scores) + soft - soft.detach()
 
 
-class ProjectedRank(torch.autograd.Function):
+class ProjectedRank(torch.autograd.Function):  # type: ignore[misc]
     """Fast soft ranks: an isotonic regression for each row of z, by SciPy, and means over its blocks backwards."""
 
     @staticmethod
-    def forward(ctx: "torch.autograd.function.FunctionCtx", z: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, z: Tensor) -> Tensor:
         host = z.detach().numpy()
         w = np.arange(host.shape[-1], 0, -1, dtype=host.dtype)
         out, orders, blocks = np.empty_like(host), [], []
@@ -73,14 +75,14 @@ class ProjectedRank(torch.autograd.Function):
             out[row, order] = values[order] - found.x
             orders.append(order)
             blocks.append(found.blocks)
-        ctx.known = orders, blocks  # type: ignore[attr-defined]
+        ctx.known = orders, blocks
         return torch.from_numpy(out)
 
     @staticmethod
-    def backward(ctx: "torch.autograd.function.FunctionCtx", bar: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, bar: Tensor) -> Tensor:
         host = bar.numpy()
         out = np.empty_like(host)
-        for row, (order, blocks) in enumerate(zip(*ctx.known, strict=True)):  # type: ignore[attr-defined]
+        for row, (order, blocks) in enumerate(zip(*ctx.known, strict=True)):
             values, sizes = host[row, order], np.diff(blocks)
             out[row, order] = values - np.repeat(np.add.reduceat(values, blocks[:-1]) / sizes, sizes)
         return torch.from_numpy(out)
@@ -88,5 +90,5 @@ class ProjectedRank(torch.autograd.Function):
 
 def projected_rank(x: Tensor, epsilon: float) -> Tensor:
     """Ranks of rows, the largest value with rank n."""
-    ranks: Tensor = ProjectedRank.apply(x / epsilon)  # type: ignore[no-untyped-call]
+    ranks: Tensor = ProjectedRank.apply(x / epsilon)
     return ranks

@@ -11,7 +11,19 @@ from ..results import one_line
 from ..typing import Array, ArrayT, ArrayT_co
 from . import capacities
 from .arguments import finite
-from .frameworks import argmax, counts, detached, device_of, gather, integers, log_softmax, namespace, without, working
+from .frameworks import (
+    argmax,
+    counts,
+    detached,
+    device_of,
+    gather,
+    integers,
+    log_softmax,
+    namespace,
+    probabilities,
+    without,
+    working,
+)
 from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capacity, check_choice, is_drawn, tokens_of
 from .routing_plan import routed_plan
 
@@ -267,7 +279,7 @@ def _weights(combine: RoutingCombine, plan: Any, logits: Any, epsilon: float, k:
     elif combine == "plan" and plan is not None:
         chosen = gather(plan, safe) / k
     else:
-        chosen = xp.exp(gather(log_softmax(logits / epsilon), safe))
+        chosen = gather(probabilities(logits if epsilon == 1 else logits / epsilon), safe)
     return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays.ingest import as_array, as_numpy
 from ..problems.penalties import AtMost, Elastic
-from .frameworks import is_constant, logs_and_potentials, namespace
+from .frameworks import home, is_constant, logs_and_potentials, namespace
 
 PLAIN_ITERATIONS = 64  # after which the solver, which has other methods, begins anew
 FIRST_LOOK = 3
 PLAIN_RANGE = 1e12  # of scalings and sums: what float32 rounds to 0 is nothing beside them
+HOST_ENTRIES = 1 << 13  # of logits; its calls cost less than torch's, and its BLAS takes one thread
 PLAIN_ACCURACY = 8  # units of rounding: a tolerance below it needs float64
 
 
@@ -44,6 +46,23 @@ def routed_plan(
 
     Columns aim at T k / E with the elasticity `lam`, or hold at most `capacity` where that is given and `lam` is not.
     """
+    found = None
+    if options["tol"] >= PLAIN_ACCURACY * float(namespace(logits).finfo(logits.dtype).eps) and is_constant(logits):
+        with np.errstate(all="ignore"):  # what overflows is not returned
+            found = _plainly(logits, k, valid, lam, capacity, options)
+    return _solved(logits, _problem(logits, k, valid, lam, capacity), options) if found is None else found
+
+
+class _Problem(NamedTuple):
+    """Weights (..., T) and (..., E), their mass (...), and what columns are asked to be."""
+
+    a: Any
+    b: Any
+    mass: Any
+    cols: Elastic | AtMost
+
+
+def _problem(logits: Any, k: int, valid: Any, lam: float | None, capacity: int | None) -> _Problem:
     xp = namespace(logits)
     ones = xp.ones_like(logits[..., 0])
     a = k * (ones if valid is None else xp.where(valid, ones, xp.zeros_like(ones)))
@@ -52,19 +71,24 @@ def routed_plan(
     share = mass / logits.shape[-1]
     if lam is None and capacity is not None:
         cols, share = AtMost(), capacity * xp.ones_like(mass)
-    b = share[..., None] * xp.ones_like(logits[..., 0, :])
-    found = None
-    if options["tol"] >= PLAIN_ACCURACY * float(xp.finfo(logits.dtype).eps) and is_constant(logits):
-        with np.errstate(all="ignore"):  # what overflows is not returned
-            found = _by_scalings(logits, k, a, b, mass, cols, options)
-    return _solved(logits, a, b, mass, cols, options) if found is None else found
+    return _Problem(a, share[..., None] * xp.ones_like(logits[..., 0, :]), mass, cols)
 
 
-def _by_scalings(
-    logits: Any, k: int, a: Any, b: Any, mass: Any, cols: Elastic | AtMost, options: dict[str, Any]
+def _plainly(
+    logits: Any, k: int, valid: Any, lam: float | None, capacity: int | None, options: dict[str, Any]
 ) -> RoutedPlan | None:
+    """By scalings, in NumPy where that is faster."""
+    host = as_array("logits", logits) if math.prod(logits.shape) <= HOST_ENTRIES else None
+    if not isinstance(host, np.ndarray):
+        return _by_scalings(logits, k, _problem(logits, k, valid, lam, capacity), options)
+    valid = None if valid is None else as_numpy("mask", valid)
+    found = _by_scalings(host, k, _problem(host, k, valid, lam, capacity), options)
+    return None if found is None else RoutedPlan(*(namespace(logits).asarray(x, **home(logits)) for x in found))
+
+
+def _by_scalings(logits: Any, k: int, problem: _Problem, options: dict[str, Any]) -> RoutedPlan | None:
     """By Sinkhorn's iteration on exp(logits / epsilon); None if that is not enough."""
-    xp = namespace(logits)
+    xp, (a, b, mass, cols) = namespace(logits), problem
     logs = logits - xp.max(logits, axis=(-2, -1), keepdims=True)
     if options["epsilon"] != 1:
         logs /= options["epsilon"]
@@ -103,9 +127,9 @@ def _product(matrix: Any, vector: Any) -> Any:
     return matrix @ vector if vector.ndim == 1 else (matrix @ vector[..., None])[..., 0]
 
 
-def _solved(logits: Any, a: Any, b: Any, mass: Any, cols: Elastic | AtMost, options: dict[str, Any]) -> RoutedPlan:
+def _solved(logits: Any, problem: _Problem, options: dict[str, Any]) -> RoutedPlan:
     """By the solver, with derivatives."""
-    xp = namespace(logits)
+    xp, (a, b, mass, cols) = namespace(logits), problem
     logs, _, g = logs_and_potentials(-logits, a, b, cols=cols, reference="counting", end="rows", **options)
     plan, g = xp.exp(logs), g / options["epsilon"]
     row, col = xp.sum(plan, axis=-1), xp.sum(plan, axis=-2)

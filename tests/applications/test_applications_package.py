@@ -10,7 +10,8 @@ import pytest
 
 from elastic_ot import applications
 
-HELPERS = {"arguments", "attention_solve", "capacities", "frameworks", "marginals", "routing_input", "sequences"}
+HELPERS = {"arguments", "attention_solve", "capacities", "frameworks", "marginals", "routing_input", "routing_plan"}
+HELPERS |= {"sequences", "slices"}
 SHARED = {"blocks": {"check_block", "cut", "real_keys", "sort_matrix"}, "causal": {"balanced_past", "prefix_logsumexp"}}
 """What other modules of the package use, and nobody else should."""
 
