@@ -12,6 +12,7 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
+from numpy.typing import NDArray
 
 from ..api.solve import solve, solve_with_plan
 from ..arrays.ingest import as_numpy
@@ -141,6 +142,14 @@ def counts(index: Any, size: int) -> Any:
         return functions.counts(index, size)
     xp = namespace(index)
     return xp.sum(xp.astype(index[..., None] == xp.arange(size, dtype=index.dtype), index.dtype), axis=-2)
+
+
+def on_host(values: Any) -> NDArray[Any] | None:
+    """A constant as an array of NumPy in the same memory; None where there is no such view."""
+    functions = _functions_of(values)
+    if functions is not None:
+        return functions.on_host(values)
+    return values if isinstance(values, np.ndarray) else None
 
 
 def home(values: Any) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def route(
     else:
         idx = _within(capacity, order, log_softmax(logits / epsilon) if plan is None else order, k, valid)
     weight = _weights(combine, plan, logits, epsilon, k, idx, valid)
-    return Routing(idx, weight, _load(idx, logits.shape[-1]), plan, residual, converged)
+    return Routing(idx, weight, _load(idx, logits.shape[-1], valid), plan, residual, converged)
 
 
 @public
@@ -283,7 +283,7 @@ def _weights(combine: RoutingCombine, plan: Any, logits: Any, epsilon: float, k:
     return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 
-def _load(idx: Any, experts: int) -> Any:
+def _load(idx: Any, experts: int, valid: Any) -> Any:
     """Tokens of every expert, shape (..., E)."""
-    xp = namespace(idx)
-    return counts(xp.reshape(idx + 1, (*idx.shape[:-2], -1)), experts + 1)[..., 1:]  # padding, -1, comes first
+    flat = namespace(idx).reshape(idx, (*idx.shape[:-2], -1))
+    return counts(flat, experts) if valid is None else counts(flat + 1, experts + 1)[..., 1:]  # padding, -1, is first

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays.ingest import as_array, as_numpy
+from ..arrays.ingest import as_numpy
 from ..problems.penalties import AtMost, Elastic
-from .frameworks import home, is_constant, logs_and_potentials, namespace
+from .frameworks import home, is_constant, logs_and_potentials, namespace, on_host
 
 PLAIN_ITERATIONS = 64  # after which the solver, which has other methods, begins anew
 FIRST_LOOK = 3
@@ -78,8 +78,8 @@ def _plainly(
     logits: Any, k: int, valid: Any, lam: float | None, capacity: int | None, options: dict[str, Any]
 ) -> RoutedPlan | None:
     """By scalings, in NumPy where that is faster."""
-    host = as_array("logits", logits) if math.prod(logits.shape) <= HOST_ENTRIES else None
-    if not isinstance(host, np.ndarray):
+    host = on_host(logits) if math.prod(logits.shape) <= HOST_ENTRIES else None
+    if host is None:
         return _by_scalings(logits, k, _problem(logits, k, valid, lam, capacity), options)
     valid = None if valid is None else as_numpy("mask", valid)
     found = _by_scalings(host, k, _problem(host, k, valid, lam, capacity), options)
@@ -89,7 +89,7 @@ def _plainly(
 def _by_scalings(logits: Any, k: int, problem: _Problem, options: dict[str, Any]) -> RoutedPlan | None:
     """By Sinkhorn's iteration on exp(logits / epsilon); None if that is not enough."""
     xp, (a, b, mass, cols) = namespace(logits), problem
-    logs = logits - xp.max(logits, axis=(-2, -1), keepdims=True)
+    logs = logits - xp.max(logits, axis=-1, keepdims=True)
     if options["epsilon"] != 1:
         logs /= options["epsilon"]
     kernel, v = xp.exp(logs), xp.ones_like(b)
@@ -103,7 +103,7 @@ def _by_scalings(logits: Any, k: int, problem: _Problem, options: dict[str, Any]
             new = xp.minimum(new, xp.ones_like(new))
         elif cols.lam < 1:
             new = new**cols.lam
-        if step < FIRST_LOOK or step % 2 == 0:  # to look takes as long as an iteration of small problems
+        if step < FIRST_LOOK:  # to look takes as long as an iteration of small problems
             v = new
             continue
         residual = _product(col[..., None, :], abs(new - v))[..., 0] / mass
@@ -113,7 +113,7 @@ def _by_scalings(logits: Any, k: int, problem: _Problem, options: dict[str, Any]
         v = new
     else:
         return None
-    least = min(float(xp.min(row)), float(xp.min(v)))  # the largest kernel is 1, so that no row is above the sum of v
+    least = min(float(xp.min(row)), float(xp.min(v)))  # no row is above the sum of v
     if not (worst >= 0 and least * PLAIN_RANGE > 1 and float(xp.max(v)) < PLAIN_RANGE):
         return None  # nan, too
     logs += xp.log(v)[..., None, :]

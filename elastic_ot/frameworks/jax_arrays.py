@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 
 def detached(array: Array) -> Array:
@@ -20,6 +24,11 @@ def traced(array: Array) -> bool:
 def is_constant(array: Array) -> bool:
     """True if its numbers are known: then nothing asks for derivatives in it."""
     return not traced(array)
+
+
+def on_host(array: Array) -> NDArray[Any] | None:
+    """The numbers of a constant, in the same memory; None on a device."""
+    return np.asarray(array) if all(device.platform == "cpu" for device in array.devices()) else None
 
 
 @jax.jit

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -28,6 +30,11 @@ def is_constant(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and tensor.requires_grad):
         return False
     return not (_is_transformed() or torch._C._len_torch_dispatch_stack())
+
+
+def on_host(tensor: Tensor) -> NDArray[Any] | None:
+    """The numbers of a constant, in the same memory; None on a device."""
+    return tensor.numpy(force=True) if tensor.device.type == "cpu" else None
 
 
 def _is_transformed() -> bool:
