@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numba
-import torch
 from matplotlib.figure import Figure
 
 from . import machine, report
+from .paired import one_thread
 from .tables import Table, rst, show
 
 RESULTS = report.RESULTS / "studies"
+MACHINE = "processor", "cores", "load at the start", "Python", "elastic_ot", "torch", "NumPy", "Numba", "date"
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def options(text: str | None) -> argparse.ArgumentParser:
-    return report.options(text)
+    parser = report.options(text)
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="of one thread each (2; a quick run: 1)")
+    return parser
+
+
+def setting() -> dict[str, str]:
+    """Of the machine and the versions what a study depends on."""
+    return {name: value for name, value in machine.describe().items() if name in MACHINE}
 
 
 def run(
@@ -30,25 +37,24 @@ def run(
     measure: Callable[[argparse.Namespace], report.Found],
     tables: Callable[[report.Found], Sequence[Table]],
     draw: Callable[[report.Found], Figure],
-    threads: int | None = 1,
     style: Mapping[Any, Any] | None = None,
 ) -> None:
     """Measure, or read what is stored; print the tables; write name.json, name.rst and name.svg.
 
-    A quick run writes nothing unless told where. One thread: layers as small as those of the studies gain nothing from
-    a second one, and lose when another program has it. Figures need no window, and are the same file for the same
-    numbers.
+    A quick run writes nothing unless told where, and is one process. One thread: layers as small as those of the
+    studies gain nothing from a second one, and lose when another program has it. Figures need no window, and are the
+    same file for the same numbers.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-        numba.set_num_threads(threads)
+    one_thread()
+    if arguments.quick:
+        arguments.processes = 1
     folder: Path | None = arguments.output or (None if arguments.quick else RESULTS)
     if arguments.redraw:
         folder = folder or RESULTS
         found = report.read(folder / f"{name}.json")
     else:
-        found = report.plain({"setting": machine.describe(), **measure(arguments)})
-    shown = tables(found)
+        found = report.plain({"setting": setting(), **measure(arguments)})
+    shown = [*tables(found), report.machine_table(found)]
     for table in shown:
         show(table)
     if folder is None:
