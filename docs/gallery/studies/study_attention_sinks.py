@@ -8,41 +8,29 @@ the answer is exact; then in a small model that is trained with each.
 
 .. code-block:: console
 
-   $ python -m docs.gallery.studies.study_attention_sinks             # two to four minutes
+   $ python -m docs.gallery.studies.study_attention_sinks             # some ten minutes
    $ python -m docs.gallery.studies.study_attention_sinks --quick     # shows that all runs
    $ python -m docs.gallery.studies.study_attention_sinks --redraw    # tables and figure of the stored numbers
 
-This page is not run when the documentation is built. It needs torch.
+This page is not run when the documentation is built; it shows what a run stored. It needs torch.
 """
 
 # sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/attention_sinks.svg'
 
 # %%
-# Results
-# -------
-#
-# .. image:: ../../../benchmarks/results/studies/attention_sinks.svg
-#    :alt: Share of a planted sink, largest column sum and accuracy of trained models against lam; weights of one head.
-#
-# .. include:: ../../../benchmarks/results/studies/attention_sinks.rst
-#
-# On fixed scores the share of the sink falls with every step of lam, and at lam = 1 it is that of any other key,
-# however high the sink was.
-#
-# In the trained models without a causal order the begin token gets less than an even share (1/32) on average at lam =
-# 0: the large columns are others. The largest column falls from eight times the mean at lam = 0 to less than four at
-# lam = 0.75. At lam = 1 and without a null key it is 1.6 and 1.8 times the mean for two seeds and 7.9 times for the
-# third, whose begin token gets a quarter of the attention: five iterations do not balance such scores. Marks are
-# answered as well as by softmax, or within 0.2%, up to lam = 0.5, and worse at lam = 1. The null key has no clear
-# effect on this: accuracies with it are lower at lam = 0.75 and higher at lam = 1, and the ranges of the seeds
-# overlap.
-#
-# Causal models give almost half of the attention to the begin token at lam = 0, and a third at lam = 1. They answer
-# as well as softmax up to lam = 0.75.
+# The question
+# ------------
+# Asked before the run, of the trained model: does lam = 0.5 or 1 change the largest column, and the accuracy at the
+# places where there is something to do, against lam = 0? Does a null key change them at the same lam? Each of twelve
+# seeds draws the parameters and all sequences, to train, to validate and to test; within a seed they are the same for
+# every kind of weights. Every kind is trained with two learning rates, the one that does better on the validation
+# sequences is kept, and its model is tested once. A difference counts as found if its interval leaves out 0, where all
+# intervals of both tables hold together with a probability of 95 %.
 
 import argparse
 import math
 import statistics
+from functools import partial
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -50,13 +38,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import studies
+from benchmarks import paired, studies
 from benchmarks.tables import Table
 from elastic_ot.applications.attention import attention_weights
 from elastic_ot.applications.causal import causal_weights
 from elastic_ot.applications.sinks import sink_metrics
 
-LAMS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 # %%
@@ -66,7 +53,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 # optimum the score of key j is lowered by rho log(c_j / b_j), c its column sum and rho = lam / (1 - lam) in units of
 # epsilon. If the sink has little of a row, that undoes all but the share 1 - lam of its height.
 
-HEIGHTS = (2.0, 4.0, 8.0)
+HEIGHTS, PLANTED_LAMS = (2.0, 4.0, 8.0), (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def planted(height: float, lam: float, size: int = 64) -> dict[str, float]:
@@ -93,7 +80,7 @@ def planted(height: float, lam: float, size: int = 64) -> dict[str, float]:
 
 TOKENS, LETTERS, WIDTH, HEADS = 32, 16, 32, 2
 MARK, BEGIN, NOTHING = LETTERS, LETTERS + 1, LETTERS
-BATCH, STEPS, RATE, SEEDS = 32, 300, 1e-2, (0, 1, 2)
+BATCH, STEPS, RATES, SEEDS = 32, 150, (1e-2, 3e-2), range(12)
 
 
 class Sequences(NamedTuple):
@@ -149,46 +136,70 @@ class Model(nn.Module):
         return self.read((weights @ v).transpose(1, 2).flatten(-2)), weights
 
 
-def train(kind: Kind, seed: int, steps: int) -> Model:
-    torch.manual_seed(seed)
-    model, generator = Model(kind), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    for _ in range(steps):
-        batch = draw_sequences(BATCH, generator)
-        loss = nn.functional.cross_entropy(model(batch.tokens)[0].flatten(0, 1), batch.answers.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model
+GROUPS = {"elastic": Kind(0.0), "null key": Kind(0.0, null=True), "causal": Kind(0.0, causal=True)}
+LAMS = (0.0, 0.5, 1.0)
+KINDS = {f"{group}, lam = {lam:g}": kind._replace(lam=lam) for group, kind in GROUPS.items() for lam in LAMS}
+PAIRS = [(f"{group}, lam = {lam:g}", f"{group}, lam = 0") for group in GROUPS for lam in LAMS[1:]]
+PAIRS += [(f"null key, lam = {lam:g}", f"elastic, lam = {lam:g}") for lam in LAMS]
 
 
-@torch.no_grad()
-def measure(model: Model, test: Sequences) -> dict[str, float]:
-    """Metrics of columns are means over sequences and heads."""
-    logits, weights = model(test.tokens)
-    right = logits.argmax(dim=-1) == test.answers
-    metrics = sink_metrics(weights, position=None, causal=model.kind.causal)
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), test.answers.flatten())
-    return {
-        "accuracy at marks": float(right[test.marks].double().mean()),
-        "accuracy elsewhere": float(right[~test.marks].double().mean()),
-        "loss": float(loss),
-        "sink rate": metrics.sink_rate,
-        "max over mean": float(metrics.max_over_mean.mean()),
-        "attention to the begin token": float(metrics.importance[..., 0].mean()),
-        "effective rank": float(metrics.effective_rank.mean()),
-        "attention given": float(weights.sum(dim=-1).mean()),
-    }
+class Training:
+    """A model, trained; sequences to train, to validate and to test come from one generator each."""
+
+    def __init__(self, kind: str, seed: int, steps: int, size: int, rate: float):
+        torch.manual_seed(seed)
+        self.model = Model(KINDS[kind])
+        batches, held_out, tested = (torch.Generator().manual_seed(3 * seed + part) for part in range(3))
+        self.held_out, self.test = draw_sequences(size, held_out), draw_sequences(size, tested)
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=rate)
+        for _ in range(steps):
+            batch = draw_sequences(BATCH, batches)
+            optimizer.zero_grad()
+            self.loss(batch).backward()
+            optimizer.step()
+
+    def loss(self, batch: Sequences) -> Tensor:
+        return nn.functional.cross_entropy(self.model(batch.tokens)[0].flatten(0, 1), batch.answers.flatten())
+
+    @torch.no_grad()
+    def validation(self) -> float:
+        return -float(self.loss(self.held_out))
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Metrics of columns are means over sequences and heads."""
+        logits, weights = self.model(self.test.tokens)
+        right = logits.argmax(dim=-1) == self.test.answers
+        metrics = sink_metrics(weights, causal=self.model.kind.causal)
+        return {
+            "at marks": float(right[self.test.marks].double().mean()),
+            "elsewhere": float(right[~self.test.marks].double().mean()),
+            "largest column": float(metrics.max_over_mean.mean()),
+            "begin token": float(metrics.importance[..., 0].mean()),
+            "effective rank": float(metrics.effective_rank.mean()),
+            "attention given": float(weights.sum(dim=-1).mean()),
+        }
+
+
+PICTURES = {"elastic, lam = 0": "softmax, first head", "elastic, lam = 1": "lam = 1", "null key, lam = 1": "null key"}
+
+
+def one_run(kind: str, seed: int, steps: int, size: int) -> dict[str, Any]:
+    """The split, the rate that was kept, what the model does, and of seed 0 the weights that are shown."""
+    best, tuned = paired.tune(partial(Training, kind, seed, steps, size), RATES)
+    run = {"split": paired.fingerprint(best.held_out.tokens, best.test.tokens), **tuned, **best.measure()}
+    if seed == 0 and kind in PICTURES:
+        weights = best.model(best.test.tokens[:1])[1][0, 0]
+        run["weights"] = weights.detach().numpy().astype(float).round(2).tolist()
+    return run
 
 
 # %%
 # Tables and figure
 # -----------------
 
-Trained = dict[str, dict[str, list[dict[str, float]]]]
-"""Of every group, by lam, a run a seed."""
-
-GROUPS = {"elastic": Kind(0.0), "elastic, null key": Kind(0.0, null=True), "causal": Kind(0.0, causal=True)}
+OUTCOMES = {"at marks": ("Accuracy at marks, %", 100, 1), "largest column": ("Largest column over the mean", 1, 2)}
+COLUMNS = {"elsewhere": (100, 1), "begin token": (1, 3), "effective rank": (1, 1), "attention given": (1, 3)}
 
 
 def planted_table(found: list[dict[str, float]]) -> Table:
@@ -197,37 +208,33 @@ def planted_table(found: list[dict[str, float]]) -> Table:
     return Table("A planted sink, solved to 1e-9", list(found[0]), rows, note)
 
 
-def trained_table(found: Trained, steps: int) -> Table:
-    digits = {
-        "loss": ".4f",
-        "sink rate": ".4f",
-        "max over mean": ".2f",
-        "attention to the begin token": ".3f",
-        "effective rank": ".1f",
-        "attention given": ".3f",
-    }
+def differences(runs: paired.Runs, outcome: str) -> dict[tuple[str, str], paired.Difference]:
+    _, factor, _ = OUTCOMES[outcome]
+    count = len(PAIRS) * len(OUTCOMES)
+    return {pair: paired.difference(*(runs[kind] for kind in pair), outcome, count, factor) for pair in PAIRS}
+
+
+def tables(numbers: dict[str, Any]) -> list[Table]:
+    runs, seeds = numbers["trained"], len(numbers["seeds"])
     rows = []
-    for group, by_lam in found.items():
-        for lam, runs in by_lam.items():
-            cells = [_percent([run[f"accuracy {where}"] for run in runs]) for where in ("at marks", "elsewhere")]
-            cells += [f"{statistics.mean(run[name] for run in runs):{form}}" for name, form in digits.items()]
-            rows.append([group, f"{float(lam):g}", *cells])
+    for kind, found in runs.items():
+        cells = [paired.mean_cell(found, name, factor, digits) for name, (_, factor, digits) in OUTCOMES.items()]
+        rows.append([kind, *cells, *(paired.mean_cell(found, name, *form) for name, form in COLUMNS.items())])
     note = (
-        f"{steps} steps of {BATCH} sequences; means of {len(runs)} seeds, the range of the seeds in brackets. The sink "
-        f"rate is the share of keys that get more than 0.3 of the attention: one key of each head is "
-        f"{1 / TOKENS:.4f}. In causal rows a key's share is of the queries that can see it. Attention given is the sum "
-        "of a row, what a null key left of it."
+        f"{paired.note(seeds, len(PAIRS) * len(OUTCOMES), RATES)} {numbers['steps']} steps of {BATCH} sequences. "
+        "Accuracies in %; the largest column sum is over the mean one. In causal rows a key's share is of the queries "
+        "that can see it. Attention given is the sum of a row, what a null key left of it."
     )
-    header = ["weights", "lam", "at marks, %", "elsewhere, %", *digits]
-    return Table("Trained models", header, rows, note)
-
-
-def _percent(values: list[float]) -> str:
-    return f"{100 * statistics.mean(values):.1f} ({100 * min(values):.1f} to {100 * max(values):.1f})"
+    shown = [planted_table(numbers["planted"]), Table("Trained models", ["weights", *OUTCOMES, *COLUMNS], rows, note)]
+    for outcome, (title, _, digits) in OUTCOMES.items():
+        found = differences(runs, outcome)
+        rows = [[*pair, *paired.difference_cells(one, digits)] for pair, one in found.items()]
+        shown.append(Table(f"{title}, differences", ["weights", "from", *paired.HEADER], rows))
+    return shown
 
 
 def draw(numbers: dict[str, Any]) -> plt.Figure:
-    fixed, found = numbers["planted"], numbers["trained"]
+    fixed, runs = numbers["planted"], numbers["trained"]
     figure, axes = plt.subplots(2, 3, figsize=(10, 6.6), layout="constrained")
     top = axes[0]
     for height, colour in zip(HEIGHTS, (BLUE, ORANGE, GREEN), strict=True):
@@ -236,58 +243,41 @@ def draw(numbers: dict[str, Any]) -> plt.Figure:
     top[0].axhline(1 / 64, color="0.6", lw=0.8, ls="--", label="balanced")
     top[0].set(ylabel="share of a planted sink", xlabel="lam", yscale="log")
     top[0].legend(frameon=False)
-    panels = (("max over mean", "largest column sum over the mean"), ("accuracy at marks", "accuracy at marks"))
-    for ax, (name, label) in zip(top[1:], panels, strict=True):
-        for (group, by_lam), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
-            values = [[run[name] for run in runs] for runs in by_lam.values()]
-            lams = [float(lam) for lam in by_lam]
-            ax.plot(lams, [statistics.mean(x) for x in values], "-", color=colour, label=group)
-            for lam, runs in zip(lams, values, strict=True):
-                ax.plot([lam] * len(runs), runs, ".", color=colour)
+    for ax, (name, (label, factor, _)) in zip(top[1:], OUTCOMES.items(), strict=True):
+        for shift, group, colour in zip((-0.03, 0.0, 0.03), GROUPS, (BLUE, ORANGE, GREEN), strict=True):
+            values = [[factor * run[name] for run in runs[f"{group}, lam = {lam:g}"]] for lam in LAMS]
+            lams = [lam + shift for lam in LAMS]
+            ax.plot(lams, values, ".", color=colour, alpha=0.4, mew=0)
+            ax.plot(lams, [statistics.mean(x) for x in values], "o-", color=colour, label=group)
         ax.set(xlabel="lam", ylabel=label)
-    top[1].legend(frameon=False)
+    top[2].legend(frameon=False)
     for ax, (title, weights) in zip(axes[1], numbers["weights of the first head"].items(), strict=True):
         ax.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0)
         ax.set(title=title, xlabel="key", ylabel="query")
     return figure
 
 
-PICTURES = {
-    ("elastic", 0.0): "softmax, first head",
-    ("elastic", 1.0): "lam = 1",
-    ("elastic, null key", 1.0): "lam = 1 with a null key",
-}
-
-
 def study(arguments: argparse.Namespace) -> dict[str, Any]:
-    lams, seeds, steps = ((0.0, 1.0), SEEDS[:1], 5) if arguments.quick else (LAMS, SEEDS, STEPS)
-    test = draw_sequences(32 if arguments.quick else 256, torch.Generator().manual_seed(99))
-    fixed = [planted(height, lam) for height in HEIGHTS for lam in lams]
-    found: Trained = {group: {str(lam): [] for lam in lams} for group in GROUPS}
-    pictures = {}
-    for group, kind in GROUPS.items():
-        for lam in lams:
-            runs = found[group][str(lam)]
-            for seed in seeds:
-                model = train(kind._replace(lam=lam), seed, steps)
-                runs.append({"seed": seed, **measure(model, test)})
-                print(f"{group}, lam = {lam:g}, seed {seed}: loss {runs[-1]['loss']:.4f}", flush=True)
-                if seed == 0 and (group, lam) in PICTURES:
-                    weights = model(test.tokens[:1])[1][0, 0].detach().numpy().astype(float)
-                    pictures[PICTURES[group, lam]] = weights.round(3).tolist()
+    seeds, steps, size = (SEEDS[:1], 5, 32) if arguments.quick else (SEEDS, STEPS, 256)
+    one = partial(one_run, steps=steps, size=size)
+    runs = paired.run_all(one, list(KINDS), seeds, arguments.processes)
     return {
-        "threads": torch.get_num_threads(),
         "seeds": list(seeds),
         "steps": steps,
-        "planted": fixed,
-        "trained": found,
-        "weights of the first head": pictures,
+        "planted": [planted(height, lam) for height in HEIGHTS for lam in PLANTED_LAMS],
+        "weights of the first head": {title: runs[kind][0].pop("weights") for kind, title in PICTURES.items()},
+        "trained": runs,
     }
-
-
-def tables(numbers: dict[str, Any]) -> list[Table]:
-    return [planted_table(numbers["planted"]), trained_table(numbers["trained"], numbers["steps"])]
 
 
 if __name__ == "__main__":
     studies.run("attention_sinks", studies.options(__doc__).parse_args(), study, tables, draw)
+
+# %%
+# Results
+# -------
+#
+# .. image:: ../../../benchmarks/results/studies/attention_sinks.svg
+#    :alt: Share of a planted sink, largest column sum and accuracy of trained models against lam; weights of one head.
+#
+# .. include:: ../../../benchmarks/results/studies/attention_sinks.rst
