@@ -80,7 +80,7 @@ def planted(height: float, lam: float, size: int = 64) -> dict[str, float]:
 
 TOKENS, LETTERS, WIDTH, HEADS = 32, 16, 32, 2
 MARK, BEGIN, NOTHING = LETTERS, LETTERS + 1, LETTERS
-BATCH, STEPS, RATES, SEEDS = 32, 150, (1e-2, 3e-2), range(12)
+BATCH, STEPS, RATES, SEEDS = 32, 240, (1e-2, 3e-2), range(12)
 
 
 class Sequences(NamedTuple):
