@@ -24,6 +24,7 @@ Run = dict[str, Any]
 Runs = Mapping[str, Sequence[Run]]
 
 LEVEL = 0.05  # of being wrong anywhere among the comparisons of a study, were there no differences at all
+DIGITS = 5  # of a number that is stored of a run
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"
 
 
@@ -65,9 +66,18 @@ def one_thread() -> None:
 
 
 def _shown(one: Callable[[str, int], Run], job: tuple[str, int]) -> Run:
-    run = {"seed": job[1], **one(*job)}
+    run = {"seed": job[1], **rounded(one(*job))}
     print(*job, {key: value for key, value in run.items() if isinstance(value, float)}, flush=True)
     return run
+
+
+def rounded(value: Any) -> Any:
+    """To as many digits as are stored of a run."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)

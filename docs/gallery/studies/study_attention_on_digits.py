@@ -7,7 +7,7 @@ ten kinds of attention weights, each compared with softmax seed by seed.
 
 .. code-block:: console
 
-   $ python -m docs.gallery.studies.study_attention_on_digits    # digits of scikit-learn, some ten minutes
+   $ python -m docs.gallery.studies.study_attention_on_digits    # digits of scikit-learn, some five minutes
    $ python -m docs.gallery.studies.study_attention_on_digits --mnist FOLDER --output FOLDER   # images of MNIST
    $ python -m docs.gallery.studies.study_attention_on_digits --quick    # shows that all runs
    $ python -m docs.gallery.studies.study_attention_on_digits --redraw       # table and figure of the stored numbers
@@ -26,6 +26,13 @@ This page is not run when the documentation is built; it shows what a run stored
 # trained with two learning rates, the one that classifies more validation images is kept, and its model is tested
 # once. A difference counts as found if its interval leaves out 0, where the nine intervals hold together with a
 # probability of 95 %.
+#
+# The answer
+# ----------
+# **No kind is more accurate than softmax. For lam = 0.25, 0.5, 0.75 and a learned lam no difference was found**: their
+# means are 0.6 to 1.3 points below softmax, and no interval reaches further up than 0.2 points. **The kinds that are
+# nearer to doubly stochastic are less accurate**: a Sinkformer with three half steps by 2.9 points, lam = 1 by 5.4, QR
+# with the identity added by 5.6, sliced plans by 8.1, QR by 13.4.
 
 import argparse
 import gzip
@@ -199,7 +206,7 @@ class Training:
         self.model = Classifier(KINDS[kind], *self.images.shape[1:])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate)
         self.order = torch.Generator().manual_seed(seed)
-        self.left_out = 0
+        self.left_out, self.learns_lam = 0, "learned" in kind
 
     def step(self, batch: np.ndarray) -> None:
         loss = nn.functional.cross_entropy(self.model(self.images[batch])[0], self.kinds[batch])
@@ -231,8 +238,8 @@ class Training:
             "accuracy": self.accuracy(self.test),
             "column entropy": float(sink_metrics(weights).entropy.mean()),
             "column error": float((weights.sum(dim=-2) - 1).abs().mean()),
-            "mean lam": float(torch.sigmoid(torch.stack([layer.theta for layer in self.model.layers])).mean()),
             "steps left out": self.left_out,
+            **({"mean lam": float(torch.sigmoid(self.model.layers[0].theta).mean())} if self.learns_lam else {}),
         }
 
 
@@ -338,3 +345,13 @@ if __name__ == "__main__":
 #    :alt: Differences of test accuracy from softmax, time of a training step and entropy of the column sums by kind.
 #
 # .. include:: ../../../benchmarks/results/studies/attention_on_digits.rst
+#
+# Learned scores work against the balance: at lam = 0.5 and 0.75 the column error after training is almost that of
+# softmax. Learned lam starts at 0.5 and ends at a mean of 0.47.
+#
+# What it does not say
+# --------------------
+# A network of one layer, 136 steps from 1077 images of 8 x 8: who is behind here may be slower, not worse, and nothing
+# follows for large networks. The seeds split the same 1797 images, so that the standard errors are those of splits,
+# parameters and orders, and too small for digits of other writers. An earlier version of this page had a gain of 0.7 to
+# 1.4 points for lam between 0.25 and 0.75, from three seeds; it was noise.
