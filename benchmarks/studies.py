@@ -4,7 +4,7 @@ A study is run from the root of the repository: `python -m docs.gallery.studies.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,16 @@ def run(
     measure: Callable[[argparse.Namespace], report.Found],
     tables: Callable[[report.Found], Sequence[Table]],
     draw: Callable[[report.Found], Figure],
-    style: Mapping[Any, Any] | None = None,
+    single: bool = True,
 ) -> None:
     """Measure, or read what is stored; print the tables; write name.json, name.rst and name.svg.
 
-    A quick run writes nothing unless told where, and is one process. One thread: layers as small as those of the
+    A quick run writes nothing unless told where, and is one process. Single threads: layers as small as those of the
     studies gain nothing from a second one, and lose when another program has it. Figures need no window, and are the
     same file for the same numbers.
     """
-    one_thread()
+    if single:
+        one_thread()
     if arguments.quick:
         arguments.processes = 1
     folder: Path | None = arguments.output or (None if arguments.quick else RESULTS)
@@ -63,5 +64,5 @@ def run(
         report.write(folder / f"{name}.json", found)
     (folder / f"{name}.rst").write_text(rst(shown))
     matplotlib.use("agg")
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name, **(style or {})}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         draw(found).savefig(folder / f"{name}.svg", metadata={"Date": None})
