@@ -22,10 +22,10 @@ This page is not run when the documentation is built; it shows what a run stored
 # ------------
 # Asked before the run, of the trained model: does lam = 0.5 or 1 change the largest column, and the accuracy at the
 # places where there is something to do, against lam = 0; and lam = 1 where rows look at the past alone? Does a null key
-# change them at lam = 1? Each of twelve seeds draws the parameters and all sequences, to train, to validate and to test; within a seed they are the same for
-# every kind of weights. Every kind is trained with two learning rates, the one that does better on the validation
-# sequences is kept, and its model is tested once. A difference counts as found if its interval leaves out 0, where all
-# intervals of both tables hold together with a probability of 95 %.
+# change them at lam = 1? Each of twelve seeds draws the parameters and all sequences, to train, to validate and to
+# test; within a seed they are the same for every kind of weights. Every kind is trained with two learning rates, the
+# one that does better on the validation sequences is kept, and its model is tested once. A difference counts as found
+# if its interval leaves out 0, where all intervals of both tables hold together with a probability of 95 %.
 
 import argparse
 import math
