@@ -349,6 +349,10 @@ if __name__ == "__main__":
 # Learned scores work against the balance: at lam = 0.5 and 0.75 the column error after training is almost that of
 # softmax. Learned lam starts at 0.5 and ends at a mean of 0.47.
 #
+# The way out of the network has a part in it: the classifier takes the mean over tokens, and the mean of what doubly
+# stochastic weights give is the mean of the values, whatever the weights are. Such attention acts through the
+# perceptron alone. :doc:`study_shapes` has another way out.
+#
 # What it does not say
 # --------------------
 # A network of one layer, 136 steps from 1077 images of 8 x 8: who is behind here may be slower, not worse, and nothing

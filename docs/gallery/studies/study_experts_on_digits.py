@@ -39,7 +39,7 @@ numbers, ``--quick`` shows that all runs.
 #
 # **Routed as in training, no difference was found for any of them**; means lie between 2.6 points below the softmax and
 # 0.8 above. So it is the change of rule that costs: the largest score sends digits to experts that have not been
-# trained on their like. And nothing is gained by balance here, where one expert alone does as well.
+# trained on their like. No gain from balance was found, nor one from having eight experts.
 
 import statistics
 import time
@@ -283,6 +283,6 @@ if __name__ == "__main__":
 # What it does not say
 # --------------------
 #
-# These are 180 steps of a small network on a problem that does not need eight experts. Rates were chosen by the accuracy
+# These are 180 steps of a small network on a problem that hardly needs eight experts. Rates were chosen by the accuracy
 # routed as in evaluation, which may not be the best for training. The seeds split the same 1797 digits. Nothing follows
 # for large models; where the gap between the two rules matters, measure it.

@@ -63,7 +63,7 @@ class Scale(NamedTuple):
     train: int = 60
     held_out: int = 20
     test: int = 40
-    steps: int = 150
+    steps: int = 120
     batch: int = 8
     every: int = 15
 
