@@ -26,6 +26,14 @@ This page is not run when the documentation is built; it shows what a run stored
 # test; within a seed they are the same for every kind of weights. Every kind is trained with two learning rates, the
 # one that does better on the validation sequences is kept, and its model is tested once. A difference counts as found
 # if its interval leaves out 0, where all intervals of both tables hold together with a probability of 95 %.
+#
+# The answer
+# ----------
+# **The largest column falls with lam**: from 9.1 times the mean at lam = 0 to 6.3 at lam = 0.5 and 2.1 at lam = 1; where
+# rows look at the past alone, from 23 to 10 times. **lam = 1 costs accuracy at the marks**, 31 points without and 14
+# with a causal order, after 200 steps. **For lam = 0.5 no difference of accuracy was found, nor any for a null key** at
+# lam = 1, in accuracy or in the largest column; but seeds differ so much that only differences of some 20 to 30 points
+# would have been found.
 
 import argparse
 import math
@@ -199,7 +207,7 @@ def one_run(kind: str, seed: int, steps: int, size: int) -> dict[str, Any]:
     run = {"split": paired.fingerprint(best.held_out.tokens, best.test.tokens), **tuned, **best.measure()}
     if seed == 0 and kind in PICTURES:
         weights = best.model(best.test.tokens[:1])[1][0, 0]
-        run["weights"] = weights.detach().numpy().astype(float).round(2).tolist()
+        run["weights"] = (100 * weights).round().int().tolist()
     return run
 
 
@@ -260,8 +268,8 @@ def draw(numbers: dict[str, Any]) -> plt.Figure:
             ax.plot(statistics.mean(values), place, "o", color=colour)
         ax.set(xlabel=label, yticks=range(len(runs)), yticklabels=list(runs) if ax is top[1] else [])
         ax.invert_yaxis()
-    for ax, (title, weights) in zip(axes[1], numbers["weights of the first head"].items(), strict=True):
-        ax.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0)
+    for ax, (title, weights) in zip(axes[1], numbers["weights of the first head, %"].items(), strict=True):
+        ax.imshow(weights, cmap="Blues", vmin=0, vmax=100)
         ax.set(title=title, xlabel="key", ylabel="query")
     return figure
 
@@ -274,7 +282,7 @@ def study(arguments: argparse.Namespace) -> dict[str, Any]:
         "seeds": list(seeds),
         "steps": steps,
         "planted": [planted(height, lam) for height in HEIGHTS for lam in PLANTED_LAMS],
-        "weights of the first head": {title: runs[kind][0].pop("weights") for kind, title in PICTURES.items()},
+        "weights of the first head, %": {title: runs[kind][0].pop("weights") for kind, title in PICTURES.items()},
         "trained": runs,
     }
 
@@ -290,3 +298,17 @@ if __name__ == "__main__":
 #    :alt: Share of a planted sink, largest column sum and accuracy of trained models against lam; weights of one head.
 #
 # .. include:: ../../../benchmarks/results/studies/attention_sinks.rst
+#
+# On fixed scores the share of the sink falls with every step of lam, and at lam = 1 it is that of any other key,
+# however high the sink was.
+#
+# In the trained models without a causal order the begin token is no sink: it gets no more than an even share (1/32) on
+# average, and the large columns are others. Causal models give 0.61 of the attention to it at lam = 0 and 0.31 at lam =
+# 1. Five iterations do not balance trained scores quite, so that the largest column at lam = 1 is twice the mean.
+#
+# What it does not say
+# --------------------
+# Training was stopped after 200 steps, when 6 of 12 runs with a softmax, 10 with its causal form and none with lam = 1
+# were right at more than 99 % of the marks: a lower accuracy means slower as much as worse. An earlier run of 300 steps,
+# with three seeds and one rate, had all of softmax's at 100 %. The model has one layer, and its sinks are those of a
+# made-up task, not of a language model.

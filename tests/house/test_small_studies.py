@@ -1,0 +1,148 @@
+"""Studies in small: kinds of a seed have equal splits, and trained attention has the marginals that it promises.
+
+And what is stored of them: enough seeds, pairs, rates that validation chose, tables that follow from the numbers.
+"""
+
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.array_libraries import library
+
+library("torch")
+for needed in ("matplotlib", "sklearn"):
+    pytest.importorskip(needed)
+torch = importlib.import_module("torch")
+STORED = Path(__file__).parents[2] / "benchmarks/results/studies"
+STUDIES = {
+    "attention_on_digits": ("runs",),
+    "attention_sinks": ("trained",),
+    "experts_on_digits": ("runs",),
+    "long_lists": ("learning", "runs"),
+    "shapes": ("runs",),
+}
+ROUNDING = 1e-5
+"""Of a sum of at most 64 weights in single precision, and then some."""
+
+
+def study(name):
+    return importlib.import_module(f"docs.gallery.studies.study_{name}")
+
+
+@cache
+def stored(name):
+    return json.loads((STORED / f"{name}.json").read_text())
+
+
+def stored_runs(name):
+    found = stored(name)
+    for key in STUDIES[name]:
+        found = found[key]
+    return found
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_runs_are_pairs_of_twelve_seeds_at_least(name):
+    pairs = {kind: [(run["seed"], run["split"]) for run in runs] for kind, runs in stored_runs(name).items()}
+    first, *others = pairs.values()
+    assert len(set(first)) == len({split for _, split in first}) >= 12
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_rates_are_those_that_validation_chose(name):
+    rates = study(name).RATES
+    assert len(rates) >= 2
+    for run in (run for runs in stored_runs(name).values() for run in runs):
+        assert len(run["validation"]) == len(rates)
+        assert run["validation"][rates.index(run["rate"])] == max(run["validation"])
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_tables_follow_from_the_stored_numbers(name):
+    text = (STORED / f"{name}.rst").read_text()
+    for table in study(name).tables(stored(name)):
+        assert table.rst() in text
+
+
+def few_digits():
+    digits = study("attention_on_digits")
+    return digits, digits.small_digits(120)
+
+
+def test_digits_of_a_seed_are_split_alike_and_once():
+    digits, (_, kinds) = few_digits()
+    parts = digits.split(kinds, 3)
+    assert sorted(np.concatenate(parts)) == list(range(120))
+    runs = [digits.one_run(kind, 3, None, 120, 0) for kind in ("softmax", "QR, identity added")]
+    assert runs[0]["split"] == runs[1]["split"] != digits.one_run("softmax", 4, None, 120, 0)["split"]
+
+
+@pytest.mark.parametrize(("kind", "balanced"), [("softmax", False), ("sliced", True), ("QR, identity added", True)])
+def test_trained_attention_on_digits_has_its_marginals(kind, balanced):
+    digits, data = few_digits()
+    trained = digits.Training(kind, data, 0, 1e-2).run(1)
+    with torch.no_grad():
+        weights = trained.model(data[0])[1]
+    assert abs(weights.sum(dim=-1) - 1).max() < ROUNDING
+    assert bool(abs(weights.sum(dim=-2) - 1).max() < ROUNDING) == balanced
+
+
+def test_a_mean_over_tokens_does_not_see_balanced_weights():
+    """The reason that the page on digits gives for what balance costs there."""
+    digits, (images, _) = few_digits()
+    q, k = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    values = images[:1, :, :8]
+    for kind, same in (("softmax", False), ("QR, identity added", True)):
+        mean = (digits.KINDS[kind](q, k, None) @ values).mean(dim=-2)
+        assert bool(abs(mean - values.mean(dim=-2)).max() < ROUNDING) == same
+
+
+@pytest.mark.parametrize("kind", ["softmax", "Sinkhorn"])
+def test_shapes_are_classified_whatever_the_order_of_their_points(kind):
+    shapes = study("shapes")
+    trained = shapes.Training(kind, 0, shapes.QUICK, 1e-2)
+    clouds = trained.test.clouds
+    order = torch.randperm(clouds.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        (one, weights), (other, _) = trained.model(clouds), trained.model(clouds[:, order])
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=ROUNDING)
+    assert abs(weights.sum(dim=-1) - 1).max() < ROUNDING
+    assert len(trained.columns) == shapes.QUICK.steps // shapes.QUICK.every + 1
+
+
+def test_sinks_give_at_most_what_a_row_has_and_nothing_to_the_future():
+    sinks = study("attention_sinks")
+    for kind in sinks.KINDS:
+        trained = sinks.Training(kind, 0, 1, 4, 1e-2)
+        with torch.no_grad():
+            weights = trained.model(trained.test.tokens)[1]
+        rows = weights.sum(dim=-1)
+        assert bool(abs(rows - 1).max() < ROUNDING) == ("null" not in kind)
+        assert rows.max() < 1 + ROUNDING
+        assert bool(weights.triu(1).max() == 0) == ("causal" in kind)
+
+
+def test_lists_are_split_once():
+    lists = study("long_lists")
+    parts = lists.split(lists.QUICK, 0)
+    assert list(map(len, parts)) == [lists.QUICK.train, lists.QUICK.held_out, lists.QUICK.test]
+    assert sorted(np.concatenate(parts)) == list(range(sum(map(len, parts))))
+
+
+def test_padding_changes_no_answer():
+    """Softmax and elastic attention; blocks of the sparse one are cut from the end of the longest list."""
+    lists = study("long_lists")
+    drawn = lists.lists(lists.QUICK)
+    short = int(drawn.lengths.argmin())
+    torch.manual_seed(0)
+    for kind in ("softmax", "elastic"):
+        model = lists.Reader(lists.ATTENTION[kind], lists.QUICK.longest)
+        with torch.no_grad():
+            alone = model(torch.from_numpy(drawn.tokens[[short], : drawn.lengths[short]]))
+            padded = model(torch.from_numpy(drawn.tokens[[short]]))
+        torch.testing.assert_close(alone, padded, rtol=1e-4, atol=ROUNDING)
