@@ -29,11 +29,11 @@ This page is not run when the documentation is built; it shows what a run stored
 #
 # The answer
 # ----------
-# **The largest column falls with lam**: from 9.1 times the mean at lam = 0 to 6.3 at lam = 0.5 and 2.1 at lam = 1; where
-# rows look at the past alone, from 23 to 10 times. **lam = 1 costs accuracy at the marks**, 31 points without and 14
-# with a causal order, after 200 steps. **For lam = 0.5 no difference of accuracy was found, nor any for a null key** at
-# lam = 1, in accuracy or in the largest column; but seeds differ so much that only differences of some 20 to 30 points
-# would have been found.
+# **The largest column falls with lam**: from 9.1 times the mean at lam = 0 to 6.3 at lam = 0.5 and 2.1 at lam = 1;
+# where rows look at the past alone, from 23 to 10 times. **lam = 1 costs accuracy at the marks**, 31 points without and
+# 14 with a causal order, after 200 steps. **For lam = 0.5 no difference of accuracy was found, nor any for a null key**
+# at lam = 1, in accuracy or in the largest column; but seeds differ so much that only differences of some 20 to 30
+# points would have been found.
 
 import argparse
 import math
@@ -309,6 +309,6 @@ if __name__ == "__main__":
 # What it does not say
 # --------------------
 # Training was stopped after 200 steps, when 6 of 12 runs with a softmax, 10 with its causal form and none with lam = 1
-# were right at more than 99 % of the marks: a lower accuracy means slower as much as worse. An earlier run of 300 steps,
-# with three seeds and one rate, had all of softmax's at 100 %. The model has one layer, and its sinks are those of a
-# made-up task, not of a language model.
+# were right at more than 99 % of the marks: a lower accuracy means slower as much as worse. An earlier run of 300
+# steps, with three seeds and one rate, had all of softmax's at 100 %. The model has one layer, and its sinks are those
+# of a made-up task, not of a language model.
