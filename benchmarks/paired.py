@@ -160,5 +160,4 @@ def draw_differences(axes: Axes, found: Mapping[str, Difference], label: str) ->
             axes.plot(one.interval, [place] * 2, "-", color=colour, lw=2)
         axes.plot(one.mean, place, "o", color=colour)
     axes.axvline(0.0, color="black", lw=0.8)
-    axes.set(xlabel=label, yticks=range(len(found)), yticklabels=list(found))
-    axes.invert_yaxis()
+    axes.set(xlabel=label, yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.4, -0.6))

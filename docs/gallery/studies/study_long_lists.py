@@ -26,6 +26,18 @@ lists come from ``benchmarks/list_operations.py``, times and memory are taken as
 # the parameters and the batches; within a seed they are the same for all three. Every kind is trained with two learning
 # rates, the one that is right on more of the validation lists is kept, and its network is tested once. A difference
 # counts as found if its interval leaves out 0, where both intervals hold together with a probability of 95 %.
+#
+# The answers
+# -----------
+# **No difference of accuracy was found.** All three learn: they are right on 35 % of the test lists, where the
+# commonest value gets 16 %. Elastic attention is 0.1 points above softmax (interval -1.0 to +1.2), sparse 0.6 below
+# (-1.3 to +0.1).
+#
+# **Elastic attention costs 1.04 to 1.5 times the time** of softmax attention forward and backward, the less the longer
+# the sequence, and 1 to 1.4 times the memory. **Sparse attention is 23 times as fast at 4096 tokens**, with 0.13 of the
+# memory, and 2.7 times at 1024. The fused kernel has the smallest memory of all at every length, and is several times
+# faster than the full one: who wants a softmax and no balance should take it. From 2048 tokens on sparse attention is
+# faster still.
 
 import math
 import statistics
@@ -312,3 +324,18 @@ if __name__ == "__main__":
         "--part", choices=("layers", "learning"), help="measure this one, keep what is stored of the other"
     )
     studies.run("long_lists", parser.parse_args(), study, tables, draw, single=False)
+
+# %%
+# Results
+# -------
+#
+# .. image:: ../../../benchmarks/results/studies/long_lists.svg
+#    :alt: Time and peak memory of a layer against length for four kinds of attention; differences of accuracy.
+#
+# .. include:: ../../../benchmarks/results/studies/long_lists.rst
+#
+# What it does not say
+# --------------------
+# Networks of one layer and 150 steps on lists of 16 to 48 tokens, of which blocks of 8 leave little to be sparse about:
+# they had not stopped learning, and longer lists may tell the kinds apart. The seeds split the same 6000 lists. Layers
+# were measured on another day, on two cores with nothing else to do.
