@@ -29,6 +29,15 @@ This page is not run when the documentation is built; it shows what a run stored
 # within a seed they are the same for all three kinds. Every kind is trained with two learning rates, the one that is
 # right on more of the validating clouds is kept, and its network is tested once. A difference counts as found if its
 # interval leaves out 0, where all three intervals hold together with a probability of 95 %.
+#
+# The answers
+# -----------
+# **No difference of accuracy was found** after 120 steps: elastic columns are 0.7 points below softmax (interval -4.1
+# to +2.7), Sinkhorn's normalisation 5.0 (-10.7 to +0.7).
+#
+# **The column error of softmax attention rises in training**, from 0.13 to 0.92: untrained scores are small and their
+# softmax nearly uniform, which is nearly balanced, and what is learnt here is not. That is the opposite of what was
+# reported for large networks trained for long.
 
 import argparse
 import math
@@ -222,7 +231,7 @@ def draw(numbers: dict[str, Any]) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), width_ratios=(1, 1, 1.2), layout="constrained")
     for ax, (name, shape) in zip(figure_axes(figure, axes[0]), shapes.SHAPES.items(), strict=True):
         cloud = shape(*np.random.default_rng(0).random((2, scale.points)))
-        ax.scatter(*cloud.T, s=0.5, c=cloud[:, 2], cmap="cividis")
+        ax.scatter(*cloud.T, s=0.5, c=cloud[:, 2], cmap="cividis", rasterized=True)
         ax.set_title(name.replace("_", " "), fontsize=6, pad=-2)
     paired.draw_differences(axes[1], differences(runs), "accuracy less that of softmax, points")
     steps = range(0, scale.steps + 1, scale.every)
@@ -262,3 +271,9 @@ if __name__ == "__main__":
 #    :alt: The ten shapes; differences of test accuracy from softmax; column error over the steps by kind of attention.
 #
 # .. include:: ../../../benchmarks/results/studies/shapes.rst
+#
+# What it does not say
+# --------------------
+# Accuracies of 39 to 44 %, where chance has 10 %, are those of networks that are still learning, and the column error
+# may fall later. Eleven half steps leave Sinkhorn's columns off by 0.15 once scores are trained. The published
+# architecture, its data and its hundreds of epochs are not repeated.
