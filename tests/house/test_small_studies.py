@@ -20,6 +20,7 @@ torch = importlib.import_module("torch")
 STORED = Path(__file__).parents[2] / "benchmarks/results/studies"
 STUDIES = {
     "attention_on_digits": ("runs",),
+    "attention_on_digits_mean": ("runs",),
     "attention_sinks": ("trained",),
     "experts_on_digits": ("runs",),
     "long_lists": ("learning", "runs"),
@@ -30,7 +31,7 @@ ROUNDING = 1e-5
 
 
 def study(name):
-    return importlib.import_module(f"docs.gallery.studies.study_{name}")
+    return importlib.import_module(f"docs.gallery.studies.study_{name.removesuffix('_mean')}")
 
 
 @cache
@@ -93,7 +94,7 @@ def test_trained_attention_on_digits_has_its_marginals(kind, balanced):
 
 
 def test_a_mean_over_tokens_does_not_see_balanced_weights():
-    """The reason that the page on digits gives for what balance costs there."""
+    """The reason that the page on digits gives against this readout."""
     digits, (images, _) = few_digits()
     q, k = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     values = images[:1, :, :8]
