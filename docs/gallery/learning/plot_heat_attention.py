@@ -99,8 +99,8 @@ for s in (0.5, 1.0, 2.0):
 # Heat
 # ----
 # Twelve steps, that is the time 1.2. Contours are those of the mixture with its variance grown by the time. The
-# divergence between the cloud and points drawn from that mixture is set beside that between two draws of it: it is no
-# larger.
+# divergence between the cloud and points drawn from that mixture is set beside that between two draws of it: it is as
+# large at the start, where the cloud is a draw itself, and then smaller.
 
 steps, shown = 12, (0, 2, 6, 12)
 cloud, variances = x.copy(), [x.var(axis=0).mean()]
