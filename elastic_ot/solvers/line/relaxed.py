@@ -96,8 +96,8 @@ def _along(level: Level, value: float, tolerance: float) -> RelaxedPlan:
 def _rounds(level: Level, rows: Indices, cols: Indices, value: float, tolerance: float) -> RelaxedPlan:
     """Solve on the pairs, and add those that turn out too cheap, until the proof is close."""
     n, m = level.shape
-    width = _width(level, value)
-    z = np.repeat([level.balance, -level.balance], [n, m]) - 0.5 * width
+    width, balance = _width(level, value), level.balance
+    z = np.repeat([balance, -balance], [n, m]) - 0.5 * width
     sides, best, share = partial(_sides, level, width), None, SHARE_OF_GAP
     for _ in range(MOST_ROUNDS):
         rows, cols = once(rows, cols, m)
