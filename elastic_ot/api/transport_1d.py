@@ -52,8 +52,8 @@ def transport_1d(
         `Fixed` (default), `KL`, `TV`, `L2`, `Between`, `AtMost` or `Free`. Strengths may be arrays with one for every
         problem.
     tol : float
-        With penalties: the largest gap, as a share of the value, from 1e-12; what is below 1e-13 of the largest cost
-        times the mass, or 2e-15 of what it costs to move nothing, is rounding. Sorting is exact to rounding.
+        With penalties: the largest gap, as a share of the value, from 1e-12; 1e-13 of what it costs to move all that
+        is given, or nothing, whichever is less, counts as rounding. Sorting is exact to rounding.
     on_failure : {"warn", "raise", "ignore"}
         What happens where a gap is larger in the end.
 
@@ -132,7 +132,7 @@ def transport_1d(
     if not LEAST_TOLERANCE <= tolerance < 1:
         raise ValueError(f"tol is {tolerance}; it must lie between {LEAST_TOLERANCE} and 1, a share of the value")
     problem = build_line(x, y, a, b, metric, rows, cols)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if problem.relaxed:
             return _relaxed(problem, tolerance, on_failure)
         return _solved(problem)

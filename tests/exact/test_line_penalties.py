@@ -225,6 +225,18 @@ def test_an_impossible_problem_of_many_is_named():
         eot.transport_1d([0.0, 1.0], [0.5], [[0.1, 0.1], [2.0, 1.0]], cols=eot.AtMost())
 
 
+@pytest.mark.parametrize("far", [1e3, 1e8, 1e12, 1e100])
+@pytest.mark.parametrize("p", [1.0, 2.0])
+@pytest.mark.parametrize("rho", [1e-12, 1.0, 1e12])
+def test_no_scale_makes_a_gap_pass_for_rounding(far, p, rho):
+    """A point far away must not decide what is rounding: what calls itself optimal has a small gap."""
+    options = {"metric": p, "rows": eot.KL(rho), "cols": eot.TV(1.0), "on_failure": "ignore"}
+    sol = eot.transport_1d([0.0, far], [1.0, 5.0], **options)
+    nothing = rho + 1.0
+    assert sol.value <= nothing * (1 + 1e-12)
+    assert sol.status.name != "OPTIMAL" or sol.gap <= 1e-9 * sol.value + 1e-13 * nothing
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("p", [1.0, 2.0])
 @pytest.mark.parametrize("rho", [0.01, 0.3, 100.0])

@@ -19,8 +19,6 @@ from .sorting import Indices, Staircase
 
 FEW_POINTS = 40  # a side of so many or fewer is not merged
 MOST_DOUBLINGS, MOST_HALVINGS = 60, 60  # in the search for potentials at which masses agree
-ROUNDED_GAP = 1e-13  # of the largest cost times the mass
-ROUNDED_PENALTY = 2e-15  # of what it costs to move nothing
 STEPS_ASIDE = 3  # of a staircase, within which its pairs are kept
 
 
@@ -45,24 +43,12 @@ class Level:
         """The larger mass of the two sides."""
         return float(max(self.a.sum(), self.b.sum()))
 
-    @property
-    def unit(self) -> float:
-        """The largest cost; 1 where all points are one."""
-        return float(self.costs(np.array([0, -1]), np.array([-1, 0])).max()) or 1.0
-
-    @property
-    def rounding(self) -> float:
-        """Gaps below are rounding, of costs or of the penalties, which may be larger by far."""
-        given_up = penalty_value(self.rows, 0.0 * self.a, self.a) + penalty_value(self.cols, 0.0 * self.b, self.b)
-        return ROUNDED_GAP * self.unit * self.amount + ROUNDED_PENALTY * given_up
-
-    @property
-    def balance(self) -> float:
+    def balance(self, scale: float) -> float:
         """The t at which both sides ask for one mass, at potentials t of all rows and -t of all columns.
 
-        What rows ask for falls in t, and what columns ask for rises.
+        What rows ask for falls in t, and what columns ask for rises; the search begins at potentials of this scale.
         """
-        low, high = -self.unit, self.unit
+        low, high = -scale, scale
         for _ in range(MOST_DOUBLINGS):
             if self._excess(low) >= 0:
                 break

@@ -9,7 +9,7 @@ agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,15 +18,16 @@ from ...backends import load_line
 from ...problems.line import Array, power_costs
 from .interior import Interior, Links, interior_point
 from .levels import Level, around, children, elimination, near, neighbours, once, penalty_value
-from .sides import Side, side_of
+from .sides import Side, largest_useful, side_of
 from .sorting import Indices, Staircase, staircase
 
 MOST_ROUNDS = 25
 MOST_TRIES = 4  # where nothing can be added
 COARSE_TOLERANCE = 1e-7
 SHARE_OF_GAP = 0.3  # of what is allowed: what the interior-point method may leave
+LEAST_SHARE_OF_GAP = 1e-4
 LESS_OF_GAP = 0.1  # times that, where no pair is too cheap
-LEAST_WIDTH = 1e-6  # of the largest cost
+ROUNDED_GAP = 1e-13  # of what the simplest plan costs: gaps below are rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class RelaxedPlan:
     transport : float
         <C, P>.
     close : bool
-        The gap is at most the tolerance times the value, or rounding.
+        The gap is at most the tolerance times the value, or `ROUNDED_GAP` times that of the simplest plan.
     """
 
     path: Staircase
@@ -63,70 +64,72 @@ def solve_relaxed(level: Level, tolerance: float) -> RelaxedPlan:
     if simple.value == 0.0:  # nothing costs less
         return simple
     if level.exponent == 1.0:
-        return _along(level, simple.value, tolerance)
+        return _along(level, simple, tolerance)
     if level.smallest:
         rows, cols = (np.ravel(side) for side in np.indices((n, m)))
     else:
         coarse = level.coarser()
         rows, cols = children(coarse, level, solve_relaxed(coarse, COARSE_TOLERANCE).path)
-    return _rounds(level, rows, cols, simple.value, tolerance)
+    return _rounds(level, rows, cols, simple, tolerance)
 
 
-def _along(level: Level, value: float, tolerance: float) -> RelaxedPlan:
+def _along(level: Level, simple: RelaxedPlan, tolerance: float) -> RelaxedPlan:
     """The optimum where costs are distances: mass goes from neighbour to neighbour, and pairs need not be looked for.
 
     The potentials are values phi(x) and -phi(y) of a function with slopes between -1 and 1.
     """
     links, costs = neighbours(level.x, level.y)
-    order, z = np.arange(links.size), np.full(links.size, level.balance)
-    width = _width(level, value)
-    sides, best, share = partial(_sides, level, width), None, SHARE_OF_GAP
+    width = simple.value / level.amount
+    order, z = np.arange(links.size), np.full(links.size, level.balance(width))
+    sides, best, share = partial(_sides, level, width), simple, SHARE_OF_GAP
     for _ in range(MOST_TRIES):
-        enough = share * max(tolerance * value, level.rounding)
+        enough = share * _allowed(best, simple, tolerance)
         inner = interior_point(links, costs, sides, order, z, width, level.amount, enough)
-        found = _proved(level, inner, tolerance)
-        best = _better(best, found)
-        if found.close:
+        best = _better(best, _proved(level, inner), simple, tolerance)
+        if best.close:
             break
-        value, share = best.value, LESS_OF_GAP * share
-    assert best is not None
+        share *= LESS_OF_GAP
     return best
 
 
-def _rounds(level: Level, rows: Indices, cols: Indices, value: float, tolerance: float) -> RelaxedPlan:
+def _rounds(level: Level, rows: Indices, cols: Indices, simple: RelaxedPlan, tolerance: float) -> RelaxedPlan:
     """Solve on the pairs, and add those that turn out too cheap, until the proof is close."""
     n, m = level.shape
-    width, balance = _width(level, value), level.balance
+    width = simple.value / level.amount
+    balance = level.balance(width)
     z = np.repeat([balance, -balance], [n, m]) - 0.5 * width
-    sides, best, share = partial(_sides, level, width), None, SHARE_OF_GAP
+    sides, best, share = partial(_sides, level, width), simple, SHARE_OF_GAP
     for _ in range(MOST_ROUNDS):
         rows, cols = once(rows, cols, m)
         links, order = Links(rows, n + cols, n + m), elimination(rows, cols, n, m)
-        allowed = max(tolerance * value, level.rounding)
-        enough = share * allowed
-        inner = interior_point(links, level.costs(rows, cols), sides, order, z, width, level.amount, enough)
-        found = _proved(level, inner, tolerance)
-        best = _better(best, found)
-        if found.close:
+        allowed = _allowed(best, simple, tolerance)
+        inner = interior_point(links, level.costs(rows, cols), sides, order, z, width, level.amount, share * allowed)
+        found = _proved(level, inner)
+        best = _better(best, found, simple, tolerance)
+        if best.close:
             break
-        value = best.value
         more = _too_cheap(level, inner.f, inner.g, 0.1 * allowed / level.amount)
         if more[0].size == 0:
+            if share < LEAST_SHARE_OF_GAP:
+                break
             share *= LESS_OF_GAP
-        beside = near(found.path.rows, found.path.cols) if more[0].size else more
+            continue
+        beside = near(found.path.rows, found.path.cols)
         rows, cols = np.concatenate([rows, more[0], beside[0]]), np.concatenate([cols, more[1], beside[1]])
-    assert best is not None
     return best
 
 
-def _better(best: RelaxedPlan | None, found: RelaxedPlan) -> RelaxedPlan:
-    """The one with the smaller gap."""
-    return found if best is None or found.value - found.dual_value < best.value - best.dual_value else best
+def _allowed(best: RelaxedPlan, simple: RelaxedPlan, tolerance: float) -> float:
+    """The largest gap of a proof that is close."""
+    return max(tolerance * best.value, ROUNDED_GAP * simple.value)
 
 
-def _width(level: Level, value: float) -> float:
-    """How far off potentials 0 may be: what a unit of mass costs, at a guess."""
-    return max(value / level.amount, LEAST_WIDTH * level.unit)
+def _better(best: RelaxedPlan, found: RelaxedPlan, simple: RelaxedPlan, tolerance: float) -> RelaxedPlan:
+    """The cheaper of the plans beside the larger of the bounds."""
+    plan = found if found.value < best.value else best
+    proof = found if found.dual_value > best.dual_value else best
+    both = replace(plan, f=proof.f, g=proof.g, dual_value=proof.dual_value)
+    return replace(both, close=bool(both.value - both.dual_value <= _allowed(both, simple, tolerance)))
 
 
 def _too_cheap(level: Level, f: Array, g: Array, slight: float) -> tuple[Indices, Indices]:
@@ -158,26 +161,25 @@ def cheapest(x: Array, y: Array, g: Array, exponent: float) -> tuple[Array, Indi
     return power_costs(x - y[places], exponent) - g[places], places
 
 
-def _proved(level: Level, inner: Interior, tolerance: float) -> RelaxedPlan:
+def _proved(level: Level, inner: Interior) -> RelaxedPlan:
     """The staircase between marginals near the sums, beside the bound of feasible potentials."""
     least_f, least_g = level.rows.least_potential(), level.cols.least_potential()
     g = np.maximum(inner.g, least_g)
     f, _ = cheapest(level.x, level.y, g, level.exponent)
-    f = np.maximum(f, least_f)
-    g = cheapest(level.y, level.x, f, level.exponent)[0]
+    f = np.clip(f, least_f, largest_useful(level.rows))
+    g = np.minimum(cheapest(level.y, level.x, f, level.exponent)[0], largest_useful(level.cols))
     r, c = marginals(level, inner.r, inner.c)
-    return _with_marginals(level, r, c, f, g, tolerance)
+    return _with_marginals(level, r, c, f, g)
 
 
-def _with_marginals(level: Level, r: Array, c: Array, f: Array, g: Array, tolerance: float = 0.0) -> RelaxedPlan:
+def _with_marginals(level: Level, r: Array, c: Array, f: Array, g: Array) -> RelaxedPlan:
     """The cheapest plan with these marginals, beside the bound of feasible potentials."""
     path = staircase(np.cumsum(r), np.cumsum(c))
     costs = level.costs(path.rows, path.cols)
     transport = float((path.mass * costs).sum())
     value = transport + penalty_value(level.rows, r, level.a) + penalty_value(level.cols, c, level.b)
     dual = float(level.rows.dual(f, level.a).sum() + level.cols.dual(g, level.b).sum())
-    close = value - dual <= max(tolerance * value, level.rounding)
-    return RelaxedPlan(path, costs, f, g, value, dual, transport, bool(close))
+    return RelaxedPlan(path, costs, f, g, value, dual, transport, value <= dual)
 
 
 def marginals(level: Level, r: Array, c: Array) -> tuple[Array, Array]:

@@ -38,6 +38,13 @@ def side_of(penalty: Penalty, a: Vector, f: Vector, width: float) -> Side:
     return Given(low * a) if low == high else Bounded(a, f, low, math.inf if isinstance(penalty, Free) else high, width)
 
 
+def largest_useful(penalty: Penalty) -> float:
+    """The potential from which on the dual no longer rises, inf if there is none."""
+    if isinstance(penalty, TV):
+        return penalty.rho
+    return 0.0 if isinstance(penalty, Free) or (penalty.hard and penalty.box()[0] == 0.0) else math.inf
+
+
 def longest_step(values: Vector, changes: Vector) -> float:
     """The largest step, at most 1, that leaves positive values >= 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
