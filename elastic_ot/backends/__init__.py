@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from .interrupts import interrupts_kept
 
 if TYPE_CHECKING:
     from .protocol import (
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
         Paths,
         Shares,
     )
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    with interrupts_kept:  # Numba comes with the first
+        return importlib.import_module(f"{__name__}.{name}")
 
 
 def load_for(matrix: Any) -> Backend:
@@ -41,26 +50,26 @@ def load(name: str = "cpu", device: int | None = None) -> Backend:
         For "gpu", if CuPy or a device is missing.
     """
     if name == "gpu":
-        return cast("Backend", importlib.import_module(f"{__name__}.gpu").connect(device))
+        return cast("Backend", _module("gpu").connect(device))
     module = "cpu.dense" if name == "cpu" else name
-    return cast("Backend", importlib.import_module(f"{__name__}.{module}"))
+    return cast("Backend", _module(module))
 
 
 def load_cloud(name: str = "cpu") -> CloudBackend:
     """Return the backend for costs between points, imported on first use: "cpu" or "reference"."""
     module = {"cpu": "cpu.cloud", "reference": "reference_cloud"}[name]
-    return cast("CloudBackend", importlib.import_module(f"{__name__}.{module}"))
+    return cast("CloudBackend", _module(module))
 
 
 def load_shares() -> Shares:
     """Return the module of half iterations on rows of which others lie elsewhere, imported on first use."""
-    return cast("Shares", importlib.import_module(f"{__name__}.cpu.shares"))
+    return cast("Shares", _module("cpu.shares"))
 
 
 def load_batch_for(stack: Any) -> BatchBackend:
     """Return the backend for many problems that reads `stack` where it lies."""
     if isinstance(stack, np.ndarray):
-        return cast("BatchBackend", importlib.import_module(f"{__name__}.cpu.batch"))
+        return cast("BatchBackend", _module("cpu.batch"))
     return cast("BatchBackend", load_for(stack))
 
 
@@ -80,54 +89,47 @@ def load_batch_gradients(name: str = "cpu", device: int | None = None) -> BatchD
         For "gpu", if CuPy or a device is missing.
     """
     if name == "cpu":
-        return cast("BatchDerivatives", importlib.import_module(f"{__name__}.cpu.batch_derivatives"))
-    arrays = importlib.import_module(f"{__name__}.array_api.derivatives")
-    memories = {
-        "reference": arrays.HostMemory,
-        "gpu": lambda: importlib.import_module(f"{__name__}.gpu").connect(device).device,
-    }
+        return cast("BatchDerivatives", _module("cpu.batch_derivatives"))
+    arrays = _module("array_api.derivatives")
+    memories = {"reference": arrays.HostMemory, "gpu": lambda: _module("gpu").connect(device).device}
     return cast("BatchDerivatives", arrays.ArrayDerivatives(memories[name]()))
 
 
 def load_paths() -> Paths:
     """Return the module of shortest paths, imported on first use."""
-    return cast("Paths", importlib.import_module(f"{__name__}.cpu.paths"))
+    return cast("Paths", _module("cpu.paths"))
 
 
-@cache
 def load_grid() -> Any:
     """Return the module of sums over fibres of a grid, imported on first use."""
-    return importlib.import_module(f"{__name__}.cpu.grid")
+    return _module("cpu.grid")
 
 
-@cache
 def load_small() -> Any:
     """Return the module that solves a small problem in one call, imported on first use."""
-    return importlib.import_module(f"{__name__}.cpu.small")
+    return _module("cpu.small")
 
 
-@cache
 def load_layers() -> Any:
     """Return the module of fixed numbers of iterations of small problems, imported on first use."""
-    return importlib.import_module(f"{__name__}.cpu.layers")
+    return _module("cpu.layers")
 
 
-@cache
 def load_isotonic() -> Any:
     """Return the module of isotonic regression, imported on first use."""
-    return importlib.import_module(f"{__name__}.cpu.isotonic")
+    return _module("cpu.isotonic")
 
 
 def load_simplex() -> DenseSimplex:
     """Return the module of the network simplex on small matrices, imported on first use."""
-    return cast("DenseSimplex", importlib.import_module(f"{__name__}.cpu.dense_simplex"))
+    return cast("DenseSimplex", _module("cpu.dense_simplex"))
 
 
 def load_assignment() -> DenseAssignment:
     """Return the module of assignments on all cells of a matrix, imported on first use."""
-    return cast("DenseAssignment", importlib.import_module(f"{__name__}.cpu.dense_paths"))
+    return cast("DenseAssignment", _module("cpu.dense_paths"))
 
 
 def load_line() -> Line:
     """Return the module of relaxed transport on the line, imported on first use."""
-    return cast("Line", importlib.import_module(f"{__name__}.cpu.line"))
+    return cast("Line", _module("cpu.line"))

@@ -2,7 +2,8 @@
 
 A listener of Numba's event of a compilation: it is called when something is compiled, and neither when machine code is
 loaded from the cache nor when it runs. Meanwhile Python's collector of cyclic garbage rests: compiling makes millions
-of objects that live until it is done, and looking through them again and again would take a tenth of the time.
+of objects that live until it is done, and looking through them again and again would take a tenth of the time. Ctrl-C
+is kept while Numba works, and answered between its passes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from numba.core import event
 from numba.core.caching import FunctionCache
+
+from ..interrupts import interrupts_kept
 
 logger = logging.getLogger("elastic_ot")
 
@@ -42,8 +45,33 @@ class _Announcer(event.Listener):
             gc.enable()
 
 
+class _Keeper(event.Listener):
+    """Called as Numba's lock is asked for and once it is free again, whether it compiles or loads."""
+
+    def on_start(self, event: Any) -> None:
+        interrupts_kept.__enter__()
+
+    def on_end(self, event: Any) -> None:
+        interrupts_kept.__exit__()
+
+
+class _Answerer(event.Listener):
+    """Called around each pass over a function."""
+
+    def on_start(self, event: Any) -> None:
+        interrupts_kept.answer()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
 _announcer = _Announcer()
-event.register("numba:compile", _announcer)  # type: ignore[no-untyped-call]
+for kind, listener in (
+    ("numba:compile", _announcer),
+    ("numba:compiler_lock", _Keeper()),
+    ("numba:run_pass", _Answerer()),
+):
+    event.register(kind, listener)  # type: ignore[no-untyped-call]
 
 
 def compiled() -> list[str]:
