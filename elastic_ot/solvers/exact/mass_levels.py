@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.protocol import Nodes
+from ...problems.masses import EQUAL, was_single
 from ...problems.penalty import Penalty, Vector
 from ...problems.problem import Problem
 
@@ -88,6 +89,13 @@ def levels(problem: Problem) -> tuple[float, NDArray[np.int64], NDArray[np.int64
             fixed = other[:, j] == other[0, j]
             other[fixed, j] += missing
     return unit, levels_a, levels_b
+
+
+def rounding(problem: Problem, levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) -> float:
+    """Units of mass by which parts that a mask keeps apart may differ: sums of weights do, by their last bits."""
+    least = min(levels_a[0].sum(dtype=np.float64), levels_b[0].sum(dtype=np.float64))
+    single = was_single(problem.a) or was_single(problem.b)
+    return float(min((sum(problem.shape) + 4) * (2.0**-24 if single else 2.0**-53), EQUAL["float32"]) * least)
 
 
 def _largest_mass(levels_a: Vector, levels_b: Vector, earning: bool) -> float:

@@ -20,7 +20,7 @@ from ...problems.penalty import Vector
 from ...problems.problem import Problem
 from .cloud_start import cloud_potentials, is_searched
 from .core import FIRST_CELLS, Core
-from .mass_levels import asked, bounded, few_units, levels, met, resolved, snapped
+from .mass_levels import asked, bounded, few_units, levels, met, resolved, rounding, snapped
 from .warm_start import FULL_LEVELS, Pause, anneal, potentials, refine
 
 TIGHT = 1e-14  # of the largest potentials: a violation that counts as rounding
@@ -98,6 +98,7 @@ class Solve:
         self.core = Core(self.cost, paths, self.pause)
         self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
+        self.rounding = rounding(problem, levels_a, levels_b)
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *(x - moved[0] for x in problem.rows.kinks()))
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *(x - moved[1] for x in problem.cols.kinks()))
@@ -165,7 +166,10 @@ class Solve:
             blocked, blocked_cols = self._ship(self.rows, self.cols, forth)
             stuck = np.flatnonzero(blocked)
             if stuck.size:
-                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), ROOM * u.size):
+                if not (
+                    self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), ROOM * u.size)
+                    or self._explained(self.rows, blocked * (asked(self.rows) - self.rows.marginal))
+                ):
                     return self._result(rounds, least, rows=stuck)
                 self._repair(self.core.least(v))
                 continue
@@ -173,8 +177,9 @@ class Solve:
                 blocked, blocked_cols = self._ship_back(back)
                 stuck = np.flatnonzero(blocked_cols)
                 if stuck.size:
-                    if not self.core.leave_cols(
-                        stuck, np.where(blocked, -np.inf, self._row_prices(u)), v, ROOM * u.size
+                    if not (
+                        self.core.leave_cols(stuck, np.where(blocked, -np.inf, self._row_prices(u)), v, ROOM * u.size)
+                        or self._explained(self.cols, blocked_cols * (asked(self.cols) - self.cols.marginal))
                     ):
                         return self._result(rounds, least, cols=stuck)
                     self._repair(self.core.least(v))
@@ -200,15 +205,27 @@ class Solve:
             v[~self.problem.col_used] = -np.inf
             if blocked.any():
                 u[:], v[:] = known
+                short = [side.levels[1] - side.marginal for side in (self.rows, self.cols)]
                 graph.flow[:], self.rows.marginal[:] = 0, 0
                 stuck = np.flatnonzero(blocked & self.problem.row_used)
-                if not self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), SIMPLEX_ROOM * u.size):
+                if not (
+                    self.core.leave_rows(stuck, u, np.where(blocked_cols, -np.inf, v), SIMPLEX_ROOM * u.size)
+                    or (self._explained(self.rows, short[0]) and self._explained(self.cols, short[1]))
+                ):
                     return self._result(rounds, least, rows=stuck)
                 continue
             least = self._least(v)
             cells = graph.heads.size
             if not (self._add_missed(least) and self.core.graph.heads.size > cells):
                 return self._result(rounds, least)
+
+    def _explained(self, side: Nodes, short: NDArray[np.int64]) -> bool:
+        """True if rounding of the weights explains what lines lack that no cell can carry: they ask for less then."""
+        short = np.maximum(short, 0)
+        explained = bool(short.sum(dtype=np.float64) <= self.rounding)
+        if explained:
+            side.levels[:] -= np.minimum(side.levels, short)
+        return explained
 
     def _served(self) -> bool:
         """True if the flow meets both fixed sides."""
