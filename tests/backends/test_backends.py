@@ -10,7 +10,17 @@ from elastic_ot.backends import load, protocol, reference
 from elastic_ot.backends.cpu import dense as cpu
 from elastic_ot.backends.protocol import Side
 from elastic_ot.problems import penalties
-from helpers.sweeps import PRIMITIVES, RULES, SHAPES, assert_same, problem, run_log, run_scaling, side
+from helpers.sweeps import (
+    PRIMITIVES,
+    RULES,
+    SHAPES,
+    assert_quadratic_roots,
+    assert_same,
+    problem,
+    run_log,
+    run_scaling,
+    side,
+)
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)
@@ -39,6 +49,10 @@ def test_potential_agrees(rule):
     reference.potential(row, ratio, expected)
     # bisection of the reference ends at the spacing of doubles near 30
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+def test_roots_of_the_quadratic_penalty():
+    assert_quadratic_roots(cpu)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -58,6 +58,23 @@ def assert_same(found, expected, rtol, atol):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
 
 
+def assert_quadratic_roots(backend):
+    """What weights over 50 decades ask for is what the update gives them, weight - strength F = weight exp(F - ratio).
+
+    By logarithms, whose rounding beside 1 and beside the ratio they hold to; F is far too small to tell where the
+    strength is many times the weight.
+    """
+    slopes, ratios = np.logspace(-25, 25, 51)[:, None], -np.logspace(-6, 2.8, 30)
+    ratios = np.concatenate([ratios, -ratios])
+    weight, ratio = (np.ascontiguousarray(x).ravel() for x in np.broadcast_arrays(1.0 / slopes, ratios))
+    found = np.empty_like(ratio)
+    backend.potential(Side(weight, np.log(weight), np.zeros_like(weight), protocol.QUADRATIC, 1.0, 0.0), ratio, found)
+    wanted, given = 1.0 - found / weight, np.exp(found - ratio)
+    below = ratio < 0
+    np.testing.assert_allclose(np.log(wanted[below]), (found - ratio)[below], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(wanted[~below], given[~below], rtol=0, atol=1e-12)
+
+
 def run_scaling(backend, cost, row, col, alpha, beta, omega, count, limit=1e50):
     n, m = cost.shape
     kernel = np.empty(cost.shape)

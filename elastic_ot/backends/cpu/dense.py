@@ -170,14 +170,16 @@ def _quadratic(weight, strength, log_ratio):
             if abs(step) <= 1e-15 * (1.0 + abs(x)):
                 break
         return x
-    x = 0.0
+    # what is asked for is weight exp(z), and F = log_ratio + z; z is at most either bound, and both are met in a limit
+    z = min(-log_ratio, np.log1p(-slope * log_ratio))
     for _ in range(60):
-        rest = 1.0 - slope * x
-        step = (x - log_ratio - np.log(rest)) / (1.0 + slope / rest)
-        x -= step
-        if abs(step) <= 1e-15 * (1.0 + abs(x)):
+        more = np.expm1(z)
+        step = (z + log_ratio + more / slope) / (1.0 + (1.0 + more) / slope)
+        z -= step
+        if abs(step) <= 1e-15 * (1.0 - log_ratio):
             break
-    return x
+    x = np.expm1(z) / slope
+    return log_ratio + z if x * z > -log_ratio else -x  # whichever has more digits
 
 
 @entry_point

@@ -6,7 +6,7 @@ import pytest
 from elastic_ot.backends import gpu, reference
 from elastic_ot.backends.gpu import sweeps
 from helpers.gpu_comparisons.builds import HOW, LARGE, SHAPES, backend
-from helpers.sweeps import RULES, assert_same, problem, run_log, run_scaling, side
+from helpers.sweeps import RULES, assert_quadratic_roots, assert_same, problem, run_log, run_scaling, side
 
 SOME = "fixed", "kl", "between", "l2"  # of the rules
 
@@ -20,6 +20,10 @@ def test_potential_agrees(rule):
     reference.potential(row, ratio, expected)
     # bisection of the reference ends at the spacing of doubles near 30
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+def test_roots_of_the_quadratic_penalty():
+    assert_quadratic_roots(backend())
 
 
 @pytest.mark.sampled(2)

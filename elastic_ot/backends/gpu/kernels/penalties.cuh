@@ -28,13 +28,15 @@ DEVICE double quadratic(double weight, double strength, double log_ratio) {
         }
         return x;
     }
-    double x = 0.0;
+    // what is asked for is weight exp(z), and F = log_ratio + z; z is at most either bound, and both are met in a limit
+    double z = fmin(-log_ratio, log1p(-slope * log_ratio));
     for (int k = 0; k < 60; k++) {
-        const double rest = 1.0 - slope * x, step = (x - log_ratio - log(rest)) / (1.0 + slope / rest);
-        x -= step;
-        if (fabs(step) <= 1e-15 * (1.0 + fabs(x))) break;
+        const double more = expm1(z), step = (z + log_ratio + more / slope) / (1.0 + (1.0 + more) / slope);
+        z -= step;
+        if (fabs(step) <= 1e-15 * (1.0 - log_ratio)) break;
     }
-    return x;
+    const double x = expm1(z) / slope;
+    return x * z > -log_ratio ? log_ratio + z : -x;  // whichever has more digits
 }
 
 DEVICE double potential(const Side& side, i64 i, double log_ratio) {
