@@ -15,6 +15,7 @@ from benchmarks import (
     compare_gromov,
     compare_iterations,
     compare_layers,
+    compare_line,
     compare_multiscale,
     compare_reads,
     compare_sinkhorn,
@@ -47,6 +48,7 @@ STORED = {
     "ranks": ranks.RANKS,
     "gromov": compare_gromov.GROMOV,
     "barycenter": compare_barycenter.BARYCENTER,
+    "line": compare_line.LINE,
 }
 
 
