@@ -104,7 +104,8 @@ def barycenter(
     -----
     On the side of the barycenter the entropy is relative to counting its points: to equal weights, never to b itself.
     Costs are read where they lie, but matrices in Fortran order are copied. The problem is convex, and `Barycenter.gap`
-    bounds how far the returned one is from the best; that of a debiased one is not known to be, and has no gap.
+    bounds how far the returned one is from the best. That of a debiased one is convex, and has a gap, where the kernel
+    exp(-C / epsilon) within the support is positive semidefinite, as for distances and their squares.
 
     References
     ----------

@@ -13,6 +13,7 @@ from ..distributed.ranks import ALONE, Ranks
 from .operator import PlanOperator
 
 STRIP = 1 << 20  # entries of a cost that are computed together, where it is not stored
+LARGEST_FACTORED = 2048  # points whose kernel is factored, to see whether it is positive: a tenth of a second
 LARGEST_PLAN = 1 << 24  # entries of matrices made of a cost that is not stored, at most
 LENGTH_POWERS = {"sqeuclidean": 2, "euclidean": 1, "cityblock": 1}  # of a length, that the cost of a metric is
 
@@ -196,6 +197,11 @@ class KnownCost(Cost):
         """True if it is known to equal its transpose, without a look at its entries."""
         return False
 
+    def kernel_is_positive(self, epsilon: float) -> bool:
+        """True if exp(-C / epsilon), of a symmetric cost, is known to be positive semidefinite, but for rounding."""
+        n = self.shape[0]
+        return n <= LARGEST_FACTORED and positive_semidefinite(np.exp((self.lowest - self.as_matrix()) / epsilon))
+
     @property
     def largest(self) -> float:
         """The largest finite entry in size."""
@@ -271,3 +277,14 @@ def is_cost(values: Any) -> TypeGuard[Cost]:
 def entries_of(cost: Any, i: NDArray[np.integer], j: NDArray[np.integer]) -> Any:
     """Return single entries of a matrix or of a user's cost."""
     return np.asarray(cost.at(i, j)) if is_cost(cost) else cost[i, j]
+
+
+def positive_semidefinite(kernel: NDArray[np.float64]) -> bool:
+    """True if no eigenvalue of a symmetric matrix is negative by more than rounding makes it."""
+    size = kernel.shape[0]
+    kernel = kernel + size * np.finfo(np.float64).eps * kernel.diagonal().max() * np.eye(size)
+    try:
+        np.linalg.cholesky(kernel)
+    except np.linalg.LinAlgError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from ..backends import load
 from ..backends.protocol import Array, Vectors
 from ..backends.updates import update_change
 from .axes import entries_at, entries_between
+from .base import positive_semidefinite
 from .blocks import BlockCost
 from .entropy import far_entropy
 from .operator import Product
@@ -48,6 +49,9 @@ class GridCost(BlockCost):
     @property
     def symmetric(self) -> bool:
         return all(np.array_equal(c, c.T) for c in self.matrices)
+
+    def kernel_is_positive(self, epsilon: float) -> bool:
+        return all(positive_semidefinite(np.exp((c.min() - c) / epsilon)) for c in self.matrices)
 
     def block(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         return entries_between(self.matrices, rows, cols)

@@ -49,6 +49,10 @@ class PointCost(BlockCost):
         found: str = user.metric
         return found
 
+    def kernel_is_positive(self, epsilon: float) -> bool:
+        """Those of distances and their squares are, in any dimension (Schoenberg 1938)."""
+        return self.metric in BOUNDED_METRICS or super().kernel_is_positive(epsilon)
+
     @property
     def points(self) -> tuple[Array, Array]:
         """Those of rows and columns in double precision."""

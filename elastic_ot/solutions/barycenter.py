@@ -50,7 +50,8 @@ class Barycenter(Result, Generic[ArrayT_co]):
         The largest of the transports' residuals: the L1 distance of the marginals of each plan from its measure and
         from the barycenter.
     dual_value : float
-        A lower bound on the optimal value; nan if debiased.
+        A lower bound on the optimal value. If debiased, nan where there is none: it needs `Fixed` rows, no
+        forbidden entries, and a kernel exp(-C / epsilon) within the support that is positive semidefinite.
     status : Status
     message : str
         The status in words, with the level reached and what to try.
@@ -116,14 +117,14 @@ class Barycenter(Result, Generic[ArrayT_co]):
 
     @cached_property
     def gap(self) -> float:
-        """`value` - `dual_value` >= 0, what the barycenter may be off by; nan if debiased.
+        """`value` - `dual_value` >= 0, what the barycenter may be off by; nan where there is no `dual_value`.
 
         The primal value is that of plans which are rounded so that all of them have the barycenter for a marginal, and
         their measure where the rows are hard; then the terms of both values that hold sum_k w_k g_k cancel, and the gap
         is the mean of those of the transports. The first time it is asked for it reads every plan.
         """
         if self.debiased:
-            return float("nan")
+            return float(self.value - self.dual_value)
         counted = [(w, part) for w, part in zip(self.measure_weights, self.transports, strict=True) if w > 0]
         return float(sum(w * part.gap for w, part in counted))
 
@@ -131,12 +132,13 @@ class Barycenter(Result, Generic[ArrayT_co]):
     def value(self) -> float:
         """The primal objective sum_k w_k [<C_k, P_k> + epsilon KL(P_k | a_k 1^T) + phi(P_k 1)] of the rounded plans.
 
-        That of a debiased one is sum_k w_k OT(a_k, b) - OT(b, b) / 2, of values whose errors are the transports' gaps.
+        That of a debiased one is sum_k w_k OT(a_k, b) - OT(b, b) / 2, each with its product reference, of a rounded
+        plan or, with a minus, of its dual.
         """
         if self.self_transport is None:
             return self.dual_value + self.gap
-        values = [_counted(part) for part in self.transports]
-        return float(self.measure_weights @ np.array(values)) - 0.5 * _counted(self.self_transport, own=True)
+        values = [part.value for part in self.transports]
+        return float(self.measure_weights @ np.array(values)) - 0.5 * self.self_transport.dual_value
 
     def plan(self, k: int) -> ArrayT_co:
         """Return the plan of measure k, shape (n_k, m)."""
@@ -338,13 +340,12 @@ def _each(name: str, given: Any, count: int) -> list[Any]:
     return list(given)
 
 
-def _counted(part: Solution[object], own: bool = False) -> float:
-    """The optimal value of a transport to b with the reference a 1^T in place of a b^T; 1 1^T of one of b to itself."""
+def _counted(part: Solution[object]) -> float:
+    """The optimal value of a transport to b with the reference a 1^T in place of a b^T."""
     problem = part.problem
     allowed = problem.allowed(problem.col_used.astype(np.float64))[problem.row_used]
-    reference = float(allowed.sum() if own else allowed @ problem.a[problem.row_used])
-    entropy = (2.0 if own else 1.0) * _negentropy(problem.b)
-    return part.dual_value + problem.epsilon * (entropy - problem.reference_mass + reference)
+    reference = float(allowed @ problem.a[problem.row_used])
+    return part.dual_value + problem.epsilon * (_negentropy(problem.b) - problem.reference_mass + reference)
 
 
 def _negentropy(b: Vector) -> float:

@@ -15,10 +15,10 @@ from helpers.barycenters import bumps, plan_of
 
 @pytest.mark.parametrize("epsilon", [0.02, 2e-3])
 def test_equations_hold(epsilon):
-    """All plans end at b, that of b to itself as well, and sum_k w_k g_k is the potential of that one."""
+    """All plans end at b, that of b to itself as well, and sum_k w_k g_k is its potential, but for a step."""
     cost, measures = bumps(3, 40)
     w = np.array([0.2, 0.3, 0.5])
-    found = eot.barycenter(cost, measures, w, epsilon=epsilon, debiased=True, tol=1e-7)
+    found = eot.barycenter(cost, measures, w, epsilon=epsilon, debiased=True, tol=5e-8)
     assert found.converged
     b, h = found.weights, w @ np.array(found.g)
     for a, f, g in zip(measures, found.f, found.g, strict=True):
@@ -49,20 +49,89 @@ def test_entropy_does_not_blur():
     assert blurred @ x**2 == pytest.approx(0.4**2 + 0.05, rel=0.02)
 
 
-def test_value_is_the_sum_of_three():
+def relative_entropy_transport(cost, a, b, epsilon):
+    """<C, P> + epsilon KL(P | a b^T) at its minimum, by plain iterations on positive weights."""
+    on, v = b > 0, np.ones(int((b > 0).sum()))
+    kernel = np.exp(-cost[:, on] / epsilon)
+    for _ in range(20_000):
+        u = 1.0 / (kernel @ (b[on] * v))
+        before, v = v, 1.0 / (kernel.T @ (a * u))
+        if np.abs(v / before - 1.0).max() < 1e-13:
+            break
+    plan = (a * u)[:, None] * kernel * (b[on] * v)
+    ratio = np.log(u)[:, None] + np.log(kernel) + np.log(v)
+    return float((cost[:, on] * plan).sum() + epsilon * ((plan * ratio).sum() - plan.sum() + a.sum() * b.sum()))
+
+
+def objective(cost, measures, weights, b, epsilon):
+    kept = b > 0
+    own = relative_entropy_transport(cost[np.ix_(kept, kept)], b[kept], b[kept], epsilon)
+    each = [relative_entropy_transport(cost, a, b, epsilon) for a in measures]
+    return float(weights @ np.array(each)) - 0.5 * own
+
+
+@pytest.mark.parametrize("mass", [1.0, 3.0])
+def test_value_is_the_sum_of_three(mass):
     cost, measures = bumps(2, 30)
-    found = eot.barycenter(cost, measures, epsilon=0.05, debiased=True, tol=1e-9)
-    b, ones = found.weights, np.ones(30)
-    expected = 0.0
-    for a, plan in zip(measures, map(found.plan, range(2)), strict=True):
-        expected += 0.5 * (
-            (cost * plan).sum() + 0.05 * (plan * np.log(plan / np.outer(a, ones)) - plan).sum() + 0.05 * 30
-        )
-    own = found.self_transport.plan
-    expected -= 0.5 * ((cost * own).sum() + 0.05 * (own * np.log(own) - own).sum() + 0.05 * 900)
-    assert found.value == pytest.approx(expected, rel=1e-6)
-    assert np.isnan(found.gap)
-    assert_allclose(own.sum(axis=0), b, atol=1e-8)
+    found = eot.barycenter(cost, mass * measures, epsilon=0.05, debiased=True, tol=1e-8)
+    expected = objective(cost, mass * measures, found.measure_weights, found.weights, 0.05)
+    assert found.value == pytest.approx(expected, abs=1e-8)
+    assert_allclose(found.self_transport.plan.sum(axis=0), found.weights, atol=1e-7)
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-6])
+@pytest.mark.parametrize("mass", [1.0, 3.0])
+def test_nothing_is_below_the_bound(mass, tol):
+    """Whatever measure is tried: mixtures, single points, better barycenters; and the bound comes near the best."""
+    cost, measures = bumps(3, 25)
+    measures, w, rng = mass * measures, np.array([0.2, 0.3, 0.5]), np.random.default_rng(0)
+    found = eot.barycenter(cost, measures, w, epsilon=0.03, debiased=True, tol=tol)
+    better = eot.barycenter(cost, measures, w, epsilon=0.03, debiased=True, tol=1e-7)
+    tried = [*(mass * np.eye(25)), *measures, mass * rng.dirichlet(np.full(25, 0.3), 10)[0], better.weights]
+    tried += [0.9 * better.weights + 0.1 * other for other in tried[:3]]
+    values = [objective(cost, measures, w, b, 0.03) for b in tried]
+    assert min(values) >= found.dual_value - 1e-10 * mass
+    assert found.value >= better.dual_value - 1e-10 * mass
+    assert 0 <= better.gap <= 1e-5 * better.value
+    assert found.gap == pytest.approx(found.value - found.dual_value)
+
+
+def test_the_bound_of_grids_clouds_and_moved_costs_is_that_of_the_matrix():
+    x, measures = np.linspace(0, 1, 25), bumps(2, 25)[1]
+    cost = (x[:, None] - x) ** 2
+    options = {"epsilon": 0.02, "debiased": True, "tol": 1e-6}
+    plain = eot.barycenter(cost, measures, **options)
+    assert 0 <= plain.gap < 1e-5
+    costs = {
+        "grid": eot.Grid((x,)),
+        "cloud": eot.PointCloud(x[:, None], x[:, None]),
+        "far": cost + 50.0,
+        "each": [cost, cost + 1.0],
+    }
+    for name, other in costs.items():
+        within = {"debiased": cost} if name == "each" else {}
+        found = eot.barycenter(other, measures, **options | within)
+        more = {"far": 25.0, "each": 0.5}.get(name, 0.0)  # the half that is left of it; half of that of one measure
+        assert found.value == pytest.approx(plain.value + more, abs=1e-6), name
+        assert 0 <= found.gap < 1e-5, name
+        assert found.dual_value <= plain.value + more + 1e-9, name
+
+
+def test_where_there_is_no_bound():
+    """Sides that are relaxed, forbidden entries, and kernels with negative eigenvalues."""
+    cost, measures = bumps(2, 20)
+    options = {"epsilon": 0.05, "debiased": True, "tol": 1e-4, "on_failure": "ignore"}
+    relaxed = eot.barycenter(cost, measures, rows=eot.KL(1.0), **options)
+    far = eot.barycenter(np.where(cost > 0.9, np.inf, cost), measures, **options)
+    fourth = eot.barycenter(np.abs(np.arange(20.0)[:, None] - np.arange(20.0)) ** 4 / 19**4, measures, **options)
+    assert (
+        np.linalg.eigvalsh(np.exp(-(np.abs(np.arange(20.0)[:, None] - np.arange(20.0)) ** 4) / 19**4 / 0.05)).min()
+        < -0.1
+    )
+    for found in (relaxed, far, fourth):
+        assert np.isnan(found.dual_value)
+        assert np.isnan(found.gap)
+        assert np.isfinite(found.value)
 
 
 def test_costs_within_are_given_known_or_the_same():

@@ -63,12 +63,16 @@ class Iterate:
         self.measures = np.concatenate([part.a for part in problem.parts])
         self._prepare(fast)
         epsilon = problem.epsilon
-        for task, vectors, start in zip(self.tasks, self.vectors, self.betas if g is None else g, strict=True):
+        if h is None:  # no entry of the plan of the barycenter to itself exceeds 1
+            h = np.full(m, 0.0 if problem.own is None else 0.5 * problem.own.cost.lowest)
+        if g is None:
+            g = np.tile(h, (count, 1))
+        for task, vectors, start in zip(self.tasks, self.vectors, g, strict=True):
             vectors.beta[:] = np.where(problem.used, start / epsilon, -np.inf)
             top = vectors.beta[problem.used].max()
             lowest = task.problem.cost.lowest / epsilon
             vectors.alpha[:] = np.where(task.problem.row_used, lowest - top, -np.inf)  # no entry exceeds 1
-        self.log_d[:] = np.where(problem.used, 0.0 if h is None else h / epsilon, -np.inf)
+        self.log_d[:] = np.where(problem.used, h / epsilon, -np.inf)
 
     def _prepare(self, fast: bool) -> None:
         self.tasks: list[Task] = [make_task(part) for part in self.problem.parts]
@@ -144,7 +148,7 @@ class Iterate:
             return betas + (self.weights @ logs - logs)
         log_d = self.log_d[used]
         log_b = log_d + self.weights @ (logs - betas)
-        smoothed = self._log_smoothed()[used]
+        smoothed = self.log_smoothed(self.log_d)[used]
         return np.concatenate([betas + (log_b - logs), 0.5 * (log_d + log_b - smoothed)[None]])
 
     def importance(self) -> Vector:
@@ -163,14 +167,14 @@ class Iterate:
         self.log_marginals: Vector = self.log_cols[:, self.problem.used] + self.log_masses[:, None]
         self.marginals: Vector = np.exp(self.log_marginals)
 
-    def _log_smoothed(self) -> Vector:
-        """log(K d), K the kernel within the support."""
+    def log_smoothed(self, log_d: Vector) -> Vector:
+        """log(K d), K the kernel within the support: of the plan d K d, whose entries are in range."""
         assert self.own is not None
-        m = self.log_d.size
+        m = log_d.size
         rows = np.zeros(m)
-        vectors = Vectors(np.zeros(m), self.log_d.copy(), rows, np.zeros(m), np.zeros(m), np.zeros(m))
+        vectors = Vectors(log_d.copy(), log_d.copy(), rows, np.zeros(m), np.zeros(m), np.zeros(m))
         self.own.plan.sweep((0.0, 0.0), vectors, self.own_scratch, 1)
-        return rows
+        return np.where(self.problem.used, rows - log_d, -np.inf)
 
     def balance(self) -> None:
         """Translate (f_k, g_k) of `KL` rows where the dual is largest: the plans stay, and sum_k w_k g_k = 0.
@@ -201,7 +205,7 @@ class Iterate:
             b = self.weights @ marginals
             residual = float(np.abs(marginals - b).sum(axis=1).max())
             if self.own is not None:
-                smoothed = np.exp(self.log_d[problem.used] + self._log_smoothed()[problem.used])
+                smoothed = np.exp(self.log_d[problem.used] + self.log_smoothed(self.log_d)[problem.used])
                 residual = max(residual, float(np.abs(smoothed - b).sum()))
                 return Look(residual, np.nan, float(b.sum()))
             dual = self._dual_of_rows() - problem.epsilon * float(self.weights @ marginals.sum(axis=1))

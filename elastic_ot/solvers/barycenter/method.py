@@ -17,6 +17,7 @@ from ..history import Entry, History, history_of
 from ..measure import RISE, Measure
 from ..oriented import outcome_at
 from ..status import Status
+from .debiased_bound import debiased_bound
 from .iterate import Iterate, Look, Potentials
 from .mixing import Mixing
 
@@ -230,6 +231,9 @@ class _Run:
             self.log[-1] = Entry(self.iteration, residual, found.dual, target.epsilon, self.seconds, self.method, 0)
         history = history_of(self.log, target.reference_mass)
         dual = found.dual + target.epsilon * target.reference_mass + target.offset_value
+        if own is not None:
+            with np.errstate(all="ignore"):
+                dual = debiased_bound(target, self.iterate, potentials)
         return CommonOutcome(potentials, parts, own, dual, residual, status, self.iteration, self.method, history)
 
     def _certified(self, problem: Problem, f: Vector, g: Vector, status: Status, own: bool = False) -> Outcome:
