@@ -21,6 +21,7 @@ _NAMES_OF = {
     "unitary": ("unistochastic", "givens_unitary", "simulated_circuit"),
     "permutations": ("gumbel_sinkhorn", "gumbel_noise"),
     "projections": ("projected_sort", "projected_rank"),
+    "schedules": ("EpsilonSchedule",),
     "sorting": ("soft_sort", "soft_rank", "soft_quantile"),
     "routing": ("route", "Routing", "load_balance", "LoadBalance"),
     "matching": ("match", "Matches"),
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from .routing import Routing as Routing
     from .routing import load_balance as load_balance
     from .routing import route as route
+    from .schedules import EpsilonSchedule as EpsilonSchedule
     from .sinks import SinkMetrics as SinkMetrics
     from .sinks import column_kl as column_kl
     from .sinks import effective_rank as effective_rank

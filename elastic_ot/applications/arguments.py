@@ -78,17 +78,27 @@ def in_unit_interval(name: str, values: Any) -> Any:
 
 def positive(name: str, value: Any, or_zero: bool = False) -> Any:
     """A number > 0 (or >= 0), or an array of such, which may carry derivatives."""
-    what = ">= 0" if or_zero else "> 0"
     number = isinstance(value, int | float)  # asked first: what torch.compile makes of numbers is not to be asked more
     if not number and has_namespace(value) and not isinstance(value, np.generic):
         good = (value >= 0) if or_zero else (value > 0)
-        _refuse(name, value, ~(good & namespace(value).isfinite(value)), f"must be finite and {what}")
+        _refuse(name, value, ~(good & namespace(value).isfinite(value)), f"must be finite and {_sign(or_zero)}")
         return value
+    return positive_number(name, value, or_zero)
+
+
+def positive_number(name: str, value: Any, or_zero: bool = False) -> Any:
+    """A number > 0 (or >= 0), and no array."""
+    what = _sign(or_zero)
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r}; it must be a number {what}")
+        way_out = ", say of a schedule at a step: schedule(step)" if callable(value) else ""
+        raise TypeError(f"{name} is {value!r}; it must be a number {what}{way_out}")
     if not (0 <= float(value) if or_zero else 0 < float(value)) or not float(value) < np.inf:
         raise ValueError(f"{name} is {value!r}; it must be finite and {what}")
     return value
+
+
+def _sign(or_zero: bool) -> str:
+    return ">= 0" if or_zero else "> 0"
 
 
 def count(name: str, value: Any, least: int = 1) -> int:

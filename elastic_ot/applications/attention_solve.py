@@ -7,7 +7,7 @@ from typing import Any
 from ..frameworks.options import Grad
 from .arguments import count
 from .frameworks import differentiable, half_steps, namespace, plan, potentials, real, softmax
-from .marginals import is_array, targets, with_null_key
+from .marginals import per_entry, targets, with_null_key
 
 
 def budget(n_half_steps: int | None, iterations: int, tol: float | None, grad: Grad | None) -> dict[str, Any]:
@@ -54,9 +54,8 @@ def weights_of(
     options = {"epsilon": epsilon, "reference": "counting", **elastic, **how, "mask": _cells(cost, mask)}
     if how["grad"] == "detach" and differentiable(cost) is not None:
         g = column_potentials(cost, a, b, **options)
-        width = epsilon[..., None, None] if is_array(epsilon) else epsilon
         open_cost = cost if mask is None else xp.where(mask, cost, xp.full_like(cost, xp.inf))
-        weights = softmax((g - open_cost) / width)
+        weights = softmax((g - open_cost) / per_entry(epsilon))
     else:
         weights = plan(cost, a, b, **options)
     if null_score is not None:

@@ -8,7 +8,7 @@ from ..calls import public
 from ..typing import Array, ArrayT
 from .arguments import count
 from .frameworks import cumulated, namespace, real
-from .marginals import checked_mask, exponent, is_array, temperature
+from .marginals import checked_mask, exponent, per_entry, temperature
 
 
 @public
@@ -91,8 +91,7 @@ def balanced_past(scores: Any, past: Any, rounds: int, tau: Any, epsilon: Any) -
     xp = namespace(scores)
     # Finite, or derivatives of log(exp(-inf) + exp(-inf)) would be nan; a quarter, so that sums of a few are finite.
     nothing = xp.full((), xp.finfo(scores.dtype).min / 4, dtype=scores.dtype)
-    width = epsilon[..., None, None] if is_array(epsilon) else epsilon
-    logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)) / width, nothing)
+    logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)) / per_entry(epsilon), nothing)
     size = xp.sum(xp.astype(past, scores.dtype), axis=-1, keepdims=True)
     uniform = xp.astype(past, scores.dtype) / xp.where(size > 0, size, xp.ones_like(size))
     target = cumulated(uniform, axis=-2)

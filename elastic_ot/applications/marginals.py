@@ -9,6 +9,7 @@ import numpy as np
 
 from ..frameworks.dispatch import is_torch
 from ..problems.penalties import KL, Elastic
+from .arguments import positive
 from .frameworks import differentiable, has_namespace, namespace, traced
 
 RESERVOIR = 1e12
@@ -113,19 +114,17 @@ def is_array(value: Any) -> bool:
 
 
 def temperature(epsilon: Any, like: Any) -> Any:
-    """A number > 0, or an array of them in the library of `like`."""
+    """A finite number > 0, or an array of them in the library of `like`."""
     if isinstance(epsilon, str):
         raise TypeError(f"epsilon is {epsilon!r}, and here it is the temperature of scores; give a number")
-    if is_array(epsilon):
+    if isinstance(epsilon, list | tuple) or (is_array(epsilon) and has_namespace(epsilon)):
         epsilon = in_library(epsilon, like)
-        if traced(epsilon):
-            return epsilon
-        positive = bool(namespace(like).all(epsilon > 0))
-    else:
-        positive = epsilon > 0
-    if not positive:
-        raise ValueError(f"epsilon is {epsilon}; it must be > 0")
-    return epsilon
+    return positive("epsilon", epsilon)
+
+
+def per_entry(epsilon: Any) -> Any:
+    """A temperature as it divides entries (..., n, m)."""
+    return epsilon[..., None, None] if is_array(epsilon) else epsilon
 
 
 def check_range(name: str, values: Any, below: float) -> None:

@@ -23,13 +23,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
-import numpy as np
-
 from ..calls import public
 from ..frameworks.options import Grad
 from ..results import one_line
 from ..typing import Array, ArrayT, ArrayT_co
-from .arguments import below_inf, finite
+from .arguments import below_inf, finite, positive
 from .frameworks import detached, device_of, gather, logs_and_potentials, namespace, traced, working
 
 
@@ -147,8 +145,7 @@ def _check(scores: Any, epsilon: Any, threshold: Any, tau: Any) -> None:
         raise ValueError(
             f"scores has shape {tuple(scores.shape)}; it must be (..., m, n), and of these only m, n may be 0"
         )
-    if not 0 < epsilon < np.inf:
-        raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
+    positive("epsilon", epsilon)
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold is {threshold}; it must be >= 0 and < 1")
     if not 0 < tau <= 1:

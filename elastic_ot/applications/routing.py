@@ -24,6 +24,7 @@ from .frameworks import (
     without,
     working,
 )
+from .marginals import is_array, per_entry, temperature
 from .routing_input import COMBINES, RoutingCombine, RoutingMethod, check_capacity, check_choice, is_drawn, tokens_of
 from .routing_plan import routed_plan
 
@@ -88,7 +89,7 @@ def route(
     k: int = 1,
     *,
     method: RoutingMethod = "softmax",
-    epsilon: float = 1.0,
+    epsilon: float | Array = 1.0,
     lam: float | None = None,
     capacity: int | None = None,
     combine: RoutingCombine | None = None,
@@ -115,8 +116,8 @@ def route(
         step in ``1 / probability`` does so, the others are softmax steps.
         ``"base"``: the assignment with the largest sum of logits and loads of T / E, rounded down or up (k = 1 only).
         ``"s-base"``: its entropic counterpart, a plan with ``lam=1`` whose weights are those of the softmax.
-    epsilon : float
-        Temperature: logits are divided by it everywhere.
+    epsilon : float or array, shape (...)
+        Temperature: logits are divided by it everywhere. Arrays may carry gradients.
     lam : float, optional
         Elasticity of the columns for "sinkhorn" and "ssr", from 0 (softmax) to 1 (all the same, the default).
     capacity : int, optional
@@ -166,8 +167,12 @@ def route(
     [[6, 3, 3, 0], [3, 5, 1, 3], [3, 3, 3, 3]]
     """
     logits = working("logits", logits)
-    check_choice(logits, k, method, epsilon, lam, combine)
+    check_choice(logits, k, method, lam, combine)
     xp = namespace(logits)
+    epsilon = temperature(epsilon, logits)
+    if is_array(epsilon):
+        epsilon = xp.astype(epsilon, logits.dtype)
+    width = per_entry(epsilon)
     valid = tokens_of(mask, logits)
     if valid is not None:
         logits = xp.where(valid[..., None], logits, xp.zeros_like(logits))
@@ -177,8 +182,10 @@ def route(
     plan = residual = converged = None
     order, combine = logits, combine or COMBINES[method]
     if training and (method in ("sinkhorn", "s-base") or (method == "ssr" and is_drawn(draw, probability))):
-        solved = detached(logits) if combine != "plan" or grad == "detach" else logits
-        options = {"epsilon": epsilon, "tol": tol, "max_iter": max_iter, "on_failure": on_failure, "grad": grad}
+        held = combine != "plan" or grad == "detach"
+        solved = detached(logits) if held else logits
+        options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "on_failure": on_failure, "grad": grad}
+        options["epsilon"] = detached(epsilon) if held and is_array(epsilon) else epsilon
         order, plan, residual = routed_plan(solved, k, valid, lam, capacity, options)
         converged = residual <= max(tol, 100 * float(xp.finfo(plan.dtype).eps))
     if training and method == "base":
@@ -186,8 +193,8 @@ def route(
     elif capacity is None:
         idx = _largest(order, k, valid)
     else:
-        idx = _within(capacity, order, log_softmax(logits / epsilon) if plan is None else order, k, valid)
-    weight = _weights(combine, plan, logits, epsilon, k, idx, valid)
+        idx = _within(capacity, order, log_softmax(logits / width) if plan is None else order, k, valid)
+    weight = _weights(combine, plan, logits, width, k, idx, valid)
     return Routing(idx, weight, _load(idx, logits.shape[-1], valid), plan, residual, converged)
 
 
@@ -269,17 +276,17 @@ def _within(capacity: int, order: Any, logs: Any, k: int, valid: Any) -> Any:
     return integers(capacities.accepted, (pairs, known), (experts, k, capacity), (*batch, tokens, k))
 
 
-def _weights(combine: RoutingCombine, plan: Any, logits: Any, epsilon: float, k: int, idx: Any, valid: Any) -> Any:
+def _weights(combine: RoutingCombine, plan: Any, logits: Any, width: Any, k: int, idx: Any, valid: Any) -> Any:
     """The weights of chosen experts, shape (..., T, k), from what is chosen alone; 0 for padding."""
     xp = namespace(logits)
     safe = idx if valid is None else xp.where(valid[..., None], idx, xp.zeros_like(idx))
     if combine == "sigmoid":
-        gates = gather(logits, safe) / epsilon
+        gates = gather(logits, safe) / width
         chosen = xp.exp(-xp.logaddexp(xp.zeros_like(gates), -gates))
     elif combine == "plan" and plan is not None:
         chosen = gather(plan, safe) / k
     else:
-        chosen = gather(probabilities(logits if epsilon == 1 else logits / epsilon), safe)
+        chosen = gather(probabilities(logits if not is_array(width) and width == 1 else logits / width), safe)
     return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
 from .frameworks import namespace, traced
 
 RoutingMethod = Literal["softmax", "sinkhorn", "ssr", "base", "s-base"]
@@ -21,7 +19,7 @@ COMBINES: dict[str, RoutingCombine] = {
 """Every method with its default weights."""
 
 
-def check_choice(logits: Any, k: Any, method: Any, epsilon: Any, lam: Any, combine: Any) -> None:
+def check_choice(logits: Any, k: Any, method: Any, lam: Any, combine: Any) -> None:
     """Refuses options that do not go together."""
     if logits.ndim < 2 or 0 in logits.shape:
         raise ValueError(f"logits has shape {tuple(logits.shape)}; it must be (..., T, E), and none of these may be 0")
@@ -31,8 +29,6 @@ def check_choice(logits: Any, k: Any, method: Any, epsilon: Any, lam: Any, combi
         raise ValueError(f"combine is {combine!r}; choose from 'plan', 'softmax', 'sigmoid'")
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k is {k!r} and there are {logits.shape[-1]} experts; 1 <= k <= experts is needed")
-    if not 0 < epsilon < np.inf:
-        raise ValueError(f"epsilon is {epsilon}; it must be > 0 and finite")
     if lam is not None and method not in ("sinkhorn", "ssr"):
         raise ValueError(f"lam is {lam} and method is {method!r}, which has none; choose 'sinkhorn' or 'ssr'")
     if method == "base" and k > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays.ingest import as_numpy
 from ..problems.penalties import AtMost, Elastic
 from .frameworks import home, is_constant, logs_and_potentials, namespace, on_host
+from .marginals import is_array
 
 PLAIN_ITERATIONS = 64  # after which the solver, which has other methods, begins anew
 FIRST_LOOK = 3
@@ -47,7 +48,8 @@ def routed_plan(
     Columns aim at T k / E with the elasticity `lam`, or hold at most `capacity` where that is given and `lam` is not.
     """
     found = None
-    if options["tol"] >= PLAIN_ACCURACY * float(namespace(logits).finfo(logits.dtype).eps) and is_constant(logits):
+    plain = is_constant(logits) and not is_array(options["epsilon"])
+    if plain and options["tol"] >= PLAIN_ACCURACY * float(namespace(logits).finfo(logits.dtype).eps):
         with np.errstate(all="ignore"):  # what overflows is not returned
             found = _plainly(logits, k, valid, lam, capacity, options)
     return _solved(logits, _problem(logits, k, valid, lam, capacity), options) if found is None else found
@@ -131,7 +133,8 @@ def _solved(logits: Any, problem: _Problem, options: dict[str, Any]) -> RoutedPl
     """By the solver, with derivatives."""
     xp, (a, b, mass, cols) = namespace(logits), problem
     logs, _, g = logs_and_potentials(-logits, a, b, cols=cols, reference="counting", end="rows", **options)
-    plan, g = xp.exp(logs), g / options["epsilon"]
+    epsilon = options["epsilon"]
+    plan, g = xp.exp(logs), g / (epsilon[..., None] if is_array(epsilon) else epsilon)
     row, col = xp.sum(plan, axis=-1), xp.sum(plan, axis=-2)
     # how far an exact update of the columns would move g; -inf where a column has less mass than a number can say
     short = xp.log(b) - xp.log(xp.where(col > 0, col, xp.ones_like(col)))

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..applications.arguments import count, positive
+from ..applications.arguments import count
 from ..applications.attention import attention_weights
 from ..applications.attention_solve import budget
 from ..applications.causal import causal_weights
+from ..applications.schedules import EpsilonSchedule
 from ..frameworks.options import Grad
 from ..frameworks.torch_calls import HALF_DTYPES
 from .masks import Masks, masks
+from .schedules import add_step, epsilon_of
 
 
 class ElasticAttention(nn.Module):
@@ -39,8 +41,10 @@ class ElasticAttention(nn.Module):
         If False lam is the number given, in [0, 1], and no parameter.
     per_head : bool
         If False all heads share one lam.
-    epsilon : float
-        Temperature, in the units of the scaled scores.
+    epsilon : float or EpsilonSchedule
+        Temperature, in the units of the scaled scores. With an ``elastic_ot.applications.EpsilonSchedule`` it is that
+        of `step`. A falling one tends to a permutation with ``lam=1, learn_lam=False``, to the largest score of every
+        row with other `lam`; the balance then needs more `iterations`, or `tol`.
     iterations, tol, grad
         As for `attention_weights`.
     null_key : bool
@@ -51,6 +55,10 @@ class ElasticAttention(nn.Module):
     ----------
     lam : Tensor or float
         The elasticity, shape (num_heads,), or (1,) if it is shared; a float where it is not learned.
+    step : Tensor or None
+        Calls in training, shape (), where `epsilon` is a schedule; else None. It is a buffer, saved in the
+        ``state_dict``, and stands still in evaluation. Assign to it with ``step.fill_`` to count otherwise, say where a
+        step of the optimiser has several calls.
 
     Notes
     -----
@@ -103,7 +111,7 @@ class ElasticAttention(nn.Module):
         lam: float | Sequence[float] = 0.5,
         learn_lam: bool = True,
         per_head: bool = True,
-        epsilon: float = 1.0,
+        epsilon: float | EpsilonSchedule = 1.0,
         iterations: int = 5,
         tol: float | None = None,
         grad: Grad | None = None,
@@ -116,7 +124,7 @@ class ElasticAttention(nn.Module):
                 raise ValueError(f"{name} is True; an added key would be balanced as all are, use null_key=True")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}; it must lie in [0, 1]")
-        positive("epsilon", epsilon)
+        add_step(self, epsilon, device)
         budget(None, iterations, tol, grad)
         if null_key and tol:
             raise ValueError(f"tol is {tol} and null_key is True; a null key takes iterations, no tolerance")
@@ -232,11 +240,12 @@ class ElasticAttention(nn.Module):
             scores = scores.float()
         if masked.added is not None:
             scores = scores + masked.added
-        options: dict[str, Any] = {"epsilon": self.epsilon, "mask": masked.allowed}
+        epsilon = epsilon_of(self, self.epsilon)
+        options: dict[str, Any] = {"epsilon": epsilon, "mask": masked.allowed}
         if self.theta is None:
             options["lam"] = self._fixed_lam
         else:
-            options["rho"] = self.epsilon * self.theta.exp()
+            options["rho"] = epsilon * self.theta.exp()
         if is_causal:
             self._check_causal(scores)
             return causal_weights(scores, rounds=self.iterations, **options)

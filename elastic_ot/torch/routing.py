@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ..applications.arguments import count
 from ..applications.routing import Routing, route
 from ..applications.routing_input import RoutingCombine, RoutingMethod
+from ..applications.schedules import EpsilonSchedule
 from ..frameworks.options import Grad
+from .schedules import add_step, epsilon_of
 
 
 class SinkhornRouter(nn.Module):
@@ -34,10 +36,17 @@ class SinkhornRouter(nn.Module):
         Of the scores.
     capacity_factor : float, optional
         >= 1. An expert takes so many times T k / experts of T tokens at most, rounded up.
-    epsilon, lam, combine, probability, grad, tol, max_iter, on_failure
+    epsilon : float or EpsilonSchedule
+        Temperature. With an ``elastic_ot.applications.EpsilonSchedule`` it is that of `step`.
+    lam, combine, probability, grad, tol, max_iter, on_failure
         As for `route`.
     device, dtype
         Of the parameters.
+
+    Attributes
+    ----------
+    step : Tensor or None
+        Calls in training, shape (), where `epsilon` is a schedule; else None. A buffer, as that of `ElasticAttention`.
 
     Raises
     ------
@@ -62,7 +71,7 @@ class SinkhornRouter(nn.Module):
         method: RoutingMethod = "sinkhorn",
         *,
         bias: bool = False,
-        epsilon: float = 1.0,
+        epsilon: float | EpsilonSchedule = 1.0,
         lam: float | None = None,
         capacity_factor: float | None = None,
         combine: RoutingCombine | None = None,
@@ -78,10 +87,11 @@ class SinkhornRouter(nn.Module):
         self.scores = nn.Linear(count("dim", dim), count("experts", experts), bias=bias, device=device, dtype=dtype)
         if capacity_factor is not None and not 1 <= capacity_factor < math.inf:
             raise ValueError(f"capacity_factor is {capacity_factor}; it must be >= 1, or tokens have no place")
+        add_step(self, epsilon, device)
+        self.epsilon = epsilon
         self.k, self.method, self.capacity_factor, self.probability = k, method, capacity_factor, probability
         self.options: dict[str, Any] = {
             "method": method,
-            "epsilon": epsilon,
             "lam": lam,
             "combine": combine,
             "probability": probability,
@@ -102,10 +112,9 @@ class SinkhornRouter(nn.Module):
         capacity = None
         if self.capacity_factor is not None:
             capacity = math.ceil(self.capacity_factor * x.shape[-2] * self.k / self.scores.out_features)
+        options = {"epsilon": epsilon_of(self, self.epsilon), **self.options}
         draw = float(torch.rand(())) if self.method == "ssr" and self.training else None
-        return route(
-            self.scores(x), self.k, capacity=capacity, mask=mask, training=self.training, draw=draw, **self.options
-        )
+        return route(self.scores(x), self.k, capacity=capacity, mask=mask, training=self.training, draw=draw, **options)
 
     def extra_repr(self) -> str:
         """What a printed module says."""

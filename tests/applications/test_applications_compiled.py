@@ -49,6 +49,13 @@ CALLS = {
     "gumbel_sinkhorn": A.gumbel_sinkhorn,
     "gumbel_sinkhorn, hard": lambda s: A.gumbel_sinkhorn(s, hard=True),
     "gumbel_noise": lambda s: A.gumbel_noise(s.sigmoid()),
+    "EpsilonSchedule": lambda s: A.EpsilonSchedule(1.0, 0.1, 2)(s.abs()),
+    "EpsilonSchedule in weights": lambda s: A.attention_weights(
+        s, lam=0.5, epsilon=A.EpsilonSchedule(1.0, 0.1, 9, "cosine")(s[0, 0, 0].abs())
+    ),
+    "route at an epsilon of each problem": lambda s: (
+        A.route(s, 2, method="sinkhorn", epsilon=s[:, 0, 0].abs() + 0.5).weight
+    ),
     "soft_sort": lambda s: A.soft_sort(s, weights=s.abs()),
     "soft_rank": A.soft_rank,
     "soft_quantile": lambda s: A.soft_quantile(s, [0.25, 0.5]),

@@ -304,7 +304,7 @@ BAD = [
     ({"lam": -0.1}, ValueError, "lam is -0.1"),
     ({"rho": -1.0}, ValueError, "rho is -1.0"),
     ({"lam": 0.5, "epsilon": 0.0}, ValueError, "epsilon is 0.0"),
-    ({"lam": 0.5, "epsilon": [1.0, -1.0]}, ValueError, r"epsilon is \[ 1. -1.\]"),
+    ({"lam": 0.5, "epsilon": [1.0, -1.0]}, ValueError, r"epsilon\[1\] is -1; values must be finite and > 0"),
     ({"lam": 0.5, "iterations": 0}, ValueError, "iterations is 0"),
     ({"lam": 0.5, "n_half_steps": 1.5}, ValueError, "half steps is 1.5"),
     ({"lam": 0.5, "n_half_steps": 3, "tol": 1e-3}, ValueError, "tol is 0.001 and n_half_steps 3"),
