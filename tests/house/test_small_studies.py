@@ -18,14 +18,19 @@ for needed in ("matplotlib", "sklearn"):
     pytest.importorskip(needed)
 torch = importlib.import_module("torch")
 STORED = Path(__file__).parents[2] / "benchmarks/results/studies"
-STUDIES = {
-    "attention_on_digits": ("runs",),
-    "attention_on_digits_mean": ("runs",),
-    "attention_sinks": ("trained",),
-    "experts_on_digits": ("runs",),
-    "long_lists": ("learning", "runs"),
-    "shapes": ("runs",),
-}
+STUDIES = (
+    "attention_on_digits",
+    "attention_on_digits_mean",
+    "attention_sinks",
+    "experts_on_digits",
+    "long_lists",
+    "shapes",
+    "sort_and_match",
+)
+PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
+PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
+COMPARED = [(name, place) for name in STUDIES for place in PLACES.get(name, ["runs"])]
+"""Studies, and where their runs are stored."""
 ROUNDING = 1e-5
 """Of a sum of at most 64 weights in single precision, and then some."""
 
@@ -39,26 +44,26 @@ def stored(name):
     return json.loads((STORED / f"{name}.json").read_text())
 
 
-def stored_runs(name):
+def stored_runs(name, place):
     found = stored(name)
-    for key in STUDIES[name]:
+    for key in place.split():
         found = found[key]
     return found
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_stored_runs_are_pairs_of_twelve_seeds_at_least(name):
-    pairs = {kind: [(run["seed"], run["split"]) for run in runs] for kind, runs in stored_runs(name).items()}
+@pytest.mark.parametrize(("name", "place"), COMPARED)
+def test_stored_runs_are_pairs_of_twelve_seeds_at_least(name, place):
+    pairs = {kind: [(run["seed"], run["split"]) for run in runs] for kind, runs in stored_runs(name, place).items()}
     first, *others = pairs.values()
     assert len(set(first)) == len({split for _, split in first}) >= 12
     assert all(other == first for other in others)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_stored_rates_are_those_that_validation_chose(name):
+@pytest.mark.parametrize(("name", "place"), COMPARED)
+def test_stored_rates_are_those_that_validation_chose(name, place):
     rates = study(name).RATES
     assert len(rates) >= 2
-    for run in (run for runs in stored_runs(name).values() for run in runs):
+    for run in (run for runs in stored_runs(name, place).values() for run in runs):
         assert len(run["validation"]) == len(rates)
         assert run["validation"][rates.index(run["rate"])] == max(run["validation"])
 
@@ -126,6 +131,29 @@ def test_sinks_give_at_most_what_a_row_has_and_nothing_to_the_future():
         assert bool(abs(rows - 1).max() < ROUNDING) == ("null" not in kind)
         assert rows.max() < 1 + ROUNDING
         assert bool(weights.triu(1).max() == 0) == ("causal" in kind)
+
+
+@pytest.mark.parametrize("task", ["sorting", "matching"])
+def test_the_order_of_a_list_is_what_makes_it_right(task):
+    drawn = study("sort_and_match").TASKS[task].draw(5, np.random.default_rng(0))
+    ordered = drawn.given.take_along_dim(drawn.order[..., None], dim=-2)
+    assert torch.equal(ordered, drawn.wanted)
+    assert not torch.equal(drawn.given, drawn.wanted)
+
+
+def test_kinds_of_permutations_are_what_they_are_called():
+    permutations = study("sort_and_match")
+    generator = torch.Generator().manual_seed(0)
+    scores, noise = torch.randn(2, 4, 10, 10, generator=generator)
+    made = {kind: permutations.permutation(scores, how, how.end, noise) for kind, how in permutations.KINDS.items()}
+    for kind, found in made.items():
+        assert abs(found.sum(dim=-2) - 1).max() < ROUNDING
+        assert bool(((found == 0) | (found == 1)).all()) == (kind == "straight-through")
+    largest = {kind: found.amax(dim=-1).mean() for kind, found in made.items()}
+    assert largest["fixed at 1"] < largest["fixed at 0.22"] < largest["fixed at 0.05"]
+    assert torch.equal(made["annealed"], made["fixed at 0.05"])
+    for kind, without_noise in (("Gumbel", "fixed at 0.22"), ("Gumbel, annealed", "annealed")):
+        assert abs(made[kind] - made[without_noise]).max() > 0.1
 
 
 def test_lists_are_split_once():

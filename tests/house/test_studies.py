@@ -96,6 +96,18 @@ def test_every_kind_is_in_the_table(name, tmp_path):
         assert 0 <= run["accuracy"] <= 1
 
 
+def test_permutations_report_every_kind_in_both_tasks(tmp_path):
+    printed, stored = quick("sort_and_match", tmp_path)
+    table = (tmp_path / "sort_and_match.rst").read_text()
+    for task in ("sorting", "matching"):
+        assert f"{task.capitalize()}: places that are right" in printed
+        assert len(stored["runs"][task]) == 7
+        for kind, (run,) in stored["runs"][task].items():
+            assert table.count(f"* - {kind}\n") == 2
+            assert 0 <= run["right"] <= 1
+            assert 0.1 - ROUNDING <= run["sharpness"] <= 1 + ROUNDING
+
+
 def softmax_share(height):
     """Of the first of 64 keys, the scores being those of the study."""
     scores = np.random.default_rng(0).normal(size=(64, 64))
