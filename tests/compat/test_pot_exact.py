@@ -125,8 +125,40 @@ def test_masses_that_are_not_there_are_refused(m):
 def test_costs_between_points_are_those_of_pot(arrays):
     p = problem()
     x, y = arrays.make(p.x), arrays.make(p.y)
-    for metric in ("sqeuclidean", "euclidean", "cityblock"):
+    for metric in ("sqeuclidean", "euclidean", "cityblock", "minkowski", "cosine", "correlation"):
         expected = ot.dist(p.x, p.y, metric)
         np.testing.assert_allclose(arrays.read(front.dist(x, y, metric)), expected, atol=accuracy(arrays, 1e-12))
     np.testing.assert_allclose(arrays.read(front.dist(x)), ot.dist(p.x), atol=accuracy(arrays, 1e-12))
     np.testing.assert_allclose(arrays.read(front.unif(4, x)), np.full(4, 0.25))
+
+
+def test_weights_and_the_order_of_minkowski_are_those_of_pot(arrays):
+    p, w = problem(), np.array([0.3, 2.0])
+    x, y = arrays.make(p.x), arrays.make(p.y)
+    found = front.dist(x, y, "minkowski", p=3, w=arrays.make(w), use_tensor=True)
+    expected = ot.dist(p.x, p.y, "minkowski", p=3, w=w)
+    np.testing.assert_allclose(arrays.read(found), expected, atol=accuracy(arrays, 1e-12))
+
+
+def test_scipy_serves_every_library_where_it_is_asked_for(arrays):
+    p = problem()
+    x, y = arrays.make(p.x), arrays.make(p.y)
+    found = front.dist(x, y, "chebyshev", backend="scipy")
+    assert type(found) is type(x)
+    np.testing.assert_allclose(arrays.read(found), ot.dist(p.x, p.y, "chebyshev"), atol=accuracy(arrays, 1e-12))
+    if arrays.name != "numpy":
+        with pytest.raises(NotImplementedError, match="backend='scipy'"):
+            front.dist(x, y, "chebyshev")
+        with pytest.raises(NotImplementedError, match="with weights"):
+            front.dist(x, y, "sqeuclidean", w=arrays.make(np.ones(2)))
+
+
+@pytest.mark.parametrize("call", ["emd", "emd2"])
+def test_threads_are_deprecated_as_in_pot(call):
+    p = problem()
+    with pytest.warns(DeprecationWarning, match="numThreads") as theirs:
+        expected = getattr(ot, call)(p.a, p.b, p.cost, numThreads=2)
+    with pytest.warns(DeprecationWarning, match="numThreads") as ours:
+        found = getattr(front, call)(p.a, p.b, p.cost, numThreads=2)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert [one.filename for one in ours] == [one.filename for one in theirs] == [__file__]

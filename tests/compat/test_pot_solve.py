@@ -143,8 +143,19 @@ def test_refusals_name_the_way_out():
         ({"method": "geomloss"}, "SamplesLoss"),
         ({"lazy": True, "unbalanced": 1.0, "reg": 1.0}, "balanced"),
         ({"lazy": True, "reg": 1.0, "reg_type": "L2"}, "reg_type"),
-        ({"scaler": "std"}, "scale the points"),
         ({"debias": "split"}, "debias"),
     ):
         with pytest.raises(NotImplementedError, match=message):
             front.solve_sample(p.x, p.y, **options)
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+def test_a_scaler_is_applied_to_both_clouds(arrays, as_object):
+    p = problem()
+    x, y = arrays.make(p.x), arrays.make(p.y)
+    scale = ot.utils.DataScaler(norm="l2")
+    found = front.solve_sample(x, y, reg=0.1, scaler=scale if as_object else scale.transform)
+    theirs = ot.solve_sample(scale.transform(p.x), scale.transform(p.y), reg=0.1, **MANY)
+    np.testing.assert_allclose(arrays.read(found.plan), theirs.plan, atol=accuracy(arrays, 1e-8))
+    with pytest.raises(ValueError, match="scaler is 3"):
+        front.solve_sample(x, y, scaler=3)

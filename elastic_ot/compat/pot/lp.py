@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -45,8 +46,10 @@ def emd(
         Weights; an empty list or None for uniform ones.
     M : array_like, or sparse matrix of SciPy or PyTorch, shape (n, m)
         Costs; cells that a sparse matrix has not are forbidden.
-    numItermax, numThreads, potentials_init
+    numItermax, potentials_init
         Ignored: the result is optimal, and proved so.
+    numThreads
+        Ignored; anything but 1 warns, as in POT: see `elastic_ot.set_num_threads`.
     log : bool
         Return the dictionary as well.
     center_dual : bool
@@ -66,6 +69,11 @@ def emd(
     AssertionError
         Masses or shapes that do not fit; an `InfeasibleError` as well.
 
+    Warns
+    -----
+    DeprecationWarning
+        A `numThreads` other than 1.
+
     Examples
     --------
     >>> import elastic_ot.compat.pot as ot
@@ -73,6 +81,7 @@ def emd(
     array([[0.5, 0.1],
            [0. , 0.4]])
     """
+    _tell_of_threads(numThreads)
     costs, sparse = _dense(M)
     found, home, weights = _solved(a, b, costs, check_marginals)
     plan = _sparse(found, home) if sparse else home.give(found.plan)
@@ -137,6 +146,7 @@ def emd2(
     >>> round(float(ot.emd2([0.6, 0.4], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])), 6)
     0.1
     """
+    _tell_of_threads(numThreads)
     found: Array = costs_of(a, b, M, log, return_matrix, center_dual, check_marginals)
     return found
 
@@ -168,6 +178,12 @@ def costs_of(
     if b is not None and b.ndim == 2:
         return [one(b[:, k]) for k in range(b.shape[1])]
     return one(b)
+
+
+def _tell_of_threads(asked: int | str) -> None:
+    if asked != 1:
+        text = f"numThreads is {asked!r} and is ignored, as in POT; elastic_ot.set_num_threads sets ours"
+        warnings.warn(text, DeprecationWarning, stacklevel=4)  # the caller of `emd`, beyond `public`
 
 
 def _dense(M: Any) -> tuple[Any, bool]:

@@ -195,8 +195,10 @@ def solve_sample(
         "geomloss", "bsp") are refused, with what to call instead.
     batch_size, n_threads, plan_init
         Ignored.
-    rank, scaling, X_init, random_state, n_projections, projections, scaler
-        Of the methods that are refused; `scaler` is refused.
+    scaler : callable, or object with a method ``transform``, optional
+        Applied to `X_a` and to `X_b` first. (POT 0.9.7 applies it to `X_a` alone, by a slip.)
+    rank, scaling, X_init, random_state, n_projections, projections
+        Of the methods that are refused.
 
     Returns
     -------
@@ -213,7 +215,10 @@ def solve_sample(
     if method is not None and method.lower() in OTHER_SOLVERS:
         raise Unsupported(f"method is {method!r}, another problem or solver; use {OTHER_SOLVERS[method.lower()]}")
     if scaler is not None:
-        raise Unsupported("scaler is not for this call; scale the points before it")
+        scale: Any = getattr(scaler, "transform", scaler)
+        if not callable(scale):
+            raise ValueError(f"scaler is {scaler!r}; give a function of points, or an object with a method transform")
+        X_a, X_b = scale(X_a), scale(X_b)
     if debias not in (False, True):
         raise Unsupported(f"debias is {debias!r}; choose True or False")
     options: dict[str, Any] = {"reg": reg, "c": c, "reg_type": reg_type, "unbalanced": unbalanced, "grad": grad}

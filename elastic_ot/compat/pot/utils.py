@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ...calls import public
 from ...typing import Array, ArrayLike, ArrayT
 from .arguments import Unsupported
-from .homes import home_of_results, read
+from .homes import home_of_results, on_host, read
 
 __all__ = ["dist", "unif"]
+FOREIGN_METRICS = ("sqeuclidean", "euclidean", "cityblock", "minkowski", "cosine", "correlation")
 
 
 @overload
@@ -42,24 +43,37 @@ def dist(
     metric: str | Callable[[NDArray[np.float64], NDArray[np.float64]], float] = "sqeuclidean",
     p: float = 2,
     w: ArrayLike | None = None,
+    backend: str = "auto",
+    nx: object = None,
+    use_tensor: bool = False,
 ) -> ArrayT:
-    """Return the costs between points, shape (n, m), by any metric of SciPy for NumPy, by four for other libraries.
+    """Return the costs between points, shape (n, m), by any metric of SciPy for NumPy, by six for other libraries.
 
     Parameters
     ----------
     x1, x2 : array_like, shapes (n, d) and (m, d)
         Points; without `x2` those within `x1`.
     metric : str or callable
-        "sqeuclidean", "euclidean", "cityblock", "minkowski" (of order `p`), or another one of
+        "sqeuclidean", "euclidean", "cityblock", "minkowski" (of order `p`), "cosine", "correlation", or another one of
         `scipy.spatial.distance.cdist`.
     p : float
         The order.
     w : array_like, shape (d,), optional
-        Weights of the coordinates; arrays of NumPy only.
+        Weights of the coordinates; for other arrays than those of NumPy with "minkowski" only.
+    backend : str
+        "scipy" takes the numbers to the host, without their derivatives, so that all of SciPy's metrics serve every
+        library; ignored otherwise.
+    nx, use_tensor
+        Ignored: the library is that of `x1`.
 
     Returns
     -------
     array, shape (n, m)
+
+    Raises
+    ------
+    NotImplementedError
+        A metric that only SciPy has, of arrays of another library; a ValueError as well.
 
     Examples
     --------
@@ -68,28 +82,33 @@ def dist(
     array([[9.],
            [4.]])
     """
-    found: ArrayT = costs_between(x1, x2, metric, p, w)
+    found: ArrayT = costs_between(x1, x2, metric, p, w, on_the_host=backend == "scipy")
     return found
 
 
-def costs_between(x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: Any = None) -> Any:
+def costs_between(
+    x1: Any, x2: Any = None, metric: Any = "sqeuclidean", p: float = 2, w: Any = None, *, on_the_host: bool = False
+) -> Any:
     """Return the costs of `dist`, also of lists."""
-    x1, x2 = read(x1, x2)
+    x1, x2, w = read(x1, x2, w)
     x2 = x1 if x2 is None else x2
     home = home_of_results(x1)
-    if home.xp is np:
+    if home.xp is np or on_the_host:
         from scipy.spatial.distance import cdist
 
-        options = {} if w is None else {"w": w}
+        options = {} if w is None else {"w": on_host(w)}
         if metric == "minkowski":
             options["p"] = p
-        return cdist(x1, x2, metric, **options).astype(home.dtype, copy=False)
-    if w is not None or metric not in ("sqeuclidean", "euclidean", "cityblock", "minkowski"):
-        raise Unsupported(f"metric is {metric!r}, which is for arrays of NumPy only; compute the costs yourself")
-    return between(home.xp, x1, x2, metric, p)
+        return home.give(cdist(on_host(x1), on_host(x2), metric, **options))
+    if metric not in FOREIGN_METRICS or (w is not None and metric != "minkowski"):
+        weighted = "" if w is None else " with weights"
+        raise Unsupported(f"metric is {metric!r}{weighted}, which is for arrays of NumPy only; pass backend='scipy'")
+    if metric in ("cosine", "correlation"):
+        return one_less_cosine(home.xp, x1, x2, centred=metric == "correlation")
+    return between(home.xp, x1, x2, metric, p, w)
 
 
-def between(xp: Any, x: Any, y: Any, metric: str, p: float = 2) -> Any:
+def between(xp: Any, x: Any, y: Any, metric: str, p: float = 2, w: Any = None) -> Any:
     """Return costs by functions that can be differentiated, also where two points are one."""
     gaps = x[:, None, :] - y[None, :, :]
     if metric == "sqeuclidean":
@@ -97,6 +116,15 @@ def between(xp: Any, x: Any, y: Any, metric: str, p: float = 2) -> Any:
     if metric == "cityblock":
         return xp.sum(xp.abs(gaps), axis=-1)
     order = 2.0 if metric == "euclidean" else p
-    sums = xp.sum(xp.abs(gaps) ** order, axis=-1)
+    powers = xp.abs(gaps) ** order
+    sums = xp.sum(powers if w is None else w * powers, axis=-1)
     apart = sums > 0
     return xp.where(apart, xp.where(apart, sums, xp.ones_like(sums)) ** (1.0 / order), xp.zeros_like(sums))
+
+
+def one_less_cosine(xp: Any, x: Any, y: Any, *, centred: bool) -> Any:
+    """Return 1 - cos of the angle between points, or between points less the mean of their coordinates."""
+    if centred:
+        x, y = (z - xp.mean(z, axis=1, keepdims=True) for z in (x, y))
+    x, y = (z / xp.sqrt(xp.sum(z**2, axis=1, keepdims=True)) for z in (x, y))
+    return 1.0 - x @ y.T
