@@ -129,7 +129,7 @@ def test_refusals_name_the_way_out():
         ({"reg": 1.0, "reg_type": "L2"}, "reg_type"),
         ({"reg": 1.0, "reg_type": (sum, sum)}, "reg_type"),
         ({"reg": 1.0, "unbalanced": 1.0, "unbalanced_type": "cubes"}, "unbalanced_type"),
-        ({"unbalanced": 1.0}, "TV"),
+        ({"unbalanced": 1.0, "unbalanced_type": "cubes"}, "unbalanced_type"),
     ):
         with pytest.raises(NotImplementedError, match=message):
             front.solve(p.cost, **options)

@@ -137,8 +137,8 @@ def test_majorisation_has_the_plan_of_pot():
 def test_refusals_name_the_way_out():
     p = problem()
     given = p.a, p.b, p.cost
-    with pytest.raises(NotImplementedError, match="reg > 0"):
-        front.unbalanced.mm_unbalanced(*given, 0.7)
+    with pytest.raises(ValueError, match="choose from 'kl', 'l2'"):
+        front.unbalanced.mm_unbalanced(*given, 0.7, div="tv")
     with pytest.raises(NotImplementedError, match="'l2'"):
         front.unbalanced.mm_unbalanced(*given, 0.7, reg=1, div="l2")
     with pytest.raises(NotImplementedError, match="for others use POT"):

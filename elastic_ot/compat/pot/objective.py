@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from ...problems.penalties import KL, L2, TV
 from ...problems.penalty import Penalty
@@ -71,9 +71,15 @@ def chosen_cost(
     found: Entropic, both: Sides, reg_type: str, c: Any, which: str, log: bool
 ) -> Array | tuple[Array, EntropicLog]:
     """Return the cost that was asked for, with the dictionary if that was; <M, P> of many histograms."""
-    if which not in ("linear", "total"):
-        raise ValueError(f"returnCost is {which!r}; choose from 'linear', 'total'")
+    name = name_of_cost(which)
     if found.b.ndim == 2:
         return plan_of_relaxed(found, both, reg_type, c, log)
     notes = notes_of_relaxed(found, found.plan, both, reg_type, c)
-    return answer(log, notes["cost" if which == "linear" else "total_cost"], lambda: notes)
+    return answer(log, notes[name], lambda: notes)
+
+
+def name_of_cost(which: str) -> Literal["cost", "total_cost"]:
+    """Return the entry of the dictionary that `returnCost` asks for."""
+    if which not in ("linear", "total"):
+        raise ValueError(f"returnCost is {which!r}; choose from 'linear', 'total'")
+    return "cost" if which == "linear" else "total_cost"

@@ -1,4 +1,4 @@
-"""Relaxed entropic transport by those calls of POT that are named after a descent: any penalty, one entropy."""
+"""Relaxed transport by those calls of POT that are named after a descent: any penalty, one entropy or none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from ...calls import public
 from ...typing import Array, ArrayT
 from .arguments import Unsupported
 from .entropic import Asked, Entropic, Sides
-from .objective import chosen_cost, plan_of_relaxed, relaxed
-from .types import Descent, EntropicLog, Matrix, Strength, Strengths, Weights
+from .homes import refuse_gradients
+from .objective import chosen_cost, name_of_cost, plan_of_relaxed, relaxed
+from .types import Descent, EntropicLog, Matrix, Strength, Strengths, Weights, answer
+from .without_entropy import relaxed_of_call
 
 
 @overload
@@ -53,17 +55,19 @@ def mm_unbalanced(
     verbose: bool = False,
     log: bool = False,
 ) -> Array | tuple[Array, EntropicLog]:
-    """The plan of <M, P> + reg KL(P | c) + KL penalties, as by ``ot.unbalanced.mm_unbalanced``, for ``reg > 0``.
+    """The plan of <M, P> + reg KL(P | c) + penalties, as by ``ot.unbalanced.mm_unbalanced``.
 
     Parameters
     ----------
     a, b, M, reg_m, c, numItermax, stopThr, verbose, log
         As for ``sinkhorn_unbalanced``. The threshold is one for the marginals.
     reg : float
-        Strength of the entropy; 0, POT's default, is refused: with KL or L2 penalties there is no solver without
-        entropy here.
-    div : {"kl"}
-        "l2" is refused: in POT it makes the entropy a square as well.
+        Strength of the entropy. Without one the objective is within 1e-8 of the least, relative to its value or to the
+        range of the costs times the mass, which potentials prove (``log["solution"].gap``), or there is a
+        `ConvergenceWarning`; `numItermax` and `stopThr` are then ignored, and there are no derivatives. Rows and
+        columns without weight stay empty.
+    div : {"kl", "l2"}
+        The penalty. "l2" is for ``reg=0`` only: with an entropy POT makes that a square as well.
     G0
         Ignored, where to begin.
 
@@ -75,8 +79,8 @@ def mm_unbalanced(
     array([[0.43, 0.  ],
            [0.  , 0.33]])
     """
-    _refuse_div(div)
-    return plan_of_relaxed(*_solved(a, b, M, reg, reg_m, c, "kl", "kl", Asked(numItermax, stopThr, verbose)), c, log)
+    kind = _penalty_of(div, reg)
+    return _plan(a, b, M, reg, reg_m, c, "kl", kind, Asked(numItermax, stopThr, verbose), log)
 
 
 @overload
@@ -124,9 +128,8 @@ def mm_unbalanced2(
     log: bool = False,
 ) -> Array | tuple[Array, EntropicLog]:
     """The cost of `mm_unbalanced`: <M, P>, or with ``returnCost="total"`` the objective."""
-    _refuse_div(div)
-    found, both, entropy = _solved(a, b, M, reg, reg_m, c, "kl", "kl", Asked(numItermax, stopThr, verbose))
-    return chosen_cost(found, both, entropy, c, returnCost, log)
+    kind = _penalty_of(div, reg)
+    return _cost(a, b, M, reg, reg_m, c, "kl", kind, Asked(numItermax, stopThr, verbose), returnCost, log)
 
 
 @overload
@@ -176,12 +179,14 @@ def lbfgsb_unbalanced(
     verbose: bool = False,
     log: bool = False,
 ) -> Array | tuple[Array, EntropicLog]:
-    """The plan with entropy and penalties of any kind, as by ``ot.unbalanced.lbfgsb_unbalanced``, for ``reg > 0``.
+    """The plan with penalties of any kind, with entropy or without, as by ``ot.unbalanced.lbfgsb_unbalanced``.
 
     Parameters
     ----------
-    a, b, M, reg, reg_m, c, numItermax, stopThr, verbose, log
+    a, b, M, reg_m, c, numItermax, stopThr, verbose, log
         As for ``sinkhorn_unbalanced``.
+    reg : float
+        Strength of the entropy; 0 as in ``mm_unbalanced``.
     reg_div : {"kl", "entropy"}
         The entropy; "l2" and functions are refused.
     regm_div : {"kl", "l2", "tv"}
@@ -199,9 +204,7 @@ def lbfgsb_unbalanced(
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    return plan_of_relaxed(
-        *_solved(a, b, M, reg, reg_m, c, reg_div, regm_div, Asked(numItermax, stopThr, verbose)), c, log
-    )
+    return _plan(a, b, M, reg, reg_m, c, reg_div, regm_div, Asked(numItermax, stopThr, verbose), log)
 
 
 @overload
@@ -255,15 +258,45 @@ def lbfgsb_unbalanced2(
     log: bool = False,
 ) -> Array | tuple[Array, EntropicLog]:
     """The cost of `lbfgsb_unbalanced`: <M, P>, or with ``returnCost="total"`` the objective."""
-    found, both, entropy = _solved(a, b, M, reg, reg_m, c, reg_div, regm_div, Asked(numItermax, stopThr, verbose))
-    return chosen_cost(found, both, entropy, c, returnCost, log)
+    how = Asked(numItermax, stopThr, verbose)
+    return _cost(a, b, M, reg, reg_m, c, reg_div, regm_div, how, returnCost, log)
 
 
-def _refuse_div(div: str) -> None:
+def _penalty_of(div: str, reg: Any) -> str:
+    """Return the kind of penalty of `mm_unbalanced`, which with an entropy is KL."""
     if str(div).lower() not in ("kl", "l2"):
         raise ValueError(f"div is {div!r}; choose from 'kl', 'l2'")
-    if str(div).lower() != "kl":
-        raise Unsupported("div='l2' makes reg a squared penalty, which elastic_ot has not; use POT, or div='kl'")
+    if str(div).lower() != "kl" and reg != 0:
+        raise Unsupported("div='l2' makes reg a squared penalty, which elastic_ot has not; use POT, div='kl', or reg=0")
+    return str(div).lower()
+
+
+def _plan(
+    a: Any, b: Any, M: Any, reg: Any, reg_m: Any, c: Any, reg_div: Any, regm_div: str, how: Asked, log: bool
+) -> Array | tuple[Array, EntropicLog]:
+    if reg != 0:
+        return plan_of_relaxed(*_solved(a, b, M, reg, reg_m, c, reg_div, regm_div, how), c, log)
+    plan, notes = _without_entropy(a, b, M, reg_m, regm_div, how)
+    return answer(log, plan, lambda: notes)
+
+
+def _cost(
+    a: Any, b: Any, M: Any, reg: Any, reg_m: Any, c: Any, reg_div: Any, regm_div: str, how: Asked, which: str, log: bool
+) -> Array | tuple[Array, EntropicLog]:
+    name = name_of_cost(which)
+    if reg != 0:
+        found, both, entropy = _solved(a, b, M, reg, reg_m, c, reg_div, regm_div, how)
+        return chosen_cost(found, both, entropy, c, which, log)
+    _, notes = _without_entropy(a, b, M, reg_m, regm_div, how)
+    return answer(log, notes[name], lambda: notes)
+
+
+def _without_entropy(a: Any, b: Any, M: Any, reg_m: Any, kind: str, how: Asked) -> tuple[Array, EntropicLog]:
+    refuse_gradients("a relaxed plan without entropy", "give a reg > 0, or take the value of solve", M, a, b)
+    found, home, *_ = relaxed_of_call(a, b, M, reg_m, kind, how.verbose)
+    costs = {"cost": home.give(found.transport_cost), "total_cost": home.give(found.value)}
+    notes: Any = costs | {"err": found.err, "solution": found}
+    return home.give(found.plan), notes
 
 
 def _solved(
@@ -274,9 +307,4 @@ def _solved(
         if isinstance(reg_div, str) and reg_div.lower() != "l2":
             raise ValueError(f"reg_div is {reg_div!r}; choose from 'kl', 'entropy'")
         raise Unsupported("reg is the strength of an entropy here: reg_div 'kl' or 'entropy'; for others use POT")
-    if reg == 0:
-        raise Unsupported(
-            f"reg is 0 and the penalty {regm_div!r}; give a reg > 0, or call elastic_ot.exact with TV sides, the "
-            f"penalty that it takes without entropy"
-        )
     return *relaxed(a, b, M, reg, reg_m, reg_div, c, how, regm_div), reg_div

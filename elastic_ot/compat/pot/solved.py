@@ -8,8 +8,6 @@ import numpy as np
 
 from ...api.exact import exact as solve_exactly
 from ...costs.points import PointCloud
-from ...problems.penalties import TV
-from .arguments import Unsupported, strengths
 from .entropic import Asked, divergence_of, entropic, log_of_solve
 from .gromov import (
     entropic_fused_gromov_wasserstein2,
@@ -17,14 +15,16 @@ from .gromov import (
     fused_gromov_wasserstein2,
     gromov_wasserstein2,
 )
-from .homes import home_of_results, on_host, read, weights_or_uniform, with_gradients
+from .homes import home_of_results, on_host, read, with_gradients
 from .lazy import LazyPlan
 from .lp import costs_of
 from .objective import notes_of_relaxed
 from .objective import relaxed as solved_with_penalties
 from .result import OTResult
+from .without_entropy import relaxed_of_call
 
 FINISHED = "Converged"
+LEAST_WEIGHT = np.finfo(np.float64).tiny  # in place of a weight of 0, over which a slope is a ratio
 
 
 def exact(M: Any, a: Any, b: Any) -> OTResult[Any]:
@@ -35,23 +35,18 @@ def exact(M: Any, a: Any, b: Any) -> OTResult[Any]:
     )
 
 
-def exact_with_variation(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult[Any]:
-    """Without entropy, with total variation on both sides."""
-    if kind != "tv":
-        raise Unsupported(
-            f"unbalanced_type is {kind!r} and reg is 0; give a reg > 0, or unbalanced_type='TV', the penalty that is "
-            f"solved without entropy"
-        )
-    home = home_of_results(M, a, b)
-    a, b = (weights_or_uniform(home, x, size) for x, size in zip((a, b), M.shape, strict=True))
-    host = [np.asarray(on_host(x), np.float64) for x in (M, a, b)]
-    rho = strengths(strength)
-    found = solve_exactly(*host, rows=TV(rho[0]), cols=TV(rho[1]))
-    slopes = np.clip(found.f, -rho[0], rho[0]), np.clip(found.g, -rho[1], rho[1]), found.plan
-    value = with_gradients(home, found.value, (a, b, M), slopes)
+def relaxed_exact(M: Any, a: Any, b: Any, strength: Any, kind: str) -> OTResult[Any]:
+    """Without entropy, with penalties on both sides."""
+    found, home, (M, a, b), both = relaxed_of_call(a, b, M, strength, kind)
+    by_weight = (
+        side.at(1.0).dual_by_weight(f, np.maximum(np.asarray(on_host(x), np.float64), LEAST_WEIGHT))
+        for side, f, x in zip(both, (found.f, found.g), (a, b), strict=True)
+    )
+    value = with_gradients(home, found.value, (a, b, M), (*by_weight, found.plan))
     linear = with_gradients(home, found.transport_cost, (M,), (found.plan,))
-    potentials, log = (home.give(found.f), home.give(found.g)), {"cost": linear, "total_cost": value, "solution": found}
-    return OTResult(home, potentials, value, linear, known_plan=home.give(found.plan), status=FINISHED, log=log)
+    log = {"cost": linear, "total_cost": value, "err": found.err, "solution": found}
+    given = home.give(found.f), home.give(found.g)
+    return OTResult(home, given, value, linear, known_plan=home.give(found.plan), status=FINISHED, log=log)
 
 
 def balanced(M: Any, a: Any, b: Any, reg: Any, reg_type: str, how: Asked) -> OTResult[Any]:

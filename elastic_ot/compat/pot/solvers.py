@@ -18,9 +18,9 @@ from .solved import (
     entropic_of_points,
     exact,
     exact_of_points,
-    exact_with_variation,
     gromov_result,
     relaxed,
+    relaxed_exact,
 )
 from .types import Matrix, Scalings, Strength, Strengths, Weights
 from .utils import costs_between
@@ -78,11 +78,11 @@ def solve(
     c : array_like, shape (n, m), optional
         The plan that the entropy of a relaxed problem is relative to; default a b^T.
     reg_type : {"KL", "entropy"}
-        The entropy: relative to `c`, or to ones. "L2" and functions are refused.
+        The entropy: relative to `c`, or to ones. "L2" and functions are refused; not read without `reg`.
     unbalanced : float or pair, optional
         Strength of the penalties of both sides; None for hard ones.
     unbalanced_type : {"KL", "L2", "TV"}
-        Their kind. Without `reg` only "TV", which is a linear programme.
+        Their kind. Without `reg` the value is as near to the least as that of ``unbalanced.mm_unbalanced``.
     method : str, optional
         As for `sinkhorn`.
     n_threads, plan_init
@@ -121,10 +121,12 @@ def solve(
         raise ValueError(f"grad is {grad!r}; choose from {', '.join(map(repr, GRADIENTS))}")
     if grad == "last_step" and max_iter == 0:
         raise ValueError("max_iter is 0; grad='last_step' needs at least one iteration")
-    if not isinstance(reg_type, str) or reg_type.lower() not in ("kl", "entropy"):
+    regular = reg is not None and not (isinstance(reg, float | int) and reg == 0)
+    if regular and (not isinstance(reg_type, str) or reg_type.lower() not in ("kl", "entropy")):
         raise Unsupported(f"reg_type is {reg_type!r}; choose from 'KL', 'entropy', or use POT")
     if str(unbalanced_type).lower() not in ("kl", "l2", "tv"):
         raise Unsupported(f"unbalanced_type is {unbalanced_type!r}; choose from 'KL', 'L2', 'TV'")
+    entropy = str(reg_type).lower()
     costs, *more = read(M, a, b, c)
     if grad == "detach":
         costs, *more = (None if x is None else detached(x) for x in (costs, *more))
@@ -136,13 +138,13 @@ def solve(
         method=method_of(method),
         warmstart=potentials_init,
     )
-    if reg is None or (isinstance(reg, float | int) and reg == 0):
+    if not regular:
         if unbalanced is None:
             return exact(costs, first, second)
-        return exact_with_variation(costs, first, second, unbalanced, unbalanced_type.lower())
+        return relaxed_exact(costs, first, second, unbalanced, unbalanced_type.lower())
     if unbalanced is None:
-        return balanced(costs, first, second, reg, reg_type.lower(), how)
-    return relaxed(costs, first, second, reg, start, reg_type.lower(), unbalanced, unbalanced_type.lower(), how)
+        return balanced(costs, first, second, reg, entropy, how)
+    return relaxed(costs, first, second, reg, start, entropy, unbalanced, unbalanced_type.lower(), how)
 
 
 @public
