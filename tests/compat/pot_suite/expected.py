@@ -60,6 +60,11 @@ EXPECTED = (
     Expected("unbalanced/test_lbfgs.py::*-l2-*", "reg is the strength of an entropy here", QUADRATIC),
     Expected("unbalanced/test_mm.py::*-l2]", "div='l2' makes reg a squared penalty", QUADRATIC),
     Expected(
+        "unbalanced/test_mm.py::test_mm_convergence[*-l2]",
+        "Not equal to tolerance",
+        "the least objective moves 3e-5 off the exact plan, which is where POT begins and all but stays",
+    ),
+    Expected(
         "gromov/test_gw.py::test_*_integer_warnings[*",
         "Not equal to tolerance",
         "integer costs give a plan in float64, where POT rounds the plan to integers, which are 0",
