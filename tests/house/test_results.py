@@ -16,7 +16,7 @@ LINE = np.sort(RNG.random(N))
 WITHOUT_A_RESULT = {
     *(name for name in eot.__all__ if name.endswith(("Error", "Warning", "Unavailable"))),
     *("Fixed", "KL", "TV", "L2", "Between", "AtMost", "Free", "Elastic", "Newton"),
-    *("Cost", "FunctionCost", "PointCloud", "Grid", "Status"),
+    *("Cost", "FunctionCost", "PointCloud", "Grid", "Status", "EpsilonSchedule"),
 }
 
 
