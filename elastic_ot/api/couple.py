@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number, ingest_points
 from ..calls import public
+from ..costs.base import LARGEST_PLAN
 from ..costs.points import METRICS, PointCloud, refuse_numbers
 from ..errors import ConvergenceError
 from ..plans.entries import sample_entries, sample_entry_partners
@@ -28,6 +29,8 @@ from .solve import solve
 
 Indices = NDArray[np.int64]
 METHODS_OF_COUPLING = ("exact", "entropic")
+PRODUCT_COORDINATES = 128  # from which on products pay; measured
+LEAST_LEFT = 0.05  # of what is subtracted from: less would cost digits
 ENTROPY_ERROR = 0.01  # of the renormalised entropy that was asked for
 EPSILON_STEPS = 40  # solves that look for its epsilon, at most
 EPSILON_FACTOR = 8.0  # between the first of them, until it lies between two
@@ -192,9 +195,25 @@ def _check_count(k: Any) -> int | None:
 
 
 def _matched(cloud: PointCloud, draw: _Draw) -> Coupling:
-    found = assign(cloud)
+    found = assign(_by_products(cloud))
     rows = draw.rows()
     return Coupling(rows, found.col_ind[rows].astype(np.int64), found.cost / draw.n, 0.0, None, found)
+
+
+def _by_products(cloud: PointCloud) -> Any:
+    """Return squared distances as |x|^2 + |y|^2 - 2 <x, y>, the cloud itself where digits cancel in that.
+
+    Among many coordinates a product of matrices takes a tenth of the time of differences.
+    """
+    n, d = cloud.x.shape
+    if cloud.metric != "sqeuclidean" or d < PRODUCT_COORDINATES or n * len(cloud.y) > LARGEST_PLAN:
+        return cloud
+    x, y = cloud.x.astype(np.float64), cloud.y.astype(np.float64)
+    centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
+    x, y = x - centre, y - centre
+    sizes = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
+    costs = sizes - 2.0 * (x @ y.T)
+    return costs if (costs > LEAST_LEFT * sizes).all() else cloud
 
 
 def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coupling:

@@ -185,3 +185,25 @@ def test_partners_are_drawn_along_rows_that_lie_together():
     found = eot.solve(np.asfortranarray(np.random.default_rng(0).random((3, 4))), epsilon=1.0).found
     with pytest.raises(ValueError, match="pass it in C order"):
         sample_partners(found, np.arange(3), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_images_are_matched_as_by_their_differences(dtype):
+    """Many coordinates go by products of matrices, far from the origin as well."""
+    rng = np.random.default_rng(0)
+    x, y = (100.0 + rng.normal(size=(40, 300))).astype(dtype), (101.0 + rng.normal(size=(40, 300))).astype(dtype)
+    costs = cdist(x.astype(float), y.astype(float), "sqeuclidean")
+    rows, cols = linear_sum_assignment(costs)
+    found = eot.couple(x, y)
+    assert (found.cols == cols).all()
+    assert found.transport_cost == pytest.approx(costs[rows, cols].mean(), rel=1e-12)
+
+
+def test_points_that_nearly_agree_keep_their_digits():
+    """Differences of 1e-9 of the coordinates are lost in sums of their squares."""
+    rng = np.random.default_rng(0)
+    x, order = rng.normal(size=(30, 200)), rng.permutation(30)
+    y = x[order] + 1e-9 * rng.normal(size=(30, 200))
+    found = eot.couple(x, y)
+    assert (order[found.cols] == np.arange(30)).all()
+    assert found.transport_cost == pytest.approx(((x - y[found.cols]) ** 2).sum(axis=1).mean(), rel=1e-6)
