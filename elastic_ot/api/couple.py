@@ -203,7 +203,7 @@ def _matched(cloud: PointCloud, draw: _Draw) -> Coupling:
 def _by_products(cloud: PointCloud) -> Any:
     """Return squared distances as |x|^2 + |y|^2 - 2 <x, y>, the cloud itself where digits cancel in that.
 
-    Among many coordinates a product of matrices takes a tenth of the time of differences.
+    Among many coordinates a product of matrices takes a tenth of the time of differences. Two arrays n x m.
     """
     n, d = cloud.x.shape
     if cloud.metric != "sqeuclidean" or d < PRODUCT_COORDINATES or n * len(cloud.y) > LARGEST_PLAN:
@@ -212,8 +212,11 @@ def _by_products(cloud: PointCloud) -> Any:
     centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
     x, y = x - centre, y - centre
     sizes = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
-    costs = sizes - 2.0 * (x @ y.T)
-    return costs if (costs > LEAST_LEFT * sizes).all() else cloud
+    costs = x @ y.T
+    costs *= -2.0
+    costs += sizes
+    sizes *= LEAST_LEFT
+    return costs if (costs > sizes).all() else cloud
 
 
 def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coupling:

@@ -98,7 +98,7 @@ class Solve:
         self.core = Core(self.cost, paths, self.pause)
         self.annealed = replace(problem, a=resolved(problem.a), b=resolved(problem.b))
         self.unit, levels_a, levels_b = levels(problem)
-        self.rounding = rounding(problem, levels_a, levels_b)
+        self.rounding = 2.0 * rounding(problem, levels_a, levels_b)  # for both sides, and all stuck sets together
         n, m = problem.shape
         self.rows = Nodes(np.zeros(n), np.zeros(n, np.int64), levels_a, *(x - moved[0] for x in problem.rows.kinks()))
         self.cols = Nodes(np.zeros(m), np.zeros(m, np.int64), levels_b, *(x - moved[1] for x in problem.cols.kinks()))
@@ -222,10 +222,11 @@ class Solve:
     def _explained(self, side: Nodes, short: NDArray[np.int64]) -> bool:
         """True if rounding of the weights explains what lines lack that no cell can carry: they ask for less then."""
         short = np.maximum(short, 0)
-        explained = bool(short.sum(dtype=np.float64) <= self.rounding)
-        if explained:
-            side.levels[:] -= np.minimum(side.levels, short)
-        return explained
+        if (lacking := float(short.sum(dtype=np.float64))) > self.rounding:
+            return False
+        self.rounding -= lacking
+        side.levels[:] -= np.minimum(side.levels, short)
+        return True
 
     def _served(self) -> bool:
         """True if the flow meets both fixed sides."""
