@@ -19,9 +19,9 @@ Alone = Callable[[NDArray[Any], Any], Assignment]
 
 
 def assign_many(
-    stack: NDArray[Any], maximize: bool, mask: Any, small: bool, clock: Clock, alone: Alone
+    stack: NDArray[Any], maximize: bool, mask: Any, together: bool, clock: Clock, alone: Alone
 ) -> BatchAssignment:
-    """Of costs (B, n, m); `small` ones at once, and by `alone`, of a cost and its mask, what is not solved so."""
+    """Of costs (B, n, m): all `together`, and by `alone`, of a cost and its mask, what is not solved so."""
     mask = mask if mask is None else as_array("mask", mask)
     mask_of = of_each("mask", mask, 2, len(stack))
     masks = [None] * len(stack) if mask is None else [mask_of(k) for k in range(len(stack))]
@@ -30,7 +30,7 @@ def assign_many(
         clock.check()
         return alone(stack[k], masks[k])
 
-    found = assign_at_once(stack, maximize, mask, clock.check) if small else None
+    found = assign_at_once(stack, maximize, mask, clock.check) if together else None
     if found is None:
         return batch_of(list(each(range(len(stack)), one)), stack, maximize, masks)
     if found.solved.all():

@@ -47,7 +47,8 @@ def test_masks_of_all_problems_or_of_each():
 
 
 def test_problems_that_scipy_does_not_solve(monkeypatch):
-    monkeypatch.setattr(unregularised, "SMALL", 0)
+    for name in ("SMALL", "SOLVED_AT_ONCE"):
+        monkeypatch.setattr(unregularised, name, 0)
     costs = np.random.default_rng(3).random((3, 8, 8))
     result = eot.assign(costs)
     for one, cost in zip(result, costs, strict=True):
