@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number, ingest_points
 from ..calls import public
-from ..costs.base import LARGEST_PLAN
+from ..costs.far_points import by_products
 from ..costs.points import METRICS, PointCloud, refuse_numbers
 from ..errors import ConvergenceError
 from ..plans.entries import sample_entries, sample_entry_partners
 from ..plans.sampling import sample_partners
-from ..plans.sharpness import entropy_of, gibbs_entropy, renormalised_entropy
 from ..problems.penalties import Fixed
 from ..problems.penalty import Penalty
-from ..solutions.coupling import Coupling
+from ..solutions.coupling import Coupling, sharpness
 from ..solutions.solution import Solution
 from ..typing import ArrayLike, Number
 from .assign import assign
@@ -29,8 +28,6 @@ from .solve import solve
 
 Indices = NDArray[np.int64]
 METHODS_OF_COUPLING = ("exact", "entropic")
-PRODUCT_COORDINATES = 128  # from which on products pay; measured
-LEAST_LEFT = 0.05  # of what is subtracted from: less would cost digits
 ENTROPY_ERROR = 0.01  # of the renormalised entropy that was asked for
 EPSILON_STEPS = 40  # solves that look for its epsilon, at most
 EPSILON_FACTOR = 8.0  # between the first of them, until it lies between two
@@ -147,9 +144,7 @@ def couple(
         raise ValueError(f"epsilon is {epsilon!r} and entropy {entropy!r}; method='entropic' needs one of them")
     options = {"rows": rows, "cols": cols, "tol": tol}
     found = _solved(cloud, epsilon, options) if entropy is None else _of_entropy(cloud, entropy, options)
-    pairs = draw.of_solution(found)
-    mass = float(found.row_marginal.sum())
-    return Coupling(*pairs, found.transport_cost / mass, _entropy(found), found.problem.epsilon, found)
+    return Coupling(*draw.of_solution(found), found)
 
 
 @dataclass(frozen=True)
@@ -195,28 +190,9 @@ def _check_count(k: Any) -> int | None:
 
 
 def _matched(cloud: PointCloud, draw: _Draw) -> Coupling:
-    found = assign(_by_products(cloud))
+    found = assign(by_products(cloud))
     rows = draw.rows()
-    return Coupling(rows, found.col_ind[rows].astype(np.int64), found.cost / draw.n, 0.0, None, found)
-
-
-def _by_products(cloud: PointCloud) -> Any:
-    """Return squared distances as |x|^2 + |y|^2 - 2 <x, y>, the cloud itself where digits cancel in that.
-
-    Among many coordinates a product of matrices takes a tenth of the time of differences. Two arrays n x m.
-    """
-    n, d = cloud.x.shape
-    if cloud.metric != "sqeuclidean" or d < PRODUCT_COORDINATES or n * len(cloud.y) > LARGEST_PLAN:
-        return cloud
-    x, y = cloud.x.astype(np.float64), cloud.y.astype(np.float64)
-    centre = 0.5 * (x.mean(axis=0) + y.mean(axis=0))
-    x, y = x - centre, y - centre
-    sizes = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
-    costs = x @ y.T
-    costs *= -2.0
-    costs += sizes
-    sizes *= LEAST_LEFT
-    return costs if (costs > sizes).all() else cloud
+    return Coupling(rows, found.col_ind[rows].astype(np.int64), found)
 
 
 def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coupling:
@@ -227,21 +203,13 @@ def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coup
     else:
         drawn = draw.rows()
         pairs = drawn, sample_entry_partners(*entries, drawn, draw.rng)
-    share = renormalised_entropy(entropy_of(found.mass), found.row_marginal, found.col_marginal)
-    return Coupling(*pairs, found.transport_cost / float(found.mass.sum()), share, None, found)
+    return Coupling(*pairs, found)
 
 
 def _solved(cloud: PointCloud, epsilon: Any, options: dict[str, Any], start: Solution | None = None) -> Solution:
     init = None if start is None else (start.f, start.g)
     found: Solution = solve(cloud, epsilon=epsilon, init=init, on_failure="raise", **options)
     return found
-
-
-def _entropy(found: Solution) -> float:
-    n, m = found.problem.shape
-    epsilon, sides = found.problem.epsilon, (found.row_marginal, found.col_marginal)
-    logs = found.f / epsilon - math.log(n), found.g / epsilon - math.log(m)
-    return renormalised_entropy(gibbs_entropy(*sides, *logs, found.transport_cost, epsilon), *sides)
 
 
 def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Solution:
@@ -255,7 +223,7 @@ def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Sol
     log, share, found = math.log(_scale(cloud) * wanted), 0.0, None
     for _ in range(EPSILON_STEPS):
         found = _solved(cloud, math.exp(log), options, found)
-        share = _entropy(found)
+        share = sharpness(found)
         if abs(share - wanted) <= ENTROPY_ERROR:
             return found
         ends[int(share > wanted)] = log, share

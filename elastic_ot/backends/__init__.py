@@ -105,6 +105,11 @@ def load_grid() -> Any:
     return _module("cpu.grid")
 
 
+def load_far_points() -> Any:
+    """Return the module of products between points of many coordinates, imported on first use."""
+    return _module("cpu.far_points")
+
+
 def load_small() -> Any:
     """Return the module that solves a small problem in one call, imported on first use."""
     return _module("cpu.small")

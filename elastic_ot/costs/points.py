@@ -277,13 +277,14 @@ def refuse_numbers(name: str, points: NDArray[Any], metric: str) -> None:
         index = np.unravel_index(int(wrong.argmax()), wrong.shape)
         return f"{name}[{', '.join(map(str, index))}]", points[index]
 
-    bad = ~np.isfinite(points)
-    if bad.any():
-        place, value = first(bad)
-        raise ValueError(f"{place} is {value}; coordinates must be finite")
-    sizes = np.abs(points)
     most = np.sqrt(np.finfo(np.float64).max / (8.0 * points.shape[-1]))  # (x - y)^2 <= 4 most^2, d of them
-    if sizes.max() > most:
+    lowest, highest = points.min(), points.max()  # nan if there is one
+    if not (-most <= lowest and highest <= most):
+        bad = ~np.isfinite(points)
+        if bad.any():
+            place, value = first(bad)
+            raise ValueError(f"{place} is {value}; coordinates must be finite")
+        sizes = np.abs(points)
         place, value = first(sizes == sizes.max())
         raise ValueError(f"{place} is {value}; squared distances overflow float64, divide the points by a constant")
     if metric == "cosine":

@@ -187,11 +187,13 @@ def test_partners_are_drawn_along_rows_that_lie_together():
         sample_partners(found, np.arange(3), 0)
 
 
+@pytest.mark.parametrize("d", [128, 300, 512])
+@pytest.mark.parametrize("at", [0.0, 100.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_images_are_matched_as_by_their_differences(dtype):
+def test_images_are_matched_as_by_their_differences(dtype, at, d):
     """Many coordinates go by products of matrices, far from the origin as well."""
     rng = np.random.default_rng(0)
-    x, y = (100.0 + rng.normal(size=(40, 300))).astype(dtype), (101.0 + rng.normal(size=(40, 300))).astype(dtype)
+    x, y = ((at + rng.normal(size=(40, d))).astype(dtype), (at + 1.0 + rng.normal(size=(40, d))).astype(dtype))
     costs = cdist(x.astype(float), y.astype(float), "sqeuclidean")
     rows, cols = linear_sum_assignment(costs)
     found = eot.couple(x, y)
