@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..arrays.ingest import ingest_number, ingest_points
 from ..calls import public
+from ..costs.base import STRIP
 from ..costs.far_points import by_products
 from ..costs.points import METRICS, PointCloud, refuse_numbers
 from ..errors import ConvergenceError
@@ -27,6 +28,7 @@ from .options import check_choice
 from .solve import solve
 
 Indices = NDArray[np.int64]
+CloudOrMatrix = PointCloud | NDArray[Any]
 METHODS_OF_COUPLING = ("exact", "entropic")
 ENTROPY_ERROR = 0.01  # of the renormalised entropy that was asked for
 EPSILON_STEPS = 40  # solves that look for its epsilon, at most
@@ -126,8 +128,8 @@ def couple(
     check_choice("method", method, METHODS_OF_COUPLING)
     if not isinstance(replace, bool | np.bool_):
         raise TypeError(f"replace is {replace!r}; it must be True or False")
-    cloud = _cloud(x0, x1, metric)
-    draw = _Draw(cloud.shape[0], _check_count(k), bool(replace), np.random.default_rng(seed))
+    cost = by_products(_cloud(x0, x1, metric))
+    draw = _Draw(cost.shape[0], _check_count(k), bool(replace), np.random.default_rng(seed))
     given = type(rows) is Fixed and type(cols) is Fixed
     if not (replace or given):
         raise ValueError(
@@ -137,13 +139,13 @@ def couple(
         for name, value in (("epsilon", epsilon), ("entropy", entropy)):
             if value is not None:
                 raise ValueError(f"{name} is {value!r} and method is 'exact', which has none; choose method='entropic'")
-        if given and cloud.shape[0] == cloud.shape[1]:
-            return _matched(cloud, draw)
-        return _exact(cloud, rows, cols, draw)
+        if given and cost.shape[0] == cost.shape[1]:
+            return _matched(cost, draw)
+        return _exact(cost, rows, cols, draw)
     if (epsilon is None) == (entropy is None):
         raise ValueError(f"epsilon is {epsilon!r} and entropy {entropy!r}; method='entropic' needs one of them")
     options = {"rows": rows, "cols": cols, "tol": tol}
-    found = _solved(cloud, epsilon, options) if entropy is None else _of_entropy(cloud, entropy, options)
+    found = _solved(cost, epsilon, options) if entropy is None else _of_entropy(cost, entropy, options)
     return Coupling(*draw.of_solution(found), found)
 
 
@@ -189,14 +191,14 @@ def _check_count(k: Any) -> int | None:
     return int(k)
 
 
-def _matched(cloud: PointCloud, draw: _Draw) -> Coupling:
-    found = assign(by_products(cloud))
+def _matched(cost: CloudOrMatrix, draw: _Draw) -> Coupling:
+    found = assign(cost)
     rows = draw.rows()
     return Coupling(rows, found.col_ind[rows].astype(np.int64), found)
 
 
-def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coupling:
-    found = exact(cloud, rows=rows, cols=cols)
+def _exact(cost: CloudOrMatrix, rows: Penalty, cols: Penalty, draw: _Draw) -> Coupling:
+    found = exact(cost, rows=rows, cols=cols)
     entries = found.row_ind, found.col_ind, found.mass
     if draw.replace:
         pairs = sample_entries(*entries, draw.size, draw.rng)
@@ -206,23 +208,26 @@ def _exact(cloud: PointCloud, rows: Penalty, cols: Penalty, draw: _Draw) -> Coup
     return Coupling(*pairs, found)
 
 
-def _solved(cloud: PointCloud, epsilon: Any, options: dict[str, Any], start: Solution | None = None) -> Solution:
+def _solved(cost: CloudOrMatrix, epsilon: Any, options: dict[str, Any], start: Solution | None = None) -> Solution:
     init = None if start is None else (start.f, start.g)
-    found: Solution = solve(cloud, epsilon=epsilon, init=init, on_failure="raise", **options)
+    found: Solution = solve(cost, epsilon=epsilon, init=init, on_failure="raise", **options)
     return found
 
 
-def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Solution:
+def _of_entropy(cost: CloudOrMatrix, entropy: Any, options: dict[str, Any]) -> Solution:
     """The plan of this renormalised entropy, which grows with epsilon: by interpolation in its logarithm."""
     wanted = ingest_number("entropy", entropy)
     if not 0 < wanted < 1:
         raise ValueError(f"entropy is {wanted}; it must lie in (0, 1), where method='exact' is 0")
-    if min(cloud.shape) < 2:
-        raise ValueError(f"entropy is {wanted} between {cloud.shape[0]} and {cloud.shape[1]} points; pass an epsilon")
+    n, m = cost.shape
+    if min(n, m) < 2:
+        raise ValueError(f"entropy is {wanted} between {n} and {m} points; pass an epsilon")
+    if isinstance(cost, PointCloud) and n * m <= STRIP:
+        cost = cost.block(slice(0, n), slice(0, m))  # once for all solves
     ends: list[tuple[float, float] | None] = [None, None]  # (log epsilon, entropy) with too little and with too much
-    log, share, found = math.log(_scale(cloud) * wanted), 0.0, None
+    log, share, found = math.log(_scale(cost) * wanted), 0.0, None
     for _ in range(EPSILON_STEPS):
-        found = _solved(cloud, math.exp(log), options, found)
+        found = _solved(cost, math.exp(log), options, found)
         share = sharpness(found)
         if abs(share - wanted) <= ENTROPY_ERROR:
             return found
@@ -238,13 +243,15 @@ def _of_entropy(cloud: PointCloud, entropy: Any, options: dict[str, Any]) -> Sol
     )
 
 
-def _scale(cloud: PointCloud) -> float:
+def _scale(cost: CloudOrMatrix) -> float:
     """The standard deviation of costs, of some of the points."""
-    (n, m), some = cloud.shape, []
-    for size in (n, m):
-        some.append(np.arange(0, size, max(1, size // SAMPLED_COSTS)))
-    costs = cloud.at(np.repeat(some[0], some[1].size), np.tile(some[1], some[0].size)).astype(np.float64)
-    spread = float(costs.std())
+    rows, cols = (slice(0, size, max(1, size // SAMPLED_COSTS)) for size in cost.shape)
+    if isinstance(cost, PointCloud):
+        some = PointCloud.of_checked(cost.x[rows], cost.y[cols], cost.metric)
+        costs = some.block(slice(0, some.shape[0]), slice(0, some.shape[1]))
+    else:
+        costs = cost[rows, cols]
+    spread = float(costs.std(dtype=np.float64))
     if not spread > 0:
         raise ValueError("all costs are equal, so every plan is as good as independent pairs; pass an epsilon")
     return spread

@@ -209,3 +209,15 @@ def test_points_that_nearly_agree_keep_their_digits():
     found = eot.couple(x, y)
     assert (order[found.cols] == np.arange(30)).all()
     assert found.transport_cost == pytest.approx(((x - y[found.cols]) ** 2).sum(axis=1).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("wanted", [{"epsilon": 400.0}, {"entropy": 0.5}])
+def test_plans_between_images_are_those_of_their_differences(wanted):
+    """Squared distances are about 600, give or take 50."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 300)), rng.normal(size=(50, 300))
+    found = eot.couple(x, y, method="entropic", tol=1e-9, seed=0, **wanted)
+    plan = eot.solve(cdist(x, y, "sqeuclidean"), epsilon=found.epsilon, tol=1e-9).plan
+    np.testing.assert_allclose(found.plan, plan, rtol=1e-6)
+    if "entropy" in wanted:
+        assert abs(renormalised(plan) - wanted["entropy"]) <= 0.01 + 1e-6
