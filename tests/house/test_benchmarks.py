@@ -12,10 +12,12 @@ from benchmarks import (
     compare_attention,
     compare_barycenter,
     compare_clouds,
+    compare_couples,
     compare_gromov,
     compare_iterations,
     compare_layers,
     compare_line,
+    compare_low_rank,
     compare_multiscale,
     compare_reads,
     compare_sinkhorn,
@@ -49,6 +51,8 @@ STORED = {
     "gromov": compare_gromov.GROMOV,
     "barycenter": compare_barycenter.BARYCENTER,
     "line": compare_line.LINE,
+    "low_rank": compare_low_rank.LOW_RANK,
+    "couples": compare_couples.COUPLES,
 }
 
 
