@@ -5,6 +5,7 @@ import ot
 import pytest
 
 import elastic_ot as eot
+from elastic_ot.solvers.gromov import descent
 
 SIDES = [
     (eot.Fixed(), eot.Fixed()),
@@ -227,3 +228,21 @@ def test_relaxed_sides_have_no_lower_bounds():
     found = eot.gromov(GOOD, GOOD, epsilon=0.1, rows=eot.KL(1.0), on_failure="ignore")
     with pytest.raises(ValueError, match="Fixed sides"):
         found.lower_bounds()
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(eot.Fixed(), eot.Fixed()), (eot.KL(1.0), eot.Fixed())])
+def test_mixed_costs_save_steps_and_end_where_plain_ones_do(rows, cols, monkeypatch):
+    """Between points in a plane and in space the last steps are each nine tenths of the one before."""
+    rng = np.random.default_rng(0)
+    first, second = (np.linalg.norm(x[:, None] - x, axis=2) for x in (rng.random((80, 2)), rng.random((80, 3))))
+    found = []
+    for below in (descent.MIXED_BELOW, 0.0):
+        monkeypatch.setattr(descent, "MIXED_BELOW", below)
+        found.append(eot.gromov(first, second, epsilon=0.01, rows=rows, cols=cols, tol=1e-8, max_iter=5000))
+    mixed, plain = found
+    assert mixed.converged
+    assert plain.converged
+    assert mixed.n_iter < 0.7 * plain.n_iter
+    assert mixed.value == pytest.approx(plain.value, rel=1e-9)
+    assert np.abs(mixed.plan - plain.plan).sum() < 1e-6
+    assert (np.diff(mixed.history.value) < 1e-4 * mixed.value).all()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backends import load_grid
-from ...problems.penalty import Vector
+from ..backends import load_grid
+from ..problems.penalty import Vector
 
-MEMORY = 10  # steps that are mixed; measured: 5 take a fifth more iterations, 20 a tenth fewer at three times the work
 FIRST_REACH, LONGER, SHORTER = (
     4.0,
     1.5,
@@ -30,9 +29,9 @@ class Mixing:
     further each time that this did no harm.
     """
 
-    def __init__(self) -> None:
-        self.reach = FIRST_REACH
-        self.moves, self.changes = np.zeros((2, MEMORY, 0))  # rows are written in turn
+    def __init__(self, memory: int) -> None:
+        self.memory, self.reach = memory, FIRST_REACH
+        self.moves, self.changes = np.zeros((2, memory, 0))  # rows are written in turn
         self.clear()
 
     def shorten(self) -> None:
@@ -50,22 +49,25 @@ class Mixing:
         """True if the last step was a mixture."""
         return self.count > 0
 
-    def step(self, x: Vector, y: Vector, weight: Vector) -> Vector:
+    def begin(self, x: Vector, y: Vector) -> None:
+        """Forget all steps but the plain one from x to y."""
+        self.clear()
+        self.before = y, y - x
+
+    def step(self, x: Vector, y: Vector, weight: Vector | None = None) -> Vector:
         """Return where to go from x, whose plain update is y; residuals count by the square of `weight`."""
         residual = y - x
         if self.before is not None:
             if self.moves.shape[1] != y.size:
-                self.moves, self.changes = np.empty((2, MEMORY, y.size))
-            row = self.count % MEMORY
+                self.moves, self.changes = np.empty((2, self.memory, y.size))
+            row = self.count % self.memory
             self.moves[row], self.changes[row] = (y - self.before[0]).ravel(), (residual - self.before[1]).ravel()
             self.count += 1
         self.before = y, residual
         if not self.count:
             return y
-        kept, last = min(self.count, MEMORY), (self.count - 1) % MEMORY
-        weighed = np.vstack([self.changes[:kept], residual.reshape(1, -1)])
-        weighed *= weight.reshape(-1)
-        products = _product(weighed, np.ascontiguousarray(weighed.T))
+        kept, last = min(self.count, self.memory), (self.count - 1) % self.memory
+        products = self._products(kept, residual.ravel(), weight)
         normal = products[:kept, :kept]
         if normal[last, last] <= PLATEAU**2 * products[kept, kept]:
             straight: Vector = y + self.reach * residual
@@ -83,6 +85,18 @@ class Mixing:
             further *= allowed / longest
             self.reach *= LONGER
         found: Vector = y + further
+        return found
+
+    def _products(self, kept: int, residual: Vector, weight: Vector | None) -> Vector:
+        """Inner products of the changes that are kept and of the residual; without weights nothing is copied."""
+        if weight is not None:
+            weighed = np.vstack([self.changes[:kept], residual])
+            weighed *= weight.reshape(-1)
+            return _product(weighed, np.ascontiguousarray(weighed.T))
+        rows = [*self.changes[:kept], residual]
+        found = np.empty((kept + 1, kept + 1))
+        for k, row in enumerate(rows):
+            found[k, : k + 1] = found[: k + 1, k] = [float(np.einsum("i,i->", row, one)) for one in rows[: k + 1]]
         return found
 
 
