@@ -19,9 +19,11 @@ from ..problems.penalty import Penalty, Vector
 from ..problems.terms import Reference
 from ..solutions.gromov import GromovSolution, gromov_history
 from ..solutions.solution import Solution
-from ..solvers.gromov.descent import Descent, Found, Inner, descend
+from ..solvers.gromov.descent import Descent, Found, descend
+from ..solvers.gromov.inner import Inner
 from ..solvers.gromov.losses import LOSSES
 from ..solvers.gromov.structures import Array, Clouds, Coupling, Matrices, Structure
+from ..solvers.gromov.terms import OfMarginals, OfProducts, Terms, strength_of
 from ..solvers.line import in_order
 from ..solvers.objective import penalty_values
 from ..solvers.status import Status
@@ -30,6 +32,7 @@ from .options import check_choice, check_limits
 from .solve import solve
 
 STARTS = ("product", "eccentricity")
+VANISHED_PLAN = 1e-6  # mass of a plan beside that of the weights for which the objective is least without any
 SAME_VALUE = 1e-9  # relative difference of objectives that is no reason for another start
 
 
@@ -46,6 +49,7 @@ def gromov(
     loss: Literal["square", "kl"] = "square",
     rows: Penalty = Fixed(),  # noqa: B008 - frozen
     cols: Penalty = Fixed(),  # noqa: B008
+    penalties: Literal["marginal", "product"] = "marginal",
     reference: Reference = "product",
     init: ArrayLike = "product",
     starts: int = 1,
@@ -59,7 +63,8 @@ def gromov(
     """(Fused) Gromov-Wasserstein: the plan that carries distances within one space to those within another.
 
     Looks for a stationary point of alpha E(P) + (1 - alpha) <M, P> + epsilon KL(P | R) + phi_rows(P 1) + phi_cols(P^T
-    1) over plans P >= 0, with E(P) the sum of L(Cx_ii', Cy_jj') P_ij P_i'j' over all i, i', j, j'.
+    1) over plans P >= 0, with E(P) the sum of L(Cx_ii', Cy_jj') P_ij P_i'j' over all i, i', j, j'. With
+    ``penalties="product"`` the entropy and the penalties are those of product measures, as the energy is.
 
     Parameters
     ----------
@@ -78,6 +83,11 @@ def gromov(
         L(x, y) = (x - y)^2, or x log(x / y) - x + y, for which `cost_y` must be positive.
     rows, cols : Penalty
         What the marginals are asked to be, as for `solve`.
+    penalties : {"marginal", "product"}
+        What entropy and penalties are of. "product": epsilon KL(P ⊗ P | R ⊗ R) / 2, and with r = P 1 and KL(rho) rows
+        rho KL(r ⊗ r | a ⊗ a) / 2, the same for columns; sides are then `KL`, `Fixed` or `Free`, and clouds are made
+        matrices. At mass 1 and between `Fixed` sides the two are one problem. Séjourné, Vialard, Peyré and
+        ``ot.gromov.fused_unbalanced_gromov_wasserstein`` have no half, ``ot.solve_gromov`` has.
     reference : {"product", "counting"}
         R, as for `solve`.
     init : {"product", "eccentricity"} or array_like, shape (n, m)
@@ -127,6 +137,8 @@ def gromov(
     -----
     The problem is not convex, and what is found depends on the start. The objective falls from iteration to iteration,
     as far as the tolerance of the inner solve shows it: a step that would raise it is made shorter by a proximal term.
+    With product penalties every plan is multiplied by the number that lowers the objective most before the next problem
+    is made; weak penalties beside high costs may leave no mass at all, which ends it as STALLED.
     Its derivative counts every pair twice, as for ``ot.gromov`` of POT: at a given epsilon plans and energies are the
     same.
 
@@ -157,15 +169,18 @@ def gromov(
     epsilon = check_epsilon(_number(epsilon))
     check_sides(rows, cols)
     count = _count(starts)
+    check_choice("penalties", penalties, ("marginal", "product"))
     share = _share(alpha, linear)
+    stored = penalties == "product"
     fixed = type(rows) is type(cols) is Fixed
-    structure = _structure(cost_x, cost_y, linear, loss, share, fixed)
+    structure = _structure(cost_x, cost_y, linear, loss, share, fixed, stored)
     n, m = structure.shape
     weights = weights_of("a", a, n, "rows"), weights_of("b", b, m, "columns")
     for name, values in zip("ab", weights, strict=True):
         refuse_total(name, float(values.sum()))
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
-    how = Descent(epsilon, share, tol, max_iter, deadline, callback)
+    terms: Terms = _products(epsilon, (rows, cols), weights, reference) if stored else OfMarginals(epsilon)
+    how = Descent(epsilon, share, terms, tol, max_iter, deadline, callback)
 
     def inner(cost: Any, epsilon: float, begin: tuple[Vector, Vector] | None, tol: float) -> Inner:
         left = None if deadline == np.inf else max(deadline - time.perf_counter(), 1e-3)
@@ -190,7 +205,7 @@ def gromov(
         if time.perf_counter() >= deadline:
             break
     assert best is not None
-    result = _result(best, structure, share, tol)
+    result = _result(best, structure, share, tol, min(float(x.sum()) for x in weights))
     if not result.converged:
         report_failure(result.message, on_failure)
     return result
@@ -223,10 +238,22 @@ def _share(alpha: float | None, linear: Any) -> float:
     return share
 
 
-def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float, fixed: bool) -> Structure:
+def _products(
+    epsilon: float, sides: tuple[Penalty, Penalty], weights: tuple[Vector, Vector], reference: str
+) -> OfProducts:
+    strengths = []
+    for name, side in zip(("rows", "cols"), sides, strict=True):
+        strength = strength_of(side)
+        if strength is None:
+            raise ValueError(f"{name} is {side!r}; penalties='product' is for KL, Fixed and Free")
+        strengths.append(strength)
+    return OfProducts(epsilon, (strengths[0], strengths[1]), weights, reference == "product")
+
+
+def _structure(cost_x: Any, cost_y: Any, linear: Any, loss: str, share: float, fixed: bool, stored: bool) -> Structure:
     clouds = [isinstance(cost, PointCloud) and cost.metric == "sqeuclidean" for cost in (cost_x, cost_y)]
     features = linear is None or (isinstance(linear, PointCloud) and linear.metric == "sqeuclidean")
-    if all(clouds) and loss == "square" and features:
+    if all(clouds) and loss == "square" and features and not stored:
         x, y = (_points(name, cost) for name, cost in (("cost_x", cost_x), ("cost_y", cost_y)))
         between = None if linear is None else (np.asarray(linear.x, np.float64), np.asarray(linear.y, np.float64))
         if between is not None and (len(between[0]), len(between[1])) != (len(x), len(y)):
@@ -331,6 +358,7 @@ def _inner(solution: Solution, stored: bool) -> Inner:
         transport,
         divergence,
         penalty_values(problem, r, c) + missed,
+        missed,
         mass,
         problem.cost.largest,
         solution.converged,
@@ -338,12 +366,14 @@ def _inner(solution: Solution, stored: bool) -> Inner:
     )
 
 
-def _result(found: Found, structure: Structure, share: float, tol: float) -> GromovSolution:
+def _result(found: Found, structure: Structure, share: float, tol: float, mass: float) -> GromovSolution:
     reasons = {
         Status.CONVERGED: "converged: the plan is stationary",
         Status.STALLED: "no more progress: no step, however short, lowers the objective",
     }
     reason = reasons.get(found.status, found.status.value)
+    if found.status is Status.STALLED and found.inner.mass <= VANISHED_PLAN * mass:
+        reason = "the plan vanishes: its costs outweigh the penalties; raise rho or lower epsilon"
     if found.status is Status.MAX_ITER and not found.inner.converged:
         reason += f"; the inner solve ended with: {found.inner.solution.message}"
     return GromovSolution(

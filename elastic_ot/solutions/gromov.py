@@ -28,7 +28,8 @@ class GromovHistory:
     Attributes
     ----------
     value, energy : ndarray
-        The objective and the energy.
+        The objective and the energy; with product penalties of the plan times the number that lowers the objective
+        most.
     change : ndarray
         L1 distance from the plan before, relative to the mass; of clouds a bound on it.
     tol : ndarray
@@ -67,7 +68,7 @@ class GromovSolution(Result):
     Attributes
     ----------
     value : float
-        The objective: alpha E(P) + (1 - alpha) <M, P> + epsilon KL(P | R) and penalties.
+        The objective: alpha E(P) + (1 - alpha) <M, P> + epsilon KL(P | R) and penalties, or those of products.
     energy : float
         E(P), the sum of L(Cx_ii', Cy_jj') P_ij P_i'j'.
     linear_cost : float
@@ -76,7 +77,8 @@ class GromovSolution(Result):
         L1 distance of P from the plan that it was solved from, relative to the mass; between clouds a bound on it, to
         rounding.
     solution : Solution
-        The last inner solve, of a linear cost: plan, potentials, certificate.
+        The last inner solve, of a linear cost: plan, potentials, certificate. With product penalties its costs are
+        divided by the mass.
     status : Status
     message : str
     history : GromovHistory

@@ -18,6 +18,7 @@ FIRST_REACH, LONGER, SHORTER = (
     0.1,
 )  # of a mixture, in plain steps; after a mixture that went so far; after harm
 PLATEAU = 1e-3  # change of the residual, relative to it, that counts as none
+DISTINCT = 1e-6  # of the largest: squares of changes that are no mere mixture of the others
 REGULARISED = 1e-10  # of the trace of the normal equations, added to their diagonal
 
 
@@ -86,6 +87,25 @@ class Mixing:
             self.reach *= LONGER
         found: Vector = y + further
         return found
+
+    def expands(self) -> bool:
+        """True if plain steps lead away from where mixtures lead: to a saddle of what the iteration lowers.
+
+        A residual r = y - x grows along what a step multiplies by more than 1, and with it, y / r > 1. The largest such
+        ratio is sought among the changes of residuals that are kept, those apart that hardly differ from the others.
+        """
+        kept = min(self.count, self.memory)
+        if kept == 0:
+            return False
+        changes, moves = self.changes[:kept], self.moves[:kept]
+        normal = np.array([[float(np.einsum("i,i->", one, other)) for other in changes] for one in changes])
+        mixed = np.array([[float(np.einsum("i,i->", one, other)) for other in moves] for one in changes])
+        sizes, bases = np.linalg.eigh(normal)
+        if not sizes[-1] > 0:
+            return False
+        kept_bases = bases[:, sizes > DISTINCT * sizes[-1]] / np.sqrt(sizes[sizes > DISTINCT * sizes[-1]])
+        ratios = np.linalg.eigvals(kept_bases.T @ mixed @ kept_bases)
+        return bool((ratios.real > 1.0).any())
 
     def _products(self, kept: int, residual: Vector, weight: Vector | None) -> Vector:
         """Inner products of the changes that are kept and of the residual; without weights nothing is copied."""

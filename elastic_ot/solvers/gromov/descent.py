@@ -21,7 +21,9 @@ import numpy as np
 from ...problems.penalty import Vector
 from ..anderson import Mixing
 from ..status import Status
+from .inner import Inner
 from .structures import Array, Coupling, Linear, Structure
+from .terms import Terms
 
 VALUE_ROUNDING = 1e-12  # of the objective, relative to its terms: what may be rounding
 DIVERGENCE_ROUNDING = 1e-15  # of the terms of a sum over the points
@@ -38,25 +40,8 @@ MIXED_BELOW = (
     0.02  # the change from which on costs are mixed: a saddle that is passed on the way would draw mixtures in
 )
 SLOW = 0.7  # part of the last change: where the next is less, steps are as quick
+PLAIN_STEPS = 5  # after mixtures have led towards a saddle
 LEAST_TOL = 1e-11  # of an inner solve that is more exact than was asked for
-
-
-class Inner(NamedTuple):
-    """What an inner solve has found."""
-
-    coupling: Coupling
-    f: Vector
-    g: Vector
-    transport: float
-    """Of the cost that was solved for."""
-    divergence: float
-    """KL(P | R)."""
-    penalty: float
-    """Of both sides; of fixed ones the potentials times what their marginals are short of."""
-    mass: float
-    largest_cost: float
-    converged: bool
-    solution: Any
 
 
 Solve = Callable[[Any, float, "tuple[Vector, Vector] | None", float], Inner]
@@ -80,6 +65,7 @@ class Descent:
 
     epsilon: float
     share: float
+    terms: Terms
     tol: float
     max_iter: int
     deadline: float
@@ -107,16 +93,18 @@ class _Run:
     def __init__(self, structure: Structure, start: Coupling, solve: Solve, how: Descent) -> None:
         self.structure, self.solve, self.how = structure, solve, how
         self.began = time.perf_counter()
-        self.at, self.near, self.value = start, structure.at(start), np.inf
+        self.at, self.near, _ = self._along(start, structure.at(start))
+        self.value = np.inf
+        self.of_inner = self.near, np.inf  # the plan of `inner` itself: its energy, its objective
         self.inner: Inner | None = None
         self.logs: Array | None = None  # log(P / R) of the plan at hand, where it has been solved for
         self.proximal, self.tol = 0.0, max(how.tol, LOOSE)
         self.value_tol = np.inf  # at which the value was computed
         self.steps: list[Step] = []
-        cost = self.near.cost
-        stored = isinstance(cost, np.ndarray) and cost.size <= MIXED_ENTRIES
+        self.cost, self.mixed = self._plain(), False  # what the next step solves for
+        stored = isinstance(self.cost, np.ndarray) and self.cost.size <= MIXED_ENTRIES
         self.mixing = Mixing(MIXED_STEPS) if stored else None
-        self.cost, self.mixed = cost, False  # what the next step solves for
+        self.waits = 0  # plain steps to come, away from a saddle
         self.residual = np.inf  # of the last cost: what the step that it asks for would move
 
     def run(self) -> Found:
@@ -138,14 +126,14 @@ class _Run:
                 status = Status.TIME_LIMIT
                 break
             if self.mixing is None:
-                self.cost = self.near.cost
+                self.cost = self._plain()
                 self._tie(TIED * change, how.tol)
             else:
                 self._choose_cost(self.mixing)
                 share = MIXED_TIED if self.residual < MIXED_BELOW else TIED
                 self._tie(share * self.residual, max(FINER * how.tol, min(how.tol, LEAST_TOL)))
         assert self.inner is not None
-        return Found(self.inner, self.near, self.value, change, status, self.steps)
+        return Found(self.inner, *self.of_inner, change, status, self.steps)
 
     def _tie(self, wanted: float, least: float) -> None:
         """The tolerance of inner solves follows the change, by powers of ten: values are compared at equal ones."""
@@ -154,19 +142,28 @@ class _Run:
         elif wanted == 0:
             self.tol = least
 
+    def _plain(self) -> Any:
+        """The cost whose plan is the next one: the derivative at the plan at hand, in units of the terms beside it."""
+        self.unit, constant = self.how.terms.around(self.at)
+        cost = self.near.cost
+        return cost if self.unit == 1.0 and constant == 0.0 else (cost + constant) / self.unit
+
     def _choose_cost(self, mixing: Mixing) -> None:
         """The derivative at the plan at hand, or a mixture of the last ones where steps have become short and slow."""
-        solved, plain, before = self.cost, self.near.cost, self.residual
+        solved, plain, before = self.cost, self._plain(), self.residual
         self.residual = self._asked(plain - solved)
         least = max(self.how.tol, LEAST_TOL / MIXED_TIED)
         if self.steps[-1].proximal or not least < self.residual < MIXED_BELOW:
             mixing.clear()
             self.cost, self.mixed = plain, False
-        elif self.mixed or self.residual > SLOW * before:
+        elif self.waits == 0 and (self.mixed or self.residual > SLOW * before):
             self.cost, self.mixed = mixing.step(solved, plain), mixing.mixes
+            if mixing.expands():
+                mixing.clear()
+                self.cost, self.mixed, self.waits = plain, False, PLAIN_STEPS
         else:
             mixing.begin(solved, plain)
-            self.cost, self.mixed = plain, False
+            self.cost, self.mixed, self.waits = plain, False, max(self.waits - 1, 0)
 
     def _asked(self, change: Array) -> float:
         """About how far a change of the cost moves the plan, in L1 and relative to its mass."""
@@ -188,18 +185,22 @@ class _Run:
                 cost = cost - self.proximal * self.logs
             begin = None if self.inner is None else (self.inner.f, self.inner.g)
             inner = self.solve(cost, epsilon, begin, self.tol)
-            near = self.structure.at(inner.coupling)
-            value = self._objective(inner, near)
-            if self.mixed and not value <= self.value + self._rounding(inner, near, max(self.tol, self.value_tol)):
+            own = self.structure.at(inner.coupling)
+            own_value, _ = self._objective(inner, inner.coupling, own)
+            lost = not np.isfinite(own_value) or not inner.mass > 0
+            if lost and not self.mixed:
+                if self.inner is None:
+                    self.inner, self.of_inner = inner, (own, own_value)
+                return None
+            at, near, factor = self._along(inner.coupling, own)
+            value, size = self._objective(inner, at, near)
+            size += abs(self.unit * inner.transport)
+            if self.mixed and (lost or not value <= self.value + _rounding(size, max(self.tol, self.value_tol))):
                 assert self.mixing is not None
                 self.mixing.shorten()
-                self.cost, self.mixed = self.near.cost, False
+                self.cost, self.mixed = self._plain(), False
                 continue
-            if not np.isfinite(value):
-                if self.inner is None:
-                    self.inner, self.near, self.value = inner, near, value
-                return None
-            if value <= self.value + self._rounding(inner, near, self.tol) or self.tol < self.value_tol:
+            if value <= self.value + _rounding(size, self.tol) or self.tol < self.value_tol:
                 break
             if self.tol > how.tol:
                 self.tol = max(how.tol, FINER * self.tol)
@@ -210,22 +211,26 @@ class _Run:
             if time.perf_counter() >= how.deadline:
                 return np.inf
         change = self._moved(inner, cost, epsilon) * (epsilon / how.epsilon)
-        self.logs = None if inner.coupling.plan is None else (inner.f[:, None] + inner.g - cost) / epsilon
-        self.at, self.near, self.inner, self.value, self.value_tol = inner.coupling, near, inner, value, self.tol
+        if inner.coupling.plan is not None:
+            self.logs = (inner.f[:, None] + inner.g - cost) / epsilon + np.log(factor)
+        self.at, self.near, self.inner, self.value, self.value_tol = at, near, inner, value, self.tol
+        self.of_inner = own, own_value
         self.steps.append(Step(value, near.energy, change, self.tol, self.proximal, time.perf_counter() - self.began))
         self.proximal = self.proximal / LENGTHEN if self.proximal > PROXIMAL_LEAST * how.epsilon else 0.0
         return change
 
-    def _objective(self, inner: Inner, near: Linear) -> float:
-        how = self.how
-        return (
-            how.share * near.energy + (1.0 - how.share) * near.linear + how.epsilon * inner.divergence + inner.penalty
-        )
+    def _along(self, coupling: Coupling, near: Linear) -> tuple[Coupling, Linear, float]:
+        """Return the plan times the factor that lowers the objective most, and that factor."""
+        factor = self.how.terms.ray(coupling, near, self.how.share)
+        if factor == 1.0:
+            return coupling, near, 1.0
+        return coupling.times(factor), near.times(factor, self.how.share), factor
 
-    def _rounding(self, inner: Inner, near: Linear, tol: float) -> float:
-        """What a value may be off, where inner solves are so exact."""
-        terms = near.energy, near.linear, self.how.epsilon * inner.divergence, inner.penalty, inner.transport
-        return (VALUE_ROUNDING + INEXACT * tol) * float(sum(map(abs, terms)))
+    def _objective(self, inner: Inner, coupling: Coupling, near: Linear) -> tuple[float, float]:
+        """Return the objective and the size of its terms."""
+        terms, size = self.how.terms.value(coupling, inner)
+        value = self.how.share * near.energy + (1.0 - self.how.share) * near.linear + terms
+        return value, abs(near.energy) + abs(near.linear) + size
 
     def _moved(self, inner: Inner, cost: Any, epsilon: float) -> float:
         """L1 distance from the plan before, relative to the mass; of plans that are not stored a bound on it.
@@ -246,3 +251,8 @@ class _Run:
         sizes = float(r @ np.abs(inner.f) + c @ np.abs(inner.g)) + inner.mass * (inner.largest_cost + last.largest_cost)
         divergence = (then - now) / epsilon - last.mass + inner.mass - DIVERGENCE_ROUNDING * sizes / epsilon
         return float(np.sqrt(2.0 * max(divergence, 0.0) / inner.mass))
+
+
+def _rounding(size: float, tol: float) -> float:
+    """What a value of terms of this size may be off, where inner solves are so exact."""
+    return (VALUE_ROUNDING + INEXACT * tol) * size

@@ -33,6 +33,11 @@ class Coupling(NamedTuple):
     """P x."""
     plan: Array | None = None
 
+    def times(self, factor: float) -> Coupling:
+        """Return the plan times a number."""
+        product, plan = self.product, None if self.plan is None else factor * self.plan
+        return Coupling(factor * self.row_marginal, factor * self.col_marginal, lambda x: factor * product(x), plan)
+
 
 class Linear(NamedTuple):
     """An energy near a plan: its value there, and the cost that is its derivative, with what else is linear."""
@@ -44,6 +49,15 @@ class Linear(NamedTuple):
     """What to solve for: share times the derivative, and the rest of the share times the linear cost."""
     priced: float
     """Of the plan under that cost."""
+    rest: Array | None = None
+    """The linear part of that cost, of matrices."""
+
+    def times(self, factor: float, share: float) -> Linear:
+        """Return the energy near the plan times a number, of matrices."""
+        energy, linear, cost = factor**2 * self.energy, factor * self.linear, factor * self.cost
+        if self.rest is not None:
+            cost += (1.0 - factor) * self.rest
+        return Linear(energy, linear, cost, 2.0 * share * energy + (1.0 - share) * linear, self.rest)
 
 
 class Structure(Protocol):
@@ -86,9 +100,9 @@ class Matrices:
         cost = self.share * (sides[0][:, None] + sides[1] - product)
         if self.linear is None:
             return Linear(energy, 0.0, cost, 2.0 * self.share * energy)
-        linear = float(np.einsum("ij,ij->", self.linear, plan))
-        cost += (1.0 - self.share) * self.linear
-        return Linear(energy, linear, cost, 2.0 * self.share * energy + (1.0 - self.share) * linear)
+        linear, rest = float(np.einsum("ij,ij->", self.linear, plan)), (1.0 - self.share) * self.linear
+        cost += rest
+        return Linear(energy, linear, cost, 2.0 * self.share * energy + (1.0 - self.share) * linear, rest)
 
     def eccentricities(self, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         first, second = self.spaces
