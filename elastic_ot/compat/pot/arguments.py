@@ -58,11 +58,11 @@ def threshold(stop: float) -> float:
     return max(float(stop), LEAST_THRESHOLD)
 
 
-def strengths(reg_m: Any) -> tuple[float, float]:
+def strengths(reg_m: Any, name: str = "reg_m") -> tuple[float, float]:
     """Return the strengths of both sides; one stands for both."""
     values = np.atleast_1d(np.asarray(reg_m, dtype=np.float64)).ravel()
     if values.size not in (1, 2):
-        raise ValueError(f"reg_m has {values.size} entries; it must be one strength, or one for each side")
+        raise ValueError(f"{name} has {values.size} entries; it must be one strength, or one for each side")
     return float(values[0]), float(values[-1])
 
 

@@ -10,12 +10,18 @@ from typing import Literal, Unpack, cast, overload
 
 from ...calls import public
 from ...typing import Array, ArrayT
+from .co_optimal import (
+    fused_unbalanced_across_spaces_divergence,
+    unbalanced_co_optimal_transport,
+    unbalanced_co_optimal_transport2,
+)
 from .gromov_entropic import (
     entropic_fused_gromov_wasserstein,
     entropic_fused_gromov_wasserstein2,
     entropic_gromov_wasserstein,
     entropic_gromov_wasserstein2,
 )
+from .relaxed_gromov import fused_unbalanced_gromov_wasserstein, fused_unbalanced_gromov_wasserstein2
 from .spaces import descended, differentiable, notes_of, spaces_of
 from .types import GromovLog, Matrix, Spaces, Strength, Weights, answer
 
@@ -26,8 +32,13 @@ __all__ = [
     "entropic_gromov_wasserstein2",
     "fused_gromov_wasserstein",
     "fused_gromov_wasserstein2",
+    "fused_unbalanced_across_spaces_divergence",
+    "fused_unbalanced_gromov_wasserstein",
+    "fused_unbalanced_gromov_wasserstein2",
     "gromov_wasserstein",
     "gromov_wasserstein2",
+    "unbalanced_co_optimal_transport",
+    "unbalanced_co_optimal_transport2",
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...api.exact import exact as solve_exactly
 from ...costs.points import PointCloud
+from .arguments import strengths
 from .entropic import Asked, divergence_of, entropic, log_of_solve
 from .gromov import (
     entropic_fused_gromov_wasserstein2,
@@ -20,7 +21,9 @@ from .lazy import LazyPlan
 from .lp import costs_of
 from .objective import notes_of_relaxed
 from .objective import relaxed as solved_with_penalties
+from .relaxed_gromov import fused, notes_of_fused, value_of_fused
 from .result import OTResult
+from .two_plans import Steps
 from .without_entropy import relaxed_of_call
 
 FINISHED = "Converged"
@@ -168,3 +171,37 @@ def gromov_result(
         value = value + reg * xp.sum(plan * xp.log(xp.where(plan > 0, plan, xp.ones_like(plan))))
     potentials = None if reg else (log["u"], log["v"])
     return OTResult(home, potentials, value, linear, quad, plan, status=FINISHED, log=log)
+
+
+def relaxed_gromov_result(
+    spaces: tuple[Any, Any, Any, Any, Any],
+    loss: str,
+    alpha: float,
+    reg: float,
+    strength: Any,
+    kind: str,
+    start: Any,
+    how: Steps,
+) -> OTResult[Any]:
+    """Between spaces, with penalties of products, times alpha as POT has it; `spaces` are Ca, Cb, M, a and b."""
+    Ca, Cb, M, a, b = spaces
+    sides = tuple(rho / (2.0 * alpha) for rho in strengths(strength, "unbalanced"))
+    share = (1.0 - alpha) / alpha
+    found = fused(
+        relaxed_gromov_result,
+        *(Ca, Cb, a, b, M, share, sides, reg / (2.0 * alpha), kind, "mm", start),
+        how=how,
+        options={},
+        loss=loss,
+        plans_alone=False,
+    )
+    home, (P, Q) = found.home, found.found.plans
+    value = alpha * value_of_fused(found, share)
+    linear = None
+    if M is not None:
+        costs = np.asarray(on_host(M), np.float64)
+        linear = home.give((1.0 - alpha) * float((costs * (P + Q)).sum()) / 2.0)
+    log = notes_of_fused(found, value / alpha)
+    quad = home.give(alpha * found.problem.energy((P, Q)))
+    status = FINISHED if found.found.err[-1] < how.tol else "max_iter reached before the plan came to rest"
+    return OTResult(home, found.duals[0], value, linear, quad, home.give(P), status=status, log=log)

@@ -21,7 +21,9 @@ from .solved import (
     gromov_result,
     relaxed,
     relaxed_exact,
+    relaxed_gromov_result,
 )
+from .two_plans import Steps
 from .types import Matrix, Scalings, Strength, Strengths, Weights
 from .utils import costs_between
 
@@ -266,7 +268,7 @@ def solve_gromov(
     tol: float | None = None,
     verbose: bool = False,
 ) -> OTResult[ArrayT]:
-    """Solve a (fused) Gromov-Wasserstein problem as ``ot.solve_gromov`` does, between hard sides.
+    """Solve a (fused) Gromov-Wasserstein problem as ``ot.solve_gromov`` does, between hard sides or relaxed ones.
 
     Parameters
     ----------
@@ -279,12 +281,16 @@ def solve_gromov(
     reg : float, optional
         Strength of the entropy; None or 0 for none.
     reg_type : {"entropy"}
-    unbalanced, unbalanced_type
-        Refused: `elastic_ot.gromov` has relaxed sides, with other penalties than POT.
+    unbalanced : float or pair, optional
+        Strengths of half the penalties of products, see `fused_unbalanced_gromov_wasserstein`, which is called with
+        ``unbalanced / (2 * alpha)`` and ``reg / (2 * alpha)`` and whose objective is multiplied by `alpha`; as in POT
+        `alpha` counts without `M` as well.
+    unbalanced_type : {"KL", "L2"}
+        The penalty; "L2" without `reg` only. "semirelaxed" and "partial" are refused.
     method : {"PGD", "PPA"}, optional
         The solver with entropy.
     max_iter, tol : optional
-        1000 and 1e-9 by default, 10000 without entropy.
+        1000 and 1e-9 by default, 10000 without entropy; 100 and 1e-7 of relaxed sides.
     plan_init : array_like, optional
         The plan to begin with.
     symmetric, n_threads
@@ -294,6 +300,8 @@ def solve_gromov(
     Returns
     -------
     OTResult
+        Of relaxed sides "value_linear" is (1 - alpha) <M, P>, and "value_quad" the energy times `alpha`, which POT
+        0.9.7 returns by the name of the former; and the loss "KL" is taken, where POT takes the square.
 
     Examples
     --------
@@ -306,10 +314,30 @@ def solve_gromov(
     losses = {"l2": "square_loss", "kl": "kl_loss"}
     if str(loss).lower() not in losses:
         raise Unsupported(f"loss is {loss!r}; choose from 'L2', 'KL'")
-    if unbalanced is not None or str(unbalanced_type).lower() in ("semirelaxed", "partial"):
-        raise Unsupported("relaxed sides are those of elastic_ot.gromov(..., rows=..., cols=...), or of POT")
+    kind = str(unbalanced_type).lower()
+    if kind in ("semirelaxed", "partial") or (unbalanced is not None and kind not in ("kl", "l2")):
+        instead = "elastic_ot.gromov(..., rows=..., cols=...) has sides of many kinds"
+        raise Unsupported(f"unbalanced_type is {unbalanced_type!r}; choose from 'KL', 'L2': {instead}, or use POT")
     if str(reg_type).lower() != "entropy":
         raise Unsupported(f"reg_type is {reg_type!r}; choose 'entropy'")
+    if unbalanced is not None and alpha == 0:
+        if M is None:
+            raise ValueError("alpha is 0 and M is None; give the costs between the spaces")
+        linear: Any = M
+        return solve(
+            *(linear, a, b, reg),
+            unbalanced=unbalanced,
+            unbalanced_type=unbalanced_type,
+            max_iter=max_iter,
+            tol=tol,
+            verbose=verbose,
+        )
+    if unbalanced is not None:
+        how = Steps(max_iter=100 if max_iter is None else max_iter, tol=1e-7 if tol is None else tol, verbose=verbose)
+        names = {"l2": "square", "kl": "kl"}
+        return relaxed_gromov_result(
+            (Ca, Cb, M, a, b), names[loss.lower()], float(alpha), float(reg or 0), unbalanced, kind, plan_init, how
+        )
     return gromov_result(
         *(Ca, Cb, M, a, b, losses[loss.lower()], alpha, reg),
         solver=method or "PGD",

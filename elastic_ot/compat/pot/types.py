@@ -208,6 +208,55 @@ class EntropicSpaces(_Pairs, total=False):
     warmstart: bool
 
 
+class PlansLog(TypedDict, total=False):
+    """What is known of two plans: the duals of one solve or of two, the energy, the objective by POT's names."""
+
+    error: list[float]
+    duals: tuple[Array, Array]
+    duals_sample: tuple[Array, Array]
+    duals_feature: tuple[Array, Array]
+    linear_cost: Array
+    fugw_cost: Array
+    ucoot_cost: Array
+
+
+class _Relaxed(TypedDict, total=False):
+    reg_marginals: Strengths
+    divergence: str
+    unbalanced_solver: str
+    max_iter: int
+    tol: float
+    max_iter_ot: int
+    tol_ot: float
+    verbose: bool
+
+
+class RelaxedSpaces(_Relaxed, total=False):
+    """Options of Gromov-Wasserstein with penalties of products."""
+
+    epsilon: float
+    alpha: float
+    M: Matrix | None
+    init_duals: Scalings | None
+    init_pi: Matrix | None
+
+
+class Across(_Relaxed, total=False):
+    """Options of couplings of rows and of columns."""
+
+    wx_samp: Weights
+    wx_feat: Weights
+    wy_samp: Weights
+    wy_feat: Weights
+    epsilon: Strengths
+    alpha: Strengths
+    M_samp: Matrix | None
+    M_feat: Matrix | None
+    rescale_plan: bool
+    init_pi: tuple[Matrix | None, Matrix | None] | None
+    init_duals: tuple[Scalings | None, Scalings | None] | None
+
+
 def answer(log: bool, result: Array, notes: Callable[[], Notes]) -> Array | tuple[Array, Notes]:
     """Return the result, with the dictionary if that was asked for."""
     return (result, notes()) if log else result

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -15,12 +16,14 @@ import ot
 import elastic_ot.compat.pot as front
 from elastic_ot.compat.pot.arguments import Unsupported
 
+PRIVATE = (("gromov", "gromov._unbalanced"),)  # modules of POT whose tests import from them, by ours of their functions
 SUBMODULES = ("lp", "bregman", "unbalanced", "partial", "gromov", "solvers", "utils")
 
 
 def replacements() -> Iterator[tuple[ModuleType, str, Callable[..., Any]]]:
     """Give every function of the front end with the module of POT that has one of its name."""
     pairs = [(ot, front), *((getattr(ot, name), getattr(front, name)) for name in SUBMODULES)]
+    pairs += [(import_module(f"ot.{theirs}"), getattr(front, ours)) for ours, theirs in PRIVATE]
     for theirs, ours in pairs:
         for name in ours.__all__:
             call = getattr(ours, name)

@@ -17,7 +17,7 @@ from .replaced import Notes, replaced
 FILES = (
     *("test_ot.py", "test_bregman.py", "test_partial.py", "test_solvers.py", "test_utils.py"),
     *("unbalanced/test_sinkhorn.py", "unbalanced/test_lbfgs.py", "unbalanced/test_mm.py"),
-    *("gromov/test_gw.py", "gromov/test_bregman.py"),
+    *("gromov/test_gw.py", "gromov/test_bregman.py", "gromov/test_fugw.py", "test_ucoot.py"),
 )
 HELPERS = {"dist": "test_utils.py", "unif": "test_utils.py"}  # called by nearly every test, tested in one file
 
