@@ -81,7 +81,7 @@ def across(
     plans_alone: bool = True,
 ) -> Across:
     """Read, check and solve."""
-    known(call, options)
+    known(call, options, "method_sinkhorn")
     for name, value, names in (
         ("reg_type", reg_type, REGULARISERS),
         ("divergence", divergence, DIVERGENCES),

@@ -77,7 +77,8 @@ def fused_unbalanced_across_spaces_divergence(
     M_samp, M_feat : array_like, shapes (n, m) and (k, l), optional
         Costs of the plans.
     rescale_plan : bool
-        Give both plans the same mass, their product kept, unless this raises the objective. (POT changes the product.)
+        Give both plans the same mass after each solve, and keep their product, where POT changes one of them. Where the
+        objective depends on more than the product, False may find less.
     init_pi : (array_like or None, array_like or None), optional
         The plans to begin with, products of the weights by default.
     divergence, unbalanced_solver, init_duals, max_iter, tol, max_iter_ot, tol_ot, log, verbose

@@ -6,8 +6,9 @@ of the columns, and E the sum of L(X_ik, Y_jl) P_ij Q_kl, the objective is
     E + <M, P> + <N, Q> + rho_x D(p (x) q | a (x) c) + rho_y D(p' (x) q' | b (x) d) + entropy,
 
 D a relative entropy or half a squared distance of product measures, the entropy KL of P (x) Q or those of P and of Q.
-Given Q it is a relaxed transport of P, and the reverse: solved in turn, the objective never rises. For KL see
-`elastic_ot.solvers.gromov.terms`; D of squares is, given q, rho_x |q|^2 |p - a <c, q> / |q|^2|^2 / 2 and a constant.
+Given Q it is a relaxed transport of P, and the reverse: they are solved in turn, and then given equal masses, which
+keeps all terms of their product. For KL see `elastic_ot.solvers.gromov.terms`; D of squares is, given q, a constant and
+rho_x |q|^2 |p - a <c, q> / |q|^2|^2 / 2.
 """
 
 from __future__ import annotations
@@ -71,12 +72,11 @@ class TwoPlans:
         return total
 
     def balanced(self, plans: Plans) -> Plans:
-        """Return plans of the same product and of equal masses, unless this raises the objective."""
-        masses = plans[0].sum(), plans[1].sum()
-        factor = np.sqrt(masses[1] / masses[0])
-        moved = plans[0] * factor, plans[1] / factor
-        fits = np.isfinite(self.strengths).all() and self._apart(moved) <= self._apart(plans)
-        return moved if fits else plans
+        """Return plans of the same product and of equal masses, unless marginals are given."""
+        if not np.isfinite(self.strengths).all():
+            return plans
+        factor = np.sqrt(plans[1].sum() / plans[0].sum())
+        return plans[0] * factor, plans[1] / factor
 
     def cost(self, which: int, other: Array) -> Array:
         """Return the costs of one plan, given the other one, without terms that are the same for all entries."""
