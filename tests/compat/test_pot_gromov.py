@@ -130,6 +130,11 @@ def test_refusals_name_what_is_wrong():
         front.gromov.entropic_gromov_wasserstein(C1, C2, p, q, solver="BCD")
     with pytest.raises(TypeError, match="armijio"):
         front.gromov_wasserstein(C1, C2, p, q, armijio=True)
-    for options in ({"unbalanced": 0.5, "unbalanced_type": "TV"}, {"unbalanced_type": "partial"}, {"loss": "L1"}, {"reg_type": "L2"}):
+    for options in (
+        {"unbalanced": 0.5, "unbalanced_type": "TV"},
+        {"unbalanced_type": "partial"},
+        {"loss": "L1"},
+        {"reg_type": "L2"},
+    ):
         with pytest.raises(NotImplementedError, match=r"sides|loss|reg_type"):
             front.solve_gromov(C1, C2, **options)

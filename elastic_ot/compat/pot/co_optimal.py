@@ -90,6 +90,7 @@ def fused_unbalanced_across_spaces_divergence(
         Their derivatives are refused.
     log : dict
         "error", "duals_sample", "duals_feature", "linear_cost", the first sum above, and "ucoot_cost", the objective.
+        (For "independent" POT 0.9.7 returns another number: it takes weights for marginals there, and the reverse.)
 
     Examples
     --------

@@ -29,6 +29,7 @@ from .arguments import threshold
 from .without_entropy import without_entropy
 
 SOFTENED = (0.3, 0.1, 0.03, 0.01, 0.003)  # epsilons of the way to none, in units of the range of the costs
+NO_MASS = "a plan has no mass: costs outweigh penalties; raise reg_marginals or lower epsilon"
 SOFT_STEPS, SOFT_TOL = 30, 1e-4
 
 Plans = tuple[Array, Array]
@@ -75,7 +76,10 @@ class TwoPlans:
         """Return plans of the same product and of equal masses, unless marginals are given."""
         if not np.isfinite(self.strengths).all():
             return plans
-        factor = np.sqrt(plans[1].sum() / plans[0].sum())
+        masses = plans[0].sum(), plans[1].sum()
+        if not min(masses) > 0:
+            raise NoMass(NO_MASS)
+        factor = np.sqrt(masses[1] / masses[0])
         return plans[0] * factor, plans[1] / factor
 
     def cost(self, which: int, other: Array) -> Array:
@@ -88,7 +92,7 @@ class TwoPlans:
         """Return the best plan of rows, 0, or of columns, 1, given the other one, and its potentials without a unit."""
         mass, (a, b) = float(other.sum()), self.weights[which]
         if not 0 < mass < np.inf:
-            raise NoMass("a plan has no mass: costs outweigh penalties; raise reg_marginals or lower epsilon")
+            raise NoMass(NO_MASS)
         cost = self.cost(which, other)
         marginals, references = (other.sum(axis=1), other.sum(axis=0)), self.weights[1 - which]
         unit, strengths = mass, list(self.strengths)
