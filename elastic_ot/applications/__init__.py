@@ -25,6 +25,7 @@ _NAMES_OF = {
     "sorting": ("soft_sort", "soft_rank", "soft_quantile"),
     "routing": ("route", "Routing", "load_balance", "LoadBalance"),
     "matching": ("match", "Matches"),
+    "keypoints": ("keypoint_graph",),
     "distillation": ("sinkd_loss", "kl_loss", "reverse_kl_loss", "js_loss"),
 }
 _HOME_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .doubly_stochastic import mixture as mixture
     from .doubly_stochastic import plan_entropy as plan_entropy
     from .doubly_stochastic import qr_plan as qr_plan
+    from .keypoints import keypoint_graph as keypoint_graph
     from .low_rank import low_rank_attention as low_rank_attention
     from .matching import Matches as Matches
     from .matching import match as match

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .frameworks import detached, has_namespace, namespace, real, traced
+from .frameworks import detached, device_of, has_namespace, namespace, real, traced
 
 
 def vectors(name: str, values: Any) -> Any:
@@ -106,6 +106,33 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be an integer >= {least}")
     return int(value)
+
+
+def per_problem(name: str, values: Any, like: Any) -> Any:
+    """`values` for each of the problems `like` (..., m, n): broadcast to shape (...)."""
+    try:
+        return namespace(like).broadcast_to(values, like.shape[:-2])
+    except (ValueError, RuntimeError):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}; it must be a number or one for every problem, "
+            f"shape {tuple(like.shape[:-2])}"
+        ) from None
+
+
+def within_lengths(name: str, lengths: Any, like: Any, size: int) -> tuple[Any, Any]:
+    """Which of `size` items are no padding, shape (..., size), and how many, shape (...), of the problems `like`."""
+    xp, device = namespace(like), device_of(like)
+    positions = xp.arange(size, device=device)
+    if lengths is None:
+        full = xp.broadcast_to(positions >= 0, (*like.shape[:-2], size))
+        return full, size * xp.ones(like.shape[:-2], dtype=like.dtype, device=device)
+    lengths = xp.asarray(lengths, device=device)
+    if not xp.isdtype(lengths.dtype, "integral"):
+        raise TypeError(f"{name} has dtype {lengths.dtype}; it must hold integers")
+    lengths = per_problem(name, lengths, like)
+    if not traced(lengths) and bool(xp.any((lengths < 0) | (lengths > size))):
+        raise ValueError(f"{name} has lengths from {int(xp.min(lengths))} to {int(xp.max(lengths))}; 0 to {size} exist")
+    return positions < lengths[..., None], xp.astype(lengths, like.dtype)
 
 
 def alike(**arrays: Any) -> None:

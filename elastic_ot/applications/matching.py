@@ -27,8 +27,8 @@ from ..calls import public
 from ..frameworks.options import Grad
 from ..results import one_line
 from ..typing import Array, ArrayT, ArrayT_co
-from .arguments import below_inf, finite, positive
-from .frameworks import detached, device_of, gather, logs_and_potentials, namespace, traced, working
+from .arguments import below_inf, finite, per_problem, positive, within_lengths
+from .frameworks import detached, device_of, gather, logs_and_potentials, namespace, working
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,11 @@ def match(
     ValueError, TypeError
         Bad input, named with its value.
 
+    See Also
+    --------
+    elastic_ot.torch.DustbinMatcher : a module whose dustbin is a parameter.
+    elastic_ot.applications.keypoint_graph : graphs for networks that make the scores.
+
     References
     ----------
     Sarlin et al., *SuperGlue: learning feature matching with graph neural networks*, 2020.
@@ -125,8 +130,8 @@ def match(
     xp = namespace(scores)
     m, n = scores.shape[-2:]
     alpha = _alpha(dustbin, scores)
-    valid0, count0 = _valid("row_lengths", row_lengths, scores, m)
-    valid1, count1 = _valid("col_lengths", col_lengths, scores, n)
+    valid0, count0 = within_lengths("row_lengths", row_lengths, scores, m)
+    valid1, count1 = within_lengths("col_lengths", col_lengths, scores, n)
     scores = xp.where(valid0[..., :, None] & valid1[..., None, :], scores, xp.zeros_like(scores))
     below_inf("scores", scores)
     finite("dustbin", alpha)
@@ -158,33 +163,7 @@ def _alpha(dustbin: Any, scores: Any) -> Any:
     if isinstance(dustbin, int | float):
         dustbin = xp.asarray(dustbin, dtype=scores.dtype, device=device_of(scores))
     namespace(scores, dustbin)  # refuses two libraries
-    return _per_problem("dustbin", xp.astype(dustbin, scores.dtype), scores)
-
-
-def _per_problem(name: str, values: Any, scores: Any) -> Any:
-    try:
-        return namespace(scores).broadcast_to(values, scores.shape[:-2])
-    except (ValueError, RuntimeError):
-        raise ValueError(
-            f"{name} has shape {tuple(values.shape)}; it must be a number or one for every problem, "
-            f"shape {tuple(scores.shape[:-2])}"
-        ) from None
-
-
-def _valid(name: str, lengths: Any, scores: Any, size: int) -> tuple[Any, Any]:
-    """Which keypoints there are, shape (..., size), and how many, shape (...)."""
-    xp, device = namespace(scores), device_of(scores)
-    positions = xp.arange(size, device=device)
-    if lengths is None:
-        full = xp.broadcast_to(positions >= 0, (*scores.shape[:-2], size))
-        return full, size * xp.ones(scores.shape[:-2], dtype=scores.dtype, device=device)
-    lengths = xp.asarray(lengths, device=device)
-    if not xp.isdtype(lengths.dtype, "integral"):
-        raise TypeError(f"{name} has dtype {lengths.dtype}; it must hold integers")
-    lengths = _per_problem(name, lengths, scores)
-    if not traced(lengths) and bool(xp.any((lengths < 0) | (lengths > size))):
-        raise ValueError(f"{name} has lengths from {int(xp.min(lengths))} to {int(xp.max(lengths))}; 0 to {size} exist")
-    return positions < lengths[..., None], xp.astype(lengths, scores.dtype)
+    return per_problem("dustbin", xp.astype(dustbin, scores.dtype), scores)
 
 
 def _budget(iterations: Any, tol: float, tau: float, on_failure: str) -> dict[str, Any]:

@@ -72,6 +72,7 @@ CALLS = {
     "match, ragged": lambda s: (
         A.match(s, dustbin=1.0, iterations=None, tau=0.5, row_lengths=torch.tensor([3, 0])).matches0
     ),
+    "keypoint_graph": lambda s: A.keypoint_graph(s[..., :2], s, 1.0, lengths=torch.tensor([8, 3])),
     "match, nobody": lambda s: A.match(s[:, :0], dustbin=1.0).matches1,
     "sinkd_loss": lambda s: A.sinkd_loss(s, s.flip(0)),
     "kl_loss": lambda s: A.kl_loss(s, s.flip(0)),
