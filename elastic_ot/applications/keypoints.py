@@ -123,7 +123,7 @@ def _distances(points: Any) -> Any:
 
 def _cosines(descriptors: Any) -> Any:
     xp = namespace(descriptors)
-    size = xp.max(xp.abs(descriptors), axis=-1, keepdims=True)  # taken off first: squares of small numbers vanish
+    size = xp.max(xp.abs(descriptors), axis=-1, keepdims=True)  # divided out first: squares may overflow
     scaled = descriptors / xp.where(size > 0, size, xp.ones_like(size))
     length = xp.sqrt(xp.sum(scaled * scaled, axis=-1, keepdims=True))
     unit = scaled / xp.where(length > 0, length, xp.ones_like(length))

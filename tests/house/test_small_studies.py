@@ -23,6 +23,7 @@ STUDIES = (
     "attention_on_digits_mean",
     "attention_sinks",
     "experts_on_digits",
+    "graph_matching",
     "long_lists",
     "shapes",
     "sort_and_match",
@@ -175,3 +176,52 @@ def test_padding_changes_no_answer():
             alone = model(torch.from_numpy(drawn.tokens[[short], : drawn.lengths[short]]))
             padded = model(torch.from_numpy(drawn.tokens[[short]]))
         torch.testing.assert_close(alone, padded, rtol=1e-4, atol=ROUNDING)
+
+
+def test_matches_of_all_images_are_counted_together():
+    graphs = study("graph_matching")
+    right = torch.eye(4, dtype=torch.bool)[None].repeat(2, 1, 1)
+    right[1, 2:] = False
+    matches = torch.tensor([[0, 1, 3, -1], [0, -1, -1, 3]])  # three of six pairs, and two that are wrong
+    found = graphs.quality(matches, right)
+    assert found == pytest.approx({"precision": 3 / 5, "recall": 3 / 6, "F1": 6 / 11})
+    assert graphs.quality(torch.full((2, 4), -1), right) == {"precision": 0, "recall": 0, "F1": 0}
+
+
+def test_the_loss_is_that_of_pairs_and_of_those_without():
+    graphs = study("graph_matching")
+    right = torch.tensor([[[True, False, False], [False, False, False]]])
+    log_plan = -torch.arange(12.0).reshape(1, 3, 4)
+    # the pair (0, 0), row 1 and columns 1 and 2 in the dustbins
+    assert float(graphs.loss(log_plan, right)) == pytest.approx((0 + 7 + 9 + 10) / 4)
+
+
+def test_matchers_do_not_depend_on_the_order_of_keypoints():
+    graphs = study("graph_matching")
+    pairs = graphs.split(0, graphs.QUICK)["held_out"]
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    around = {kind: x.clone() for kind, x in pairs.around.items()}
+    for x in around.values():
+        x[:, 1] = x[:, 1][:, order][:, :, order]
+    points, looks = pairs.points.clone(), pairs.looks.clone()
+    points[:, 1], looks[:, 1] = points[:, 1, order], looks[:, 1, order]
+    moved = graphs.Pairs(points, looks, pairs.right[..., order], around)
+    columns = torch.cat([order, torch.tensor([64])])
+    for kind in graphs.KINDS[:-1]:
+        torch.manual_seed(0)
+        model = graphs.model(kind)
+        with torch.no_grad():
+            one, other = model(pairs).log_plan, model(moved).log_plan
+        # fifty iterations in single precision add up their rounding
+        torch.testing.assert_close(one[..., columns], other, rtol=1e-3, atol=1e-3)
+
+
+def test_graphs_of_the_study_are_connected_and_averages():
+    graphs = study("graph_matching")
+    around = graphs.split(0, graphs.QUICK)["photographs"].around
+    for kind, weights in around.items():
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]), rtol=ROUNDING, atol=0)
+        links = weights > 0
+        assert torch.equal(links, links.mT)
+        assert bool(links.diagonal(dim1=-2, dim2=-1).any()) == (kind == "none")
+    assert int((around["nearest"] > 0).sum(dim=-1).min()) == graphs.NEIGHBOURS

@@ -108,6 +108,21 @@ def test_permutations_report_every_kind_in_both_tasks(tmp_path):
             assert 0.1 - ROUNDING <= run["sharpness"] <= 1 + ROUNDING
 
 
+def test_matchers_of_keypoints_report_every_kind_in_both_tests(tmp_path):
+    printed, stored = quick("graph_matching", tmp_path)
+    table = (tmp_path / "graph_matching.rst").read_text()
+    assert all(math.isfinite(x) for x in numbers(stored))
+    assert len(stored["runs"]) == 6
+    for kind, (run,) in stored["runs"].items():
+        assert kind in printed
+        assert table.count(f"* - {kind}\n") == 2
+        for test in ("drawn", "photographs"):
+            precision, recall, f1 = (run[f"{test} {name}"] for name in ("precision", "recall", "F1"))
+            assert 0 <= recall <= 1
+            # stored to five digits
+            assert f1 * (precision + recall) == pytest.approx(2 * precision * recall, rel=1e-4)
+
+
 def softmax_share(height):
     """Of the first of 64 keys, the scores being those of the study."""
     scores = np.random.default_rng(0).normal(size=(64, 64))
