@@ -22,6 +22,7 @@ STUDIES = (
     "attention_on_digits",
     "attention_on_digits_mean",
     "attention_sinks",
+    "doubly_stochastic",
     "experts_on_digits",
     "graph_matching",
     "long_lists",
@@ -97,6 +98,21 @@ def test_trained_attention_on_digits_has_its_marginals(kind, balanced):
         weights = trained.model(data[0])[1]
     assert abs(weights.sum(dim=-1) - 1).max() < ROUNDING
     assert bool(abs(weights.sum(dim=-2) - 1).max() < ROUNDING) == balanced
+
+
+@pytest.mark.parametrize("kind", ["QR", "circuit"])
+def test_weights_of_eight_tokens_are_doubly_stochastic_and_learn(kind):
+    weights = study("doubly_stochastic")
+    data = few_digits()[1]
+    trained, alone = (weights.Training(kind, data, 0, 1e-2).run(epochs) for epochs in (1, 0))
+    with torch.no_grad():
+        found, before = trained.model(data[0])[1], alone.model(data[0])[1]
+    assert abs(found.sum(dim=-1) - 1).max() < ROUNDING
+    assert abs(found.sum(dim=-2) - 1).max() < ROUNDING
+    assert abs(found - before).max() > 1e-3
+    measured = trained.measure()
+    assert 0 <= measured["entropy"] <= 8 * np.log(8) + ROUNDING
+    assert measured["diversity"] > 0
 
 
 def test_a_mean_over_tokens_does_not_see_balanced_weights():

@@ -202,11 +202,14 @@ class Training:
     Gradients are clipped to the norm 1; a step whose gradient is not finite is left out, and counted.
     """
 
+    choice = KINDS
+    """Of weights; another study has others."""
+
     def __init__(self, kind: str, data: Data, seed: int, rate: float = RATES[0], mean: bool = False):
         torch.manual_seed(seed)
         self.images, self.kinds = data
         self.train, self.held_out, self.test = split(self.kinds, seed)
-        self.model = Classifier(KINDS[kind], *self.images.shape[1:], mean)
+        self.model = Classifier(self.choice[kind], *self.images.shape[1:], mean)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate)
         self.order = torch.Generator().manual_seed(seed)
         self.left_out, self.learns_lam = 0, "learned" in kind
