@@ -10,10 +10,12 @@ import numpy as np
 from ..calls import public
 from ..typing import Array, ArrayT
 from .arguments import count
-from .causal import balanced_past
+from .causal import balanced_past, normalised_past
 from .frameworks import half_steps, namespace, plan, real
 from .marginals import in_library
 from .sequences import check_attention_inputs
+
+CausalColumns = Literal["uniform", "one"]
 
 
 @public
@@ -24,6 +26,7 @@ def sort_blocks(
     iterations: int = 7,
     noise: Array | None = None,
     causal: bool = False,
+    causal_columns: CausalColumns = "uniform",
     block_mask: Array | None = None,
 ) -> ArrayT:
     """A soft permutation: rows, then columns of exp((R + noise) / temperature) are normalised, so many times.
@@ -39,14 +42,41 @@ def sort_blocks(
     noise : array, shape (..., N, N), optional
         Gumbel noise, for a random permutation.
     causal : bool
-        Only blocks before it, balanced as in `causal_weights`: strictly lower triangular, the first row 0, the others
-        sum to 1.
+        Only blocks before it: strictly lower triangular, the first row 0. Row i depends on the rows up to i alone, to
+        the last bit.
+    causal_columns : {"uniform", "one"}
+        What columns aim at with ``causal``. "uniform": what uniform attention to the past would give them, as in
+        `causal_weights`; rows come last, and sum to 1. "one": 1, by the paper's rule in the notes; columns come last.
     block_mask : array of bool, shape (..., N), optional
         False removes a block: its row and its column are 0.
 
     Returns
     -------
     array, shape (..., N, N)
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad arguments; ``causal_columns="one"`` without ``causal``.
+
+    See Also
+    --------
+    block_scores : Scores without a network.
+    causal_weights : Balanced attention between tokens that never looks ahead.
+
+    Notes
+    -----
+    With "one", L = (R + noise) / temperature is normalised in turn, so many times:
+
+        L_ij <- L_ij - log sum_{j' < i} exp(L_ij')
+        L_ij <- L_ij - log sum_{j < i' <= i} exp(L_i'j)
+
+    The result is exp(L). The first entry of a column is alone in its sum, so that it is 1: the block just before
+    block i always comes to it whole. What comes from others falls as 1 / iterations, whatever the scores.
+
+    References
+    ----------
+    Tay, Bahri, Yang, Metzler, Juan, *Sparse Sinkhorn attention*, 2020, section 3.3: causal sorting.
 
     Examples
     --------
@@ -55,11 +85,21 @@ def sort_blocks(
     >>> sort_blocks(np.array([[0.0, 4.0], [1.0, 1.0]])).round(2)
     array([[0.05, 0.92],
            [0.95, 0.08]])
+    >>> scores = np.array([[0.0, 9.0, 9.0], [0.0, 0.0, 9.0], [2.0, 0.0, 0.0]])
+    >>> sort_blocks(scores, causal=True).round(2)
+    array([[0.  , 0.  , 0.  ],
+           [1.  , 0.  , 0.  ],
+           [0.51, 0.49, 0.  ]])
+    >>> sort_blocks(scores, causal=True, causal_columns="one").round(2)
+    array([[0.  , 0.  , 0.  ],
+           [1.  , 0.  , 0.  ],
+           [0.07, 1.  , 0.  ]])
     """
     logits = sort_matrix(sort_scores, None)
     if not (isinstance(temperature, int | float) and temperature > 0):
         raise ValueError(f"temperature is {temperature!r}; it must be a number > 0")
     count("iterations", iterations)
+    check_causal_columns(causal_columns, causal)
     logits = (logits if noise is None else logits + noise) / temperature
     xp = namespace(logits)
     n = logits.shape[-1]
@@ -70,6 +110,8 @@ def sort_blocks(
         past = xp.tril(xp.ones((n, n), dtype=xp.bool), k=-1)
         if block_mask is not None:
             past = past & block_mask[..., None, :] & block_mask[..., :, None]
+        if causal_columns == "one":
+            return normalised_past(logits, past, iterations)
         return balanced_past(logits, past, iterations, 1.0, 1.0)
     weight = xp.asarray(np.ones(n))
     if block_mask is not None:
@@ -194,3 +236,11 @@ def check_block(block: Any, length: int) -> None:
     """Refuses blocks that are longer than the sequence, or none."""
     if isinstance(block, bool) or not isinstance(block, int) or not 1 <= block <= length:
         raise ValueError(f"block is {block!r}; it must be an integer between 1 and the length {length}")
+
+
+def check_causal_columns(causal_columns: Any, causal: bool) -> None:
+    """Refuses what is no choice, and a choice that would have no effect."""
+    if causal_columns not in ("uniform", "one"):
+        raise ValueError(f"causal_columns is {causal_columns!r}; choose from 'uniform', 'one'")
+    if causal_columns != "uniform" and not causal:
+        raise ValueError(f"causal_columns is {causal_columns!r} and causal is False; columns then sum to 1 anyway")

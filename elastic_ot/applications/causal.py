@@ -89,8 +89,7 @@ def causal_weights(
 def balanced_past(scores: Any, past: Any, rounds: int, tau: Any, epsilon: Any) -> Any:
     """`causal_weights` for any `past`, a mask (..., n, m) whose row i is what query i may see."""
     xp = namespace(scores)
-    # Finite, or derivatives of log(exp(-inf) + exp(-inf)) would be nan; a quarter, so that sums of a few are finite.
-    nothing = xp.full((), xp.finfo(scores.dtype).min / 4, dtype=scores.dtype)
+    nothing = _nothing(scores)
     logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)) / per_entry(epsilon), nothing)
     size = xp.sum(xp.astype(past, scores.dtype), axis=-1, keepdims=True)
     uniform = xp.astype(past, scores.dtype) / xp.where(size > 0, size, xp.ones_like(size))
@@ -104,6 +103,30 @@ def balanced_past(scores: Any, past: Any, rounds: int, tau: Any, epsilon: Any) -
     logits = logits + balance
     weights = xp.exp(logits - _row_logsumexp(logits))
     return xp.where(past, weights, xp.zeros_like(weights))
+
+
+def normalised_past(scores: Any, past: Any, iterations: int) -> Any:
+    """Rows, then columns of exp(scores) are divided by their sums over `past`, those of columns over the rows so far.
+
+    An entry of a column is divided by what it and the rows before it hold now, so that every division starts from the
+    result of the last. Where nothing is left the result is 0.
+    """
+    xp = namespace(scores)
+    nothing = _nothing(scores)
+    logits = xp.where(past, xp.where(past, scores, xp.zeros_like(scores)), nothing)
+    for _ in range(iterations):
+        logits = xp.where(past, logits - _row_logsumexp(logits), nothing)
+        logits = xp.where(past, logits - prefix_logsumexp(logits, nothing), nothing)
+    return xp.where(past, xp.exp(logits), xp.zeros_like(logits))
+
+
+def _nothing(scores: Any) -> Any:
+    """What stands for log 0: finite, or derivatives of log(exp(-inf) + exp(-inf)) would be nan.
+
+    A quarter of the least number, so that sums of a few are finite.
+    """
+    xp = namespace(scores)
+    return xp.full((), xp.finfo(scores.dtype).min / 4, dtype=scores.dtype)
 
 
 def prefix_logsumexp(x: Any, nothing: Any) -> Any:

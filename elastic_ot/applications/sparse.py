@@ -13,7 +13,7 @@ import numpy as np
 
 from ..calls import public
 from ..typing import Array, ArrayT
-from .blocks import block_scores, check_block, cut, real_keys, sort_blocks, sort_matrix
+from .blocks import CausalColumns, block_scores, check_block, cut, real_keys, sort_blocks, sort_matrix
 from .frameworks import namespace, softmax
 from .sequences import check_attention_inputs
 
@@ -36,6 +36,7 @@ def sparse_attention(
     sortcut: int | None = None,
     combine: Combine = "concat",
     causal: bool = False,
+    causal_columns: CausalColumns = "uniform",
     key_mask: Array | None = None,
     scale: float | None = None,
 ) -> ArrayT:
@@ -53,7 +54,7 @@ def sparse_attention(
         `block_scores`.
     block : int
         Tokens in a block, at most L.
-    temperature, iterations, noise
+    temperature, iterations, noise, causal_columns
         As for `sort_blocks`.
     sortcut : int, optional
         Every query attends to the first so many sorted blocks, and to nothing else.
@@ -102,6 +103,7 @@ def sparse_attention(
         iterations=iterations,
         noise=noise,
         causal=causal,
+        causal_columns=causal_columns,
         block_mask=None if present is None else xp.any(present, axis=-1),
     )
     dtype = q.dtype

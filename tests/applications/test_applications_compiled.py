@@ -25,6 +25,7 @@ CALLS = {
         s, s, s, A.block_scores(s, s, 3, causal=True), block=3, causal=True
     ),
     "sort_blocks": A.sort_blocks,
+    "sort_blocks, causal columns of one": lambda s: A.sort_blocks(s[..., :4, :4], causal=True, causal_columns="one"),
     "block_summaries": lambda s: A.block_summaries(s, 3),
     "low_rank_attention": lambda s: A.low_rank_attention(s, s, s, s[..., :3, :]),
     "sliced_attention": lambda s: A.sliced_attention(s, s, s),

@@ -12,7 +12,10 @@ from elastic_ot import applications
 
 HELPERS = {"arguments", "attention_solve", "capacities", "frameworks", "marginals", "routing_input", "routing_plan"}
 HELPERS |= {"sequences", "slices"}
-SHARED = {"blocks": {"check_block", "cut", "real_keys", "sort_matrix"}, "causal": {"balanced_past", "prefix_logsumexp"}}
+SHARED = {
+    "blocks": {"check_block", "check_causal_columns", "cut", "real_keys", "sort_matrix"},
+    "causal": {"balanced_past", "normalised_past", "prefix_logsumexp"},
+}
 """What other modules of the package use, and nobody else should."""
 
 FOLDER = Path(applications.__file__).parent

@@ -174,7 +174,16 @@ KEYS = torch.tensor([True] * 5 + [False, True])
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"combine": "sum"}, {"sortcut": 2}, {"causal": True}, {"key_mask": KEYS}, {"causal": True, "key_mask": KEYS}],
+    [
+        {},
+        {"combine": "sum"},
+        {"sortcut": 2},
+        {"causal": True},
+        {"key_mask": KEYS},
+        {"causal": True, "key_mask": KEYS},
+        {"causal": True, "causal_columns": "one"},
+        {"causal": True, "causal_columns": "one", "key_mask": KEYS},
+    ],
     ids=lambda x: " ".join(x),
 )
 @pytest.mark.parametrize("length", [6, 7])
@@ -185,10 +194,11 @@ def test_sparse_attention(length, options):
     assert gradcheck(lambda *x: sparse_attention(*x, block=2, iterations=3, **options), inputs)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_sorting_of_blocks(causal):
-    inputs = normal(6, 2, seed=1), normal(6, 2, seed=2)
-    assert gradcheck(lambda q, k: sort_blocks(block_scores(q, k, 2, causal=causal), causal=causal), inputs)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": True, "causal_columns": "one"}], ids=str)
+def test_sorting_of_blocks(options):
+    inputs = normal(8, 2, seed=1), normal(8, 2, seed=2)
+    causal = "causal" in options
+    assert gradcheck(lambda q, k: sort_blocks(block_scores(q, k, 2, causal=causal), **options), inputs)
 
 
 @pytest.mark.parametrize("options", [{}, {"lam": 0.5, "tol": 1e-13}, {"key_mask": KEYS[2:]}], ids=str)
