@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from ..applications.arguments import count, positive
-from ..applications.blocks import block_scores, block_summaries
+from ..applications.blocks import CausalColumns, block_scores, block_summaries, check_causal_columns
 from ..applications.permutations import gumbel_noise
 from ..applications.sparse import Combine, sparse_attention
 from ..frameworks.torch_calls import HALF_DTYPES
 from .attention import check_heads
 
+SortNet = Literal["products", "mlp"]
+
 
 class SparseSinkhornAttention(nn.Module):
     """Self-attention to the local block and to the one that a learned soft permutation brings to it, in O(L block).
 
-    The sort net is linear in the means of blocks: with means x_i, block i asks for block j with the score
-    (W_rows x_i) . (W_cols x_j) / sqrt(width of a head), one matrix of scores a head. So any length will do; one shorter
-    than `block` is a single block.
+    A sort net makes of the means x_i of blocks the scores R_ij with which block i asks for block j, one matrix a head:
+
+        "products":  R_ij = (W_rows x_i) . (W_cols x_j) / sqrt(width of a head)
+        "mlp":       R_i = relu(W_2 relu(W_1 x_i + b_1) + b_2)
+
+    Products take sequences of any length. The perceptron, which is the paper's, scores positions: it has `max_blocks`
+    outputs a head, of which a shorter sequence uses the first. A sequence shorter than `block` is a single block.
 
     Parameters
     ----------
@@ -27,8 +35,12 @@ class SparseSinkhornAttention(nn.Module):
     block : int
         Tokens in a block.
     bias : bool
-        Of the projections.
-    temperature, iterations, sortcut, combine, causal
+        Of the projections to queries, keys, values and to the result. The perceptron always has its own.
+    sort_net : {"products", "mlp"}
+        How scores of blocks come about.
+    max_blocks : int, optional
+        The most blocks of a sequence, ceil(L / block) for the longest L. Needed for "mlp", and for it alone.
+    temperature, iterations, sortcut, combine, causal, causal_columns
         As for ``elastic_ot.applications.sparse_attention``. `sortcut` is cut to the number of blocks.
     noise : bool
         Add Gumbel noise from torch's global generator to the scores of blocks, in training only.
@@ -38,7 +50,17 @@ class SparseSinkhornAttention(nn.Module):
     Raises
     ------
     ValueError, TypeError
-        Bad arguments; shapes that do not fit.
+        Bad arguments; shapes that do not fit; more blocks than `max_blocks`.
+
+    See Also
+    --------
+    elastic_ot.applications.sparse_attention : The same attention with scores of blocks that are given.
+    elastic_ot.applications.block_scores : Scores without parameters.
+
+    Notes
+    -----
+    In the causal case row i is made of the mean of block i - 1. The paper has sums in place of means, and there the sum
+    of all that comes before block i. Scores of the perceptron that its last step cuts off at 0 pass no gradient on.
 
     References
     ----------
@@ -51,6 +73,9 @@ class SparseSinkhornAttention(nn.Module):
     >>> attention = SparseSinkhornAttention(32, 4, block=16)
     >>> attention(torch.randn(2, 100, 32)).shape
     torch.Size([2, 100, 32])
+    >>> attention = SparseSinkhornAttention(32, 4, block=16, sort_net="mlp", max_blocks=8)
+    >>> attention(torch.randn(2, 100, 32)).shape
+    torch.Size([2, 100, 32])
     """
 
     def __init__(
@@ -60,11 +85,14 @@ class SparseSinkhornAttention(nn.Module):
         block: int,
         *,
         bias: bool = True,
+        sort_net: SortNet = "products",
+        max_blocks: int | None = None,
         temperature: float = 0.75,
         iterations: int = 7,
         sortcut: int | None = None,
         combine: Combine = "concat",
         causal: bool = False,
+        causal_columns: CausalColumns = "uniform",
         noise: bool = True,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
@@ -78,14 +106,21 @@ class SparseSinkhornAttention(nn.Module):
                 raise ValueError(f"sortcut is {sortcut} and causal is True; sorted blocks are no past of all queries")
         if combine not in ("concat", "sum"):
             raise ValueError(f"combine is {combine!r}; choose from 'concat', 'sum'")
+        check_causal_columns(causal_columns, causal)
         self.embed_dim, self.num_heads, self.block = embed_dim, num_heads, count("block", block)
         self.temperature, self.iterations = temperature, count("iterations", iterations)
         self.sortcut, self.combine, self.causal, self.noise = sortcut, combine, causal, noise
+        self.causal_columns = causal_columns
         made = {"device": device, "dtype": dtype}
         self.in_proj = nn.Linear(embed_dim, 3 * embed_dim, bias=bias, **made)
         self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias, **made)
-        self.sort_rows = nn.Linear(embed_dim, embed_dim, bias=False, **made)
-        self.sort_cols = nn.Linear(embed_dim, embed_dim, bias=False, **made)
+        self.max_blocks = _most_blocks(sort_net, max_blocks)
+        if self.max_blocks is None:
+            self.sort_rows = nn.Linear(embed_dim, embed_dim, bias=False, **made)
+            self.sort_cols = nn.Linear(embed_dim, embed_dim, bias=False, **made)
+        else:
+            self.sort_hidden = nn.Linear(embed_dim, embed_dim, **made)
+            self.sort_out = nn.Linear(embed_dim, num_heads * self.max_blocks, **made)
 
     def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Attention of x, (N, L, embed_dim) or (L, embed_dim), to itself; True in the mask, (N, L), is padding."""
@@ -115,21 +150,50 @@ class SparseSinkhornAttention(nn.Module):
             sortcut=None if self.sortcut is None else min(self.sortcut, blocks),
             combine=self.combine,
             causal=self.causal,
+            causal_columns=self.causal_columns,
             key_mask=None if present is None else present.unsqueeze(-2),
         )
         return self.out_proj(out.transpose(-3, -2).flatten(-2))
 
     def extra_repr(self) -> str:
         """What a printed module says."""
-        return f"{self.embed_dim}, {self.num_heads}, block={self.block}, causal={self.causal}"
+        most = "" if self.max_blocks is None else f", max_blocks={self.max_blocks}"
+        return f"{self.embed_dim}, {self.num_heads}, block={self.block}, causal={self.causal}{most}"
 
     def _sort_scores(self, x: Tensor, block: int, present: Tensor | None) -> Tensor:
         """Shape (..., heads, blocks, blocks)."""
+        blocks = -(-x.shape[-2] // block)
+        if self.max_blocks is not None and blocks > self.max_blocks:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, {blocks} blocks of {block}, and max_blocks is {self.max_blocks}; "
+                "give a larger max_blocks, or sort_net='products', which takes any length"
+            )
         means = block_summaries(x, block, key_mask=present)
-        rows, cols = self._heads(self.sort_rows(means)), self._heads(self.sort_cols(means))
-        if rows.dtype in HALF_DTYPES:
-            rows, cols = rows.float(), cols.float()
-        return block_scores(rows, cols, 1, causal=self.causal)
+        if self.max_blocks is None:
+            rows, cols = (_single(self._heads(net(means))) for net in (self.sort_rows, self.sort_cols))
+            return block_scores(rows, cols, 1, causal=self.causal)
+        if self.causal:
+            means = torch.cat([torch.zeros_like(means[..., :1, :]), means[..., :-1, :]], dim=-2)
+        scores = self.sort_out(self.sort_hidden(means).relu()).relu()
+        return _single(self._heads(scores)[..., :blocks])
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+
+
+def _single(x: Tensor) -> Tensor:
+    """In single precision at least, in which blocks are sorted."""
+    return x.float() if x.dtype in HALF_DTYPES else x
+
+
+def _most_blocks(sort_net: SortNet, max_blocks: int | None) -> int | None:
+    """How many scores a block gets of a perceptron; None where there is none."""
+    if sort_net not in ("products", "mlp"):
+        raise ValueError(f"sort_net is {sort_net!r}; choose from 'products', 'mlp'")
+    if sort_net == "products":
+        if max_blocks is not None:
+            raise ValueError(f"max_blocks is {max_blocks!r} and sort_net 'products', which has no bound; leave it out")
+        return None
+    if max_blocks is None:
+        raise ValueError("sort_net is 'mlp' and max_blocks is None; give the most blocks of a sequence")
+    return count("max_blocks", max_blocks)

@@ -142,7 +142,7 @@ def test_numbers_are_looked_at_outside_of_graphs_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["router", "capacity", "matcher", "attention", "sparse"])
+@pytest.mark.parametrize("name", ["router", "capacity", "matcher", "attention", "sparse", "sort net"])
 def test_a_module_is_one_graph(name):
     torch.manual_seed(1)
     module = {
@@ -151,6 +151,7 @@ def test_a_module_is_one_graph(name):
         "matcher": eot_torch.DustbinMatcher,
         "attention": lambda: eot_torch.ElasticAttention(8, 2, batch_first=True),
         "sparse": lambda: eot_torch.SparseSinkhornAttention(8, 2, block=4),
+        "sort net": lambda: eot_torch.SparseSinkhornAttention(8, 2, block=4, sort_net="mlp", max_blocks=3),
     }[name]().eval()
 
     def call(x):
