@@ -28,6 +28,7 @@ STUDIES = (
     "long_lists",
     "shapes",
     "sort_and_match",
+    "sort_lists",
 )
 PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
@@ -241,3 +242,34 @@ def test_graphs_of_the_study_are_connected_and_averages():
         assert torch.equal(links, links.mT)
         assert bool(links.diagonal(dim1=-2, dim2=-1).any()) == (kind == "none")
     assert int((around["nearest"] > 0).sum(dim=-1).min()) == graphs.NEIGHBOURS
+
+
+def test_all_kinds_but_one_sort_with_what_other_blocks_hold():
+    sort = study("sort_lists")
+    lists = sort.split(0, sort.QUICK).held_out
+    changed = lists.clone()
+    changed[:, -1] = (lists[:, -1] + 5) % sort.DIGITS
+    for kind in sort.KINDS:
+        torch.manual_seed(0)
+        model = sort.Sorter(kind).eval()
+        with torch.no_grad():
+            one, other = (model(x)[:, : sort.BLOCK] for x in (lists, changed))
+        assert torch.equal(one, other) == (kind == sort.LOCAL)
+
+
+def test_short_lists_teach_the_perceptron_nothing_of_later_blocks():
+    sort = study("sort_lists")
+    trained = sort.Training(sort.PERCEPTRON, 3, sort.QUICK, 1e-2).model
+    torch.manual_seed(3)
+    before = sort.Sorter(sort.PERCEPTRON)
+    blocks, most = (length // sort.BLOCK for length in (sort.LENGTHS[0], sort.LENGTHS[-1]))
+    for one, other in zip(before.layers, trained.layers, strict=True):
+        moved = (one.attention.sort_out.bias != other.attention.sort_out.bias).reshape(sort.HEADS, most)
+        assert moved[:, :blocks].any()
+        assert not moved[:, blocks:].any()
+
+
+def test_lists_of_a_seed_are_those_of_all_kinds():
+    sort = study("sort_lists")
+    splits = [sort.one_run(kind, 3, sort.QUICK)["split"] for kind in (sort.BASE, sort.SORTCUT)]
+    assert splits[0] == splits[1] != sort.one_run(sort.BASE, 4, sort.QUICK)["split"]

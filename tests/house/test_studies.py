@@ -123,6 +123,18 @@ def test_matchers_of_keypoints_report_every_kind_in_both_tests(tmp_path):
             assert f1 * (precision + recall) == pytest.approx(2 * precision * recall, rel=1e-4)
 
 
+def test_lists_are_sorted_by_every_kind_at_every_length(tmp_path):
+    _, stored = quick("sort_lists", tmp_path)
+    table = (tmp_path / "sort_lists.rst").read_text()
+    assert len(stored["runs"]) == 5
+    for kind, (run,) in stored["runs"].items():
+        assert table.count(f"* - {kind}\n") == 2
+        for length in (24, 36, 48):
+            assert 0 <= run[f"lists at {length}"] <= run[f"places at {length}"] <= 1
+    # of ten digits, the longer the list the surer is what stands at a place
+    assert 0.1 < stored["guess"][0] < stored["guess"][1] < stored["guess"][2] < 1
+
+
 def softmax_share(height):
     """Of the first of 64 keys, the scores being those of the study."""
     scores = np.random.default_rng(0).normal(size=(64, 64))
