@@ -43,7 +43,7 @@ class Mixing:
     def clear(self) -> None:
         """Forget all steps: the iteration has changed, or what was made of them did harm."""
         self.before: tuple[Vector, Vector] | None = None
-        self.count = 0
+        self.count, self.normal = 0, np.zeros((0, 0))
 
     @property
     def mixes(self) -> bool:
@@ -70,6 +70,7 @@ class Mixing:
         kept, last = min(self.count, self.memory), (self.count - 1) % self.memory
         products = self._products(kept, residual.ravel(), weight)
         normal = products[:kept, :kept]
+        self.normal = normal.copy()
         if normal[last, last] <= PLATEAU**2 * products[kept, kept]:
             straight: Vector = y + self.reach * residual
             self.reach *= LONGER
@@ -89,7 +90,7 @@ class Mixing:
         return found
 
     def expands(self) -> bool:
-        """True if plain steps lead away from where mixtures lead: to a saddle of what the iteration lowers.
+        """True if plain steps lead away from where the last mixture leads: to a saddle of what the iteration lowers.
 
         A residual r = y - x grows along what a step multiplies by more than 1, and with it, y / r > 1. The largest such
         ratio is sought among the changes of residuals that are kept, those apart that hardly differ from the others.
@@ -98,9 +99,8 @@ class Mixing:
         if kept == 0:
             return False
         changes, moves = self.changes[:kept], self.moves[:kept]
-        normal = np.array([[float(np.einsum("i,i->", one, other)) for other in changes] for one in changes])
         mixed = np.array([[float(np.einsum("i,i->", one, other)) for other in moves] for one in changes])
-        sizes, bases = np.linalg.eigh(normal)
+        sizes, bases = np.linalg.eigh(self.normal)
         if not sizes[-1] > 0:
             return False
         kept_bases = bases[:, sizes > DISTINCT * sizes[-1]] / np.sqrt(sizes[sizes > DISTINCT * sizes[-1]])
