@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack, cast, overload
+from typing import Any, Literal, Unpack, overload
 
 from ...calls import public
 from ...typing import Array, ArrayT
@@ -54,7 +54,7 @@ def fused_unbalanced_across_spaces_divergence(
     log: bool = False,
     verbose: bool = False,
     **kwargs: object,
-) -> tuple[Any, ...]:
+) -> tuple[Array, Array] | tuple[Array, Array, PlansLog]:
     """Plans of rows and of columns of two matrices, as by ``ot.gromov.fused_unbalanced_across_spaces_divergence``.
 
     The least of the sum of (X_ik - Y_jl)^2 P_ij Q_kl, of alpha_1 <M_samp, P> + alpha_2 <M_feat, Q>, of penalties of the
@@ -150,7 +150,7 @@ def unbalanced_co_optimal_transport(
     log: bool = False,
     verbose: bool = False,
     **kwargs: object,
-) -> tuple[Any, ...]:
+) -> tuple[Array, Array] | tuple[Array, Array, PlansLog]:
     """Plans of unbalanced CO-optimal transport: `fused_unbalanced_across_spaces_divergence` of ``"independent"``.
 
     Examples
@@ -242,10 +242,10 @@ def unbalanced_co_optimal_transport2(
     for M, factor, plan in zip(read(*found.given.linear), strengths(alpha, "alpha"), found.found.plans, strict=True):
         if M is not None:
             value = with_gradients(found.home, 0.0, (M,), (factor * plan,)) + value
-    return answer(log, value, lambda: cast("PlansLog", _notes(found, value)))
+    return answer(log, value, lambda: _notes(found, value))
 
 
-def _notes(found: Found, value: Any) -> dict[str, Any]:
+def _notes(found: Found, value: Any) -> Any:
     """Return POT's dictionary."""
     first, second = found.duals
     notes = {"error": found.found.err, "duals_sample": first, "duals_feature": second}

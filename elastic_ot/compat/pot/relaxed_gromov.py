@@ -53,7 +53,7 @@ def fused_unbalanced_gromov_wasserstein(
     log: bool = False,
     verbose: bool = False,
     **kwargs: object,
-) -> tuple[Any, ...]:
+) -> tuple[Array, Array] | tuple[Array, Array, PlansLog]:
     """Plans of unbalanced Gromov-Wasserstein, as by ``ot.gromov.fused_unbalanced_gromov_wasserstein``.
 
     The least of E(P, Q) + alpha <M, P + Q> / 2 + rho_x D(P 1 ⊗ Q 1 | wx ⊗ wx) + rho_y D(P^T 1 ⊗ Q^T 1 | wy ⊗ wy) +

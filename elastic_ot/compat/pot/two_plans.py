@@ -28,7 +28,7 @@ from ...solvers.gromov.structures import Array
 from .arguments import threshold
 from .without_entropy import without_entropy
 
-SOFTENED = (0.3, 0.1, 0.03, 0.01, 0.003)  # epsilons of the way to none, in units of the range of the costs
+WAY_TO_NONE = (0.3, 0.1, 0.03, 0.01, 0.003)  # epsilons of the way to none, in units of the range of the costs
 NO_MASS = "a plan has no mass: costs outweigh penalties; raise reg_marginals or lower epsilon"
 SOFT_STEPS, SOFT_TOL = 30, 1e-4
 
@@ -240,7 +240,7 @@ def _softened(problem: TwoPlans, start: Plans, how: Steps) -> Plans:
     """Return the plans at the end of the way."""
     plans, few = start, replace(how, max_iter=SOFT_STEPS, tol=SOFT_TOL, verbose=False)
     scale = float(np.ptp(problem.cost(0, start[1]))) / float(start[1].sum())
-    for share in SOFTENED if scale > 0 else ():
+    for share in WAY_TO_NONE if scale > 0 else ():
         plans = alternate(replace(problem, epsilons=(share * scale,) * 2, joint=True), plans, few).plans
     return plans
 
