@@ -22,16 +22,21 @@ STUDIES = (
     "attention_on_digits",
     "attention_on_digits_mean",
     "attention_sinks",
+    "collapse",
     "doubly_stochastic",
     "experts_on_digits",
     "graph_matching",
+    "hubs",
     "long_lists",
     "shapes",
+    "sink_mitigations",
     "sort_and_match",
     "sort_lists",
 )
 PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
+PLACES["collapse"] = [f"runs {stack} {size}" for stack in ("plain", "skips") for size in (1, 4, 16)]
+PLACES["hubs"] = ["runs hubs", "runs normal", "runs equal", "runs uneven"]
 COMPARED = [(name, place) for name in STUDIES for place in PLACES.get(name, ["runs"])]
 """Studies, and where their runs are stored."""
 ROUNDING = 1e-5
@@ -62,7 +67,7 @@ def test_stored_runs_are_pairs_of_twelve_seeds_at_least(name, place):
     assert all(other == first for other in others)
 
 
-@pytest.mark.parametrize(("name", "place"), COMPARED)
+@pytest.mark.parametrize(("name", "place"), [one for one in COMPARED if one[0] != "collapse"])
 def test_stored_rates_are_those_that_validation_chose(name, place):
     rates = study(name).RATES
     assert len(rates) >= 2
@@ -149,6 +154,84 @@ def test_sinks_give_at_most_what_a_row_has_and_nothing_to_the_future():
         assert bool(abs(rows - 1).max() < ROUNDING) == ("null" not in kind)
         assert rows.max() < 1 + ROUNDING
         assert bool(weights.triu(1).max() == 0) == ("causal" in kind)
+
+
+def test_ways_around_sinks_are_what_they_are_called():
+    ways = study("sink_mitigations")
+    weights, models = {}, {}
+    for kind in ways.KINDS:
+        trained = ways.Training(kind, 0, 0, 4, 1e-2)
+        models[kind] = trained.model
+        with torch.no_grad():
+            weights[kind] = trained.model(trained.test.tokens)[1]
+        assert weights[kind].triu(1).max() == 0
+        rows = weights[kind].sum(dim=-1)
+        gives_less = kind in ("null key", "softmax-off-by-one", "sigmoid attention", "registers")
+        assert bool(abs(rows - 1).max() < ROUNDING) != gives_less
+    softmax = weights["softmax"]
+    # the score of a null key begins at 0; a gate is no matter of the weights
+    for kind, same in (("null key", "softmax-off-by-one"), ("gated output", "softmax")):
+        torch.testing.assert_close(weights[kind], weights[same], rtol=0, atol=ROUNDING)
+    model = models["softmax"]
+    with torch.no_grad():
+        q, k, _ = model.heads(model.embed(trained.test.tokens) + model.position)
+        exp = model.scores(q, k).exp().tril()
+    torch.testing.assert_close(softmax, exp / exp.sum(dim=-1, keepdim=True), rtol=0, atol=ROUNDING)
+    off_by_one = exp / (1 + exp.sum(dim=-1, keepdim=True))
+    torch.testing.assert_close(weights["softmax-off-by-one"], off_by_one, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(weights["sigmoid attention"], (exp / (exp + 32)).tril(), rtol=0, atol=ROUNDING)
+
+
+def test_no_way_around_sinks_looks_ahead():
+    ways = study("sink_mitigations")
+    for kind in ways.KINDS:
+        trained = ways.Training(kind, 0, 1, 4, 1e-2)
+        changed = trained.test.tokens.clone()
+        changed[:, 20:] = (changed[:, 20:] + 1) % 16
+        with torch.no_grad():
+            one, other = (trained.model(tokens)[0] for tokens in (trained.test.tokens, changed))
+        torch.testing.assert_close(one[:, :20], other[:, :20], rtol=0, atol=ROUNDING)
+        assert abs(one[:, 20:] - other[:, 20:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("task", ["hubs", "normal", "equal"])
+def test_a_query_without_noise_has_the_direction_of_its_key(task, monkeypatch):
+    hubs = study("hubs")
+    monkeypatch.setattr(hubs, "NOISE", 0.0)
+    lists = hubs.draw_lists(task, 5, torch.Generator().manual_seed(0))
+    found = torch.cosine_similarity((lists.queries @ hubs.TURN.T)[:, :, None], lists.keys[:, None], dim=-1)
+    assert abs(found.amax(dim=-1) - 1).max() < ROUNDING
+    assert torch.equal(lists.symbols.gather(1, found.argmax(dim=-1)), lists.answers)
+    # every key has one query, and hubs are longer than they were
+    assert torch.equal(found.argmax(dim=-1).sort(dim=-1).values, torch.arange(16).expand(5, 16))
+    mine = lists.keys.take_along_dim(found.argmax(dim=-1)[..., None], dim=1).norm(dim=-1) / lists.queries.norm(dim=-1)
+    assert (mine > 1 + ROUNDING).sum(dim=-1).tolist() == [3 if task == "hubs" else 0] * 5
+
+
+def test_keys_of_one_length_know_no_hubs():
+    hubs = study("hubs")
+    lists = hubs.draw_lists("hubs", 5, torch.Generator().manual_seed(0))
+    shorter = lists._replace(keys=torch.cat([lists.keys[:, :3] / 3, lists.keys[:, 3:]], dim=1))
+    for kind, same in (("softmax, unit keys", True), ("softmax", False)):
+        model = hubs.Training("hubs", kind, 0, hubs.QUICK, 1e-2).model
+        with torch.no_grad():
+            weights, others = (model(each)[1] for each in (lists, shorter))
+        assert bool(abs(weights - others).max() < ROUNDING) == same
+        assert abs(weights.sum(dim=-1) - 1).max() < ROUNDING
+
+
+def test_random_stacks_of_a_seed_begin_alike_and_lose_rank():
+    collapse = study("collapse")
+    for stack in collapse.STACKS:
+        runs = [collapse.random_stack(stack, 4, lam, 3) for lam in collapse.RANDOM_LAMS]
+        assert len({run["split"] for run in runs}) == 1 != len({run["rank"] for run in runs})
+        for run in runs:
+            assert run["rank"] == run["ranks of tokens"][collapse.COMPARED_LAYER - 1]
+            for name in collapse.LISTS:
+                assert len(run[name]) == collapse.DEPTH
+                assert all(1 - ROUNDING <= x <= collapse.PLACES for x in run[name])
+        # columns are met to 1e-6, relative to the total of 32
+        assert max(runs[-1]["largest columns"]) < 1 + 1e-4
 
 
 @pytest.mark.parametrize("task", ["sorting", "matching"])

@@ -108,6 +108,42 @@ def test_permutations_report_every_kind_in_both_tasks(tmp_path):
             assert 0.1 - ROUNDING <= run["sharpness"] <= 1 + ROUNDING
 
 
+def test_ways_around_sinks_are_rows_of_one_table(tmp_path):
+    _, stored = quick("sink_mitigations", tmp_path)
+    table = (tmp_path / "sink_mitigations.rst").read_text().split(".. list-table::")[1]
+    assert len(stored["runs"]) == 8
+    for kind, (run,) in stored["runs"].items():
+        assert table.count(f"* - {kind}\n") == 1
+        assert all(math.isfinite(x) for x in numbers(run))
+        for share in ("sink rate", "at marks", "first token"):
+            assert 0 <= run[share] <= 1 + ROUNDING
+        assert 1 - ROUNDING <= run["largest column"] <= 32 * (1 + ROUNDING)
+        assert 0 <= run["entropy"] <= math.log(32) + ROUNDING
+
+
+def test_hubs_report_every_kind_with_every_keys(tmp_path):
+    _, stored = quick("hubs", tmp_path)
+    table = (tmp_path / "hubs.rst").read_text()
+    assert len(stored["runs"]) == 4
+    for runs in stored["runs"].values():
+        for kind, (run,) in runs.items():
+            assert table.count(f"* - {kind}\n") == 4
+            assert 0 <= run["accuracy"] <= 1
+            assert (run["lam"] in (0, 0.5, 1)) == (kind != "lam learned")
+            assert 1 - ROUNDING <= run["rank of weights"] <= 16 * (1 + ROUNDING)
+
+
+def test_collapse_reports_every_stack_and_layer(tmp_path):
+    _, stored = quick("collapse", tmp_path)
+    assert (tmp_path / "collapse.rst").read_text().count(".. list-table::") == 5
+    for stack in ("plain", "skips"):
+        for size in ("1", "4", "16"):
+            assert list(stored["runs"][stack][size]) == ["0", "0.5", "1"]
+    # nearly uniform weights make all tokens alike, whatever lam
+    for (run,) in stored["runs"]["plain"]["1"].values():
+        assert run["ranks of tokens"][-1] == pytest.approx(1, abs=1e-3)
+
+
 def test_matchers_of_keypoints_report_every_kind_in_both_tests(tmp_path):
     printed, stored = quick("graph_matching", tmp_path)
     table = (tmp_path / "graph_matching.rst").read_text()

@@ -133,10 +133,17 @@ class Model(nn.Module):
         place = torch.arange(TOKENS)
         self.distance = place[:, None] - place + TOKENS - 1
 
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, shape (..., heads, tokens, width of a head)."""
+        q, k, v = self.qkv(self.before(x)).unflatten(-1, (3, HEADS, WIDTH // HEADS)).movedim(-3, 0).transpose(-3, -2)
+        return q, k, v
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return q @ k.mT / math.sqrt(WIDTH // HEADS) + self.bias[:, self.distance]
+
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.before(self.embed(tokens) + self.position)
-        q, k, v = self.qkv(x).unflatten(-1, (3, HEADS, WIDTH // HEADS)).permute(2, 0, 3, 1, 4)
-        scores = q @ k.mT / math.sqrt(WIDTH // HEADS) + self.bias[:, self.distance]
+        q, k, v = self.heads(self.embed(tokens) + self.position)
+        scores = self.scores(q, k)
         if self.kind.causal:
             weights = causal_weights(scores, lam=self.kind.lam)
         else:
@@ -165,7 +172,7 @@ class Training:
 
     def __init__(self, kind: str, seed: int, steps: int, size: int, rate: float):
         torch.manual_seed(seed)
-        self.model = Model(KINDS[kind])
+        self.model = self.make(kind)
         batches, held_out, tested = (torch.Generator().manual_seed(3 * seed + part) for part in range(3))
         self.held_out, self.test = draw_sequences(size, held_out), draw_sequences(size, tested)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=rate)
@@ -174,6 +181,10 @@ class Training:
             optimizer.zero_grad()
             self.loss(batch).backward()
             optimizer.step()
+
+    @staticmethod
+    def make(kind: str) -> Model:
+        return Model(KINDS[kind])
 
     def loss(self, batch: Sequences) -> Tensor:
         return nn.functional.cross_entropy(self.model(batch.tokens)[0].flatten(0, 1), batch.answers.flatten())
