@@ -13,6 +13,14 @@ from elastic_ot.backends.interrupts import interrupts_kept
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes to all processes of a console there")
 
 
+@pytest.fixture(autouse=True)
+def heard_at_all():
+    """The suite may have been started with SIGINT ignored, as programs in the background are."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press():
     signal.raise_signal(signal.SIGINT)
 
