@@ -151,7 +151,7 @@ def study(arguments: argparse.Namespace) -> dict[str, Any]:
         "seeds": list(seeds),
         "runs": {
             stack: {
-                str(size): {f"{lam:g}": [random_stack(stack, size, lam, seed) for seed in seeds] for lam in RANDOM_LAMS}
+                str(size): {f"{lam:g}": [random_stack(stack, size, lam, k) for k in seeds] for lam in RANDOM_LAMS}
                 for size in SIZES
             }
             for stack in STACKS

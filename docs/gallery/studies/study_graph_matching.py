@@ -324,9 +324,9 @@ def differences(runs: paired.Runs, test: str) -> dict[str, paired.Difference]:
 def tables(numbers: dict[str, Any]) -> list[Table]:
     scale, runs, shown = Scale(**numbers["scale"]), numbers["runs"], []
     note = (
-        f"{paired.note(len(numbers['seeds']), len(TESTS) * (len(KINDS) - 1), RATES)} {scale.train} drawn scenes train, "
-        f"{scale.held_out} validate and {scale.test} test, and {scale.warps} warps of each photograph; {scale.steps} "
-        f"steps of {scale.batch} scenes. Differences are those of F1, in points."
+        f"{paired.note(len(numbers['seeds']), len(TESTS) * (len(KINDS) - 1), RATES)} {scale.train} drawn scenes "
+        f"train, {scale.held_out} validate and {scale.test} test, and {scale.warps} warps of each photograph; "
+        f"{scale.steps} steps of {scale.batch} scenes. Differences are those of F1, in points."
     )
     for test, title in TESTS.items():
         found, rows = differences(runs, test), []

@@ -245,9 +245,9 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     scale, shown = Scale(**numbers["scale"]), []
     note = (
         f"{paired.note(len(numbers['seeds']), COMPARISONS, RATES)} Chance is {1 / SYMBOLS:.0%}. "
-        f"{scale.steps} steps of {BATCH} lists; {scale.held_out} lists validate and {scale.held_out} test. The largest "
-        f"column sum is over the mean one. Effective ranks are at most {ITEMS}, of weights and of what the attention "
-        "gives to its queries."
+        f"{scale.steps} steps of {BATCH} lists; {scale.held_out} lists validate and {scale.held_out} test. The "
+        f"largest column sum is over the mean one. Effective ranks are at most {ITEMS}, of weights and of what the "
+        "attention gives to its queries."
     )
     for task, title in TASKS.items():
         runs = numbers["runs"][task]

@@ -195,10 +195,10 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     note = (
         f"{paired.note(len(numbers['seeds']), COMPARISONS, RATES)} {numbers['steps']} steps of {sinks.BATCH} "
         "sequences. Rate and accuracy in %. What the first token gets is of the queries that can see it, on average. "
-        f"The largest column sum is over the mean one, {uniform:.1f} for uniform causal weights; the entropy, in nats, "
-        f"is that of the column sums, at most {math.log(sinks.TOKENS):.2f}. Attention given is the sum of a row over "
-        "the tokens of the sequence, which are the columns of this table: a null key or registers have the rest of 1. "
-        "Sigmoids may give more than 1; such rows are divided by their sum in all other columns."
+        f"The largest column sum is over the mean one, {uniform:.1f} for uniform causal weights; the entropy, in "
+        f"nats, is that of the column sums, at most {math.log(sinks.TOKENS):.2f}. Attention given is the sum of a row "
+        "over the tokens of the sequence, which are the columns of this table: a null key or registers have the rest "
+        "of 1. Sigmoids may give more than 1; such rows are divided by their sum in all other columns."
     )
     shown = [Table("Ways around attention sinks", ["way", *OUTCOMES, *COLUMNS], rows, note)]
     for outcome, (title, _, _) in OUTCOMES.items():

@@ -276,8 +276,8 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     note = (
         f"{paired.note(len(numbers['seeds']), len(TASKS) * (len(KINDS) - 1), RATES)} Chance is {1 / PLACES:.0%}. "
         f"{scale.train} lists of {PLACES} train, {scale.held_out} validate and {scale.test} test; {scale.steps} steps "
-        f"of {scale.batch} lists. The last column is the mean of the largest entry of the rows of soft permutations at "
-        "the last epsilon, without noise."
+        f"of {scale.batch} lists. The last column is the mean of the largest entry of the rows of soft permutations "
+        "at the last epsilon, without noise."
     )
     for task in TASKS:
         runs = numbers["runs"][task]

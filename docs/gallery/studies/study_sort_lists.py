@@ -65,8 +65,10 @@ from benchmarks.tables import Table
 from elastic_ot.torch import SparseSinkhornAttention
 
 DIGITS, LENGTHS, BLOCK, WIDTH, HEADS, LAYERS, WAVES = 10, (24, 36, 48), 6, 32, 2, 2, 8
+MOST_BLOCKS = max(LENGTHS) // BLOCK
 SEEDS, RATES = range(12), (3e-3, 1e-2)
-BASE, LOCAL, PRODUCTS, PERCEPTRON, SORTCUT = "softmax", "own block", "sorted, products", "sorted, perceptron", "SortCut"
+BASE, LOCAL, SORTCUT = "softmax", "own block", "SortCut"
+PRODUCTS, PERCEPTRON = "sorted, products", "sorted, perceptron"
 PAIRS = (
     (LOCAL, BASE),
     (PRODUCTS, BASE),
@@ -121,7 +123,7 @@ KINDS = {
     BASE: Whole,
     LOCAL: OwnBlock,
     PRODUCTS: partial(SparseSinkhornAttention, WIDTH, HEADS, BLOCK),
-    PERCEPTRON: partial(SparseSinkhornAttention, WIDTH, HEADS, BLOCK, sort_net="mlp", max_blocks=max(LENGTHS) // BLOCK),
+    PERCEPTRON: partial(SparseSinkhornAttention, WIDTH, HEADS, BLOCK, sort_net="mlp", max_blocks=MOST_BLOCKS),
     SORTCUT: partial(SparseSinkhornAttention, WIDTH, HEADS, BLOCK, sortcut=2),
 }
 
