@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-import elastic_ot.torch
-
 from .problems import Array
 from .report import Benchmark, Figures, Report, Section, options
 from .tables import Goal, Table, milliseconds, times
@@ -77,13 +75,15 @@ def costs_of(batch: Any) -> Array:
 
 def samplers(epsilon: float) -> dict[str, tuple[Any, Any]]:
     """By name, ours and torchcfm's."""
-    from torchcfm.optimal_transport import OTPlanSampler
+    from torchcfm import optimal_transport as theirs
 
-    ours, entropic = elastic_ot.torch.OTPlanSampler, OTPlanSampler(method="sinkhorn", reg=epsilon)
+    from elastic_ot import torch as ours
+
+    entropic = theirs.OTPlanSampler(method="sinkhorn", reg=epsilon)
     return {
-        "exact": (ours(method="exact"), OTPlanSampler(method="exact")),
-        "entropic, tol 1e-3": (ours(method="sinkhorn", reg=epsilon, tol=LOOSE), entropic),
-        "entropic, tol 1e-9": (ours(method="sinkhorn", reg=epsilon, tol=EQUAL), entropic),
+        "exact": (ours.OTPlanSampler(method="exact"), theirs.OTPlanSampler(method="exact")),
+        "entropic, tol 1e-3": (ours.OTPlanSampler(method="sinkhorn", reg=epsilon, tol=LOOSE), entropic),
+        "entropic, tol 1e-9": (ours.OTPlanSampler(method="sinkhorn", reg=epsilon, tol=EQUAL), entropic),
     }
 
 
@@ -96,7 +96,9 @@ def seconds_of(sampler: Any, batch: Any) -> float:
 
 def plan_of(sampler: Any, batch: Any, costs: Array) -> Array:
     """The plan that pairs are drawn from; ours from its potentials, since clouds make no matrix of this size."""
-    if not isinstance(sampler, elastic_ot.torch.OTPlanSampler):
+    from elastic_ot.torch import OTPlanSampler
+
+    if not isinstance(sampler, OTPlanSampler):
         return np.asarray(sampler.get_map(*batch))
     found = sampler.couple(*batch)
     entropic: Any = found.solution
