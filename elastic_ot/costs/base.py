@@ -120,7 +120,7 @@ class Cost(ABC):
 
     def _of_new(self, points: Any, axis: int) -> Cost:
         """Return the costs of new points in place of the rows' (axis 1) or of the columns' (axis 0); see `_points`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} knows its points, and no costs of new ones")
 
     def _length_power(self) -> int | None:
         """Return the power of a length that costs are; None where they are none."""

@@ -7,6 +7,8 @@ is added, which is the same problem at epsilon + lambda and another cost (Xie, W
 Near its end the loop is linear and slow. The linear costs of the last steps are mixed there, so that what a further
 step would change of them is least (`Mixing`). That needs inner solves far more exact than a step is long: with a tenth
 of it mixtures of rounding cost more iterations than they save. A mixture that raises the objective is taken back.
+Mixtures stop at saddles as well, which plain steps leave: where the last steps tell of such a direction, the next are
+plain.
 """
 
 from __future__ import annotations
@@ -36,9 +38,7 @@ PROXIMAL_MOST = 1e6  # times epsilon: a lambda for which there is no hope left
 MIXED_STEPS = 4  # measured: 3 take a few more iterations, 5 and 8 no fewer
 MIXED_TIED = 0.02  # tolerance of inner solves, times the last change, where costs are mixed
 MIXED_ENTRIES = 1 << 24  # of a cost, up to which eight of its size are kept
-MIXED_BELOW = (
-    0.02  # the change from which on costs are mixed: a saddle that is passed on the way would draw mixtures in
-)
+MIXED_BELOW = 0.02  # the change from which on costs are mixed: before, steps pass saddles; measured
 SLOW = 0.7  # part of the last change: where the next is less, steps are as quick
 PLAIN_STEPS = 5  # after mixtures have led towards a saddle
 LEAST_TOL = 1e-11  # of an inner solve that is more exact than was asked for
