@@ -8,7 +8,7 @@ looked at once, with that one. Runs of a seed are pairs, and what is reported is
 import math
 import statistics
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -58,6 +58,15 @@ def run_all(one: Callable[[str, int], Run], kinds: Sequence[str], seeds: Sequenc
         with get_context("spawn").Pool(processes, one_thread) as pool:
             found = list(pool.imap(partial(_shown, one), jobs))
     return {kind: [run for (name, _), run in zip(jobs, found, strict=True) if name == kind] for kind in kinds}
+
+
+def run_tasks(
+    one: Callable[[str, int], Run], tasks: Iterable[str], kinds: Sequence[str], seeds: Sequence[int], processes: int
+) -> dict[str, Runs]:
+    """`run_all` for every task, of jobs that are called "task: kind"."""
+    tasks = list(tasks)
+    runs = run_all(one, [f"{task}: {kind}" for task in tasks for kind in kinds], seeds, processes)
+    return {task: {kind: runs[f"{task}: {kind}"] for kind in kinds} for task in tasks}
 
 
 def one_thread() -> None:

@@ -309,10 +309,8 @@ def draw(numbers: dict[str, Any]) -> plt.Figure:
 
 def study(arguments: argparse.Namespace) -> dict[str, Any]:
     seeds, scale = (SEEDS[:1], QUICK) if arguments.quick else (SEEDS, Scale())
-    names = [f"{task}: {kind}" for task in TASKS for kind in KINDS]
-    runs = paired.run_all(partial(one_run, scale=scale), names, seeds, arguments.processes)
-    by_task = {task: {kind: runs[f"{task}: {kind}"] for kind in KINDS} for task in TASKS}
-    return {"seeds": list(seeds), "scale": scale._asdict(), "runs": by_task}
+    runs = paired.run_tasks(partial(one_run, scale=scale), TASKS, list(KINDS), seeds, arguments.processes)
+    return {"seeds": list(seeds), "scale": scale._asdict(), "runs": runs}
 
 
 if __name__ == "__main__":
