@@ -234,6 +234,15 @@ def probabilities(x: Any) -> Any:
     return softmax(x) if functions is None else functions.softmax(x)
 
 
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)): in torch and JAX one operation."""
+    functions = _functions_of(x)
+    if functions is not None:
+        return functions.sigmoid(x)
+    xp = namespace(x)
+    return xp.exp(-xp.logaddexp(xp.zeros_like(x), -x))
+
+
 def argmax(x: Any) -> Any:
     """Where the first of the largest numbers along the last axis is."""
     functions = _functions_of(x)

@@ -21,6 +21,7 @@ from .frameworks import (
     log_softmax,
     namespace,
     probabilities,
+    sigmoid,
     without,
     working,
 )
@@ -280,13 +281,14 @@ def _weights(combine: RoutingCombine, plan: Any, logits: Any, width: Any, k: int
     """The weights of chosen experts, shape (..., T, k), from what is chosen alone; 0 for padding."""
     xp = namespace(logits)
     safe = idx if valid is None else xp.where(valid[..., None], idx, xp.zeros_like(idx))
+    plain = not is_array(width) and width == 1
     if combine == "sigmoid":
-        gates = gather(logits, safe) / width
-        chosen = xp.exp(-xp.logaddexp(xp.zeros_like(gates), -gates))
+        gates = gather(logits, safe)
+        chosen = sigmoid(gates if plain else gates / width)
     elif combine == "plan" and plan is not None:
         chosen = gather(plan, safe) / k
     else:
-        chosen = gather(probabilities(logits if not is_array(width) and width == 1 else logits / width), safe)
+        chosen = gather(probabilities(logits if plain else logits / width), safe)
     return chosen if valid is None else xp.where(valid[..., None], chosen, xp.zeros_like(chosen))
 
 

@@ -66,9 +66,10 @@ class _Problem(NamedTuple):
 
 def _problem(logits: Any, k: int, valid: Any, lam: float | None, capacity: int | None) -> _Problem:
     xp = namespace(logits)
-    ones = xp.ones_like(logits[..., 0])
-    a = k * (ones if valid is None else xp.where(valid, ones, xp.zeros_like(ones)))
-    mass = xp.sum(a, axis=-1)
+    a = k * xp.ones_like(logits[..., 0])
+    if valid is not None:
+        a = xp.where(valid, a, xp.zeros_like(a))
+    mass = k * logits.shape[-2] * xp.ones_like(logits[..., 0, 0]) if valid is None else xp.sum(a, axis=-1)
     cols: Elastic | AtMost = Elastic(1.0 if lam is None else lam)
     share = mass / logits.shape[-1]
     if lam is None and capacity is not None:

@@ -51,6 +51,11 @@ def log_softmax(array: Array) -> Array:
     return jax.nn.log_softmax(array, axis=-1)
 
 
+def sigmoid(array: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    return jax.nn.sigmoid(array)
+
+
 def argmax(array: Array) -> Array:
     """Where the first of the largest numbers along the last axis is."""
     return jnp.argmax(array, axis=-1)

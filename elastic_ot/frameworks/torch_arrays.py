@@ -59,6 +59,11 @@ def log_softmax(tensor: Tensor) -> Tensor:
     return torch.log_softmax(tensor, dim=-1)
 
 
+def sigmoid(tensor: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return torch.sigmoid(tensor)
+
+
 def argmax(tensor: Tensor) -> Tensor:
     """Where the first of the largest numbers along the last axis is."""
     if tensor.device.type == "cpu" and is_constant(tensor):
