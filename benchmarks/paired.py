@@ -6,12 +6,14 @@ looked at once, with that one. Runs of a seed are pairs, and what is reported is
 """
 
 import math
+import os
 import statistics
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from typing import Any, Protocol, TypeVar
 
 import numba
@@ -55,7 +57,7 @@ def run_all(one: Callable[[str, int], Run], kinds: Sequence[str], seeds: Sequenc
     if processes == 1:
         found = [_shown(one, job) for job in jobs]
     else:
-        with get_context("spawn").Pool(processes, one_thread) as pool:
+        with _pool(processes) as pool:
             found = list(pool.imap(partial(_shown, one), jobs))
     return {kind: [run for (name, _), run in zip(jobs, found, strict=True) if name == kind] for kind in kinds}
 
@@ -67,6 +69,17 @@ def run_tasks(
     tasks = list(tasks)
     runs = run_all(one, [f"{task}: {kind}" for task in tasks for kind in kinds], seeds, processes)
     return {task: {kind: runs[f"{task}: {kind}"] for kind in kinds} for task in tasks}
+
+
+def _pool(processes: int) -> Pool:
+    """Of processes that begin no second thread: one that waits for work takes time from the others."""
+    kept = dict(os.environ)
+    os.environ |= dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    try:
+        return get_context("spawn").Pool(processes, one_thread)
+    finally:
+        os.environ.clear()
+        os.environ |= kept
 
 
 def one_thread() -> None:

@@ -1,5 +1,7 @@
 """Comparisons of studies: pairs have equal splits, intervals are Student's, and test data are looked at once."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
@@ -63,6 +65,17 @@ def test_the_rate_is_that_of_the_best_validation_score_the_first_of_equals():
 def test_every_kind_has_a_run_of_every_seed():
     found = paired.run_all(lambda kind, seed: {"split": f"{kind} {seed}"}, ["x", "y"], [3, 4], 1)
     assert found == {kind: [{"seed": seed, "split": f"{kind} {seed}"} for seed in (3, 4)] for kind in "xy"}
+
+
+def threads(kind, seed):
+    return {"numba": paired.numba.config.NUMBA_NUM_THREADS, "torch": paired.torch.get_num_threads()}
+
+
+def test_processes_have_one_thread_and_leave_the_environment_alone():
+    before = dict(os.environ)
+    (found,) = paired.run_all(threads, ["x"], [3], 2)["x"]
+    assert found == {"seed": 3, "numba": 1, "torch": 1}
+    assert dict(os.environ) == before
 
 
 def test_fingerprints_tell_splits_apart():
