@@ -23,6 +23,7 @@ STUDIES = (
     "attention_on_digits_mean",
     "attention_sinks",
     "collapse",
+    "distillation",
     "doubly_stochastic",
     "experts_on_digits",
     "graph_matching",
@@ -35,6 +36,7 @@ STUDIES = (
 )
 PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
+PLACES["distillation"] = ["runs digits", "runs mails"]
 PLACES["collapse"] = [f"runs {stack} {size}" for stack in ("plain", "skips") for size in (1, 4, 16)]
 PLACES["hubs"] = ["runs hubs", "runs normal", "runs equal", "runs uneven"]
 COMPARED = [(name, place) for name in STUDIES for place in PLACES.get(name, ["runs"])]

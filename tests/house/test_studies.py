@@ -133,6 +133,17 @@ def test_hubs_report_every_kind_with_every_keys(tmp_path):
             assert 1 - ROUNDING <= run["rank of weights"] <= 16 * (1 + ROUNDING)
 
 
+def test_distillation_reports_every_loss_on_digits_alone(tmp_path):
+    _, stored = quick("distillation", tmp_path)
+    table = (tmp_path / "distillation.rst").read_text()
+    assert list(stored["runs"]) == ["digits"]  # mails would be fetched
+    for kind, (run,) in stored["runs"]["digits"].items():
+        assert f"* - {kind}\n" in table
+        for part in ("accuracy", "agreement", "teacher"):
+            assert 0 <= run[part] <= 1
+        assert (run["weight"] == 0) == (kind == "labels alone")
+
+
 def test_collapse_reports_every_stack_and_layer(tmp_path):
     _, stored = quick("collapse", tmp_path)
     assert (tmp_path / "collapse.rst").read_text().count(".. list-table::") == 5
