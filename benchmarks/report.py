@@ -159,15 +159,30 @@ def read(path: Path) -> Found:
 
 
 def compact(value: Any, indent: str = "") -> str:
-    """JSON with what fits into a line in one line."""
+    """JSON with as many items in a line as fit."""
     line = json.dumps(value, allow_nan=False)
     if not isinstance(value, dict | list) or len(indent) + len(line) <= WIDTH:
         return line
     deeper = indent + " "
     if isinstance(value, dict):
-        items = [f"{deeper}{json.dumps(str(key))}: {compact(item, deeper)}" for key, item in value.items()]
-        return "\n".join(["{", ",\n".join(items), f"{indent}}}"])
-    return "\n".join(["[", ",\n".join(deeper + compact(item, deeper) for item in value), f"{indent}]"])
+        items = [f"{json.dumps(str(key))}: {compact(item, deeper)}" for key, item in value.items()]
+        return "\n".join(["{", *_filled(items, deeper), f"{indent}}}"])
+    return "\n".join(["[", *_filled([compact(item, deeper) for item in value], deeper), f"{indent}]"])
+
+
+def _filled(items: list[str], indent: str) -> list[str]:
+    """Lines of items with commas between them; an item of several lines, or one with items of its own, stands alone."""
+    lines: list[str] = []
+    alone = True
+    for number, item in enumerate(items):
+        text = item + "," * (number + 1 < len(items))
+        whole = any(bracket in item for bracket in "[{")
+        if alone or whole or len(lines[-1]) + 1 + len(text) > WIDTH:
+            lines.append(indent + text)
+        else:
+            lines[-1] += " " + text
+        alone = whole
+    return lines
 
 
 def plain(value: Any) -> Any:
