@@ -29,6 +29,7 @@ STUDIES = (
     "graph_matching",
     "hubs",
     "long_lists",
+    "patches",
     "shapes",
     "sink_mitigations",
     "sort_and_match",
@@ -38,6 +39,7 @@ PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
 PLACES["distillation"] = ["runs digits", "runs mails"]
 PLACES["collapse"] = [f"runs {stack} {size}" for stack in ("plain", "skips") for size in (1, 4, 16)]
+PLACES["patches"] = ["runs 14", "runs 7", "runs 4", "runs 7-all"]
 PLACES["hubs"] = ["runs hubs", "runs normal", "runs equal", "runs uneven"]
 COMPARED = [(name, place) for name in STUDIES for place in PLACES.get(name, ["runs"])]
 """Studies, and where their runs are stored."""

@@ -170,6 +170,19 @@ def test_matchers_of_keypoints_report_every_kind_in_both_tests(tmp_path):
             assert f1 * (precision + recall) == pytest.approx(2 * precision * recall, rel=1e-4)
 
 
+def test_patches_report_every_kind_of_every_network(tmp_path):
+    _, stored = quick("patches", tmp_path)
+    table = (tmp_path / "patches.rst").read_text()
+    assert all(math.isfinite(x) for x in numbers(stored))
+    for task, tokens in (("14", 5), ("7", 17), ("4", 50), ("7-all", 17)):
+        assert len(stored["runs"][task]) == 3
+        for kind, (run,) in stored["runs"][task].items():
+            assert table.count(f"* - {kind}\n") == 4
+            assert 0 <= run["accuracy"] <= 1
+            assert 1 - ROUNDING <= run["tokens read"] <= tokens * (1 + ROUNDING)
+            assert run["seconds of a step"] > 0
+
+
 def test_lists_are_sorted_by_every_kind_at_every_length(tmp_path):
     _, stored = quick("sort_lists", tmp_path)
     table = (tmp_path / "sort_lists.rst").read_text()
