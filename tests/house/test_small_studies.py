@@ -34,12 +34,14 @@ STUDIES = (
     "sink_mitigations",
     "sort_and_match",
     "sort_lists",
+    "trained_stacks",
 )
 PLACES = {"attention_sinks": ["trained"], "long_lists": ["learning runs"]}
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
 PLACES["distillation"] = ["runs digits", "runs mails"]
 PLACES["collapse"] = [f"runs {stack} {size}" for stack in ("plain", "skips") for size in (1, 4, 16)]
 PLACES["patches"] = ["runs 14", "runs 7", "runs 4", "runs 7-all"]
+PLACES["trained_stacks"] = [f"runs {stack}" for stack in (1, 2, 4, "skips")]
 PLACES["hubs"] = ["runs hubs", "runs normal", "runs equal", "runs uneven"]
 COMPARED = [(name, place) for name in STUDIES for place in PLACES.get(name, ["runs"])]
 """Studies, and where their runs are stored."""

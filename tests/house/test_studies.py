@@ -155,6 +155,18 @@ def test_collapse_reports_every_stack_and_layer(tmp_path):
         assert run["ranks of tokens"][-1] == pytest.approx(1, abs=1e-3)
 
 
+def test_trained_stacks_report_every_kind_at_every_depth(tmp_path):
+    _, stored = quick("trained_stacks", tmp_path)
+    table = (tmp_path / "trained_stacks.rst").read_text()
+    assert list(stored["runs"]) == ["1", "2", "4", "skips"]
+    for runs in stored["runs"].values():
+        for kind, (run,) in runs.items():
+            assert table.count(f"* - {kind}\n") == 4
+            assert 0 <= run["accuracy"] <= 1
+            assert 1 - ROUNDING <= run["rank of tokens"] <= 12 * (1 + ROUNDING)
+            assert 1 - ROUNDING <= run["largest column"] <= 12 * (1 + ROUNDING)
+
+
 def test_matchers_of_keypoints_report_every_kind_in_both_tests(tmp_path):
     printed, stored = quick("graph_matching", tmp_path)
     table = (tmp_path / "graph_matching.rst").read_text()

@@ -6,7 +6,7 @@ Attention averages tokens, and layers of nothing else make all tokens alike: the
 fast :cite:p:`dong2021`. Are balanced columns a help? Weights whose columns sum to one, too, may be as flat as a
 softmax's; but where scores are sharp, a softmax lets many queries read one key and drops the others, and a balanced
 matrix comes near to a permutation, which drops nothing. Here are stacks of random layers, where only the effective rank
-is measured; nothing is trained.
+is measured; nothing is trained. Stacks that are trained: :doc:`study_trained_stacks`.
 
 .. code-block:: console
 
@@ -49,6 +49,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from array_api_compat import array_namespace
 
 from benchmarks import paired, studies
 from benchmarks.tables import Table
@@ -68,8 +69,10 @@ STACKS = {"plain": "Without skip connections", "skips": "With skip connections"}
 LISTS = "ranks of tokens", "ranks of weights", "largest columns"
 
 
-def layer_norm(x: np.ndarray) -> np.ndarray:
-    return (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+def layer_norm(x: Any) -> Any:
+    """Of tokens in the last axis, an array of NumPy or of torch."""
+    xp = array_namespace(x)
+    return (x - xp.mean(x, axis=-1, keepdims=True)) / xp.std(x, axis=-1, keepdims=True)
 
 
 def random_stack(stack: str, size: float, lam: float, seed: int) -> dict[str, Any]:
@@ -177,7 +180,8 @@ if __name__ == "__main__":
 #
 # What it does not say
 # --------------------
-# Layers are random; whether networks with balanced columns are trained more easily when they are deep is another
-# question. Sharp scores of random layers are not those of a trained network, in which a sharp softmax may well be a
-# permutation. Tokens are normalised in every layer; without that, scores would shrink as tokens become alike, and the
-# rank fall faster. The effective rank counts the token that all have in common as one.
+# Layers are random; whether networks with balanced columns are trained more easily when they are deep is the question
+# of :doc:`study_trained_stacks`, of a task made for it. Sharp scores of random layers are not those of a trained
+# network, in which a sharp softmax may well be a permutation. Tokens are normalised in every layer; without that,
+# scores would shrink as tokens become alike, and the rank fall faster. The effective rank counts the token that all
+# have in common as one.
