@@ -23,6 +23,7 @@ STUDIES = (
     "attention_on_digits_mean",
     "attention_sinks",
     "collapse",
+    "corrupted_experts",
     "distillation",
     "doubly_stochastic",
     "experts_on_digits",

@@ -86,7 +86,7 @@ def test_sinks_report_every_kind(tmp_path):
         assert given < 1 - ROUNDING if "null" in kind else given == pytest.approx(1, abs=ROUNDING)
 
 
-@pytest.mark.parametrize("name", ["doubly_stochastic", "experts_on_digits", "shapes"])
+@pytest.mark.parametrize("name", ["corrupted_experts", "doubly_stochastic", "experts_on_digits", "shapes"])
 def test_every_kind_is_in_the_table(name, tmp_path):
     _, stored = quick(name, tmp_path)
     table = (tmp_path / f"{name}.rst").read_text()
