@@ -76,6 +76,18 @@ def test_a_seed_gives_its_lists():
     assert not np.array_equal(one.tokens, other.tokens)
 
 
+def test_guesses_know_what_they_look_up():
+    """[MIN 0 d ] and [MAX d d ] in turn: 0 is the commonest value, and a first digit is the value."""
+    even, digits = np.arange(40) % 2 == 0, np.arange(40) // 2 % 4
+    first = np.where(even, 0, digits)
+    tokens = np.stack([np.where(even, 10, 11), first, digits, np.full(40, list_operations.CLOSE)], axis=1)
+    train, test = np.arange(32), np.arange(32, 40)
+    found = list_operations.guesses(list_operations.Lists(tokens, np.full(40, 4), first), train, test)
+    assert found[list_operations.BOTH] == found[list_operations.DIGIT] == 1
+    assert found[list_operations.COMMONEST] == 5 / 8  # the four minima, and one maximum of zeros
+    assert found[list_operations.OPERATOR] == 5 / 8  # of the maxima every digit is as common, 0 is the first of them
+
+
 @pytest.mark.slow
 def test_the_study_runs(tmp_path):
     library("torch")
