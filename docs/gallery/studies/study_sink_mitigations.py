@@ -58,7 +58,7 @@ from elastic_ot.applications.attention import attention_weights
 from elastic_ot.applications.causal import causal_weights
 from elastic_ot.applications.sinks import sink_metrics
 
-REGISTERS, SEEDS, RATES = 4, sinks.SEEDS, sinks.RATES
+REGISTERS, STEPS, SEEDS, RATES = 4, 200, sinks.SEEDS, sinks.RATES
 PAST = torch.ones(sinks.TOKENS, sinks.TOKENS, dtype=torch.bool).tril()
 BASE = "softmax"
 
@@ -223,7 +223,7 @@ def draw(numbers: dict[str, Any]) -> plt.Figure:
 
 
 def study(arguments: argparse.Namespace) -> dict[str, Any]:
-    seeds, steps, size = (SEEDS[:1], 5, 32) if arguments.quick else (SEEDS, sinks.STEPS, 256)
+    seeds, steps, size = (SEEDS[:1], 5, 32) if arguments.quick else (SEEDS, STEPS, 256)
     runs = paired.run_all(partial(one_run, steps=steps, size=size), list(KINDS), seeds, arguments.processes)
     return {"seeds": list(seeds), "steps": steps, "runs": runs}
 
