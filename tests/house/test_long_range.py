@@ -1,5 +1,6 @@
-"""Drawn paths and texts: labels against others who read them."""
+"""Drawn paths and texts: labels against others who read them; the study on them, in small."""
 
+import importlib
 import re
 from collections import Counter
 
@@ -8,7 +9,10 @@ import pytest
 from scipy.ndimage import label
 
 from benchmarks import drawn_paths, drawn_texts
+from helpers.array_libraries import library
 
+ROUNDING = 1e-5
+"""Of a sum of at most 64 weights in single precision, and then some."""
 LONG, DISTRACTORS = 6, 2
 
 
@@ -113,3 +117,40 @@ def test_odd_counts_are_refused():
         drawn_paths.draw(0, 8, 5, 0, seed=0)
     with pytest.raises(ValueError, match="sentences are 4"):
         drawn_texts.draw(2, 4, seed=0)
+
+
+@pytest.fixture(scope="module")
+def study():
+    library("torch")
+    for needed in ("matplotlib", "sklearn"):
+        pytest.importorskip(needed)
+    return importlib.import_module("docs.gallery.studies.study_long_range")
+
+
+@pytest.mark.parametrize("name", ["digits", "paths", "texts"])
+def test_kinds_of_a_seed_share_their_split(study, name):
+    runs = [study.one_run(f"{name}: {kind}", 3, study.QUICK) for kind in ("softmax", "sparse")]
+    assert runs[0]["split"] == runs[1]["split"] != study.one_run(f"{name}: softmax", 4, study.QUICK)["split"]
+    task = study.QUICK[name]
+    parts = study.split(task, 3)
+    assert sorted(np.concatenate(parts)) == list(range(task.train + task.held_out + task.test))
+
+
+@pytest.mark.parametrize("kind", ["softmax", "elastic"])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_weights_sum_to_1_over_what_is_no_padding(study, kind, padding):
+    torch = importlib.import_module("torch")
+    q, k = torch.randn(2, 3, 2, 24, 16, generator=torch.Generator().manual_seed(0))
+    real = (torch.arange(24) < 24 - padding).expand(3, 24)
+    weights = study.ATTENTION[kind](q, k, torch.eye(24).expand(3, 2, 24, 24), real, 8)[:, :, : 24 - padding]
+    assert abs(weights.sum(dim=-1) - 1).max() < ROUNDING
+    assert (weights[..., 24 - padding :] == 0).all()
+
+
+def test_places_begin_with_embeddings_of_their_own(study):
+    torch = importlib.import_module("torch")
+    for side, length in ((8, 64), (0, 98)):
+        found = study.waves(length, side, 32)
+        apart = torch.cdist(found, found) + 10 * torch.eye(length)
+        assert apart.min() > 0.1
+        assert abs(found.square().sum(dim=1) - 16).max() < 16 * ROUNDING

@@ -30,6 +30,7 @@ STUDIES = (
     "graph_matching",
     "hubs",
     "long_lists",
+    "long_range",
     "patches",
     "shapes",
     "sink_mitigations",
@@ -39,6 +40,7 @@ STUDIES = (
 )
 PLACES = {"attention_sinks": ["trained"]}
 PLACES["long_lists"] = [f"learning runs {tokens}" for tokens in ("5-20", "20-60", "100-200")]
+PLACES["long_range"] = ["runs digits", "runs paths", "runs texts"]
 PLACES["sort_and_match"] = ["runs sorting", "runs matching"]
 PLACES["distillation"] = ["runs digits", "runs mails"]
 PLACES["collapse"] = [f"runs {stack} {size}" for stack in ("plain", "skips") for size in (1, 4, 16)]

@@ -108,6 +108,16 @@ def test_permutations_report_every_kind_in_both_tasks(tmp_path):
             assert 0.1 - ROUNDING <= run["sharpness"] <= 1 + ROUNDING
 
 
+def test_sequences_report_every_kind_in_every_task(tmp_path):
+    _, stored = quick("long_range", tmp_path)
+    table = (tmp_path / "long_range.rst").read_text().split(".. list-table::")[1]
+    assert list(stored["runs"]) == ["digits", "paths", "texts"]
+    for task, runs in stored["runs"].items():
+        assert table.count(f"* - {task}\n") == len(runs) == 3
+        assert stored["chance"][task] >= 0.1
+        assert all(0 <= run["accuracy"] <= 1 for (run,) in runs.values())
+
+
 def test_ways_around_sinks_are_rows_of_one_table(tmp_path):
     _, stored = quick("sink_mitigations", tmp_path)
     table = (tmp_path / "sink_mitigations.rst").read_text().split(".. list-table::")[1]

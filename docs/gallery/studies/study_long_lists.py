@@ -14,6 +14,7 @@ network on two cores learns little of lists that long. The page is not run when 
 to ``benchmarks/results/studies``; ``--part`` measures one question again and keeps the stored numbers of the other;
 ``--quick`` shows that all runs, and writes nothing; ``--redraw`` makes tables and figure of the stored numbers. The
 lists come from ``benchmarks/list_operations.py``, times and memory are taken as in ``benchmarks/compare_attention.py``.
+:doc:`study_long_range` has three more tasks that are like those of the arena.
 """
 
 # sphinx_gallery_thumbnail_path = '../benchmarks/results/studies/long_lists.svg'
