@@ -302,8 +302,8 @@ def load_tables(runs: paired.Runs) -> list[Table]:
     for kind, each in runs.items():
         row = [kind, mean(each, "milliseconds"), *(paired.mean_cell(each, key, 100) for key in TESTS.values())]
         if kind != ONE:
-            planned = [mean(each, key, 2) for key in ("spread", *(f"planned load at {epsilon:g}" for epsilon in SWEEP))]
-            row += [mean(each, "solved"), mean(each, "dead"), *planned]
+            planned = [mean(each, f"planned load at {epsilon:g}", 2) for epsilon in SWEEP]
+            row += [mean(each, "solved"), mean(each, "dead"), mean(each, "spread", 2), *planned]
         rows.append(row)
     sweep = [f"plan, {epsilon:g}" for epsilon in SWEEP]
     header = ["router", "ms a step", "clean, %", "corrupted, %", "solved", "dead", "spread", *sweep]

@@ -264,7 +264,8 @@ def tables(found):
         for name, task in found["tasks"].items()
     )
     note = (
-        f"{paired.note(len(runs['texts'][BASE]), len(compared), RATES)} Chance is what the commonest class gets right. "
+        f"{paired.note(len(runs['texts'][BASE]), len(compared), RATES)} "
+        "Chance is what the commonest class gets right. "
         f"Counting praise and blame without negations is right on {found['words']:.1%} of the texts. The loss is that "
         f"of the last {LAST} steps. {sizes.capitalize()}."
     )

@@ -216,10 +216,11 @@ def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
 def tables(numbers: dict[str, Any]) -> list[Table]:
     scale, shown = Scale(**numbers["scale"]), []
     note = (
-        f"{paired.note(len(numbers['seeds']), COMPARISONS, RATES)} Chance is {1 / SYMBOLS:.0%}. {scale.steps} steps of "
-        f"{BATCH} lists, {scale.skip_steps} with skip connections; {scale.held_out} lists validate and "
-        f"{scale.held_out} test. Effective ranks after the last layer, at most {PLACES}; the largest column sum is "
-        "over the mean one, a mean over the layers."
+        f"{paired.note(len(numbers['seeds']), COMPARISONS, RATES)} Chance is {1 / SYMBOLS:.0%}. "
+        f"{scale.steps} steps of {BATCH} lists, {scale.skip_steps} with skip connections; "
+        f"{scale.held_out} lists validate and {scale.held_out} test. "
+        f"Effective ranks after the last layer, at most {PLACES}; "
+        "the largest column sum is over the mean one, a mean over the layers."
     )
     for stack, runs in numbers["runs"].items():
         found, rows = differences(runs), []
