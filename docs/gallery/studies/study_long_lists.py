@@ -46,11 +46,11 @@ lists come from ``benchmarks/list_operations.py``, times and memory are taken as
 # 100 to 200 tokens are not read**: 34.6 % is no more than the first operator tells, 34.9 %, as that a MIN is most often
 # 0 and a MAX 9. So this page does not say whether the kinds differ on longer lists: networks would have to read them.
 #
-# **Elastic attention costs 1.04 to 1.5 times the time** of softmax attention forward and backward, the less the longer
-# the sequence, and 1 to 1.4 times the memory. **Sparse attention is 23 times as fast at 4096 tokens**, with 0.13 of the
-# memory, and 2.7 times at 1024. The fused kernel has the smallest memory of all at every length, and is several times
-# faster than the full one: who wants a softmax and no balance should take it. From 2048 tokens on sparse attention is
-# faster still.
+# **Elastic attention costs 0.94 to 1.6 times the time** of softmax attention forward and backward, the less the longer
+# the sequence, and 1.2 to 1.4 times the memory. **Sparse attention is 24 times as fast at 4096 tokens**, with 0.11 of
+# the memory, and 2.8 times at 1024. The fused kernel has the smallest memory of all at every length, and is 2 to 4
+# times faster than the full one: who wants a softmax and no balance should take it. From 2048 tokens on sparse
+# attention is faster still, and at 1024 forward and backward.
 
 import math
 import statistics
@@ -416,5 +416,5 @@ if __name__ == "__main__":
 # and kinds may differ there. A block and a sorted one are 8 of at most 20 tokens in short lists, and 32 of at most 200
 # in long ones; other blocks were not tried. Of the short lists six in ten have one operator alone. At every length the
 # seeds split the same 3700 lists. Steps and batches were chosen with one other seed, where networks that read the mean
-# over the tokens alone had learnt little of long lists: hence the first token beside it. Layers were measured on
-# another day, on two cores with nothing else to do; learning shared its cores with other programs.
+# over the tokens alone had learnt little of long lists: hence the first token beside it. Layers were measured
+# with nothing else to do; learning shared its cores with other programs.
