@@ -12,6 +12,8 @@ Matrix = NDArray[Any]
 Generator = np.random.Generator
 Metric = Literal["sqeuclidean", "cityblock"]
 
+BEYOND_ALL_CELLS = 1600  # points: more than in problems that are solved on all cells at once
+
 
 @dataclass(frozen=True)
 class Costs:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .assignment_problems import COSTS, Case
+from .assignment_problems import BEYOND_ALL_CELLS, COSTS, Case
 from .assignment_solvers import EMD, OURS, SCIPY
 from .assignment_timing import NOT_RUN, Certificate, Comparison, Entry
 from .report import Figures, Report, Time
@@ -111,7 +111,7 @@ def memory(figures: Figures) -> Report:
         "Peak memory of elastic_ot above the cost, in multiples of it",
         ["", "memory", "time"],
         rows,
-        "Growth of a fresh process during its first problem of this size, after one of n = 1000.",
+        f"Growth of a fresh process during its first problem of this size, after one of n = {BEYOND_ALL_CELLS}.",
     )
     return Report([table], [CommonGoal("peak memory above the cost, cost matrices", 0.2, False, cases)])
 

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from . import assignment_solvers, assignment_tables, fresh_processes, plots
-from .assignment_problems import COSTS, Case, Matrix
+from .assignment_problems import BEYOND_ALL_CELLS, COSTS, Case, Matrix
 from .assignment_solvers import EMD, LAPJV, OURS, SCIPY, SOLVERS, AssignmentSolver
 from .assignment_tables import stored, worst
 from .assignment_timing import Certificate, Comparison, Repeats, compare, predict
@@ -182,7 +182,7 @@ def solve_each(solver: AssignmentSolver, costs: Matrix) -> None:
 
 def warm_up(kind: str, case: Case | None = None) -> None:
     """Load compiled code and libraries, on problems that the own solvers solve: on all cells, and on a few."""
-    for warm in (Case(kind, 1600, 1600), case or Case(kind, 1000, 1000), Case(kind, 50, 50)):
+    for warm in (Case(kind, BEYOND_ALL_CELLS, BEYOND_ALL_CELLS), case or Case(kind, 1000, 1000), Case(kind, 50, 50)):
         cost = warm.build()
         OURS.solve(cost)
     for solver in SOLVERS:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import elastic
-from .assignment_problems import Case
+from .assignment_problems import BEYOND_ALL_CELLS, Case
 from .cloud_families import CloudCase
 from .peers import ott, pot
 from .problems import Spec, marginal_error_in_blocks
@@ -95,12 +95,12 @@ def solve(method: str, fields: dict[str, Any]) -> dict[str, float]:
 def assign(costs: str, fields: dict[str, Any]) -> dict[str, float]:
     """Seconds and peak growth of the process of an assignment, in multiples of the cost.
 
-    One of 1000 points before it loads the compiled code.
+    One that is solved in the same way before it, on a few of the cells, loads the compiled code.
     """
     import elastic_ot as eot
 
     case = Case(costs, **fields)
-    eot.assign(replace(case, n=1000, m=1000).build())
+    eot.assign(replace(case, n=BEYOND_ALL_CELLS, m=BEYOND_ALL_CELLS).build())
     cost = case.build()
     resident_before = _reset_resident_peak()
     start = time.perf_counter()

@@ -36,7 +36,6 @@ STORED = {
     "sinkhorn": compare_sinkhorn.SINKHORN,
     "rerun/sinkhorn": compare_sinkhorn.SINKHORN,
     "assignment": compare_assignment.ASSIGNMENT,
-    "rerun/assignment": compare_assignment.ASSIGNMENT,
     "reads": compare_reads.READS,
     "small": compare_small.SMALL,
     "layers": compare_layers.LAYERS,
