@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Any]  # of NumPy
 
 
 class Package(NamedTuple):
@@ -53,5 +52,5 @@ def keep(name: str, arrays: Arrays) -> None:
     folder = cache(name).parent
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".npz", delete=False) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)
     Path(file.name).replace(cache(name))

@@ -146,6 +146,12 @@ def difference(
     return Difference([factor * (run[key] - other[key]) for run, other in zip(runs, base, strict=True)], comparisons)
 
 
+def differences(runs: Runs, base: str, key: str, comparisons: int = 1, factor: float = 1) -> dict[str, Difference]:
+    """Of every other kind from the kind that is called `base`."""
+    others = {kind: found for kind, found in runs.items() if kind != base}
+    return {kind: difference(found, runs[base], key, comparisons, factor) for kind, found in others.items()}
+
+
 def mean_cell(runs: Sequence[Run], key: str, factor: float = 1, digits: int = 1) -> str:
     """Mean and standard error over the seeds."""
     values = [factor * run[key] for run in runs]
@@ -156,8 +162,10 @@ def mean_cell(runs: Sequence[Run], key: str, factor: float = 1, digits: int = 1)
 HEADER = ["difference", "interval", "found"]
 
 
-def difference_cells(found: Difference, digits: int = 1) -> list[str]:
-    """Those of `HEADER`: mean and standard error, interval, verdict."""
+def difference_cells(found: Difference | None, digits: int = 1) -> list[str]:
+    """Those of `HEADER`: mean and standard error, interval, verdict; empty for None, as of the baseline."""
+    if found is None:
+        return [""] * len(HEADER)
     low, high = found.interval
     error = f" ± {found.error:.{digits}f}" if math.isfinite(found.error) else ""
     return [f"{found.mean:+.{digits}f}{error}", f"{low:+.{digits}f} to {high:+.{digits}f}", found.verdict]

@@ -33,6 +33,15 @@ def test_a_difference_is_found_where_the_interval_leaves_out_0():
         assert paired.difference(runs(base + noise - noise.mean() + shift), runs(base), "accuracy").verdict == verdict
 
 
+def test_the_baseline_has_no_difference_and_empty_cells():
+    one, base = np.random.default_rng(0).random((2, 12))
+    found = paired.differences({"base": runs(base), "one": runs(one)}, "base", "accuracy", 3, 100)
+    assert list(found) == ["one"]
+    assert found["one"].interval == paired.difference(runs(one), runs(base), "accuracy", 3, 100).interval
+    assert paired.difference_cells(found.get("base")) == [""] * len(paired.HEADER)
+    assert len(paired.difference_cells(found["one"])) == len(paired.HEADER)
+
+
 def test_one_pair_finds_nothing():
     assert paired.difference(runs([1.0]), runs([0.0]), "accuracy").verdict == "no difference found"
 

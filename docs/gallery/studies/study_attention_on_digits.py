@@ -280,8 +280,7 @@ COLUMNS = {"column entropy": ".3f", "column error": ".3f", "steps left out": ".2
 def differences(numbers: dict[str, Any]) -> dict[str, paired.Difference]:
     """From softmax, in percentage points."""
     runs = numbers["runs"]
-    others = {kind: found for kind, found in runs.items() if kind != BASE}
-    return {kind: paired.difference(x, runs[BASE], "accuracy", len(others), 100) for kind, x in others.items()}
+    return paired.differences(runs, BASE, "accuracy", len(runs) - 1, 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -289,7 +288,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     tokens, _ = numbers["tokens and pixels"]
     rows = []
     for kind, runs in numbers["runs"].items():
-        compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+        compared = paired.difference_cells(found.get(kind))
         means = [f"{statistics.mean(run[name] for run in runs):{digits}}" for name, digits in COLUMNS.items()]
         rows.append([kind, paired.mean_cell(runs, "accuracy", 100), *compared, milliseconds(seconds[kind]), *means])
     note = (

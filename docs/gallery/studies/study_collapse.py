@@ -105,7 +105,7 @@ COLOURS = paired.GREY, "#56B4E9", paired.BLUE
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
     """From the softmax."""
-    return {lam: paired.difference(runs[lam], runs["0"], "rank", COMPARISONS) for lam in runs if lam != "0"}
+    return paired.differences(runs, "0", "rank", COMPARISONS)
 
 
 def by_layer(runs: list[paired.Run], key: str) -> list[float]:
@@ -125,7 +125,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
         for size, runs in numbers["runs"][stack].items():
             found = differences(runs)
             for lam, each in runs.items():
-                compared = paired.difference_cells(found[lam], 2) if lam in found else [""] * len(paired.HEADER)
+                compared = paired.difference_cells(found.get(lam), 2)
                 rows.append([size, lam, paired.mean_cell(each, "rank", 1, 2), *compared])
                 layers.append([size, lam, *(", ".join(f"{x:.1f}" for x in by_layer(each, name)) for name in LISTS)])
         header = ["size of scores", "lam"]

@@ -268,7 +268,7 @@ def accuracy_tables(numbers: dict[str, Any]) -> list[Table]:
     for title, key in TESTS.items():
         found, rows = accuracy_differences(runs, key), []
         for kind, name in ROUTERS.items():
-            compared = paired.difference_cells(found[name]) if name in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(name))
             rows.append([name, paired.mean_cell(runs[kind], key, 100), *compared])
         shown.append(Table(f"Test accuracy, {title}, %", ["router", "accuracy", *paired.HEADER], rows, note))
         note = ""

@@ -268,12 +268,7 @@ def comparisons(runs: dict[str, paired.Runs]) -> int:
 
 def differences(runs: dict[str, paired.Runs], task: str) -> dict[str, paired.Difference]:
     """From KL, in percentage points."""
-    base = runs[task][BASE]
-    return {
-        kind: paired.difference(found, base, "accuracy", comparisons(runs), 100)
-        for kind, found in runs[task].items()
-        if kind != BASE
-    }
+    return paired.differences(runs[task], BASE, "accuracy", comparisons(runs), 100)
 
 
 def elastic_less_rigid(runs: dict[str, paired.Runs], task: str) -> paired.Difference:
@@ -298,7 +293,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
 def rows(runs: dict[str, paired.Runs], task: str) -> list[list[str]]:
     found, cells = differences(runs, task), []
     for kind, each in runs[task].items():
-        compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+        compared = paired.difference_cells(found.get(kind))
         kept = Counter(run["weight"] for run in each)
         weights = ", ".join(f"{weight:g}: {kept[weight]}" for weight in WEIGHTS if kept[weight])
         seconds = statistics.median(run["seconds of a step"] for run in each)

@@ -116,9 +116,7 @@ MEASURES = {
 
 
 def differences(runs: paired.Runs, measure: str) -> dict[str, paired.Difference]:
-    others = [kind for kind in runs if kind != BASE]
-    comparisons, factor = len(MEASURES) * len(others), MEASURES[measure][1]
-    return {kind: paired.difference(runs[kind], runs[BASE], measure, comparisons, factor) for kind in others}
+    return paired.differences(runs, BASE, measure, len(MEASURES) * (len(runs) - 1), MEASURES[measure][1])
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -130,7 +128,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     for measure, (title, factor, places) in MEASURES.items():
         found, rows = differences(runs, measure), []
         for kind, each in runs.items():
-            cells = paired.difference_cells(found[kind], places) if kind in found else [""] * len(paired.HEADER)
+            cells = paired.difference_cells(found.get(kind), places)
             rows.append([kind, paired.mean_cell(each, measure, factor, places), *cells])
         shown.append(Table(title, ["weights", "mean", *paired.HEADER], rows, "" if shown else note))
     rows = [

@@ -212,9 +212,7 @@ COLUMNS = {
 def differences(numbers, key):
     """From the softmax router, in percentage points."""
     runs = numbers["runs"]
-    others = {name: found for name, found in runs.items() if name != BASE}
-    comparisons = len(WAYS) * len(others)
-    return {name: paired.difference(found, runs[BASE], key, comparisons, 100) for name, found in others.items()}
+    return paired.differences(runs, BASE, key, len(WAYS) * (len(runs) - 1), 100)
 
 
 def tables(numbers):
@@ -226,7 +224,7 @@ def tables(numbers):
         found = differences(numbers, key)
         rows = []
         for name in runs:
-            compared = paired.difference_cells(found[name]) if name in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(name))
             rows.append([name, paired.mean_cell(runs[name], key, 100), *compared])
         shown.append(Table(f"Test accuracy, routed {way}, %", ["router", "accuracy", *paired.HEADER], rows))
     rows = []

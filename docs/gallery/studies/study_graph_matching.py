@@ -316,9 +316,7 @@ def one_run(kind: str, seed: int, scale: Scale) -> dict[str, Any]:
 
 def differences(runs: paired.Runs, test: str) -> dict[str, paired.Difference]:
     """From the network with the adaptive graph and rigid dustbins, in points of F1."""
-    others = [kind for kind in runs if kind != BASE]
-    comparisons = len(TESTS) * len(others)
-    return {kind: paired.difference(runs[kind], runs[BASE], f"{test} F1", comparisons, 100) for kind in others}
+    return paired.differences(runs, BASE, f"{test} F1", len(TESTS) * (len(runs) - 1), 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -331,7 +329,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     for test, title in TESTS.items():
         found, rows = differences(runs, test), []
         for kind, each in runs.items():
-            compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(kind))
             means = [paired.mean_cell(each, f"{test} {name}", 100) for name in ("precision", "recall", "F1")]
             rows.append([kind, *means, *compared])
         header = ["matcher", "precision", "recall", "F1", *paired.HEADER]

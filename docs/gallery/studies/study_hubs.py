@@ -238,7 +238,7 @@ def difference(runs: paired.Runs, kind: str, base: str) -> paired.Difference:
 
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
-    return {kind: difference(runs, kind, BASE) for kind in runs if kind != BASE}
+    return paired.differences(runs, BASE, "accuracy", COMPARISONS, 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -253,7 +253,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
         runs = numbers["runs"][task]
         found, rows = differences(runs), []
         for kind, each in runs.items():
-            compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(kind))
             means = [f"{statistics.mean(run[name] for run in each):.{digits}f}" for name, digits in COLUMNS.items()]
             rows.append([kind, paired.mean_cell(each, "accuracy", 100), *compared, *means])
         header = ["weights", "accuracy", *paired.HEADER, *COLUMNS]

@@ -272,7 +272,7 @@ def learning_tables(found):
     for task, runs in found["runs"].items():
         scale, compared, rows = Scale(**found["scales"][task]), differences(found, task), []
         for name, each in {**runs, **found["guesses"][task]}.items():
-            cells = paired.difference_cells(compared[name]) if name in compared else [""] * len(paired.HEADER)
+            cells = paired.difference_cells(compared.get(name))
             last = paired.mean_cell(each, loss, 1, 2) if name in runs else ""
             rows.append([name, paired.mean_cell(each, "accuracy", 100), *cells, last])
         title = f"Lists of {task} tokens, {scale.steps} steps of {scale.batch}"

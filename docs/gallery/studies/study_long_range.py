@@ -253,8 +253,7 @@ def tables(found):
     runs, compared, rows = found["runs"], differences(found["runs"]), []
     for task, kinds in runs.items():
         for kind, each in kinds.items():
-            other = compared.get(f"{task}: {kind}")
-            cells = paired.difference_cells(other) if other else [""] * len(paired.HEADER)
+            cells = paired.difference_cells(compared.get(f"{task}: {kind}"))
             loss = paired.mean_cell(each, "loss", 1, 2)
             chance = f"{100 * found['chance'][task]:.1f}"
             rows.append([task, kind, chance, paired.mean_cell(each, "accuracy", 100), *cells, loss])

@@ -237,8 +237,7 @@ COMPARISONS = len(TASKS) * (len(KINDS) - 1)
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
     """From softmax, in percentage points."""
-    others = [kind for kind in runs if kind != BASE]
-    return {kind: paired.difference(runs[kind], runs[BASE], "accuracy", COMPARISONS, 100) for kind in others}
+    return paired.differences(runs, BASE, "accuracy", COMPARISONS, 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -252,7 +251,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     for task, runs in numbers["runs"].items():
         found, rows = differences(runs), []
         for kind, each in runs.items():
-            compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(kind))
             means = [f"{statistics.mean(run[name] for run in each):{digits}}" for name, digits in COLUMNS.items()]
             seconds = statistics.median(run["seconds of a step"] for run in each)
             rows.append([kind, paired.mean_cell(each, "accuracy", 100), *compared, *means, milliseconds(seconds)])

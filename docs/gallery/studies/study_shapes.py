@@ -193,8 +193,7 @@ def one_run(kind: str, seed: int, scale: Scale) -> dict[str, Any]:
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
     """From softmax, in percentage points."""
-    others = [kind for kind in runs if kind != BASE]
-    return {kind: paired.difference(runs[kind], runs[BASE], "accuracy", len(others) + 1, 100) for kind in others}
+    return paired.differences(runs, BASE, "accuracy", len(runs), 100)
 
 
 def column_error(runs: Sequence[paired.Run], place: int) -> list[float]:
@@ -207,7 +206,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     found = differences(runs)
     rows = []
     for kind, each in runs.items():
-        compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+        compared = paired.difference_cells(found.get(kind))
         rows.append([kind, paired.mean_cell(each, "accuracy", 100), *compared])
     note = (
         f"{paired.note(len(numbers['seeds']), len(found) + 1, RATES)} Chance is {1 / len(shapes.SHAPES):.0%}. Of each "

@@ -182,8 +182,7 @@ COMPARISONS = len(OUTCOMES) * (len(KINDS) - 1)
 
 def differences(runs: paired.Runs, outcome: str) -> dict[str, paired.Difference]:
     """From the softmax, in percentage points."""
-    others = [kind for kind in runs if kind != BASE]
-    return {kind: paired.difference(runs[kind], runs[BASE], outcome, COMPARISONS, 100) for kind in others}
+    return paired.differences(runs, BASE, outcome, COMPARISONS, 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:

@@ -266,9 +266,7 @@ def one_run(name: str, seed: int, scale: Scale) -> dict[str, Any]:
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
     """From the annealed kind, in percentage points."""
-    others = [kind for kind in runs if kind != BASE]
-    comparisons = len(TASKS) * len(others)
-    return {kind: paired.difference(runs[kind], runs[BASE], "right", comparisons, 100) for kind in others}
+    return paired.differences(runs, BASE, "right", len(TASKS) * (len(runs) - 1), 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -283,7 +281,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
         runs = numbers["runs"][task]
         found, rows = differences(runs), []
         for kind, each in runs.items():
-            compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(kind))
             sharp = f"{statistics.mean(run['sharpness'] for run in each):.2f}"
             rows.append([kind, paired.mean_cell(each, "right", 100), *compared, sharp])
         header = ["permutations in training", "right", *paired.HEADER, "largest entry"]

@@ -209,8 +209,7 @@ COLUMNS = {"rank of tokens": 1, "largest column": 2}
 
 def differences(runs: paired.Runs) -> dict[str, paired.Difference]:
     """From the softmax, in percentage points."""
-    others = [kind for kind in runs if kind != BASE]
-    return {kind: paired.difference(runs[kind], runs[BASE], "accuracy", COMPARISONS, 100) for kind in others}
+    return paired.differences(runs, BASE, "accuracy", COMPARISONS, 100)
 
 
 def tables(numbers: dict[str, Any]) -> list[Table]:
@@ -225,7 +224,7 @@ def tables(numbers: dict[str, Any]) -> list[Table]:
     for stack, runs in numbers["runs"].items():
         found, rows = differences(runs), []
         for kind, each in runs.items():
-            compared = paired.difference_cells(found[kind]) if kind in found else [""] * len(paired.HEADER)
+            compared = paired.difference_cells(found.get(kind))
             means = [paired.mean_cell(each, name, 1, digits) for name, digits in COLUMNS.items()]
             rows.append([kind, paired.mean_cell(each, "accuracy", 100), *compared, *means])
         title = f"{STACKS[stack].title}: right answers, %"
